@@ -1,0 +1,478 @@
+//! The asyncio client.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use pyo3::IntoPyObjectExt;
+use slotkv_facade::core::{Answer, CallOptions, Client as Core, Command, Condition, Range};
+use slotkv_facade::error::FacadeError;
+use slotkv_facade::port::Reply;
+use slotkv_facade::{fork, scan};
+
+use crate::arguments::{self, Key, Seconds, Settings, Value, call_options};
+use crate::bridge::Bridge;
+use crate::call::Call;
+use crate::operation::{self, Form, Operation, unexpected};
+use crate::results::Item;
+use crate::view::{ClusterStatus, Explain, Stats};
+use crate::errors;
+
+/// What becomes of a reply.
+pub(crate) enum Shape {
+    /// An object.
+    Form(Form),
+    /// A client.
+    Client(CallOptions),
+    /// The first item of a page.
+    Item(Arc<ScanState>),
+    /// Every item.
+    Items(Arc<ScanState>),
+    /// The state of the cluster.
+    Status,
+    /// Nothing.
+    Closed,
+}
+
+/// A reply, rendered.
+pub(crate) enum Rendered {
+    /// The call has ended.
+    Done(PyResult<Py<PyAny>>),
+    /// It takes another operation.
+    Again { client: Core, command: Command, options: CallOptions, shape: Shape },
+}
+
+impl Shape {
+    pub(crate) fn render(self, py: Python<'_>, bridge: &Bound<'_, Bridge>, reply: Reply) -> PyResult<Rendered> {
+        let done = |value: PyResult<Py<PyAny>>| Ok(Rendered::Done(value));
+        match (self, reply) {
+            (Shape::Form(form), Reply::Answer(answer)) => done(form.render(py, answer)),
+            (Shape::Item(scan), Reply::Answer(Answer::Page(page))) => {
+                scan.scan.lock().fill(page);
+                scan.next_or_again(py, Shape::Item(scan.clone()))
+            }
+            (Shape::Items(scan), Reply::Answer(Answer::Page(page))) => {
+                scan.scan.lock().fill(page);
+                scan.all_or_again(py, Shape::Items(scan.clone()))
+            }
+            (Shape::Client(options), Reply::Client(core)) => {
+                let core = Arc::new(fork::Owned::new(core));
+                let client = Client { bridge: bridge.clone().unbind(), core, defaults: options };
+                done(client.into_py_any(py))
+            }
+            (Shape::Status, Reply::Status(status)) => {
+                done(ClusterStatus::new(py, *status).and_then(|status| status.into_py_any(py)))
+            }
+            (Shape::Closed, Reply::Closed) => done(Ok(py.None())),
+            (_, reply) => Err(unexpected(py, &format!("{reply:?} as a reply"))),
+        }
+    }
+}
+
+/// Begins to connect; the call's result is a client. `slotkv.aio.connect` is what programs use.
+#[pyfunction]
+#[pyo3(signature = (
+    uri, *, namespace=None, deadline=None, connect_timeout=None, ping_interval=None, inflight_max=None,
+    streams_per_member=None, client_name=None
+))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn begin_connect(
+    py: Python<'_>,
+    uri: String,
+    namespace: Option<String>,
+    deadline: Option<Seconds>,
+    connect_timeout: Option<Seconds>,
+    ping_interval: Option<Seconds>,
+    inflight_max: Option<usize>,
+    streams_per_member: Option<usize>,
+    client_name: Option<String>,
+) -> PyResult<Py<Call>> {
+    let settings = Settings::new(
+        deadline,
+        connect_timeout,
+        ping_interval,
+        inflight_max,
+        streams_per_member,
+        client_name,
+    );
+    let bridge = Bridge::of_running_loop(py)?;
+    let defaults = CallOptions { namespace: namespace.clone(), ..CallOptions::default() };
+    let work = async move {
+        let core = Core::connect_with(&uri, settings.options()).await?;
+        if let Some(name) = namespace {
+            // The core knows which names may be.
+            core.namespace(&name)?;
+        }
+        Ok(Reply::Client(core))
+    };
+    Bridge::spawn(bridge.bind(py), work, Shape::Client(defaults))
+}
+
+/// A connection to a cluster, for one asyncio event loop.
+///
+/// Made by `slotkv.aio.connect`. Its methods are those of `slotkv.Client`; each returns a `Call`, which has begun and is
+/// awaited for the result. Keys and values are bytes-like, or str for its UTF-8; values come back as bytes. Each call
+/// takes `deadline`, its time in seconds with all its attempts. Errors are those of `slotkv.errors`.
+#[pyclass(frozen, module = "slotkv.aio", weakref)]
+pub(crate) struct Client {
+    bridge: Py<Bridge>,
+    core: Arc<fork::Owned<Core>>,
+    defaults: CallOptions,
+}
+
+#[pymethods]
+impl Client {
+    /// The value of a key; None if it is absent.
+    #[pyo3(signature = (key, *, deadline=None))]
+    fn get(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
+        self.begin(py, operation::get(key), deadline)
+    }
+
+    /// The value of a key with its version; None if it is absent.
+    #[pyo3(signature = (key, *, deadline=None))]
+    fn get_entry(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
+        self.begin(py, operation::get_entry(key), deadline)
+    }
+
+    /// Whether a key exists.
+    #[pyo3(signature = (key, *, deadline=None))]
+    fn has(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
+        self.begin(py, operation::has(key), deadline)
+    }
+
+    /// Stores a value.
+    #[pyo3(signature = (key, value, *, deadline=None))]
+    fn put(&self, py: Python<'_>, key: Key, value: Value, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
+        self.begin(py, operation::put(key, value, Condition::Always), deadline)
+    }
+
+    /// Stores a value if the key is absent; otherwise the result is "unmet" with the key's version.
+    #[pyo3(signature = (key, value, *, deadline=None))]
+    fn put_if_absent(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        value: Value,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::put(key, value, Condition::Absent), deadline)
+    }
+
+    /// Stores a value if the key exists; otherwise the result is "unmet".
+    #[pyo3(signature = (key, value, *, deadline=None))]
+    fn update_if_present(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        value: Value,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::put(key, value, Condition::Present), deadline)
+    }
+
+    /// Stores a value if the key exists in `version`; otherwise the result is "unmet" with the key's version.
+    #[pyo3(signature = (key, value, version, *, deadline=None))]
+    fn compare_and_set(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        value: Value,
+        version: u64,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::put(key, value, Condition::Version(version)), deadline)
+    }
+
+    /// Removes a key.
+    #[pyo3(signature = (key, *, deadline=None))]
+    fn delete(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
+        self.begin(py, operation::delete(key, Condition::Always), deadline)
+    }
+
+    /// Removes a key if it exists in `version`; otherwise the result is "unmet" with the key's version.
+    #[pyo3(signature = (key, version, *, deadline=None))]
+    fn delete_if_version(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        version: u64,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::delete(key, Condition::Version(version)), deadline)
+    }
+
+    /// Adds to a decimal number of 64 bits; the result is the sum. An absent key counts as 0.
+    #[pyo3(signature = (key, delta=1, *, deadline=None))]
+    fn increment(&self, py: Python<'_>, key: Key, delta: i64, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
+        self.begin(py, operation::increment(key, delta), deadline)
+    }
+
+    /// The values of many keys, in their order. If a key fails, ManyError has the results of all of them; with
+    /// `return_errors` the errors stand among the results instead.
+    #[pyo3(signature = (keys, *, return_errors=false, deadline=None))]
+    fn get_many(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        return_errors: bool,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::get_many(keys, return_errors)?, deadline)
+    }
+
+    /// Stores many values, given as a mapping or as pairs; each key has its own result, in their order. Errors are as
+    /// in get_many.
+    #[pyo3(signature = (pairs, *, return_errors=false, deadline=None))]
+    fn put_many(
+        &self,
+        py: Python<'_>,
+        pairs: &Bound<'_, PyAny>,
+        return_errors: bool,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::put_many(pairs, return_errors)?, deadline)
+    }
+
+    /// Removes many keys; each has its own result, in their order. Errors are as in get_many.
+    #[pyo3(signature = (keys, *, return_errors=false, deadline=None))]
+    fn delete_many(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        return_errors: bool,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::delete_many(keys, return_errors)?, deadline)
+    }
+
+    /// How many keys there are: those that begin with `prefix`, from `start` on, below `end`.
+    #[pyo3(signature = (prefix=None, *, start=None, end=None, deadline=None))]
+    fn count(
+        &self,
+        py: Python<'_>,
+        prefix: Option<Key>,
+        start: Option<Key>,
+        end: Option<Key>,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::count(arguments::range(prefix, start, end)), deadline)
+    }
+
+    /// Iterates, with `async for`, over the keys that begin with `prefix`, from `start` on, below `end`: in slot order,
+    /// or with `ordered` merged in key order, which costs more. `limit` ends the scan after so many items; `cursor`,
+    /// from an earlier scan of the same range, goes on where that one stood. `deadline` is for each page.
+    #[pyo3(signature = (
+        prefix=None, *, start=None, end=None, ordered=false, keys_only=false, limit=None, page_items=0, cursor=None,
+        deadline=None
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn scan(
+        &self,
+        py: Python<'_>,
+        prefix: Option<Key>,
+        start: Option<Key>,
+        end: Option<Key>,
+        ordered: bool,
+        keys_only: bool,
+        limit: Option<u64>,
+        page_items: u32,
+        cursor: Option<Key>,
+        deadline: Option<Seconds>,
+    ) -> Scan {
+        let range = Range { ordered, keys_only, items_max: page_items, ..arguments::range(prefix, start, end) };
+        let scan = scan::Scan::new(range, cursor.map(|Key(cursor)| cursor), limit);
+        Scan { bridge: self.bridge.clone_ref(py), state: self.scan_state(scan, deadline) }
+    }
+
+    /// Every item that begins with `prefix`, in key order, as a list. For debugging: it has to fit into memory.
+    #[pyo3(signature = (prefix=None, *, deadline=None))]
+    fn dump(&self, py: Python<'_>, prefix: Option<Key>, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
+        let range = Range { ordered: true, ..arguments::range(prefix, None, None) };
+        let state = self.scan_state(scan::Scan::new(range, None, None), deadline);
+        let rendered = state.all_or_again(py, Shape::Items(state.clone()))?;
+        begin(self.bridge.bind(py), rendered)
+    }
+
+    /// The slot of a key.
+    fn slot(&self, py: Python<'_>, key: Key) -> PyResult<u16> {
+        Ok(self.core(py)?.slot(&key.0))
+    }
+
+    /// Where calls for a key go, and why.
+    fn explain(&self, py: Python<'_>, key: Key) -> PyResult<Explain> {
+        Ok(Explain::new(py, self.core(py)?.explain(&key.0)))
+    }
+
+    /// What this client has done so far, and its state now.
+    fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
+        Stats::new(py, self.core(py)?.stats())
+    }
+
+    /// What a master says of the whole cluster.
+    fn status(&self, py: Python<'_>) -> PyResult<Py<Call>> {
+        let core = self.core(py)?.clone();
+        let work = async move { Ok(Reply::Status(Box::new(core.status().await?))) };
+        Bridge::spawn(self.bridge.bind(py), work, Shape::Status)
+    }
+
+    /// The same connections, for the keys of another namespace; "" is the one without a name.
+    fn namespace(&self, py: Python<'_>, name: &str) -> PyResult<Client> {
+        // The core knows which names may be.
+        self.core(py)?.namespace(name).map_err(|error| errors::exception(py, error))?;
+        Ok(self.view(py, CallOptions { namespace: Some(name.into()), ..self.defaults.clone() }))
+    }
+
+    /// The same connections, with another deadline for calls that name none, in seconds.
+    fn with_deadline(&self, py: Python<'_>, seconds: Seconds) -> Client {
+        self.view(py, call_options(&self.defaults, Some(seconds)))
+    }
+
+    /// Ends the client and whatever shares its connections, in bounded time. Closing again does nothing.
+    fn close(&self, py: Python<'_>) -> PyResult<Py<Call>> {
+        let core = self.core(py)?.clone();
+        let work = async move {
+            core.close().await;
+            Ok(Reply::Closed)
+        };
+        Bridge::spawn(self.bridge.bind(py), work, Shape::Closed)
+    }
+
+    /// A call that has ended with this client.
+    fn __aenter__(slf: &Bound<'_, Self>) -> PyResult<Call> {
+        Ok(Call::ended(slf.get().bridge.clone_ref(slf.py()), slf.into_py_any(slf.py())))
+    }
+
+    #[pyo3(signature = (exception_type, exception, traceback, /))]
+    fn __aexit__(
+        &self,
+        py: Python<'_>,
+        exception_type: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<Py<Call>> {
+        let _ = (exception_type, exception, traceback);
+        self.close(py)
+    }
+
+    /// How much was done in how many batches, by all clients of this event loop; for tests.
+    fn _counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.bridge.get().counters(py)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.bridge)
+    }
+}
+
+impl Client {
+    fn begin(&self, py: Python<'_>, operation: Operation, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
+        let Operation { command, form } = operation;
+        let options = call_options(&self.defaults, deadline);
+        Bridge::submit(self.bridge.bind(py), self.core(py)?, command, options, Shape::Form(form))
+    }
+
+    fn core(&self, py: Python<'_>) -> PyResult<&Core> {
+        self.core.get().ok_or_else(|| errors::exception(py, FacadeError::forked()))
+    }
+
+    fn view(&self, py: Python<'_>, defaults: CallOptions) -> Client {
+        Client { bridge: self.bridge.clone_ref(py), core: self.core.clone(), defaults }
+    }
+
+    fn scan_state(&self, scan: scan::Scan, deadline: Option<Seconds>) -> Arc<ScanState> {
+        let options = call_options(&self.defaults, deadline);
+        Arc::new(ScanState { core: self.core.clone(), options, scan: Mutex::new(scan) })
+    }
+}
+
+/// The items of a scan, for `async for`.
+#[pyclass(frozen, module = "slotkv.aio")]
+pub(crate) struct Scan {
+    bridge: Py<Bridge>,
+    state: Arc<ScanState>,
+}
+
+/// What a scan and its calls share.
+pub(crate) struct ScanState {
+    core: Arc<fork::Owned<Core>>,
+    options: CallOptions,
+    scan: Mutex<scan::Scan>,
+}
+
+#[pymethods]
+impl Scan {
+    fn __aiter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __anext__(&self, py: Python<'_>) -> PyResult<Py<Call>> {
+        // Else two calls would bring the same page.
+        if Arc::strong_count(&self.state) > 1 {
+            return Err(PyRuntimeError::new_err("the next item of this scan is being waited for already"));
+        }
+        let rendered = self.state.next_or_again(py, Shape::Item(self.state.clone()))?;
+        begin(self.bridge.bind(py), rendered)
+    }
+
+    /// Where the scan stands, behind the last item it gave: pass it to another scan of the same range, also in another
+    /// process or language. None if it gave none and began at the beginning.
+    #[getter]
+    fn cursor<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let core = self.state.core(py)?;
+        let cursor = self.state.scan.lock().cursor(core, &self.state.options);
+        Ok(cursor.map(|cursor| PyBytes::new(py, &cursor)))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.bridge)
+    }
+}
+
+impl ScanState {
+    fn core(&self, py: Python<'_>) -> PyResult<&Core> {
+        self.core.get().ok_or_else(|| errors::exception(py, FacadeError::forked()))
+    }
+
+    fn next_or_again(&self, py: Python<'_>, shape: Shape) -> PyResult<Rendered> {
+        let (item, command) = {
+            let mut scan = self.scan.lock();
+            match scan.take() {
+                Some(item) => (Some(item), None),
+                None => (None, scan.command()),
+            }
+        };
+        match (item, command) {
+            (Some(item), _) => Ok(Rendered::Done(Item::new(py, &item).into_py_any(py))),
+            (None, Some(command)) => self.again(py, command, shape),
+            (None, None) => Ok(Rendered::Done(Err(PyStopAsyncIteration::new_err(())))),
+        }
+    }
+
+    fn all_or_again(&self, py: Python<'_>, shape: Shape) -> PyResult<Rendered> {
+        match self.scan.lock().command() {
+            Some(command) => return self.again(py, command, shape),
+            None => {}
+        }
+        let items = std::iter::from_fn(|| self.scan.lock().take());
+        let items = items.map(|item| Py::new(py, Item::new(py, &item))).collect::<PyResult<Vec<_>>>();
+        Ok(Rendered::Done(items.and_then(|items| items.into_py_any(py))))
+    }
+
+    fn again(&self, py: Python<'_>, command: Command, shape: Shape) -> PyResult<Rendered> {
+        let client = self.core(py)?.clone();
+        Ok(Rendered::Again { client, command, options: self.options.clone(), shape })
+    }
+}
+
+/// A call that begins with what was rendered without a reply.
+fn begin(bridge: &Bound<'_, Bridge>, rendered: Rendered) -> PyResult<Py<Call>> {
+    match rendered {
+        Rendered::Again { client, command, options, shape } => {
+            Bridge::submit(bridge, &client, command, options, shape)
+        }
+        Rendered::Done(result) => Py::new(bridge.py(), Call::ended(bridge.clone().unbind(), result)),
+    }
+}

@@ -1,0 +1,134 @@
+//! Arguments out of Python. Keys and values are bytes-like or `str`, which stands for its UTF-8.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
+use slotkv_facade::core::{CallOptions, Options, Range};
+
+/// Longest time that can be asked for, in seconds; the core has its own, shorter limits with errors that name them.
+const SECONDS_MAX: f64 = 1e9;
+
+/// A key, or another piece of bytes that is named in errors as a key.
+pub(crate) struct Key(pub Bytes);
+
+/// A value.
+pub(crate) struct Value(pub Bytes);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Key {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        copy(&object, "a key").map(Key)
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Value {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        copy(&object, "a value").map(Value)
+    }
+}
+
+fn copy(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Bytes> {
+    if let Ok(bytes) = object.cast::<PyBytes>() {
+        return Ok(Bytes::copy_from_slice(bytes.as_bytes()));
+    }
+    if let Ok(text) = object.cast::<PyString>() {
+        return Ok(Bytes::copy_from_slice(text.to_str()?.as_bytes()));
+    }
+    if let Ok(array) = object.cast::<PyByteArray>() {
+        return Ok(Bytes::from(array.to_vec()));
+    }
+    // The buffer protocol itself is not in the stable ABI of Python 3.10; memoryview is.
+    let Ok(view) = PyMemoryView::from(object) else {
+        let name = object.get_type().name()?;
+        return Err(PyTypeError::new_err(format!("{what} is bytes-like or str, not {name}")));
+    };
+    let bytes = view.call_method0(intern!(object.py(), "tobytes"))?.cast_into::<PyBytes>()?;
+    Ok(Bytes::copy_from_slice(bytes.as_bytes()))
+}
+
+/// Seconds, as an int or a float.
+pub(crate) struct Seconds(pub Duration);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Seconds {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let seconds: f64 = object.extract()?;
+        if seconds > 0.0 && seconds <= SECONDS_MAX {
+            Ok(Seconds(Duration::from_secs_f64(seconds)))
+        } else {
+            Err(PyValueError::new_err(format!("{seconds} is no time in seconds; it must be above 0")))
+        }
+    }
+}
+
+/// What one call says differently from its client.
+pub(crate) fn call_options(defaults: &CallOptions, deadline: Option<Seconds>) -> CallOptions {
+    let mut options = defaults.clone();
+    if let Some(Seconds(deadline)) = deadline {
+        options.deadline = Some(deadline);
+    }
+    options
+}
+
+/// The keyword arguments of `connect`.
+#[derive(Clone, Default)]
+pub(crate) struct Settings {
+    pub deadline: Option<Duration>,
+    pub connect_timeout: Option<Duration>,
+    pub ping_interval: Option<Duration>,
+    pub inflight_max: Option<usize>,
+    pub streams_per_member: Option<usize>,
+    pub client_name: Option<String>,
+}
+
+impl Settings {
+    pub fn new(
+        deadline: Option<Seconds>,
+        connect_timeout: Option<Seconds>,
+        ping_interval: Option<Seconds>,
+        inflight_max: Option<usize>,
+        streams_per_member: Option<usize>,
+        client_name: Option<String>,
+    ) -> Self {
+        let time = |seconds: Option<Seconds>| seconds.map(|Seconds(time)| time);
+        Self {
+            deadline: time(deadline),
+            connect_timeout: time(connect_timeout),
+            ping_interval: time(ping_interval),
+            inflight_max,
+            streams_per_member,
+            client_name,
+        }
+    }
+
+    /// Options with a transport of their own.
+    pub fn options(&self) -> Options {
+        let defaults = Options::default();
+        Options {
+            deadline: self.deadline.unwrap_or(defaults.deadline),
+            connect_timeout: self.connect_timeout.unwrap_or(defaults.connect_timeout),
+            ping: self.ping_interval.unwrap_or(defaults.ping),
+            inflight_max: self.inflight_max.unwrap_or(defaults.inflight_max),
+            streams_per_member: self.streams_per_member.unwrap_or(defaults.streams_per_member),
+            client_name: self
+                .client_name
+                .clone()
+                .unwrap_or_else(|| concat!("python/", env!("CARGO_PKG_VERSION")).into()),
+            ..defaults
+        }
+    }
+}
+
+/// The arguments that select keys.
+pub(crate) fn range(prefix: Option<Key>, start: Option<Key>, end: Option<Key>) -> Range {
+    let bytes = |key: Option<Key>| key.map(|Key(bytes)| bytes).unwrap_or_default();
+    Range { prefix: bytes(prefix), start: bytes(start), end: bytes(end), ..Range::all() }
+}

@@ -1,0 +1,315 @@
+//! The bridge between one asyncio event loop and the runtime: one per loop, shared by its clients, with one descriptor
+//! that the loop watches. Loops that cannot watch descriptors are woken by `call_soon_threadsafe`.
+//!
+//! The runtime's thread never touches the interpreter in the first case, and only attaches to it to wake the loop in
+//! the second. So an interpreter may end with any number of calls under way.
+
+use std::sync::{Arc, OnceLock};
+use std::thread::ThreadId;
+
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyWeakrefReference};
+use pyo3::intern;
+use slotkv_facade::core::{CallOptions, Client, Command};
+use slotkv_facade::error::FacadeError;
+use slotkv_facade::handle::Handle;
+use slotkv_facade::port::{Completion, Port, Reply, Ring};
+use slotkv_facade::signal::Callback;
+
+use crate::aio::{Rendered, Shape};
+use crate::call::Call;
+use crate::{errors, logs};
+
+/// A call of a host, as the port keeps it.
+pub(crate) struct Waiting {
+    pub call: Py<Call>,
+    pub shape: Shape,
+}
+
+/// See the module's documentation.
+#[pyclass(frozen, module = "slotkv._slotkv", weakref)]
+pub(crate) struct Bridge {
+    event_loop: Py<PyAny>,
+    thread: ThreadId,
+    port: Port<Waiting>,
+    /// The descriptor in the loop's care.
+    #[cfg(unix)]
+    fd: Mutex<Option<std::os::fd::RawFd>>,
+    /// Room for a batch, while no drain uses it.
+    spare: Mutex<Vec<Completion<Waiting>>>,
+}
+
+impl Bridge {
+    /// The bridge of the running loop, made if it has none.
+    pub(crate) fn of_running_loop(py: Python<'_>) -> PyResult<Py<Self>> {
+        static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let event_loop = RUNNING.import(py, "asyncio", "get_running_loop")?.call0()?;
+        let bridges = bridges(py)?;
+        if let Ok(known) = bridges.get_item(&event_loop) {
+            let known = known.call0()?;
+            if let Ok(known) = known.cast_into::<Bridge>()
+                && known.get().port.is_usable()
+            {
+                return Ok(known.unbind());
+            }
+        }
+        forget_closed_loops(bridges)?;
+        let bridge = Self::new(&event_loop)?;
+        bridges.set_item(&event_loop, PyWeakrefReference::new(bridge.bind(py))?)?;
+        Ok(bridge)
+    }
+
+    fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
+        let py = event_loop.py();
+        logs::start(py)?;
+        #[cfg(unix)]
+        if let Some(bridge) = Self::watched(event_loop)? {
+            return Ok(bridge);
+        }
+        let this: Arc<OnceLock<Py<PyWeakrefReference>>> = Arc::default();
+        let port = Port::new(Callback({
+            let this = this.clone();
+            move || wake_threadsafe(&this)
+        }));
+        let port = port.map_err(|error| errors::exception(py, error))?;
+        let bridge = Py::new(py, Self::with(event_loop, port))?;
+        this.set(PyWeakrefReference::new(bridge.bind(py))?.unbind()).ok();
+        Ok(bridge)
+    }
+
+    /// A bridge by a descriptor; `None` if the loop does not watch descriptors.
+    #[cfg(unix)]
+    fn watched(event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Py<Self>>> {
+        let py = event_loop.py();
+        let signal = slotkv_facade::signal::Signal::new()?;
+        let fd = signal.fd();
+        let port = Port::new(signal).map_err(|error| errors::exception(py, error))?;
+        let bridge = Py::new(py, Self::with(event_loop, port))?;
+        let drain = bridge.bind(py).getattr(intern!(py, "_drain"))?;
+        match event_loop.call_method1(intern!(py, "add_reader"), (fd, drain)) {
+            Ok(_) => {}
+            Err(error) if error.is_instance_of::<pyo3::exceptions::PyNotImplementedError>(py) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        *bridge.get().fd.lock() = Some(fd);
+        Ok(Some(bridge))
+    }
+
+    fn with(event_loop: &Bound<'_, PyAny>, port: Port<Waiting>) -> Self {
+        Self {
+            event_loop: event_loop.clone().unbind(),
+            thread: std::thread::current().id(),
+            port,
+            #[cfg(unix)]
+            fd: Mutex::new(None),
+            spare: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.event_loop.bind(py)
+    }
+
+    /// Begins an operation.
+    pub(crate) fn submit(
+        slf: &Bound<'_, Self>,
+        client: &Client,
+        command: Command,
+        options: CallOptions,
+        shape: Shape,
+    ) -> PyResult<Py<Call>> {
+        let py = slf.py();
+        let this = slf.get();
+        this.check_thread()?;
+        let call = Py::new(py, Call::pending(slf.clone().unbind()))?;
+        this.resubmit(py, &call, client, command, options, shape)?;
+        Ok(call)
+    }
+
+    /// Begins an operation for a call that is pending.
+    fn resubmit(
+        &self,
+        py: Python<'_>,
+        call: &Py<Call>,
+        client: &Client,
+        command: Command,
+        options: CallOptions,
+        shape: Shape,
+    ) -> PyResult<()> {
+        let waiting = Waiting { call: call.clone_ref(py), shape };
+        let submitted = self.port.submit(client, command, options, waiting);
+        let (handle, ring) = submitted.map_err(|error| errors::exception(py, error))?;
+        call.get().set_handle(handle);
+        if ring == Ring::AtEndOfTurn {
+            let ring = call.get().bridge().bind(py).getattr(intern!(py, "_ring"))?;
+            self.event_loop.bind(py).call_method1(intern!(py, "call_soon"), (ring,))?;
+        }
+        Ok(())
+    }
+
+    /// Begins something that is no operation on keys.
+    pub(crate) fn spawn<F>(slf: &Bound<'_, Self>, work: F, shape: Shape) -> PyResult<Py<Call>>
+    where
+        F: Future<Output = Result<Reply, FacadeError>> + Send + 'static,
+    {
+        let py = slf.py();
+        let this = slf.get();
+        this.check_thread()?;
+        let call = Py::new(py, Call::pending(slf.clone().unbind()))?;
+        let waiting = Waiting { call: call.clone_ref(py), shape };
+        let handle = this.port.spawn(work, waiting).map_err(|error| errors::exception(py, error))?;
+        call.get().set_handle(handle);
+        Ok(call)
+    }
+
+    pub(crate) fn cancel(&self, handle: Handle) -> Option<Waiting> {
+        self.port.cancel(handle)
+    }
+
+    /// Whether the port can still be used: not after a fork, and not after the runtime was shut down.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.port.is_usable()
+    }
+
+    fn check_thread(&self) -> PyResult<()> {
+        if std::thread::current().id() == self.thread {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err("an asyncio client of slotkv is used from another thread than its event loop's"))
+    }
+
+    /// Takes the bridge out of its loop and gives up what is under way.
+    fn retire(&self, py: Python<'_>) {
+        #[cfg(unix)]
+        if let Some(fd) = self.fd.lock().take()
+            // In a forked child the loop's selector is shared with the parent, which still needs the descriptor.
+            && self.port.is_usable()
+        {
+            // A loop that is closed has forgotten it.
+            self.event_loop.bind(py).call_method1(intern!(py, "remove_reader"), (fd,)).ok();
+        }
+        drop(self.port.abandon());
+    }
+}
+
+#[pymethods]
+impl Bridge {
+    /// Called by the loop when there are completions.
+    fn _drain(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let this = slf.get();
+        let mut batch = std::mem::take(&mut *this.spare.lock());
+        this.port.drain(&mut batch);
+        let mut fatal: Option<PyErr> = None;
+        for (Waiting { call, shape }, result) in batch.drain(..) {
+            let call = call.bind(py);
+            let rendered = match result {
+                Ok(reply) => shape.render(py, slf, reply),
+                Err(error) => Ok(Rendered::Done(Err(errors::exception(py, error)))),
+            };
+            let result = match rendered {
+                Ok(Rendered::Done(result)) => result,
+                Ok(Rendered::Again { client, command, options, shape }) => {
+                    match this.resubmit(py, call.as_unbound(), &client, command, options, shape) {
+                        Ok(()) => continue,
+                        Err(error) => Err(error),
+                    }
+                }
+                Err(error) => Err(error),
+            };
+            let callbacks = call.get().finish(result);
+            if fatal.is_some() {
+                // The loop is about to be left; whoever runs it again goes on there.
+                callbacks.schedule(this.event_loop.bind(py), call)?;
+                continue;
+            }
+            for error in callbacks.run(py, call) {
+                if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+                    fatal.get_or_insert(error);
+                } else {
+                    this.report(py, error)?;
+                }
+            }
+        }
+        *this.spare.lock() = batch;
+        fatal.map_or(Ok(()), Err)
+    }
+
+    /// Called by the loop at the end of a turn in which there were submissions.
+    fn _ring(&self) {
+        self.port.ring();
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Not the calls: the runtime's thread locks the port, too, so two passes could see different things.
+        visit.call(&self.event_loop)
+    }
+}
+
+impl Bridge {
+    /// How much was done in how many batches; for tests.
+    pub(crate) fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = self.port.counters();
+        let shown = PyDict::new(py);
+        shown.set_item("submissions", counters.submissions)?;
+        shown.set_item("rings", counters.rings)?;
+        shown.set_item("completions", counters.completions.completions)?;
+        shown.set_item("wakeups", counters.completions.wakeups)?;
+        shown.set_item("drains", counters.completions.drains)?;
+        Ok(shown)
+    }
+
+    /// What asyncio does with an error of a callback.
+    fn report(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
+        let context = PyDict::new(py);
+        context.set_item("message", "Exception in callback of a slotkv call")?;
+        context.set_item("exception", error.value(py))?;
+        self.event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (context,))?;
+        Ok(())
+    }
+}
+
+/// Called from the runtime's thread.
+fn wake_threadsafe(bridge: &OnceLock<Py<PyWeakrefReference>>) {
+    Python::try_attach(|py| {
+        let woken = || -> PyResult<()> {
+            let Some(bridge) = bridge.get() else { return Ok(()) };
+            let bridge = bridge.bind(py).call0()?;
+            let Ok(bridge) = bridge.cast_into::<Bridge>() else { return Ok(()) };
+            let drain = bridge.getattr(intern!(py, "_drain"))?;
+            let event_loop = bridge.get().event_loop(py).clone();
+            event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (drain,))?;
+            Ok(())
+        };
+        // A closed loop waits for nothing.
+        woken().ok();
+    });
+}
+
+/// Loop to a weak reference of its bridge. Loops that watch the descriptor keep their bridge alive, clients do, too;
+/// the registry keeps neither.
+fn bridges(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static BRIDGES: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let bridges = BRIDGES.get_or_try_init(py, || {
+        PyResult::Ok(py.import("weakref")?.getattr("WeakKeyDictionary")?.call0()?.unbind())
+    })?;
+    Ok(bridges.bind(py))
+}
+
+/// Lets go of calls that nobody can be told about any more.
+fn forget_closed_loops(bridges: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = bridges.py();
+    for pair in bridges.call_method0("items")?.try_iter()?.collect::<PyResult<Vec<_>>>()? {
+        let (event_loop, bridge): (Bound<'_, PyAny>, Bound<'_, PyAny>) = pair.extract()?;
+        if event_loop.call_method0("is_closed")?.is_truthy()?
+            && let Ok(bridge) = bridge.call0()?.cast_into::<Bridge>()
+        {
+            bridge.get().retire(py);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,409 @@
+//! The blocking client. A call drives the socket on the thread that makes it, with the interpreter released.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+use slotkv_facade::blocking::BlockingClient;
+use slotkv_facade::core::{Answer, CallOptions, Condition, Range};
+use slotkv_facade::error::FacadeError;
+use slotkv_facade::guard::guard;
+use slotkv_facade::scan;
+
+use crate::arguments::{self, Key, Seconds, Settings, Value, call_options};
+use crate::operation::{self, Operation};
+use crate::results::Item;
+use crate::view::{ClusterStatus, Explain, Stats};
+use crate::{errors, logs};
+
+/// Connects to a cluster and returns a client for blocking calls.
+#[pyfunction]
+#[pyo3(signature = (
+    uri, *, namespace=None, deadline=None, connect_timeout=None, ping_interval=None, inflight_max=None,
+    streams_per_member=None, client_name=None
+))]
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn connect(
+    py: Python<'_>,
+    uri: String,
+    namespace: Option<String>,
+    deadline: Option<Seconds>,
+    connect_timeout: Option<Seconds>,
+    ping_interval: Option<Seconds>,
+    inflight_max: Option<usize>,
+    streams_per_member: Option<usize>,
+    client_name: Option<String>,
+) -> PyResult<Client> {
+    let settings = Settings::new(
+        deadline,
+        connect_timeout,
+        ping_interval,
+        inflight_max,
+        streams_per_member,
+        client_name,
+    );
+    logs::start(py)?;
+    let client = detached(py, |interrupt| {
+        BlockingClient::connect(&uri, move || settings.options(), interrupt)
+    })?;
+    let client = Client { client, defaults: CallOptions::default() };
+    match namespace {
+        Some(name) => client.namespace(py, &name),
+        None => Ok(client),
+    }
+}
+
+/// A connection to a cluster, for blocking calls from any number of threads.
+///
+/// Made by `slotkv.connect`. Keys and values are bytes-like, or str for its UTF-8; values come back as bytes. Each call
+/// takes `deadline`, its time in seconds with all its attempts. Errors are those of `slotkv.errors`.
+#[pyclass(frozen, module = "slotkv", weakref)]
+pub(crate) struct Client {
+    client: BlockingClient,
+    defaults: CallOptions,
+}
+
+#[pymethods]
+impl Client {
+    /// The value of a key; None if it is absent.
+    #[pyo3(signature = (key, *, deadline=None))]
+    fn get(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::get(key), deadline)
+    }
+
+    /// The value of a key with its version; None if it is absent.
+    #[pyo3(signature = (key, *, deadline=None))]
+    fn get_entry(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::get_entry(key), deadline)
+    }
+
+    /// Whether a key exists.
+    #[pyo3(signature = (key, *, deadline=None))]
+    fn has(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::has(key), deadline)
+    }
+
+    /// Stores a value.
+    #[pyo3(signature = (key, value, *, deadline=None))]
+    fn put(&self, py: Python<'_>, key: Key, value: Value, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::put(key, value, Condition::Always), deadline)
+    }
+
+    /// Stores a value if the key is absent; otherwise the result is "unmet" with the key's version.
+    #[pyo3(signature = (key, value, *, deadline=None))]
+    fn put_if_absent(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        value: Value,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::put(key, value, Condition::Absent), deadline)
+    }
+
+    /// Stores a value if the key exists; otherwise the result is "unmet".
+    #[pyo3(signature = (key, value, *, deadline=None))]
+    fn update_if_present(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        value: Value,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::put(key, value, Condition::Present), deadline)
+    }
+
+    /// Stores a value if the key exists in `version`; otherwise the result is "unmet" with the key's version.
+    #[pyo3(signature = (key, value, version, *, deadline=None))]
+    fn compare_and_set(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        value: Value,
+        version: u64,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::put(key, value, Condition::Version(version)), deadline)
+    }
+
+    /// Removes a key.
+    #[pyo3(signature = (key, *, deadline=None))]
+    fn delete(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::delete(key, Condition::Always), deadline)
+    }
+
+    /// Removes a key if it exists in `version`; otherwise the result is "unmet" with the key's version.
+    #[pyo3(signature = (key, version, *, deadline=None))]
+    fn delete_if_version(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        version: u64,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::delete(key, Condition::Version(version)), deadline)
+    }
+
+    /// Adds to a decimal number of 64 bits and returns the sum; an absent key counts as 0.
+    #[pyo3(signature = (key, delta=1, *, deadline=None))]
+    fn increment(&self, py: Python<'_>, key: Key, delta: i64, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::increment(key, delta), deadline)
+    }
+
+    /// The values of many keys, in their order. If a key fails, ManyError has the results of all of them; with
+    /// `return_errors` the errors stand among the results instead.
+    #[pyo3(signature = (keys, *, return_errors=false, deadline=None))]
+    fn get_many(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        return_errors: bool,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::get_many(keys, return_errors)?, deadline)
+    }
+
+    /// Stores many values, given as a mapping or as pairs; each key has its own result, in their order. Errors are as
+    /// in get_many.
+    #[pyo3(signature = (pairs, *, return_errors=false, deadline=None))]
+    fn put_many(
+        &self,
+        py: Python<'_>,
+        pairs: &Bound<'_, PyAny>,
+        return_errors: bool,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::put_many(pairs, return_errors)?, deadline)
+    }
+
+    /// Removes many keys; each has its own result, in their order. Errors are as in get_many.
+    #[pyo3(signature = (keys, *, return_errors=false, deadline=None))]
+    fn delete_many(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        return_errors: bool,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::delete_many(keys, return_errors)?, deadline)
+    }
+
+    /// How many keys there are: those that begin with `prefix`, from `start` on, below `end`.
+    #[pyo3(signature = (prefix=None, *, start=None, end=None, deadline=None))]
+    fn count(
+        &self,
+        py: Python<'_>,
+        prefix: Option<Key>,
+        start: Option<Key>,
+        end: Option<Key>,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::count(arguments::range(prefix, start, end)), deadline)
+    }
+
+    /// Iterates over the keys that begin with `prefix`, from `start` on, below `end`: in slot order, or with `ordered`
+    /// merged in key order, which costs more. `limit` ends the scan after so many items; `cursor`, from an earlier scan
+    /// of the same range, goes on where that one stood. `deadline` is for each page.
+    #[pyo3(signature = (
+        prefix=None, *, start=None, end=None, ordered=false, keys_only=false, limit=None, page_items=0, cursor=None,
+        deadline=None
+    ))]
+    #[allow(clippy::too_many_arguments)]
+    fn scan(
+        &self,
+        prefix: Option<Key>,
+        start: Option<Key>,
+        end: Option<Key>,
+        ordered: bool,
+        keys_only: bool,
+        limit: Option<u64>,
+        page_items: u32,
+        cursor: Option<Key>,
+        deadline: Option<Seconds>,
+    ) -> Scan {
+        let range = Range { ordered, keys_only, items_max: page_items, ..arguments::range(prefix, start, end) };
+        let scan = scan::Scan::new(range, cursor.map(|Key(cursor)| cursor), limit);
+        Scan {
+            client: self.client.clone(),
+            options: call_options(&self.defaults, deadline),
+            scan: Arc::new(Mutex::new(scan)),
+        }
+    }
+
+    /// Every item that begins with `prefix`, in key order, as a list. For debugging: it has to fit into memory.
+    #[pyo3(signature = (prefix=None, *, deadline=None))]
+    fn dump(&self, py: Python<'_>, prefix: Option<Key>, deadline: Option<Seconds>) -> PyResult<Vec<Py<Item>>> {
+        let scan = self.scan(prefix, None, None, true, false, None, 0, None, deadline);
+        let mut items = Vec::new();
+        while let Some(item) = scan.__next__(py)? {
+            items.push(Py::new(py, item)?);
+        }
+        Ok(items)
+    }
+
+    /// The slot of a key.
+    fn slot(&self, py: Python<'_>, key: Key) -> PyResult<u16> {
+        let core = detached(py, |interrupt| self.client.core(interrupt))?;
+        Ok(core.slot(&key.0))
+    }
+
+    /// Where calls for a key go, and why.
+    fn explain(&self, py: Python<'_>, key: Key) -> PyResult<Explain> {
+        let core = detached(py, |interrupt| self.client.core(interrupt))?;
+        Ok(Explain::new(py, core.explain(&key.0)))
+    }
+
+    /// What this client has done so far, and its state now.
+    fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
+        let core = detached(py, |interrupt| self.client.core(interrupt))?;
+        Stats::new(py, core.stats())
+    }
+
+    /// What a master says of the whole cluster.
+    fn status(&self, py: Python<'_>) -> PyResult<ClusterStatus> {
+        let status = detached(py, |interrupt| self.client.status(interrupt))?;
+        ClusterStatus::new(py, status)
+    }
+
+    /// The same connections, for the keys of another namespace; "" is the one without a name.
+    fn namespace(&self, py: Python<'_>, name: &str) -> PyResult<Client> {
+        let core = detached(py, |interrupt| self.client.core(interrupt))?;
+        // The core knows which names may be.
+        core.namespace(name).map_err(|error| errors::exception(py, error))?;
+        let defaults = CallOptions { namespace: Some(name.into()), ..self.defaults.clone() };
+        Ok(Client { client: self.client.clone(), defaults })
+    }
+
+    /// The same connections, with another deadline for calls that name none, in seconds.
+    fn with_deadline(&self, seconds: Seconds) -> Client {
+        Client { client: self.client.clone(), defaults: call_options(&self.defaults, Some(seconds)) }
+    }
+
+    /// Ends the client and whatever shares its connections, in bounded time. Closing again does nothing.
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        py.detach(|| guard(|| self.client.close())).map_err(|error| errors::exception(py, error))
+    }
+
+    /// Whether the client was closed.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.client.is_closed()
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    #[pyo3(signature = (exception_type, exception, traceback, /))]
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        exception_type: &Bound<'_, PyAny>,
+        exception: &Bound<'_, PyAny>,
+        traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let _ = (exception_type, exception, traceback);
+        self.close(py)
+    }
+
+    /// Who drove the sockets how often; for tests.
+    fn _counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = self.client.counters();
+        let shown = PyDict::new(py);
+        shown.set_item("calls", counters.calls)?;
+        shown.set_item("keeps", counters.keeps)?;
+        shown.set_item("interruptions", counters.interruptions)?;
+        Ok(shown)
+    }
+}
+
+impl Client {
+    fn run(&self, py: Python<'_>, operation: Operation, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
+        let Operation { command, form } = operation;
+        let options = call_options(&self.defaults, deadline);
+        let answer = detached(py, |interrupt| self.client.call(command, &options, interrupt))?;
+        form.render(py, answer)
+    }
+}
+
+/// The items of a scan, one by one.
+#[pyclass(frozen, module = "slotkv")]
+pub(crate) struct Scan {
+    client: BlockingClient,
+    options: CallOptions,
+    scan: Arc<Mutex<scan::Scan>>,
+}
+
+#[pymethods]
+impl Scan {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Item>> {
+        if let Some(mut scan) = self.scan.try_lock()
+            && let Some(item) = scan.take()
+        {
+            return Ok(Some(Item::new(py, &item)));
+        }
+        let item = detached(py, |mut interrupt| {
+            // Held over the call: threads that share a scan take turns.
+            let mut scan = self.scan.lock();
+            loop {
+                if let Some(item) = scan.take() {
+                    return Ok(Some(item));
+                }
+                let Some(command) = scan.command() else { return Ok(None) };
+                match self.client.call(command, &self.options, &mut interrupt)? {
+                    Answer::Page(page) => scan.fill(page),
+                    other => return Err(FacadeError::unexpected(format!("{other:?} as the answer for a page"))),
+                }
+            }
+        })?;
+        Ok(item.map(|item| Item::new(py, &item)))
+    }
+
+    /// Where the scan stands, behind the last item it gave: pass it to another scan of the same range, also in another
+    /// process or language. None if it gave none and began at the beginning.
+    #[getter]
+    fn cursor<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let cursor = detached(py, |interrupt| {
+            let core = self.client.core(interrupt)?;
+            Ok(self.scan.lock().cursor(core, &self.options))
+        })?;
+        Ok(cursor.map(|cursor| PyBytes::new(py, &cursor)))
+    }
+}
+
+/// Asked now and then during a call that takes long.
+type Interrupt<'a> = &'a mut dyn FnMut() -> Result<(), FacadeError>;
+
+/// Runs `body` with the interpreter released. Signals are looked after meanwhile: what their handler raises, as
+/// KeyboardInterrupt, ends the call and is raised instead of its error.
+fn detached<T: Send>(
+    py: Python<'_>,
+    body: impl FnOnce(Interrupt<'_>) -> Result<T, FacadeError> + Send,
+) -> PyResult<T> {
+    let mut raised = None;
+    let result = py.detach(|| {
+        let mut interrupt = || {
+            // No interpreter any more: nobody waits for this call.
+            let signals = Python::try_attach(|py| py.check_signals());
+            match signals {
+                Some(Ok(())) => Ok(()),
+                Some(Err(error)) => {
+                    raised = Some(error);
+                    Err(FacadeError::cancelled())
+                }
+                None => Err(FacadeError::cancelled()),
+            }
+        };
+        guard(|| body(&mut interrupt))
+    });
+    match (result, raised) {
+        (_, Some(raised)) => Err(raised),
+        (Ok(value), None) => Ok(value),
+        (Err(error), None) => Err(errors::exception(py, error)),
+    }
+}

@@ -1,0 +1,141 @@
+//! slotkv's logs on their way into Python's `logging`, to the logger "slotkv" and its children.
+//!
+//! Records wait in the facade's bounded queue. A thread, `slotkv-logs`, which the first record of a process starts,
+//! takes the interpreter and hands them over; so no call is ever interrupted by a logging handler, and the interpreter
+//! is not touched while nothing is logged. It ends with the interpreter, by `stop`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use pyo3::intern;
+use pyo3::prelude::*;
+use slotkv_facade::fork;
+use slotkv_facade::log::{self, Level, Record};
+use slotkv_facade::signal::Callback;
+
+/// Name of the thread.
+const THREAD_NAME: &str = "slotkv-logs";
+/// How long `stop` waits for the thread, which may be inside a handler.
+const STOP_MS: u64 = 1_000;
+
+/// What the thread waits for.
+#[derive(Default)]
+struct Pump {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_running: bool,
+    has_records: bool,
+    is_stopping: bool,
+}
+
+static PUMP: AtomicPtr<fork::Owned<Arc<Pump>>> = AtomicPtr::new(std::ptr::null_mut());
+
+fn pump() -> Option<&'static Arc<Pump>> {
+    // SAFETY: what is stored here was leaked from a box and is never freed.
+    unsafe { PUMP.load(Ordering::Acquire).as_ref() }?.get()
+}
+
+/// Sees to it that logs arrive, at the level that the logger has now. Called whenever a client is made.
+pub(crate) fn start(py: Python<'_>) -> PyResult<()> {
+    let level = level(py)?;
+    if log::is_installed() {
+        log::set_level(level);
+        return Ok(());
+    }
+    let pump = Arc::new(Pump::default());
+    // Leaked once per process, as the sink is.
+    PUMP.store(Box::into_raw(Box::new(fork::Owned::new(pump.clone()))), Ordering::Release);
+    log::install(level, Callback(move || pump.wake()));
+    Ok(())
+}
+
+/// Ends the thread, for a bounded time. Without the interpreter: the thread may need it to end.
+pub(crate) fn stop() {
+    let Some(pump) = pump() else { return };
+    let mut state = pump.state.lock();
+    state.is_stopping = true;
+    pump.changed.notify_all();
+    while state.is_running {
+        if pump.changed.wait_for(&mut state, Duration::from_millis(STOP_MS)).timed_out() {
+            return;
+        }
+    }
+}
+
+/// The most detailed level that the logger "slotkv" asks for; INFO at least, so that a level set later finds something.
+fn level(py: Python<'_>) -> PyResult<Level> {
+    let level: i64 = logger(py, "slotkv")?.call_method0(intern!(py, "getEffectiveLevel"))?.extract()?;
+    Ok(match level {
+        ..10 => Level::Trace,
+        10..20 => Level::Debug,
+        _ => Level::Info,
+    })
+}
+
+fn logger<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import(intern!(py, "logging"))?.call_method1(intern!(py, "getLogger"), (name,))
+}
+
+impl Pump {
+    fn wake(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        state.has_records = true;
+        if state.is_stopping {
+            return;
+        }
+        if state.is_running {
+            self.changed.notify_all();
+            return;
+        }
+        let pump = self.clone();
+        // Without a thread the records wait for the next one that can be started.
+        state.is_running = std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || pump.run()).is_ok();
+    }
+
+    fn run(&self) {
+        loop {
+            let mut state = self.state.lock();
+            while !state.has_records && !state.is_stopping {
+                self.changed.wait(&mut state);
+            }
+            state.has_records = false;
+            let is_last = state.is_stopping;
+            drop(state);
+            // What was logged before the end is still told, if there is an interpreter to tell.
+            let told = Python::try_attach(|py| log::drain().iter().for_each(|record| tell(py, record)));
+            if is_last || told.is_none() {
+                break;
+            }
+        }
+        self.state.lock().is_running = false;
+        self.changed.notify_all();
+    }
+}
+
+/// A handler that fails is reported as Python reports what nobody catches.
+fn tell(py: Python<'_>, record: &Record) {
+    let level = match record.level {
+        Level::Error => 40,
+        Level::Warn => 30,
+        Level::Info => 20,
+        Level::Debug => 10,
+        Level::Trace => 5,
+    };
+    let told = logger(py, &record.target.replace("::", ".")).and_then(|logger| {
+        if record.dropped_before > 0 {
+            let lost = format!("{} records were dropped, the queue was full", record.dropped_before);
+            logger.call_method1(intern!(py, "log"), (30, lost))?;
+        }
+        // As an argument, so that no percent sign in it is taken for a format.
+        logger.call_method1(intern!(py, "log"), (level, "%s", &record.message))
+    });
+    if let Err(error) = told {
+        error.write_unraisable(py, None);
+    }
+}

@@ -1,0 +1,284 @@
+//! One connection to one member: a [`Lane`].
+//!
+//! Callers' threads encode their requests straight into the frame that is being filled ([`state`]); the stream that
+//! sends frames drains it ([`outgoing`]); the lane's task connects, reads replies, connects again and ends calls whose
+//! deadline has passed ([`task`]). What happens to a call that got no final answer is for the [`Receiver`] to decide.
+
+mod outgoing;
+mod slab;
+mod state;
+mod task;
+
+use std::{
+    mem,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use slotkv_proto::{
+    Code, handshake, limits,
+    seam::Chance,
+    table::{Member, ShardId},
+    v1,
+};
+use tokio::time::Instant;
+
+use crate::{
+    call::{Call, Holder},
+    stats::Counters,
+    transport::Transport,
+};
+use state::State;
+
+/// How exactly deadlines are kept, in milliseconds: calls whose deadlines lie closer together end together.
+pub(crate) const SWEEP_MS: u64 = 5;
+/// A connection on which a deadline passed and nothing came for so long, although replies are owed, is made anew.
+pub(crate) const SILENCE_MS_MAX: u64 = 4_000;
+/// First pause before connecting again, in milliseconds; doubled each time, with jitter.
+pub(crate) const RECONNECT_MS_FIRST: u64 = 20;
+/// Longest pause before connecting again, in milliseconds.
+pub(crate) const RECONNECT_MS_MAX: u64 = 1_000;
+/// A frame is closed when it holds this many bytes.
+pub(crate) const FRAME_BYTES_SOFT: usize = 1 << 20;
+
+/// What all lanes of a client have in common.
+pub(crate) struct Context {
+    pub transport: Arc<dyn Transport>,
+    pub chance: Arc<dyn Chance>,
+    pub connect_timeout: Duration,
+    pub cluster_id: String,
+    pub client_id: Bytes,
+    pub client_name: String,
+    pub namespace: String,
+    pub receiver: Weak<dyn Receiver>,
+    pub counters: Arc<Counters>,
+}
+
+impl Context {
+    fn hello(&self) -> v1::Hello {
+        v1::Hello {
+            version_min: handshake::VERSION_MIN,
+            version_max: handshake::VERSION_MAX,
+            features: 0,
+            cluster_id: self.cluster_id.clone(),
+            client_id: self.client_id.clone(),
+            namespace: self.namespace.clone(),
+            credentials: Bytes::new(),
+            client_name: self.client_name.clone(),
+            limits: Some(v1::Limits {
+                key_bytes_max: limits::KEY_BYTES_MAX as u32,
+                value_bytes_max: limits::VALUE_BYTES_MAX as u32,
+                frame_bytes_max: limits::FRAME_BYTES_MAX as u32,
+                inflight_count_max: limits::INFLIGHT_COUNT_MAX as u32,
+                inflight_bytes_max: limits::INFLIGHT_BYTES_MAX as u64,
+            }),
+        }
+    }
+}
+
+/// Why calls came back without a reply.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub code: Code,
+    pub message: String,
+    /// Whether the requests may have reached the member.
+    pub sent: bool,
+}
+
+impl Failure {
+    fn unsent(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), sent: false }
+    }
+}
+
+/// Who decides what becomes of calls. Called without any lock held.
+pub(crate) trait Receiver: Send + Sync {
+    /// A frame came: replies to calls, whose room is free already, and what the member knows of the table.
+    fn frame(
+        &self,
+        lane: &Arc<Lane>,
+        table: Option<v1::TableDelta>,
+        replies: &mut Vec<(Arc<Call>, v1::Reply)>,
+    );
+
+    /// Calls come back without a reply.
+    fn failed(&self, lane: &Arc<Lane>, calls: Vec<Arc<Call>>, failure: &Failure);
+
+    /// The connection broke or could not be made.
+    fn broken(&self, lane: &Arc<Lane>);
+}
+
+const STOP: u8 = 1;
+const REARM: u8 = 2;
+
+/// See the module.
+pub(crate) struct Lane {
+    /// Number of this lane in its client.
+    pub number: u64,
+    pub shard: ShardId,
+    pub member: Member,
+    /// Highest log index that any lane of the shard has heard of.
+    applied: Arc<AtomicU64>,
+    /// What frames say of the sender's table.
+    table_version: AtomicU64,
+    epoch: AtomicU64,
+    context: Arc<Context>,
+    task: AtomicWaker,
+    signals: AtomicU8,
+    state: Mutex<State>,
+}
+
+/// How a lane is doing.
+#[derive(Debug)]
+pub(crate) struct Health {
+    pub connected: bool,
+    pub in_flight: usize,
+    pub waiting: usize,
+    pub last_error: String,
+}
+
+impl Lane {
+    /// A lane to `member`; nothing happens until [`Lane::run`] is.
+    pub fn new(
+        number: u64,
+        shard: ShardId,
+        member: Member,
+        applied: Arc<AtomicU64>,
+        context: Arc<Context>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            shard,
+            member,
+            applied,
+            table_version: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
+            context,
+            task: AtomicWaker::new(),
+            signals: AtomicU8::new(0),
+            state: Mutex::new(State::default()),
+        })
+    }
+
+    /// Says which table requests are routed by from now on.
+    pub fn stamp(&self, table_version: u64, epoch: u64) {
+        self.table_version.fetch_max(table_version, Ordering::Relaxed);
+        self.epoch.fetch_max(epoch, Ordering::Relaxed);
+    }
+
+    /// Log index up to which the shard had applied when it was last heard of.
+    pub fn applied_index(&self) -> u64 {
+        self.applied.load(Ordering::Relaxed)
+    }
+
+    /// Takes a call; it is sent at once, or when the connection stands and has room. Gives it back if the lane takes no
+    /// more calls.
+    pub fn submit(self: &Arc<Self>, call: Arc<Call>, now: Instant) -> Result<(), Arc<Call>> {
+        let mut state = self.lock();
+        if state.closed() {
+            return Err(call);
+        }
+        let early = call.deadline + Duration::from_millis(SWEEP_MS);
+        let rearm = state.sweep_at.is_none_or(|at| early < at);
+        if rearm {
+            state.sweep_at = Some(call.deadline);
+        }
+        state.take(self, call, now);
+        let writer = state.writer.take();
+        let rejected = mem::take(&mut state.rejected);
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        if rearm {
+            self.signal(REARM);
+        }
+        self.reject(rejected);
+        Ok(())
+    }
+
+    /// Takes no more calls, and ends when those that were sent are answered. Gives back those that were not sent.
+    pub fn retire(&self) -> Vec<Arc<Call>> {
+        let mut state = self.lock();
+        state.retired = true;
+        let parked = mem::take(&mut state.parked).into_values().collect();
+        self.end_if_done(&state);
+        parked
+    }
+
+    /// Ends at once, with every call that it has.
+    pub fn stop(self: &Arc<Self>) {
+        let mut state = self.lock();
+        state.die();
+        let (sent, mut unsent) = state.end_session();
+        unsent.extend(mem::take(&mut state.parked).into_values());
+        let writer = state.writer.take();
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        self.signal(STOP);
+        let failure = |sent| Failure { code: Code::Closed, message: "the client was closed".into(), sent };
+        self.fail(sent, &failure(true));
+        self.fail(unsent, &failure(false));
+    }
+
+    pub fn health(&self) -> Health {
+        let state = self.lock();
+        Health {
+            connected: state.is_open(),
+            in_flight: state.slab.open(),
+            waiting: state.parked.len(),
+            last_error: state.last_error.clone(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn signal(&self, signal: u8) {
+        self.signals.fetch_or(signal, Ordering::AcqRel);
+        self.task.wake();
+    }
+
+    fn end_if_done(&self, state: &State) {
+        if state.retired && state.slab.open() == 0 {
+            self.signal(STOP);
+        }
+    }
+
+    fn reject(self: &Arc<Self>, calls: Vec<Arc<Call>>) {
+        if !calls.is_empty() {
+            self.fail(calls, &Failure::unsent(Code::TooLarge, "the request is larger than the member's frames"));
+        }
+    }
+
+    fn fail(self: &Arc<Self>, calls: Vec<Arc<Call>>, failure: &Failure) {
+        if calls.is_empty() {
+            return;
+        }
+        if let Some(receiver) = self.context.receiver.upgrade() {
+            receiver.failed(self, calls, failure);
+        }
+    }
+}
+
+impl Holder for Lane {
+    fn release(&self, ticket: u64) {
+        let mut state = self.lock();
+        let call = state.release(ticket);
+        let writer = if state.cancels.is_empty() { None } else { state.writer.take() };
+        self.end_if_done(&state);
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        drop(call);
+    }
+}

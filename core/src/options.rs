@@ -1,0 +1,78 @@
+//! What a client and a call can be told.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use slotkv_proto::seam::{Chance, Clock, SystemChance, SystemClock};
+
+use crate::transport::{TonicTransport, Transport};
+
+/// Longest deadline of a call, in milliseconds; longer ones are cut to it.
+pub const DEADLINE_MS_MAX: u32 = slotkv_proto::limits::DEADLINE_MS_MAX;
+/// Most streams to one member.
+pub const STREAMS_PER_MEMBER_MAX: usize = 16;
+/// Most calls that a client may be told to keep open at once.
+pub const INFLIGHT_MAX_MAX: usize = 1 << 20;
+
+/// How a client behaves. What the URI says of the same thing wins.
+#[derive(Clone)]
+pub struct Options {
+    /// Time for a call, all its attempts included. URI: `deadline_ms`. Default 5 s, at most 300 s.
+    pub deadline: Duration,
+    /// Time for `connect`, and for one connection to a member. URI: `connect_timeout_ms`. Default 5 s.
+    pub connect_timeout: Duration,
+    /// Calls open at once; further ones wait. URI: `inflight_max`. Default 16384. One shard has at most half of it,
+    /// so that calls to a dead one leave room for the others.
+    pub inflight_max: usize,
+    /// How often the master is pinged. URI: `ping_ms`. Default 300 ms.
+    pub ping: Duration,
+    /// Language and version, for people. URI: `client_name`. Default `rust/<version>`.
+    pub client_name: String,
+    /// Connections to each member, 1 to [`STREAMS_PER_MEMBER_MAX`]. Default 1.
+    pub streams_per_member: usize,
+    /// The network.
+    pub transport: Arc<dyn Transport>,
+    /// Wall clock; for display, nothing is decided by it.
+    pub clock: Arc<dyn Clock>,
+    /// Source of client ids and jitter.
+    pub chance: Arc<dyn Chance>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(5),
+            inflight_max: 16384,
+            ping: Duration::from_millis(300),
+            client_name: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            streams_per_member: 1,
+            transport: Arc::new(TonicTransport::default()),
+            clock: Arc::new(SystemClock),
+            chance: Arc::new(SystemChance),
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("deadline", &self.deadline)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("inflight_max", &self.inflight_max)
+            .field("ping", &self.ping)
+            .field("client_name", &self.client_name)
+            .field("streams_per_member", &self.streams_per_member)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What one call may say differently from its client.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallOptions {
+    /// Time for the call; `None` for the client's.
+    pub deadline: Option<Duration>,
+    /// Namespace; `None` for the client's, empty for the one without a name.
+    pub namespace: Option<String>,
+    /// W3C traceparent of the caller's span.
+    pub traceparent: Option<String>,
+}

@@ -1,0 +1,296 @@
+//! The room for open calls of a client: bounded by count and bytes, with a share for each shard.
+//!
+//! Invariants:
+//! - A call is open from its admission to its end, whatever happens to it between, pauses included.
+//! - No shard has more than half of the room, so that calls to a dead one leave room for the others.
+//! - Who finds no room waits, first come first served within a shard.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    call::{Call, Place},
+    connection::SWEEP_MS,
+};
+
+/// Bytes of keys and values of open calls.
+pub(crate) const OPEN_BYTES_MAX: usize = 128 << 20;
+/// Submitted calls that may wait for room; further ones get OVERLOADED. (Who awaits a call waits with it, unbounded.)
+pub(crate) const WAITING_COUNT_MAX: usize = 65_536;
+/// Bytes of keys and values of submitted calls that may wait for room.
+pub(crate) const WAITING_BYTES_MAX: usize = 128 << 20;
+
+/// What the gate says to a call.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Admitted,
+    /// It waits; whether the gate's next deadline came nearer by it.
+    Waiting(bool),
+    Overloaded,
+    Closed,
+}
+
+/// See the module.
+pub(crate) struct Gate {
+    count_max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    calls: u64,
+    open: Load,
+    waiting: Load,
+    /// By gate number of the shard.
+    shares: Vec<Share>,
+    tickets: u64,
+    sweep_at: Option<Instant>,
+    closed: bool,
+}
+
+#[derive(Default)]
+struct Share {
+    open: Load,
+    waiting: BTreeMap<u64, Arc<Call>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Load {
+    count: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn add(&mut self, bytes: usize) {
+        self.count += 1;
+        self.bytes += bytes;
+    }
+
+    fn sub(&mut self, bytes: usize) {
+        self.count -= 1;
+        self.bytes -= bytes;
+    }
+
+    fn fits(&self, bytes: usize, count_max: usize, bytes_max: usize) -> bool {
+        self.count < count_max && (self.bytes + bytes <= bytes_max || self.count == 0)
+    }
+}
+
+/// Room that calls gave back, to be given on at once.
+#[derive(Default)]
+pub(crate) struct Freed(Vec<(u32, usize)>);
+
+impl Freed {
+    pub fn add(&mut self, call: &Call) {
+        self.0.push((call.gate, call.bytes));
+    }
+}
+
+impl Gate {
+    pub fn new(count_max: usize) -> Self {
+        Self { count_max: count_max.max(1), state: Mutex::default() }
+    }
+
+    /// Lets a new call in, or lets it wait.
+    pub fn admit(&self, call: &Arc<Call>) -> Admission {
+        let mut state = self.lock();
+        if state.closed {
+            return Admission::Closed;
+        }
+        state.calls += 1;
+        let gate = call.gate as usize;
+        if state.shares.len() <= gate {
+            state.shares.resize_with(gate + 1, Share::default);
+        }
+        if state.shares[gate].waiting.is_empty() && self.has_room(&state, gate, call.bytes) {
+            state.open.add(call.bytes);
+            state.shares[gate].open.add(call.bytes);
+            return Admission::Admitted;
+        }
+        if !call.patient && !state.waiting.fits(call.bytes, WAITING_COUNT_MAX, WAITING_BYTES_MAX) {
+            return Admission::Overloaded;
+        }
+        let ticket = state.tickets;
+        state.tickets += 1;
+        if call.put(Place::Gated(ticket)) {
+            state.waiting.add(call.bytes);
+            state.shares[gate].waiting.insert(ticket, call.clone());
+        }
+        let nearer = state.sweep_at.is_none_or(|at| call.deadline + Duration::from_millis(SWEEP_MS) < at);
+        if nearer {
+            state.sweep_at = Some(call.deadline);
+        }
+        Admission::Waiting(nearer)
+    }
+
+    /// Takes back the room of calls that have ended; the calls that it goes to, now admitted.
+    pub fn free(&self, freed: &Freed) -> Vec<Arc<Call>> {
+        let mut state = self.lock();
+        for &(gate, bytes) in &freed.0 {
+            state.open.sub(bytes);
+            state.shares[gate as usize].open.sub(bytes);
+        }
+        let mut admitted = Vec::new();
+        while state.waiting.count > 0 {
+            let Some(gate) = self.next(&state) else { break };
+            let Some((_, call)) = state.shares[gate].waiting.pop_first() else { break };
+            state.waiting.sub(call.bytes);
+            // One that has ended meanwhile is about to be forgotten.
+            if call.put(Place::Moving) {
+                state.open.add(call.bytes);
+                state.shares[gate].open.add(call.bytes);
+                admitted.push(call);
+            }
+        }
+        admitted
+    }
+
+    /// The share whose first waiting call is the oldest of those there is room for.
+    fn next(&self, state: &State) -> Option<usize> {
+        let heads = state.shares.iter().enumerate().filter_map(|(gate, share)| {
+            let (&ticket, call) = share.waiting.first_key_value()?;
+            self.has_room(state, gate, call.bytes).then_some((ticket, gate))
+        });
+        heads.min().map(|(_, gate)| gate)
+    }
+
+    fn has_room(&self, state: &State, gate: usize, bytes: usize) -> bool {
+        // With calls to one shard only there is nobody to leave room for.
+        let parts = if state.shares.len() <= 2 { 1 } else { 2 };
+        let share = state.shares[gate].open;
+        state.open.fits(bytes, self.count_max, OPEN_BYTES_MAX)
+            && share.fits(bytes, self.count_max.div_ceil(parts), OPEN_BYTES_MAX / parts)
+    }
+
+    /// Removes a waiting call.
+    pub fn forget(&self, call: &Call, ticket: u64) {
+        let mut state = self.lock();
+        let removed = state.shares.get_mut(call.gate as usize).and_then(|share| share.waiting.remove(&ticket));
+        if removed.is_some() {
+            state.waiting.sub(call.bytes);
+        }
+    }
+
+    /// When the next deadline of a waiting call may pass.
+    pub fn sweep_at(&self) -> Option<Instant> {
+        self.lock().sweep_at
+    }
+
+    /// Waiting calls whose deadline has passed. They stay, until they are forgotten.
+    pub fn expired(&self, now: Instant) -> Vec<Arc<Call>> {
+        let mut state = self.lock();
+        let (expired, left): (Vec<_>, Vec<_>) =
+            state.shares.iter().flat_map(|share| share.waiting.values()).partition(|call| call.deadline <= now);
+        let next = left.iter().map(|call| call.deadline).min();
+        let expired = expired.into_iter().cloned().collect();
+        state.sweep_at = next.map(|next| next.max(now + Duration::from_millis(SWEEP_MS)));
+        expired
+    }
+
+    /// Lets nobody in any more.
+    pub fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    /// Every waiting call. They stay, until they are forgotten.
+    pub fn waiting_calls(&self) -> Vec<Arc<Call>> {
+        self.lock().shares.iter().flat_map(|share| share.waiting.values().cloned()).collect()
+    }
+
+    /// Calls begun, open and waiting.
+    pub fn counts(&self) -> (u64, usize, usize) {
+        let state = self.lock();
+        (state.calls, state.open.count, state.waiting.count)
+    }
+
+    /// Whether nobody may come in and nobody is left.
+    pub fn deserted(&self) -> bool {
+        let state = self.lock();
+        state.closed && state.open.count + state.waiting.count == 0
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use slotkv_proto::v1;
+
+    use super::*;
+
+    fn call(gate: u32, bytes: usize, patient: bool) -> Arc<Call> {
+        let request = v1::Request { value: vec![0; bytes].into(), ..Default::default() };
+        let callback: Option<crate::call::Callback> = if patient { None } else { Some(Box::new(|_| {})) };
+        let mut call = Call::new(request, (0, 0), Instant::now(), tracing::Span::none(), callback);
+        call.gate = gate;
+        Arc::new(call)
+    }
+
+    fn free(gate: &Gate, call: &Call) -> Vec<Arc<Call>> {
+        let mut freed = Freed::default();
+        freed.add(call);
+        gate.free(&freed)
+    }
+
+    #[test]
+    fn a_shard_that_answers_nothing_leaves_half_of_the_room_to_the_others() {
+        let gate = Gate::new(4);
+        assert_eq!(gate.admit(&call(2, 1, true)), Admission::Admitted);
+        let dead: Vec<_> = (0..5).map(|_| gate.admit(&call(1, 1, true))).collect();
+        assert_eq!(dead[..2], [Admission::Admitted, Admission::Admitted]);
+        assert!(dead[2..].iter().all(|admission| matches!(admission, Admission::Waiting(_))));
+        for _ in 0..10 {
+            let other = call(2, 1, true);
+            assert_eq!(gate.admit(&other), Admission::Admitted);
+            assert!(free(&gate, &other).is_empty());
+        }
+        assert_eq!(gate.counts(), (16, 3, 3));
+    }
+
+    #[test]
+    fn who_waits_longest_goes_first_where_there_is_room() {
+        let gate = Gate::new(2);
+        let (first, second) = (call(1, 1, true), call(2, 1, true));
+        assert_eq!(gate.admit(&first), Admission::Admitted);
+        assert_eq!(gate.admit(&second), Admission::Admitted);
+        let waiting = [call(2, 1, true), call(1, 1, true), call(1, 1, true)];
+        for call in &waiting {
+            assert!(matches!(gate.admit(call), Admission::Waiting(_)));
+        }
+        let next = free(&gate, &first);
+        assert!(next.len() == 1 && Arc::ptr_eq(&next[0], &waiting[1]), "the share of 2 is used up");
+        let next = free(&gate, &second);
+        assert!(next.len() == 1 && Arc::ptr_eq(&next[0], &waiting[0]));
+        let Place::Gated(ticket) = waiting[2].lock().place else { panic!("not waiting") };
+        gate.forget(&waiting[2], ticket);
+        assert_eq!(gate.counts(), (5, 2, 0));
+    }
+
+    #[test]
+    fn bytes_are_bounded_too() {
+        let gate = Gate::new(1000);
+        let large = call(1, OPEN_BYTES_MAX - 10, true);
+        assert_eq!(gate.admit(&large), Admission::Admitted);
+        assert_eq!(gate.admit(&call(1, 10, true)), Admission::Admitted);
+        assert!(matches!(gate.admit(&call(1, 1, true)), Admission::Waiting(_)));
+        assert_eq!(free(&gate, &large).len(), 1);
+    }
+
+    #[test]
+    fn submitted_calls_past_the_bound_of_the_queue_are_refused() {
+        let gate = Gate::new(1);
+        assert_eq!(gate.admit(&call(1, 1, false)), Admission::Admitted);
+        assert!(matches!(gate.admit(&call(1, WAITING_BYTES_MAX, false)), Admission::Waiting(_)));
+        assert_eq!(gate.admit(&call(1, 1, false)), Admission::Overloaded);
+        assert!(matches!(gate.admit(&call(1, 1, true)), Admission::Waiting(_)));
+        gate.close();
+        assert_eq!(gate.admit(&call(1, 1, true)), Admission::Closed);
+    }
+}

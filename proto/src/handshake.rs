@@ -1,0 +1,37 @@
+//! Protocol versions. Version N talks to N - 1, both ways; the higher common one is used.
+
+/// The newest version this build speaks.
+pub const VERSION_MAX: u32 = 1;
+/// The oldest version this build speaks.
+pub const VERSION_MIN: u32 = 1;
+
+/// The version to use with a peer that speaks `min` to `max`, or `None` if there is no common one.
+pub fn agree(min: u32, max: u32) -> Option<u32> {
+    agree_between((VERSION_MIN, VERSION_MAX), (min, max))
+}
+
+/// The highest version in both ranges (lowest and highest, both included).
+pub fn agree_between(ours: (u32, u32), theirs: (u32, u32)) -> Option<u32> {
+    let highest = ours.1.min(theirs.1);
+    let lowest = ours.0.max(theirs.0);
+    (highest >= lowest && highest > 0).then_some(highest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_agree_on_the_older_version_both_ways() {
+        assert_eq!(agree_between((1, 2), (1, 1)), Some(1));
+        assert_eq!(agree_between((1, 1), (1, 2)), Some(1));
+        assert_eq!(agree_between((2, 3), (1, 2)), Some(2));
+    }
+
+    #[test]
+    fn ranges_that_do_not_meet_are_refused() {
+        assert_eq!(agree_between((1, 1), (2, 3)), None);
+        assert_eq!(agree_between((1, 1), (0, 0)), None);
+        assert_eq!(agree_between((1, 2), (2, 1)), None);
+    }
+}

@@ -1,0 +1,60 @@
+//! Seams: what code that decides something takes as an argument, so that the same code runs in the simulator.
+//! Timers are tokio's, which the simulator runs in virtual time.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A source of wall-clock time.
+pub trait Clock: Send + Sync + 'static {
+    /// Milliseconds since 1970. May jump in either direction.
+    fn wall_ms(&self) -> u64;
+}
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall_ms(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+}
+
+/// A source of chance: jitter, client ids, names.
+pub trait Chance: Send + Sync + 'static {
+    /// A uniformly random number.
+    fn next_u64(&self) -> u64;
+
+    /// A uniformly random number below `bound`; 0 if `bound` is 0.
+    fn below(&self, bound: u64) -> u64 {
+        ((u128::from(self.next_u64()) * u128::from(bound)) >> 64) as u64
+    }
+}
+
+/// The system's random numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemChance;
+
+impl Chance for SystemChance {
+    fn next_u64(&self) -> u64 {
+        rand::random()
+    }
+}
+
+/// Random numbers that a seed determines.
+#[derive(Debug)]
+pub struct SeededChance(std::sync::Mutex<rand::rngs::SmallRng>);
+
+impl SeededChance {
+    /// The sequence of `seed`.
+    pub fn new(seed: u64) -> Self {
+        use rand::SeedableRng;
+        Self(std::sync::Mutex::new(rand::rngs::SmallRng::seed_from_u64(seed)))
+    }
+}
+
+impl Chance for SeededChance {
+    fn next_u64(&self) -> u64 {
+        use rand::RngCore;
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).next_u64()
+    }
+}

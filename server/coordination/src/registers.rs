@@ -1,0 +1,439 @@
+//! What the nodes hold: JSON with a `format` number. A register of a newer format is refused by name, fields that this
+//! build does not know are ignored. Registers are changed only by compare-and-set on the node's version.
+//!
+//! A shard's register is never deleted, so its node version orders all of its states: a route's revision is that
+//! version + 1 ([`ShardRegister::route`]).
+
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use slotkv_proto::{
+    SlotCount, SlotTable,
+    table::{Member, Route, ShardId},
+};
+
+use crate::Error;
+
+/// A value that one node holds.
+pub trait Register: Serialize + DeserializeOwned {
+    /// The format that this build writes; it reads this one and older ones.
+    const FORMAT: u32;
+
+    /// The node's bytes.
+    fn encode(&self) -> Bytes {
+        #[derive(Serialize)]
+        struct Formatted<'a, T> {
+            format: u32,
+            #[serde(flatten)]
+            register: &'a T,
+        }
+        // Registers are plain structs with text keys; serde_json cannot fail on them.
+        serde_json::to_vec(&Formatted { format: Self::FORMAT, register: self }).unwrap_or_default().into()
+    }
+
+    /// The register that the node at `path` holds.
+    fn decode(path: &str, data: &[u8]) -> Result<Self, Error> {
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let damaged = |why: serde_json::Error| Error::Damaged { path: path.into(), why: why.to_string() };
+        let Head { format } = serde_json::from_slice(data).map_err(damaged)?;
+        if format > Self::FORMAT {
+            return Err(Error::NewerFormat { path: path.into(), format, known: Self::FORMAT });
+        }
+        serde_json::from_slice(data).map_err(damaged)
+    }
+}
+
+macro_rules! registers {
+    ($($register:ident)*) => { $(impl Register for $register { const FORMAT: u32 = 1; })* };
+}
+
+registers! { Cluster MasterRecord MasterEpoch MemberRecord KnownMember ShardRegister Slots Election ShardIds }
+
+/// `/cluster`: written once, by the first leader.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cluster {
+    /// Tells clusters apart for good.
+    pub cluster_id: String,
+    /// A power of two up to 16384.
+    pub slot_count: u32,
+    /// How many shards must have registered before the slots are allocated.
+    pub shards_announced: u32,
+    /// Name of the placement policy.
+    pub placement: String,
+}
+
+impl Cluster {
+    /// The number of slots, checked.
+    pub fn slots(&self) -> Result<SlotCount, Error> {
+        SlotCount::new(self.slot_count).ok_or_else(|| Error::Damaged {
+            path: crate::paths::CLUSTER.into(),
+            why: format!("{} slots: not a power of two up to 16384", self.slot_count),
+        })
+    }
+
+    /// A slot table in which nothing is allocated.
+    pub fn table(&self) -> Result<SlotTable, Error> {
+        Ok(SlotTable::new(self.cluster_id.clone(), self.slots()?))
+    }
+}
+
+/// `/masters/<seq>`: a master that lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasterRecord {
+    /// `host:port`.
+    pub address: String,
+}
+
+/// `/master_epoch`: incremented by every master that takes office.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MasterEpoch {
+    /// How many have.
+    pub epoch: u64,
+}
+
+/// What a member does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Plans and serves the slot table.
+    Master,
+    /// Serves data.
+    Worker,
+    /// Speaks HTTP.
+    Gateway,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Master => "master",
+            Role::Worker => "worker",
+            Role::Gateway => "gateway",
+        })
+    }
+}
+
+/// `/members/<name>-<run>`: a process that lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberRecord {
+    /// Stable over restarts.
+    pub name: String,
+    /// New at every process start.
+    pub run: String,
+    /// Names the replica's data; empty for members without.
+    pub inc: String,
+    /// What it does.
+    pub role: Role,
+    /// `host:port`.
+    pub address: String,
+    /// The shard it belongs to.
+    pub shard: Option<ShardId>,
+    /// Where it stands; empty if nobody said.
+    pub zone: String,
+}
+
+/// `/known/<name>`: a member that was ever seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownMember {
+    /// As it last joined.
+    #[serde(flatten)]
+    pub member: MemberRecord,
+    /// Whether it left in an orderly way; if not and it does not live, it crashed or is cut off.
+    pub left: bool,
+}
+
+/// How many replicas of the ISR must hold a record durably.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ack {
+    /// All of them.
+    #[default]
+    All,
+    /// The primary and one other, if there is one.
+    One,
+}
+
+/// When an acknowledged write is on the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Durability {
+    /// Before it is acknowledged.
+    #[default]
+    Sync,
+    /// At most so many milliseconds later.
+    Interval(u64),
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Durability::Sync => f.write_str("sync"),
+            Durability::Interval(ms) => write!(f, "interval({ms})"),
+        }
+    }
+}
+
+impl FromStr for Durability {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let interval = || text.strip_prefix("interval(")?.strip_suffix(')')?.parse().ok().filter(|&ms| ms > 0);
+        match (text, interval()) {
+            ("sync", _) => Ok(Durability::Sync),
+            (_, Some(ms)) => Ok(Durability::Interval(ms)),
+            _ => Err(Error::Invalid(format!("durability {text:?} is neither sync nor interval(milliseconds)"))),
+        }
+    }
+}
+
+impl TryFrom<String> for Durability {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self, Error> {
+        text.parse()
+    }
+}
+
+impl From<Durability> for String {
+    fn from(durability: Durability) -> String {
+        durability.to_string()
+    }
+}
+
+/// Who answers for a shard. The address is here so that routing survives the loss of the ephemeral node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Primary {
+    /// The member's name.
+    pub name: String,
+    /// The process: a restarted one is not the primary any more.
+    pub run: String,
+    /// `host:port`.
+    pub address: String,
+}
+
+/// A copy that counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// The member's name.
+    pub name: String,
+    /// Its data; the same member with other data does not count.
+    pub inc: String,
+}
+
+/// `/shards/<id>`: the configuration of a shard. A change of `primary` increments `epoch`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShardRegister {
+    /// Grows with every change of the primary.
+    pub epoch: u64,
+    /// Who answers; `None` while nobody does.
+    pub primary: Option<Primary>,
+    /// The copies in sync, the primary's included.
+    pub isr: Vec<Replica>,
+    /// How many of them a write waits for.
+    pub ack: Ack,
+    /// Fewer copies than this in sync: no writes.
+    pub min_isr: u32,
+    /// How many copies there shall be, the primary's included.
+    pub replicas: u32,
+    /// The member that shall be primary when it can.
+    pub preferred: Option<String>,
+    /// When an acknowledged write is on the disk.
+    pub durability: Durability,
+    /// Share of the slots, relative to the other shards'.
+    pub weight: f64,
+}
+
+impl ShardRegister {
+    /// The default of `min_isr`: half of the replicas, rounded up.
+    pub fn min_isr_default(replicas: u32) -> u32 {
+        replicas.div_ceil(2).max(1)
+    }
+
+    /// The route that the register in this node version describes. Backups are reachable only while they live.
+    pub fn route(&self, shard: ShardId, version: u64, members: &BTreeMap<String, MemberRecord>) -> Route {
+        let is_primary = |name: &str| self.primary.as_ref().is_some_and(|primary| primary.name == name);
+        let member = |name: &str, run: &str, address: &str| Member {
+            name: name.into(),
+            run: run.into(),
+            address: address.into(),
+        };
+        Route {
+            shard,
+            epoch: self.epoch,
+            revision: version + 1,
+            primary: self.primary.as_ref().map(|primary| member(&primary.name, &primary.run, &primary.address)),
+            backups: self
+                .isr
+                .iter()
+                .filter(|replica| !is_primary(&replica.name))
+                .filter_map(|replica| {
+                    members.values().find(|live| live.name == replica.name && live.inc == replica.inc)
+                })
+                .map(|live| member(&live.name, &live.run, &live.address))
+                .collect(),
+        }
+    }
+}
+
+/// A hand-over that is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Migration {
+    /// Names it for good.
+    pub id: String,
+    /// Runs of (first slot, last slot).
+    pub slots: Vec<(u16, u16)>,
+    /// Who gives them.
+    pub source: ShardId,
+    /// Who gets them.
+    pub target: ShardId,
+}
+
+/// `/slots`: the only decision about ownership.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slots {
+    /// Grows with every change.
+    pub version: u64,
+    /// Runs of (first slot, last slot, shard).
+    pub owners: Vec<(u16, u16, ShardId)>,
+    /// Hand-overs under way.
+    pub migrations: Vec<Migration>,
+}
+
+/// `/shards/<id>/election/<epoch>/<seq>`: a replica that stands for primary, with its durable log end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Election {
+    /// The member's name.
+    pub name: String,
+    /// Its data.
+    pub inc: String,
+    /// The process.
+    pub run: String,
+    /// Epoch of its last record.
+    pub last_epoch: u64,
+    /// Index of its last record.
+    pub last_index: u64,
+}
+
+/// `/shard_ids`: the counter that new shards take their ids from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardIds {
+    /// The next id to give.
+    pub next: ShardId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shard() -> ShardRegister {
+        ShardRegister {
+            epoch: 3,
+            primary: Some(Primary { name: "w1".into(), run: "r9".into(), address: "127.0.0.1:7710".into() }),
+            isr: vec![
+                Replica { name: "w1".into(), inc: "i1".into() },
+                Replica { name: "w2".into(), inc: "i2".into() },
+                Replica { name: "w3".into(), inc: "gone".into() },
+            ],
+            ack: Ack::One,
+            min_isr: 1,
+            replicas: 3,
+            preferred: Some("w2".into()),
+            durability: Durability::Interval(1000),
+            weight: 1.5,
+        }
+    }
+
+    fn member(name: &str, inc: &str) -> MemberRecord {
+        MemberRecord {
+            name: name.into(),
+            run: "r1".into(),
+            inc: inc.into(),
+            role: Role::Worker,
+            address: format!("{name}:7710"),
+            shard: Some(0),
+            zone: String::new(),
+        }
+    }
+
+    /// Every register as release 0.1 writes it. Never edit a line: a later build must still read it.
+    #[test]
+    fn registers_are_the_golden_ones_both_ways() {
+        fn check<R: Register + PartialEq + fmt::Debug>(register: R, golden: &str) {
+            assert_eq!(String::from_utf8_lossy(&register.encode()), golden);
+            assert_eq!(R::decode("/x", golden.as_bytes()).unwrap(), register);
+        }
+        let golden: Vec<&str> = include_str!("../golden/registers-1.jsonl").lines().collect();
+        check(
+            Cluster { cluster_id: "c".into(), slot_count: 1024, shards_announced: 3, placement: "weighted".into() },
+            golden[0],
+        );
+        check(MasterRecord { address: "127.0.0.1:7700".into() }, golden[1]);
+        check(MasterEpoch { epoch: 7 }, golden[2]);
+        check(member("w1", "i1"), golden[3]);
+        check(KnownMember { member: member("w1", "i1"), left: true }, golden[4]);
+        check(shard(), golden[5]);
+        check(
+            Slots {
+                version: 2,
+                owners: vec![(0, 511, 0), (512, 1023, 1)],
+                migrations: vec![Migration { id: "m1".into(), slots: vec![(0, 9)], source: 0, target: 1 }],
+            },
+            golden[6],
+        );
+        check(
+            Election { name: "w1".into(), inc: "i1".into(), run: "r1".into(), last_epoch: 3, last_index: 99 },
+            golden[7],
+        );
+        check(ShardIds { next: 3 }, golden[8]);
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_by_name() {
+        let error = MasterEpoch::decode("/master_epoch", br#"{"format":2,"term":9}"#).unwrap_err();
+        assert_eq!(error, Error::NewerFormat { path: "/master_epoch".into(), format: 2, known: 1 });
+        assert!(error.to_string().contains("/master_epoch has format 2"));
+    }
+
+    #[test]
+    fn what_is_no_register_is_damaged_and_an_unknown_field_is_ignored() {
+        for data in [&b""[..], b"{", b"[]", b"{\"epoch\":1}", b"{\"format\":1}", b"\xff\xfe"] {
+            assert!(matches!(MasterEpoch::decode("/master_epoch", data), Err(Error::Damaged { .. })));
+        }
+        let epoch = MasterEpoch::decode("/master_epoch", br#"{"format":1,"epoch":4,"later":[]}"#);
+        assert_eq!(epoch, Ok(MasterEpoch { epoch: 4 }));
+    }
+
+    #[test]
+    fn a_route_names_the_backups_whose_data_counts() {
+        let members = [member("w2", "i2"), member("w3", "new")];
+        let members = members.into_iter().map(|member| (member.name.clone(), member)).collect();
+        let route = shard().route(4, 11, &members);
+        assert_eq!((route.shard, route.epoch, route.revision), (4, 3, 12));
+        assert_eq!(route.primary.unwrap().run, "r9");
+        let backups: Vec<_> = route.backups.iter().map(|backup| backup.name.as_str()).collect();
+        assert_eq!(backups, ["w2"]);
+    }
+
+    #[test]
+    fn durability_is_read_as_it_is_written() {
+        for text in ["sync", "interval(1000)"] {
+            assert_eq!(text.parse::<Durability>().unwrap().to_string(), text);
+        }
+        for text in ["", "async", "interval", "interval()", "interval(0)", "interval(-1)", "interval(1"] {
+            assert!(text.parse::<Durability>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_slot_count_that_cannot_be_is_damage() {
+        let mut cluster =
+            Cluster { cluster_id: "c".into(), slot_count: 1024, shards_announced: 1, placement: "ring".into() };
+        assert_eq!(cluster.table().unwrap().slots().get(), 1024);
+        cluster.slot_count = 1000;
+        assert!(matches!(cluster.table(), Err(Error::Damaged { .. })));
+    }
+}

@@ -1,0 +1,424 @@
+//! A fresh copy of the registers that never goes back.
+//!
+//! Watches are hints: on every hint, on every reconnect and every [`REREAD`] the registers are synced and read again. What
+//! a read finds replaces what is known only if it is newer: the slots by their version, a shard by its node's version, the
+//! master epoch by its number. A slow ZooKeeper server, a lost watch or a new session can therefore delay the view, never
+//! turn it back. Masters and members are ephemeral and have no order; for them the sync is what counts.
+//!
+//! A `/cluster` of another id, a register of a newer format or a damaged one changes nothing but [`View::problems`].
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream};
+use slotkv_proto::{SlotTable, table::ShardId};
+use tokio::{
+    sync::watch::{self, Receiver, Sender},
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
+use tracing::{debug, warn};
+
+use crate::{
+    Error, Hint, Node, Session, SessionState, Watch, paths,
+    registers::{
+        Cluster, KnownMember, MasterEpoch, MasterRecord, MemberRecord, Register, ShardRegister, Slots,
+    },
+};
+
+/// Everything is read again after so long without a hint.
+pub const REREAD: Duration = Duration::from_secs(3);
+/// Pause after a read that failed.
+pub const RETRY: Duration = Duration::from_millis(200);
+/// Longest wait of [`ClusterView::refresh`].
+pub const REFRESH_MAX: Duration = Duration::from_secs(5);
+/// Reads in flight at once.
+pub const READS_MAX: usize = 32;
+
+/// The registers at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct View {
+    /// Everything was read at least once.
+    pub loaded: bool,
+    /// The coordinator was in touch when this was published.
+    pub connected: bool,
+    /// `None` until the first leader has created it.
+    pub cluster: Option<Cluster>,
+    /// Owners and routes; `None` as long as `cluster` is.
+    pub table: Option<Arc<SlotTable>>,
+    /// The newest ownership; version 0 until the slots are allocated.
+    pub slots: Slots,
+    /// The highest master epoch seen.
+    pub master_epoch: u64,
+    /// `host:port` of the masters that live, the leader first.
+    pub masters: Vec<String>,
+    /// The masters that live, by node name; the first one leads.
+    pub master_nodes: BTreeMap<String, MasterRecord>,
+    /// The processes that live, by node name (`<name>-<run>`).
+    pub members: BTreeMap<String, MemberRecord>,
+    /// The members that were ever seen, by name.
+    pub known: BTreeMap<String, KnownMember>,
+    /// The shards.
+    pub shards: BTreeMap<ShardId, ShardView>,
+    /// Registers that could not be used, and why.
+    pub problems: BTreeMap<String, String>,
+}
+
+/// A shard's register as it was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ShardView {
+    /// The register.
+    pub register: ShardRegister,
+    /// Its node's version.
+    pub version: u64,
+}
+
+impl View {
+    /// The living process of this member name; the one with the highest run if there are several.
+    pub fn member(&self, name: &str) -> Option<&MemberRecord> {
+        self.members.values().rev().find(|member| member.name == name)
+    }
+
+    /// Takes what was read at `path`. Nothing newer is replaced.
+    fn take(&mut self, path: &str, node: Option<&Node>) {
+        match self.try_take(path, node) {
+            Ok(()) => {
+                self.problems.remove(path);
+            }
+            Err(error) => {
+                let why = error.to_string();
+                if self.problems.get(path) != Some(&why) {
+                    warn!(path, %error, "a register cannot be used");
+                    self.problems.insert(path.to_owned(), why);
+                }
+            }
+        }
+    }
+
+    fn try_take(&mut self, path: &str, node: Option<&Node>) -> Result<(), Error> {
+        if let Some(name) = paths::child_of(path, paths::MASTERS) {
+            return put(&mut self.master_nodes, name, path, node);
+        }
+        if let Some(name) = paths::child_of(path, paths::MEMBERS) {
+            return put(&mut self.members, name, path, node);
+        }
+        if let Some(name) = paths::child_of(path, paths::KNOWN) {
+            return put(&mut self.known, name, path, node);
+        }
+        // What follows is never deleted: a read that does not find it is an old one.
+        let Some(node) = node else { return Ok(()) };
+        if let Some(shard) = paths::shard_of(path) {
+            return self.take_shard(shard, path, node);
+        }
+        match path {
+            paths::CLUSTER => self.take_cluster(Register::decode(path, &node.data)?),
+            paths::SLOTS => {
+                let slots = Slots::decode(path, &node.data)?;
+                if slots.version > self.slots.version {
+                    self.slots = slots;
+                }
+                Ok(())
+            }
+            paths::MASTER_EPOCH => {
+                self.master_epoch = self.master_epoch.max(MasterEpoch::decode(path, &node.data)?.epoch);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_cluster(&mut self, found: Cluster) -> Result<(), Error> {
+        match &self.cluster {
+            None => {
+                self.table = Some(Arc::new(found.table()?));
+                self.cluster = Some(found);
+                Ok(())
+            }
+            Some(ours) if *ours == found => Ok(()),
+            Some(ours) => Err(Error::Damaged {
+                path: paths::CLUSTER.into(),
+                why: format!("it is {found:?}, but was {ours:?}"),
+            }),
+        }
+    }
+
+    fn take_shard(&mut self, shard: ShardId, path: &str, node: &Node) -> Result<(), Error> {
+        if self.shards.get(&shard).is_some_and(|known| known.version >= node.version) {
+            return Ok(());
+        }
+        let register = ShardRegister::decode(path, &node.data)?;
+        if let Some(known) = self.shards.get(&shard).filter(|known| known.register.epoch > register.epoch) {
+            return Err(Error::Damaged {
+                path: path.into(),
+                why: format!("epoch {} after {}", register.epoch, known.register.epoch),
+            });
+        }
+        self.shards.insert(shard, ShardView { register, version: node.version });
+        Ok(())
+    }
+
+    /// Makes what follows from the registers follow again.
+    fn settle(&mut self) {
+        self.masters = self.master_nodes.values().map(|master| master.address.clone()).collect();
+        let Some(table) = &self.table else { return };
+        let mut next = SlotTable::clone(table);
+        let owners = next.set_owners(self.slots.version, &self.slots.owners);
+        if let Err(error) = &owners {
+            self.problems.insert(paths::SLOTS.into(), error.to_string());
+        }
+        let mut changed = owners.unwrap_or(false);
+        for (&shard, known) in &self.shards {
+            changed |= next.set_route(known.register.route(shard, known.version, &self.members));
+        }
+        if changed {
+            self.table = Some(Arc::new(next));
+        }
+    }
+}
+
+fn put<R: Register>(
+    map: &mut BTreeMap<String, R>,
+    name: &str,
+    path: &str,
+    node: Option<&Node>,
+) -> Result<(), Error> {
+    match node {
+        Some(node) => map.insert(name.to_owned(), R::decode(path, &node.data)?),
+        None => map.remove(name),
+    };
+    Ok(())
+}
+
+/// Keeps a [`View`] fresh until it is dropped.
+#[derive(Debug)]
+pub struct ClusterView {
+    views: Receiver<Arc<View>>,
+    sessions: Sender<Option<Arc<dyn Session>>>,
+    /// Full reads asked for, and begun when so many had been asked for.
+    asked: Sender<u64>,
+    done: Receiver<u64>,
+    task: AbortHandle,
+}
+
+impl ClusterView {
+    /// Begins with an empty view; [`View::loaded`] tells when it is a whole one. Needs a tokio runtime.
+    pub fn start(session: Arc<dyn Session>) -> Self {
+        let view = Self::detached();
+        view.attach(session);
+        view
+    }
+
+    /// As [`start`](Self::start), for who has no session yet: [`attach`](Self::attach) gives it one.
+    pub fn detached() -> Self {
+        let (publish, views) = watch::channel(Arc::new(View::default()));
+        let (sessions, attached) = watch::channel(None);
+        let (asked, asks) = watch::channel(0);
+        let (served, done) = watch::channel(0);
+        let follower = Follower { view: View::default(), publish, asks, served };
+        let task = tokio::spawn(follower.run(attached)).abort_handle();
+        Self { views, sessions, asked, done, task }
+    }
+
+    /// The views, newest last. None is older than the one before it.
+    pub fn views(&self) -> Receiver<Arc<View>> {
+        self.views.clone()
+    }
+
+    /// The newest view.
+    pub fn current(&self) -> Arc<View> {
+        self.views.borrow().clone()
+    }
+
+    /// Goes on with another session, after the old one is over or before. What was seen stays.
+    pub fn attach(&self, session: Arc<dyn Session>) {
+        self.sessions.send_replace(Some(session));
+    }
+
+    /// Reads everything again, now, and gives a view at least as new as every write that was finished before this call.
+    /// Callers at the same time share the reads.
+    pub async fn refresh(&self) -> Result<Arc<View>, Error> {
+        let mut number = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            number = *asked;
+        });
+        let mut done = self.done.clone();
+        match timeout(REFRESH_MAX, done.wait_for(|&done| done >= number)).await {
+            Ok(Ok(_)) => Ok(self.current()),
+            Ok(Err(_)) => Err(Error::Closed),
+            Err(_) => Err(Error::Disconnected { unknown: false }),
+        }
+    }
+}
+
+impl Drop for ClusterView {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What to read again.
+enum Stale {
+    All,
+    Paths(BTreeSet<String>),
+}
+
+struct Follower {
+    view: View,
+    publish: Sender<Arc<View>>,
+    asks: Receiver<u64>,
+    served: Sender<u64>,
+}
+
+impl Follower {
+    async fn run(mut self, mut sessions: Receiver<Option<Arc<dyn Session>>>) {
+        loop {
+            let Some(session) = sessions.borrow_and_update().clone() else {
+                if sessions.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            tokio::select! {
+                biased;
+                attached = sessions.changed() => match attached {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+                () = self.follow(&*session) => {}
+            }
+            debug!(session = %session.id(), "the view's session is over, waiting for another");
+            self.publish(false);
+            if sessions.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Until the session is over.
+    async fn follow(&mut self, session: &dyn Session) {
+        let mut state = session.state();
+        loop {
+            match state.wait_for(|state| *state != SessionState::Disconnected).await.map(|state| *state) {
+                Ok(SessionState::Connected) => {}
+                _ => return,
+            }
+            let error = match session.watch("/").await {
+                Ok(watch) => self.follow_watch(session, watch).await,
+                Err(error) => error,
+            };
+            self.publish(false);
+            if error.is_over() {
+                return;
+            }
+            debug!(%error, "the view is behind");
+            sleep(RETRY).await;
+        }
+    }
+
+    /// Until a read fails.
+    async fn follow_watch(&mut self, session: &dyn Session, mut watch: Watch) -> Error {
+        let mut stale = Stale::All;
+        loop {
+            let asked = *self.asks.borrow_and_update();
+            let whole = matches!(stale, Stale::All);
+            if let Err(error) = self.read(session, stale).await {
+                return error;
+            }
+            self.view.loaded |= whole;
+            self.publish(true);
+            if whole {
+                self.served.send_replace(asked);
+            }
+            stale = tokio::select! {
+                biased;
+                asked = self.asks.changed() => match asked {
+                    Ok(()) => Stale::All,
+                    Err(_) => return Error::Closed,
+                },
+                hint = watch.next() => match hint {
+                    Some(hint) => gather(hint, &mut watch),
+                    None => return Error::Expired,
+                },
+                () = sleep(REREAD) => Stale::All,
+            };
+        }
+    }
+
+    async fn read(&mut self, session: &dyn Session, stale: Stale) -> Result<(), Error> {
+        let stale = match stale {
+            Stale::All => None,
+            Stale::Paths(paths) if paths.is_empty() => return Ok(()),
+            Stale::Paths(paths) => Some(paths),
+        };
+        session.sync("/").await?;
+        let paths = match stale {
+            Some(paths) => paths,
+            None => self.everything(session).await?,
+        };
+        let mut nodes = stream::iter(paths)
+            .map(|path| async move {
+                let node = session.get(&path).await;
+                (path, node)
+            })
+            .buffered(READS_MAX);
+        while let Some((path, node)) = nodes.next().await {
+            self.view.take(&path, node?.as_ref());
+        }
+        Ok(())
+    }
+
+    /// All paths to read: those that exist, and those that were known and may be gone.
+    async fn everything(&mut self, session: &dyn Session) -> Result<BTreeSet<String>, Error> {
+        let mut all: BTreeSet<String> =
+            [paths::CLUSTER, paths::SLOTS, paths::MASTER_EPOCH].into_iter().map(str::to_owned).collect();
+        for parent in [paths::MASTERS, paths::MEMBERS, paths::KNOWN, paths::SHARDS] {
+            let names = session.children(parent).await?;
+            all.extend(names.into_iter().map(|name| format!("{parent}/{name}")));
+        }
+        let view = &self.view;
+        all.extend(view.master_nodes.keys().map(|name| format!("{}/{name}", paths::MASTERS)));
+        all.extend(view.members.keys().map(|name| format!("{}/{name}", paths::MEMBERS)));
+        all.extend(view.known.keys().map(|name| format!("{}/{name}", paths::KNOWN)));
+        Ok(all)
+    }
+
+    fn publish(&mut self, connected: bool) {
+        self.view.connected = connected;
+        self.view.settle();
+        self.publish.send_if_modified(|published| {
+            let changed = **published != self.view;
+            if changed {
+                *published = Arc::new(self.view.clone());
+            }
+            changed
+        });
+    }
+}
+
+/// The paths of this hint and of those already behind it, as far as they matter here.
+fn gather(first: Hint, watch: &mut Watch) -> Stale {
+    let mut stale = BTreeSet::new();
+    let mut next = Some(first);
+    while let Some(hint) = next {
+        match hint {
+            Hint::Lost => return Stale::All,
+            Hint::Changed(path) => {
+                if is_register(&path) {
+                    stale.insert(path);
+                }
+            }
+        }
+        next = watch.try_next();
+    }
+    Stale::Paths(stale)
+}
+
+fn is_register(path: &str) -> bool {
+    let parents = [paths::MASTERS, paths::MEMBERS, paths::KNOWN, paths::SHARDS];
+    matches!(path, paths::CLUSTER | paths::SLOTS | paths::MASTER_EPOCH)
+        || parents.iter().any(|parent| paths::child_of(path, parent).is_some())
+}

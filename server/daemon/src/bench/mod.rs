@@ -1,0 +1,268 @@
+//! `slotkv bench`: load a data set, run a workload on it, measure.
+//!
+//! A *part* is one driver with its own share of the operations: with `--runtime current` each has a thread, a runtime
+//! and a client of its own; with `multi` they are tasks of one runtime and share a client.
+
+mod chance;
+mod data;
+mod driver;
+mod inbox;
+mod measures;
+mod plan;
+mod report;
+mod zipfian;
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use slotkv::Client;
+use slotkv_proto::limits::VALUE_BYTES_MAX;
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::oneshot,
+};
+
+use self::{
+    data::DataSet,
+    driver::{Driver, Pace, Shared, Source},
+    measures::Measures,
+    plan::{Plan, PlanOptions},
+    report::Phase,
+};
+use crate::{
+    cli::{
+        exit::{Exit, Failure},
+        flags::{BenchFlags, RuntimeName},
+    },
+    client::{connect_with, in_flight, output::Output},
+    lines::progress,
+    signals,
+};
+
+/// How often the progress bar moves.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// `slotkv bench`.
+pub(crate) fn bench(flags: BenchFlags) -> Result<Exit, Failure> {
+    let data = data_set(&flags)?;
+    let watcher = runtime(Builder::new_current_thread())?;
+    let mut phases = Vec::new();
+    if !flags.run_only {
+        phases.push(phase(&flags, &data, &watcher, "load")?);
+    }
+    let distribution = Plan::new(plan_options(&flags, 0)).distribution();
+    if !flags.load_only {
+        phases.push(phase(&flags, &data, &watcher, "run")?);
+    }
+    let mut output = Output::new();
+    if flags.client.json {
+        let distribution = format!("{distribution:?}").to_lowercase();
+        output.line(&report::to_json(&flags, &distribution, &phases).to_string())?;
+    } else {
+        output.bytes(report::to_text(&phases).as_bytes())?;
+    }
+    let faults: u64 = phases.iter().map(|phase| phase.measures.faults()).sum();
+    output.end(if faults > 0 { Exit::Partly } else { Exit::Done })
+}
+
+fn data_set(flags: &BenchFlags) -> Result<DataSet, Failure> {
+    let value_bytes = usize::try_from(flags.value_bytes).ok().filter(|bytes| *bytes <= VALUE_BYTES_MAX);
+    let value_bytes = value_bytes.ok_or_else(|| {
+        Failure::usage(format_args!("--value-bytes {}: at most {VALUE_BYTES_MAX}", flags.value_bytes))
+    })?;
+    let data = DataSet::new(flags.key_bytes as usize, value_bytes, flags.seed);
+    let indexes = flags.records.saturating_add(flags.operations.saturating_mul(flags.threads.into()));
+    if indexes > data.keys_max() {
+        return Err(Failure::usage(format_args!(
+            "--key-bytes {}: only {} keys are so long, fewer than records and operations may need",
+            flags.key_bytes,
+            data.keys_max()
+        )));
+    }
+    Ok(data)
+}
+
+fn plan_options(flags: &BenchFlags, part: u64) -> PlanOptions {
+    PlanOptions {
+        workload: flags.workload,
+        distribution: flags.distribution,
+        records: flags.records,
+        scan_max: flags.scan_max,
+        seed: flags.seed,
+        part,
+        parts: flags.threads.into(),
+    }
+}
+
+/// The source and the pace of a part.
+fn share(flags: &BenchFlags, phase: &str, part: u64) -> (Source, Pace) {
+    let parts = u64::from(flags.threads);
+    let of = |whole: u64| whole / parts + u64::from(part < whole % parts);
+    let pace = Pace {
+        in_flight: of(flags.in_flight.into()).max(1) as usize,
+        operations: u64::MAX,
+        warm_up: Duration::ZERO,
+        time: None,
+        interval: None,
+    };
+    if phase == "load" {
+        return (Source::Load { next: part, step: parts, end: flags.records }, pace);
+    }
+    let interval = flags.rate.map(|rate| Duration::from_secs_f64(parts as f64 / rate as f64));
+    let pace =
+        Pace { operations: of(flags.operations), warm_up: flags.warm_up, time: flags.time, interval, ..pace };
+    (Source::Plan(Plan::new(plan_options(flags, part))), pace)
+}
+
+type PartResult = Result<(Measures, Duration), Failure>;
+
+fn phase(flags: &BenchFlags, data: &DataSet, watcher: &Runtime, name: &'static str) -> Result<Phase, Failure> {
+    let shared = Arc::new(Shared::default());
+    let cpu_before = cpu_time();
+    let parts = match flags.runtime {
+        RuntimeName::Current => start_threads(flags, data, name, &shared)?,
+        RuntimeName::Multi => start_tasks(flags, data, name, &shared)?,
+    };
+    let expected = if name == "load" { flags.records } else { flags.operations };
+    let results = watcher.block_on(watch(parts, &shared, expected, name))?;
+    let mut measures = Measures::new();
+    let mut took = Duration::ZERO;
+    for result in results {
+        let (part, part_took) = result?;
+        measures.add(part);
+        took = took.max(part_took);
+    }
+    Ok(Phase { name, measures, took, cpu: cpu_time().saturating_sub(cpu_before) })
+}
+
+/// Each part with a thread, a runtime and a client of its own.
+fn start_threads(
+    flags: &BenchFlags,
+    data: &DataSet,
+    phase: &'static str,
+    shared: &Arc<Shared>,
+) -> Result<Vec<oneshot::Receiver<PartResult>>, Failure> {
+    let mut parts = Vec::new();
+    for part in 0..u64::from(flags.threads) {
+        let (to, result) = oneshot::channel();
+        let (flags, data, shared) = (flags.clone(), data.clone(), shared.clone());
+        let run = move || {
+            let result = runtime(Builder::new_current_thread()).and_then(|runtime| {
+                runtime.block_on(async {
+                    let client = connect_with(&flags.client, in_flight(flags.in_flight)).await?;
+                    let result = run_part(&flags, data, phase, part, shared, client.clone()).await;
+                    client.close().await;
+                    Ok(result)
+                })
+            });
+            let _ = to.send(result);
+        };
+        let thread = std::thread::Builder::new().name(format!("slotkv-bench-{part}"));
+        thread.spawn(run).map_err(|error| Failure::io("cannot start a thread", error))?;
+        parts.push(result);
+    }
+    Ok(parts)
+}
+
+/// All parts on one runtime and one client, which end with the last part.
+fn start_tasks(
+    flags: &BenchFlags,
+    data: &DataSet,
+    phase: &'static str,
+    shared: &Arc<Shared>,
+) -> Result<Vec<oneshot::Receiver<PartResult>>, Failure> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(flags.threads as usize);
+    let runtime = runtime(builder)?;
+    let client = runtime.block_on(connect_with(&flags.client, in_flight(flags.in_flight)))?;
+    let mut parts = Vec::new();
+    let mut tasks = Vec::new();
+    for part in 0..u64::from(flags.threads) {
+        let (to, result) = oneshot::channel();
+        let (flags, data, shared, client) = (flags.clone(), data.clone(), shared.clone(), client.clone());
+        tasks.push(runtime.spawn(async move {
+            let _ = to.send(Ok(run_part(&flags, data, phase, part, shared, client).await));
+        }));
+        parts.push(result);
+    }
+    let end = move || {
+        runtime.block_on(async {
+            for task in tasks {
+                let _ = task.await;
+            }
+            client.close().await;
+        })
+    };
+    std::thread::Builder::new()
+        .name("slotkv-bench".into())
+        .spawn(end)
+        .map_err(|error| Failure::io("cannot start a thread", error))?;
+    Ok(parts)
+}
+
+async fn run_part(
+    flags: &BenchFlags,
+    data: DataSet,
+    phase: &str,
+    part: u64,
+    shared: Arc<Shared>,
+    client: Client,
+) -> (Measures, Duration) {
+    let (source, pace) = share(flags, phase, part);
+    Driver::new(client, data, source, pace, shared).run().await
+}
+
+/// Waits for every part, moves the progress bar, and ends the phase early at a signal.
+async fn watch(
+    parts: Vec<oneshot::Receiver<PartResult>>,
+    shared: &Shared,
+    expected: u64,
+    name: &'static str,
+) -> Result<Vec<PartResult>, Failure> {
+    let stop = signals::stop_requested().map_err(|error| Failure::io("cannot wait for signals", error))?;
+    tokio::pin!(stop);
+    let bar = progress::items(Some(expected));
+    bar.set_message(name);
+    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+    let mut results = Vec::new();
+    for mut part in parts {
+        let result = loop {
+            tokio::select! {
+                biased;
+                result = &mut part => break result,
+                _ = &mut stop, if !shared.stop.load(Relaxed) => shared.stop.store(true, Relaxed),
+                _ = ticks.tick() => bar.set_position(shared.ended.load(Relaxed)),
+            }
+        };
+        results.push(result.unwrap_or_else(|_| Err(Failure::failed("a thread of the bench ended early"))));
+    }
+    bar.finish_and_clear();
+    Ok(results)
+}
+
+fn runtime(mut builder: Builder) -> Result<Runtime, Failure> {
+    builder.enable_all().build().map_err(|error: io::Error| Failure::io("cannot start a runtime", error))
+}
+
+/// CPU time of this process so far, user and system.
+#[cfg(unix)]
+fn cpu_time() -> Duration {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to a rusage, which the call fills; all zeroes are a valid one if it fails.
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    let duration = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec.max(0) as u64) + Duration::from_micros(time.tv_usec.max(0) as u64)
+    };
+    duration(usage.ru_utime) + duration(usage.ru_stime)
+}
+
+#[cfg(not(unix))]
+fn cpu_time() -> Duration {
+    Duration::ZERO
+}

@@ -1,0 +1,5 @@
+//! The command line.
+pub(crate) mod exit;
+pub(crate) mod flags;
+pub(crate) mod layers;
+pub(crate) mod sizes;

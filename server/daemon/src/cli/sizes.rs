@@ -1,0 +1,51 @@
+//! Flag values that need more than `FromStr`: sizes in bytes, durations.
+
+use std::time::Duration;
+
+/// A number of bytes, as `4096`, `64KiB`, `64MiB` or `2GiB`.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let unit: u64 = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "KiB" | "K" | "k" => 1 << 10,
+        "MiB" | "M" | "m" => 1 << 20,
+        "GiB" | "G" | "g" => 1 << 30,
+        unit => return Err(format!("unknown unit {unit:?}; known are B, KiB, MiB and GiB")),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| format!("{digits:?} is not a number of bytes"))?;
+    number.checked_mul(unit).ok_or_else(|| format!("{text} does not fit into 64 bits"))
+}
+
+/// A duration, as `500` (milliseconds), `500ms`, `10s` or `2m`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let unit_ms: u64 = match &text[digits.len()..] {
+        "" | "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        unit => return Err(format!("unknown unit {unit:?}; known are ms, s, m and h")),
+    };
+    let number: u64 = digits.trim().parse().map_err(|_| format!("{digits:?} is not a whole number"))?;
+    number
+        .checked_mul(unit_ms)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("{text} is longer than 64 bits of milliseconds"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_multiply_and_unknown_ones_are_refused_by_name() {
+        assert_eq!(bytes("4096"), Ok(4096));
+        assert_eq!(bytes("64MiB"), Ok(64 << 20));
+        assert!(bytes("64MB").unwrap_err().contains("\"MB\""));
+        assert!(bytes("MiB").is_err());
+        assert!(bytes("99999999999999GiB").is_err());
+        assert_eq!(duration("250"), Ok(Duration::from_millis(250)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(duration("2d").unwrap_err().contains("\"d\""));
+    }
+}

@@ -1,0 +1,4 @@
+//! Serving
+pub(crate) mod grpc;
+pub(crate) mod incoming;
+pub mod listen;

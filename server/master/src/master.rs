@@ -1,0 +1,273 @@
+//! One master: it opens sessions, keeps its view, stands for leader and, when its turn comes, leads.
+//!
+//! Invariants:
+//! - It calls itself leader only from taking office until its session is over, its place or epoch is another's, or it
+//!   has been out of touch for half of the session timeout. What it wrote last may still arrive then; the epoch check
+//!   in every write decides.
+//! - A session that is over is replaced by a new one with a new place at the end of the queue.
+//! - The view outlives sessions: the table is served whether there is one or not, and never goes back.
+
+use std::{sync::Arc, time::Duration};
+
+use slotkv_coordination::{
+    ClusterView, Coordinator, Error, Session, SessionState, View, paths,
+    registers::{MasterRecord, Register},
+};
+use slotkv_proto::seam::Chance;
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    lock::{self, Turn},
+    office::{Office, OfficeError, Progress},
+    options::{MasterOptions, OptionsError},
+    standing::Standing,
+};
+
+/// The leader looks again at least so often, whether it has heard of a change or not.
+const ATTEND_INTERVAL: Duration = Duration::from_secs(3);
+/// Pause after something did not work, before it is tried again; grows from the first to the second.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long [`Master::shutdown`] waits for the coordinator to be told.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
+
+/// A running master. Dropping it ends it as a crash would; [`Master::shutdown`] leaves in an orderly way.
+pub struct Master {
+    view: watch::Receiver<Arc<View>>,
+    standing: watch::Receiver<Standing>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Master {
+    /// Starts a master on the present tokio runtime. It need not reach the coordinator at once: it keeps trying.
+    pub fn start(
+        options: MasterOptions,
+        coordinator: Arc<dyn Coordinator>,
+        chance: Arc<dyn Chance>,
+    ) -> Result<Self, OptionsError> {
+        options.validate()?;
+        let views = ClusterView::detached();
+        let view = views.views();
+        let (stop, stopped) = watch::channel(false);
+        let (standing_to, standing) = watch::channel(Standing::default());
+        let runner = Runner { options, coordinator, chance, views, standing: standing_to };
+        let task = tokio::spawn(runner.run(stopped));
+        Ok(Self { view, standing, stop, task })
+    }
+
+    /// The cluster as this master sees it.
+    pub fn view(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
+    /// What this master is at the moment.
+    pub fn standing(&self) -> watch::Receiver<Standing> {
+        self.standing.clone()
+    }
+
+    /// Gives its place up, so that the next master leads at once, and ends. Takes at most 3 s.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        if timeout(SHUTDOWN_MAX, &mut self.task).await.is_err() {
+            tracing::warn!("the master stops without having told the coordinator");
+        }
+    }
+}
+
+impl Drop for Master {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Runner {
+    options: MasterOptions,
+    coordinator: Arc<dyn Coordinator>,
+    chance: Arc<dyn Chance>,
+    views: ClusterView,
+    standing: watch::Sender<Standing>,
+}
+
+impl Runner {
+    async fn run(self, mut stopped: watch::Receiver<bool>) {
+        let mut stop = std::pin::pin!(async move {
+            let _ = stopped.wait_for(|&stopped| stopped).await;
+        });
+        loop {
+            let session = tokio::select! {
+                biased;
+                () = &mut stop => break,
+                session = self.open() => session,
+            };
+            self.views.attach(session.clone());
+            self.standing.send_replace(Standing::standby());
+            tokio::select! {
+                biased;
+                () = &mut stop => {
+                    self.standing.send_replace(Standing::away(None));
+                    session.close().await;
+                    break;
+                }
+                () = over(&*session) => {}
+                () = self.stand(&session) => {}
+            }
+            tracing::warn!(session = %session.id(), "the session with the coordinator is over");
+            self.standing.send_replace(Standing::away(None));
+        }
+    }
+
+    /// A new session, however long it takes.
+    async fn open(&self) -> Arc<dyn Session> {
+        let mut pause = Pause::new(&*self.chance);
+        loop {
+            match self.coordinator.open(self.options.session_timeout).await {
+                Ok(session) => return session,
+                Err(error) => {
+                    let known = self.standing.borrow().problem.clone();
+                    if known.as_ref() != Some(&error.to_string()) {
+                        tracing::warn!(%error, "no session with the coordinator; trying on");
+                    }
+                    self.standing.send_replace(Standing::away(Some(error.to_string())));
+                }
+            }
+            pause.take().await;
+        }
+    }
+
+    /// Stands for leader, again and again, until the session is over.
+    async fn stand(&self, session: &Arc<dyn Session>) {
+        let mut pause = Pause::new(&*self.chance);
+        loop {
+            let end = self.candidacy(session, &mut pause).await;
+            self.standing.send_replace(Standing::standby());
+            match end {
+                Err(OfficeError::Coordinator(error)) if error.is_over() => return,
+                Err(error) => tracing::warn!(%error, "not leading"),
+                Ok(()) => tracing::warn!("the place of this master has been deleted"),
+            }
+            pause.take().await;
+        }
+    }
+
+    /// One place in the queue, from standing up to the end of its office.
+    async fn candidacy(&self, session: &Arc<dyn Session>, pause: &mut Pause<'_>) -> Result<(), OfficeError> {
+        connected(&**session).await?;
+        let record = MasterRecord { address: self.options.advertise.clone() };
+        let place = lock::stand(&**session, record.encode()).await?;
+        match lock::wait_for_turn(&**session, &place).await? {
+            Turn::First => {}
+            Turn::Gone => return Ok(()),
+        }
+        let office = Office::take(session.clone(), place).await?;
+        pause.reset();
+        tracing::info!(epoch = office.epoch(), "leading");
+        tokio::select! {
+            biased;
+            () = out_of_touch(&**session) => Err(Error::Disconnected { unknown: false }.into()),
+            error = self.lead(&office, session) => Err(error),
+        }
+    }
+
+    /// Leads for as long as the office is this master's.
+    async fn lead(&self, office: &Office, session: &Arc<dyn Session>) -> OfficeError {
+        let mut pause = Pause::new(&*self.chance);
+        loop {
+            let error = match self.attend(office, session, &mut pause).await {
+                Ok(never) => match never {},
+                Err(error) => error,
+            };
+            match &error {
+                OfficeError::Deposed => return error,
+                OfficeError::Coordinator(cause) if cause.is_over() => return error,
+                OfficeError::Coordinator(Error::Disconnected { .. } | Error::NodeExists { .. }) => {}
+                other => {
+                    let problem = Some(other.to_string());
+                    if self.standing.borrow().problem != problem {
+                        tracing::warn!(error = %other, "the leader cannot do its work; trying on");
+                    }
+                    self.standing.send_replace(Standing::leader(office.epoch(), problem));
+                }
+            }
+            pause.take().await;
+        }
+    }
+
+    async fn attend(
+        &self,
+        office: &Office,
+        session: &Arc<dyn Session>,
+        pause: &mut Pause<'_>,
+    ) -> Result<std::convert::Infallible, OfficeError> {
+        let mut changed = session.watch(paths::SHARDS).await?;
+        loop {
+            // What changes from here on is read now or hinted at later.
+            while changed.try_next().is_some() {}
+            office.confirm().await?;
+            let progress = office.attend(&self.options, &*self.chance).await?;
+            self.standing.send_replace(Standing::leader(office.epoch(), None));
+            pause.reset();
+            tokio::select! {
+                biased;
+                _ = changed.next(), if progress != Progress::Allocated => {}
+                () = sleep(ATTEND_INTERVAL) => {}
+            }
+        }
+    }
+}
+
+/// Returns when the session is over.
+async fn over(session: &dyn Session) {
+    let _ = session.state().wait_for(|state| state.is_final()).await;
+}
+
+/// Returns when the session is in touch, or with an error when it is over.
+async fn connected(session: &dyn Session) -> Result<(), Error> {
+    let mut state = session.state();
+    let state = state.wait_for(|&state| state == SessionState::Connected || state.is_final()).await;
+    match state.as_deref() {
+        Ok(SessionState::Connected) => Ok(()),
+        _ => Err(Error::Expired),
+    }
+}
+
+/// Returns when a leader must not call itself one any more: the session is over, or has been out of touch for half of
+/// its timeout.
+async fn out_of_touch(session: &dyn Session) {
+    let mut state = session.state();
+    loop {
+        let _ = state.wait_for(|&state| state != SessionState::Connected).await;
+        let back = state.wait_for(|&state| state == SessionState::Connected || state.is_final());
+        match timeout(session.timeout() / 2, back).await {
+            Ok(Ok(state)) if *state == SessionState::Connected => {}
+            _ => return,
+        }
+    }
+}
+
+/// Growing pauses with jitter.
+struct Pause<'a> {
+    chance: &'a dyn Chance,
+    next: Duration,
+}
+
+impl<'a> Pause<'a> {
+    fn new(chance: &'a dyn Chance) -> Self {
+        Self { chance, next: PAUSE_MIN }
+    }
+
+    fn reset(&mut self) {
+        self.next = PAUSE_MIN;
+    }
+
+    /// Sleeps between half and the whole of the pause, and doubles it.
+    async fn take(&mut self) {
+        let whole = self.next.as_micros() as u64;
+        self.next = (self.next * 2).min(PAUSE_MAX);
+        sleep(Duration::from_micros(whole / 2 + self.chance.below(whole / 2 + 1))).await;
+    }
+}

@@ -1,0 +1,444 @@
+//! RowCache: rows in memory in front of the engine, by engine key, bounded by bytes. A hit takes a shared lock of one
+//! of 64 shards and sets a bit; who makes room is found by CLOCK, a hand that passes over rows used since it came by.
+//!
+//! Readers fill it on a miss, the one writer of a key keeps it true. A reader may come late with a row that has been
+//! overwritten since; to be refused, each key belongs to one of its shard's stripes.
+//!
+//! Invariants:
+//! - A stripe's `sequence` grows with every write of one of its keys; `writers` counts those between
+//!   [`RowCache::begin`] and [`RowCache::finish`].
+//! - A row is filled only if its stripe has no writers now, had none when the ticket was taken, and has the ticket's
+//!   sequence. So a filled row was read while no write of its key was under way.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use hashbrown::HashTable;
+use parking_lot::RwLock;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::keys::Row;
+
+const SHARDS: usize = 64;
+const STRIPES: usize = 64;
+/// What a row costs beside its bytes: the slot, its place in the table, three allocations.
+const OVERHEAD_BYTES: usize = 176;
+/// A row larger than this part of its shard is not kept.
+const LARGEST_PART: usize = 4;
+
+/// Rows by engine key, bounded by bytes.
+pub struct RowCache {
+    seed: u64,
+    shard_bytes_max: usize,
+    shards: Box<[RwLock<Shard>]>,
+}
+
+/// What a reader takes before it reads the engine after a miss.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticket(Option<u64>);
+
+impl RowCache {
+    /// A cache of at most about `bytes_max` bytes; 0 keeps nothing.
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            // Which rows meet in a shard is not for users to choose.
+            seed: rand::random(),
+            shard_bytes_max: bytes_max / SHARDS,
+            shards: (0..SHARDS).map(|_| RwLock::new(Shard::default())).collect(),
+        }
+    }
+
+    /// The cached row of an engine key.
+    pub fn get(&self, key: &[u8]) -> Option<Row> {
+        let hash = self.hash(key);
+        let shard = self.shard(hash).read();
+        let entry = shard.entry(hash, key)?;
+        // Read first: a row in common use stays in every core's cache.
+        if !entry.used.load(Ordering::Relaxed) {
+            entry.used.store(true, Ordering::Relaxed);
+        }
+        Some(entry.row.clone())
+    }
+
+    /// To be taken after a miss and before the engine is read.
+    pub fn ticket(&self, key: &[u8]) -> Ticket {
+        let hash = self.hash(key);
+        let stripe = self.shard(hash).read().stripes[stripe_of(hash)];
+        Ticket((stripe.writers == 0).then_some(stripe.sequence))
+    }
+
+    /// What a reader read from the engine. Ignored, and false returned, if the key may have been written since the
+    /// ticket was taken.
+    pub fn fill(&self, ticket: Ticket, key: &[u8], row: &Row) -> bool {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash).write();
+        let stripe = shard.stripes[stripe_of(hash)];
+        if stripe.writers > 0 || ticket.0 != Some(stripe.sequence) {
+            return false;
+        }
+        shard.set(hash, key, row, self.shard_bytes_max);
+        true
+    }
+
+    /// The writer, before it writes the engine, if readers run on other threads: drops the row and lets nobody fill it.
+    pub fn begin(&self, key: &[u8]) {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash).write();
+        let stripe = &mut shard.stripes[stripe_of(hash)];
+        stripe.writers += 1;
+        stripe.sequence += 1;
+        shard.remove(hash, key);
+    }
+
+    /// The writer, after it wrote the engine: ends [`RowCache::begin`] and sets the row; `None`: it was deleted. To be
+    /// called once for every begin, also if the engine failed (then with `None`).
+    pub fn finish(&self, key: &[u8], row: Option<&Row>) {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash).write();
+        let stripe = &mut shard.stripes[stripe_of(hash)];
+        stripe.writers = stripe.writers.saturating_sub(1);
+        stripe.sequence += 1;
+        match row {
+            Some(row) => shard.set(hash, key, row, self.shard_bytes_max),
+            None => shard.remove(hash, key),
+        }
+    }
+
+    /// The writer, where readers run on its own thread only: sets the row.
+    pub fn insert(&self, key: &[u8], row: &Row) {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash).write();
+        shard.stripes[stripe_of(hash)].sequence += 1;
+        shard.set(hash, key, row, self.shard_bytes_max);
+    }
+
+    /// The writer, where readers run on its own thread only: drops the row.
+    pub fn remove(&self, key: &[u8]) {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash).write();
+        shard.stripes[stripe_of(hash)].sequence += 1;
+        shard.remove(hash, key);
+    }
+
+    /// Drops everything, and what readers are about to fill.
+    pub fn clear(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.write();
+            let mut stripes = shard.stripes;
+            stripes.iter_mut().for_each(|stripe| stripe.sequence += 1);
+            *shard = Shard { stripes, ..Shard::default() };
+        }
+    }
+
+    /// Bytes held now, overhead included.
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().bytes).sum()
+    }
+
+    /// Rows held now.
+    pub fn rows(&self) -> usize {
+        self.shards.iter().map(|shard| shard.read().table.len()).sum()
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        xxh3_64_with_seed(key, self.seed)
+    }
+
+    // The table of a shard uses the lowest and the highest bits of the hash, shard and stripe use others.
+    fn shard(&self, hash: u64) -> &RwLock<Shard> {
+        &self.shards[(hash >> 40) as usize % SHARDS]
+    }
+}
+
+fn stripe_of(hash: u64) -> usize {
+    (hash >> 48) as usize % STRIPES
+}
+
+#[derive(Clone, Copy, Default)]
+struct Stripe {
+    sequence: u64,
+    writers: u32,
+}
+
+struct Entry {
+    hash: u64,
+    key: Box<[u8]>,
+    row: Row,
+    used: AtomicBool,
+}
+
+impl Entry {
+    fn cost(&self) -> usize {
+        cost(&self.key, &self.row)
+    }
+}
+
+fn cost(key: &[u8], row: &Row) -> usize {
+    key.len() + row.value.len() + OVERHEAD_BYTES
+}
+
+struct Shard {
+    /// Places in `entries`.
+    table: HashTable<u32>,
+    entries: Vec<Option<Entry>>,
+    vacant: Vec<u32>,
+    hand: usize,
+    bytes: usize,
+    stripes: [Stripe; STRIPES],
+}
+
+impl Default for Shard {
+    fn default() -> Self {
+        Self {
+            table: HashTable::new(),
+            entries: Vec::new(),
+            vacant: Vec::new(),
+            hand: 0,
+            bytes: 0,
+            stripes: [Stripe::default(); STRIPES],
+        }
+    }
+}
+
+impl Shard {
+    fn place(&self, hash: u64, key: &[u8]) -> Option<u32> {
+        let is_it = |entry: &Entry| entry.hash == hash && *entry.key == *key;
+        self.table.find(hash, |&place| self.entries[place as usize].as_ref().is_some_and(is_it)).copied()
+    }
+
+    fn entry(&self, hash: u64, key: &[u8]) -> Option<&Entry> {
+        self.place(hash, key).and_then(|place| self.entries[place as usize].as_ref())
+    }
+
+    fn set(&mut self, hash: u64, key: &[u8], row: &Row, bytes_max: usize) {
+        if cost(key, row) > bytes_max / LARGEST_PART {
+            return self.remove(hash, key);
+        }
+        // A copy, since the value may be a slice of a whole block or frame, which it would keep in memory.
+        let row = Row { value: Bytes::copy_from_slice(&row.value), ..*row };
+        if let Some(place) = self.place(hash, key) {
+            if let Some(entry) = &mut self.entries[place as usize] {
+                self.bytes = self.bytes - entry.row.value.len() + row.value.len();
+                entry.row = row;
+            }
+        } else {
+            let entry = Entry { hash, key: key.into(), row, used: AtomicBool::new(false) };
+            self.make_room(entry.cost(), bytes_max);
+            self.add(entry);
+        }
+        self.make_room(0, bytes_max);
+    }
+
+    fn add(&mut self, entry: Entry) {
+        let hash = entry.hash;
+        self.bytes += entry.cost();
+        let place = match self.vacant.pop() {
+            Some(place) => {
+                self.entries[place as usize] = Some(entry);
+                place
+            }
+            None => {
+                self.entries.push(Some(entry));
+                (self.entries.len() - 1) as u32
+            }
+        };
+        let Self { table, entries, .. } = self;
+        table.insert_unique(hash, place, |&place| entries[place as usize].as_ref().map_or(0, |entry| entry.hash));
+    }
+
+    fn remove(&mut self, hash: u64, key: &[u8]) {
+        if let Some(place) = self.place(hash, key) {
+            self.evict(place as usize);
+        }
+    }
+
+    /// Evicts until `wanted` bytes more fit. Ends after two rounds at the latest: the first clears every `used`.
+    fn make_room(&mut self, wanted: usize, bytes_max: usize) {
+        while self.bytes + wanted > bytes_max && !self.table.is_empty() {
+            self.hand = (self.hand + 1) % self.entries.len();
+            if let Some(entry) = &mut self.entries[self.hand]
+                && !std::mem::take(entry.used.get_mut())
+            {
+                self.evict(self.hand);
+            }
+        }
+    }
+
+    fn evict(&mut self, place: usize) {
+        let Some(entry) = self.entries[place].take() else { return };
+        if let Ok(found) = self.table.find_entry(entry.hash, |&other| other as usize == place) {
+            found.remove();
+        }
+        self.bytes -= entry.cost();
+        self.vacant.push(place as u32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn row(version: u64, bytes: usize) -> Row {
+        Row { version, expires_ms: 0, value: vec![version as u8; bytes].into() }
+    }
+
+    #[test]
+    fn late_fill_of_an_overwritten_row_is_refused() {
+        let cache = RowCache::new(1 << 20);
+        let ticket = cache.ticket(b"k");
+        cache.insert(b"k", &row(2, 1));
+        assert!(!cache.fill(ticket, b"k", &row(1, 1)));
+        assert_eq!(cache.get(b"k"), Some(row(2, 1)));
+
+        let ticket = cache.ticket(b"k");
+        cache.remove(b"k");
+        assert!(!cache.fill(ticket, b"k", &row(2, 1)));
+        assert_eq!(cache.get(b"k"), None);
+    }
+
+    #[test]
+    fn nobody_fills_between_begin_and_finish() {
+        let cache = RowCache::new(1 << 20);
+        let before = cache.ticket(b"k");
+        cache.insert(b"k", &row(1, 1));
+        cache.begin(b"k");
+        assert_eq!(cache.get(b"k"), None);
+        let during = cache.ticket(b"k");
+        assert!(!cache.fill(before, b"k", &row(1, 1)));
+        assert!(!cache.fill(during, b"k", &row(1, 1)));
+        cache.finish(b"k", Some(&row(2, 1)));
+        assert!(!cache.fill(during, b"k", &row(1, 1)));
+        assert_eq!(cache.get(b"k"), Some(row(2, 1)));
+        assert!(cache.fill(cache.ticket(b"k"), b"k", &row(2, 1)));
+    }
+
+    #[test]
+    fn rows_past_the_bound_make_room_and_used_ones_stay() {
+        let cache = RowCache::new(64 * 4096);
+        let keys: Vec<_> = (0..10_000u32).map(u32::to_be_bytes).collect();
+        cache.insert(b"hot", &row(1, 100));
+        for key in &keys {
+            cache.insert(key, &row(1, 100));
+            assert!(cache.get(b"hot").is_some());
+        }
+        assert!(cache.bytes() <= 64 * 4096, "{}", cache.bytes());
+        let held = keys.iter().filter(|key| cache.get(*key).is_some()).count();
+        assert!(held > 500, "{held}");
+        assert_eq!(held + 1, cache.rows());
+        cache.insert(b"hot", &row(2, 100_000));
+        assert_eq!(cache.get(b"hot"), None, "larger than a shard keeps");
+        cache.clear();
+        assert_eq!((cache.bytes(), cache.rows()), (0, 0));
+    }
+
+    #[test]
+    fn cache_of_no_bytes_keeps_nothing() {
+        let cache = RowCache::new(0);
+        cache.insert(b"k", &row(1, 0));
+        assert_eq!(cache.get(b"k"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_served_is_what_was_written_last(
+            steps in proptest::collection::vec((0u8..20, 0..3u8, 0usize..300), 1..400),
+        ) {
+            let cache = RowCache::new(64 * 1500);
+            let mut written: HashMap<u8, Row> = HashMap::new();
+            for (version, (key, step, bytes)) in (1..).zip(steps) {
+                let name = [key];
+                match step {
+                    0 => {
+                        cache.insert(&name, &row(version, bytes));
+                        written.insert(key, row(version, bytes));
+                    }
+                    1 => {
+                        cache.remove(&name);
+                        written.remove(&key);
+                    }
+                    _ => {
+                        if let Some(row) = written.get(&key) {
+                            prop_assert!(cache.fill(cache.ticket(&name), &name, row));
+                        }
+                    }
+                }
+                for key in 0..20 {
+                    if let Some(served) = cache.get(&[key]) {
+                        prop_assert_eq!(Some(&served), written.get(&key));
+                    }
+                }
+                prop_assert!(cache.bytes() <= 64 * 1500);
+            }
+        }
+    }
+
+    #[test]
+    fn readers_on_other_threads_never_see_versions_go_back() {
+        let cache = RowCache::new(64 * 2048);
+        let engine: Vec<RwLock<u64>> = (0..200u32).map(|_| RwLock::new(1)).collect();
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    let mut seen = vec![0; engine.len()];
+                    while !done.load(Ordering::Relaxed) {
+                        for (at, key) in (0..engine.len()).map(|at| (at, (at as u32).to_be_bytes())) {
+                            let version = cache.get(&key).map_or_else(
+                                || {
+                                    let ticket = cache.ticket(&key);
+                                    let version = *engine[at].read();
+                                    cache.fill(ticket, &key, &row(version, 64));
+                                    version
+                                },
+                                |row| row.version,
+                            );
+                            assert!(version >= seen[at], "{version} after {}", seen[at]);
+                            seen[at] = version;
+                        }
+                    }
+                });
+            }
+            for version in 2..20_000u64 {
+                let at = (version * 7919) as usize % engine.len();
+                let key = (at as u32).to_be_bytes();
+                cache.begin(&key);
+                *engine[at].write() = version;
+                cache.finish(&key, Some(&row(version, 64)));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+
+    /// `cargo test --release -p slotkv-storage hit_time -- --ignored --nocapture`
+    #[test]
+    #[ignore = "prints a measurement"]
+    fn hit_time() {
+        let cache = RowCache::new(1 << 30);
+        let keys: Vec<_> = (0..1_000_000u64)
+            .map(|n| crate::keys::data_key((n % 1024) as u16, "", format!("key{n:013}").as_bytes()))
+            .collect();
+        for key in &keys {
+            cache.insert(key, &row(1, 100));
+        }
+        for threads in [1, 2] {
+            let started = std::time::Instant::now();
+            std::thread::scope(|scope| {
+                for thread in 0..threads {
+                    let (cache, keys) = (&cache, &keys);
+                    scope.spawn(move || {
+                        let mut at = thread * 777;
+                        for _ in 0..2_000_000 {
+                            at = (at + 611_953) % keys.len();
+                            std::hint::black_box(cache.get(&keys[at]));
+                        }
+                    });
+                }
+            });
+            println!("{threads} threads: {} ns per hit", started.elapsed().as_nanos() / 2_000_000);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Engine: the ordered map that the log is applied to. Two nouns beside it: a [`Reader`] (the engine as it is, or a
+//! snapshot of it) and a [`Batch`], which is applied whole or not at all.
+
+use std::ops::{Bound, ControlFlow};
+
+use bytes::Bytes;
+
+use crate::error::Error;
+
+/// Where a scan starts and ends.
+pub type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
+/// Whether bounds can hold no key at all, as an end before the start cannot.
+pub(crate) fn is_void((start, end): Bounds<'_>) -> bool {
+    match (start, end) {
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        (Bound::Included(start), Bound::Included(end)) => start > end,
+        (Bound::Included(start) | Bound::Excluded(start), Bound::Included(end) | Bound::Excluded(end)) => {
+            start >= end
+        }
+    }
+}
+
+/// What can be read.
+pub trait Reader: Send + Sync {
+    /// The value of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error>;
+
+    /// Visits the rows in bounds, in key order, as they stood when the scan began, until `visit` breaks.
+    fn scan(
+        &self,
+        bounds: Bounds<'_>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error>;
+}
+
+/// An ordered map of bytes. One writer at a time, any number of readers.
+pub trait Engine: Reader {
+    /// Applies a batch as one. After a crash a batch is there whole or not at all, and with it every one before it; it
+    /// is durable only after [`Engine::persist`].
+    fn write(&self, batch: Batch) -> Result<(), Error>;
+
+    /// Makes every batch written before durable. Blocks while it syncs.
+    fn persist(&self) -> Result<(), Error>;
+
+    /// The rows as they stand now, for as long as the snapshot lives.
+    fn snapshot(&self) -> Result<Box<dyn Reader>, Error>;
+
+    /// How much it holds, roughly.
+    fn size(&self) -> Size;
+}
+
+/// Approximate sizes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Rows, overwritten ones that compaction has not met yet among them.
+    pub rows: u64,
+    /// Bytes on disk (of the memory engine: in memory).
+    pub bytes: u64,
+}
+
+/// Puts and deletes that are applied as one. Of several changes to a key the last counts.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub(crate) changes: Vec<(Bytes, Option<Bytes>)>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty batch with room for `count` changes.
+    pub fn with_capacity(count: usize) -> Self {
+        Self { changes: Vec::with_capacity(count) }
+    }
+
+    /// Sets a row.
+    pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.changes.push((key.into(), Some(value.into())));
+    }
+
+    /// Removes a row, if it is there.
+    pub fn delete(&mut self, key: impl Into<Bytes>) {
+        self.changes.push((key.into(), None));
+    }
+
+    /// Number of changes.
+    pub fn len(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+}

@@ -1,0 +1,268 @@
+//! FjallEngine: an engine on disk, a log-structured merge tree: skip list in memory, sorted tables with Bloom filters
+//! and LZ4 on disk, compaction, block cache.
+//!
+//! Its folder holds `rows` (fjall's files) and `mark`. One keyspace holds every row: its tables are flushed whole, so
+//! that what survives a crash is always the state after some batch, the applied position in it.
+//!
+//! fjall cuts a journal at the first bytes it cannot read, wherever they are. Three checks tell damage from a torn
+//! tail: a journal that is not the last must not get shorter, none may be missing between two others, and the applied
+//! position must not be below the one `mark` has from the last persist.
+
+use std::{
+    fs, io,
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    engine::{Batch, Bounds, Engine, Reader, Size, is_void},
+    error::Error,
+    keys::{self, Position},
+};
+
+mod journals;
+mod mark;
+
+const ROWS_FOLDER: &str = "rows";
+const UNFINISHED_FOLDER: &str = "rows.new";
+const KEYSPACE: &str = "rows";
+
+/// Sizes of a [`FjallEngine`].
+#[derive(Clone, Debug)]
+pub struct FjallOptions {
+    /// Blocks kept in memory.
+    pub cache_bytes: u64,
+    /// Rows gathered in memory before they are written as a table; up to four such tables wait for the disk before
+    /// writes do.
+    pub memtable_bytes: u64,
+    /// Journals on disk; past them memory is flushed early. At least 64 MiB. Bounds what an opening replays.
+    pub journal_bytes: u64,
+    /// Threads that flush and compact.
+    pub threads: usize,
+}
+
+impl Default for FjallOptions {
+    fn default() -> Self {
+        Self { cache_bytes: 64 << 20, memtable_bytes: 32 << 20, journal_bytes: 256 << 20, threads: 2 }
+    }
+}
+
+/// An engine on disk.
+pub struct FjallEngine {
+    folder: PathBuf,
+    database: Database,
+    rows: Keyspace,
+}
+
+impl FjallEngine {
+    /// Opens the engine in `folder`, or makes one there if the folder is empty or absent.
+    pub fn open(folder: &Path, options: &FjallOptions) -> Result<Self, Error> {
+        // fjall asserts what it expects of its folder.
+        catch_unwind(AssertUnwindSafe(|| Self::open_unguarded(folder, options))).unwrap_or_else(|panic| {
+            let why = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("it panicked");
+            Err(damaged(folder, why))
+        })
+    }
+
+    fn open_unguarded(folder: &Path, options: &FjallOptions) -> Result<Self, Error> {
+        let rows_folder = folder.join(ROWS_FOLDER);
+        let marked = mark::read(folder)?;
+        if rows_folder.try_exists().map_err(|source| Error::io(&rows_folder, "look for", source))? {
+            let marked = marked.ok_or_else(|| damaged(folder, "its mark is missing"))?;
+            let journals = journals::examine(&rows_folder)?;
+            let engine = Self::open_rows(folder, &rows_folder, options)?;
+            journals::check(&rows_folder, &journals)?;
+            let applied = engine.applied()?;
+            if applied.index < marked.index {
+                return Err(damaged(
+                    folder,
+                    format!("it has applied record {}, but {} had been persisted", applied.index, marked.index),
+                ));
+            }
+            return Ok(engine);
+        }
+        if marked.is_some_and(|marked| marked.index > 0) {
+            return Err(damaged(folder, "its rows are missing"));
+        }
+        Self::create(folder, options).map_err(|source| Error::io(folder, "make an engine in", source))?;
+        Self::open_rows(folder, &rows_folder, options)
+    }
+
+    /// Makes an empty engine beside its place and moves it there, so that a crash leaves none or a whole one.
+    fn create(folder: &Path, options: &FjallOptions) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let unfinished = folder.join(UNFINISHED_FOLDER);
+        if unfinished.try_exists()? {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        let engine = Self::open_rows(folder, &unfinished, options).map_err(io::Error::other)?;
+        engine.database.persist(PersistMode::SyncAll).map_err(io::Error::other)?;
+        drop(engine);
+        mark::write(folder, Position::default())?;
+        fs::rename(&unfinished, folder.join(ROWS_FOLDER))?;
+        fs::File::open(folder)?.sync_all()
+    }
+
+    fn open_rows(folder: &Path, rows_folder: &Path, options: &FjallOptions) -> Result<Self, Error> {
+        let failed = |error| Self::explain(folder, "open", error);
+        let database = Database::builder(rows_folder)
+            .cache_size(options.cache_bytes)
+            .max_journaling_size(options.journal_bytes.max(64 << 20))
+            .worker_threads(options.threads.max(1))
+            .open()
+            .map_err(failed)?;
+        let rows = database
+            .keyspace(KEYSPACE, || {
+                KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes)
+            })
+            .map_err(failed)?;
+        Ok(Self { folder: folder.into(), database, rows })
+    }
+
+    fn applied(&self) -> Result<Position, Error> {
+        match self.get(&keys::applied_key())? {
+            Some(row) => Position::decode(&row),
+            None => Ok(Position::default()),
+        }
+    }
+
+    fn error(&self, action: &'static str) -> impl Fn(fjall::Error) -> Error {
+        move |error| Self::explain(&self.folder, action, error)
+    }
+
+    fn explain(folder: &Path, action: &'static str, error: fjall::Error) -> Error {
+        let why = error.to_string();
+        match error {
+            fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source))
+                if !matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
+            {
+                Error::io(folder, action, source)
+            }
+            fjall::Error::Locked => Error::Locked { folder: folder.into(), pid: None },
+            fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted => {
+                Error::Engine { folder: folder.into(), action, why }
+            }
+            fjall::Error::InvalidVersion(Some(found)) => {
+                Error::Engine { folder: folder.into(), action, why: format!("its files are of {found:?}") }
+            }
+            _ => damaged(folder, why),
+        }
+    }
+}
+
+fn damaged(folder: &Path, why: impl Into<String>) -> Error {
+    Error::EngineDamaged { folder: folder.into(), why: why.into() }
+}
+
+impl Reader for FjallEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        Ok(self.rows.get(key).map_err(self.error("read"))?.map(Bytes::from))
+    }
+
+    fn scan(
+        &self,
+        bounds: Bounds<'_>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        // A range of the keyspace itself would see batches that are being applied.
+        self.snapshot()?.scan(bounds, visit)
+    }
+}
+
+impl Engine for FjallEngine {
+    fn write(&self, batch: Batch) -> Result<(), Error> {
+        let mut target = self.database.batch();
+        for (key, value) in latest_of_each_key(batch) {
+            match value {
+                Some(value) => target.insert(&self.rows, key, value),
+                None => target.remove(&self.rows, key),
+            }
+        }
+        target.commit().map_err(self.error("write"))
+    }
+
+    fn persist(&self) -> Result<(), Error> {
+        let applied = self.applied()?;
+        self.database.persist(PersistMode::SyncAll).map_err(self.error("persist"))?;
+        mark::write(&self.folder, applied).map_err(|source| Error::io(&self.folder, "mark", source))
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Reader>, Error> {
+        Ok(Box::new(FjallSnapshot {
+            folder: self.folder.clone(),
+            snapshot: self.database.snapshot(),
+            rows: self.rows.clone(),
+        }))
+    }
+
+    fn size(&self) -> Size {
+        Size { rows: self.rows.approximate_len() as u64, bytes: self.database.disk_space().unwrap_or(0) }
+    }
+}
+
+struct FjallSnapshot {
+    folder: PathBuf,
+    snapshot: fjall::Snapshot,
+    rows: Keyspace,
+}
+
+impl Reader for FjallSnapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        let row = self.snapshot.get(&self.rows, key);
+        Ok(row.map_err(|error| FjallEngine::explain(&self.folder, "read", error))?.map(Bytes::from))
+    }
+
+    fn scan(
+        &self,
+        bounds: Bounds<'_>,
+        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Error> {
+        if is_void(bounds) {
+            return Ok(());
+        }
+        visit_rows(self.snapshot.range::<&[u8], _>(&self.rows, bounds), visit)
+            .map_err(|error| FjallEngine::explain(&self.folder, "scan", error))
+    }
+}
+
+fn visit_rows(
+    rows: fjall::Iter,
+    visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+) -> Result<(), fjall::Error> {
+    for row in rows {
+        let (key, value) = row.into_inner()?;
+        if visit(&key, &value).is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Every change of a fjall batch has the same sequence number, so that of two changes of one key either might win.
+fn latest_of_each_key(batch: Batch) -> Vec<(Bytes, Option<Bytes>)> {
+    let mut changes: Vec<(Bytes, Option<Bytes>)> = Vec::with_capacity(batch.len());
+    let mut places: HashTable<usize> = HashTable::with_capacity(batch.len());
+    for (key, value) in batch.changes {
+        let hash = xxh3_64(&key);
+        if let Some(&place) = places.find(hash, |&place| changes[place].0 == key) {
+            changes[place].1 = value;
+        } else {
+            places.insert_unique(hash, changes.len(), |&place| xxh3_64(&changes[place].0));
+            changes.push((key, value));
+        }
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests;

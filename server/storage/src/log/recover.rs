@@ -1,0 +1,479 @@
+//! Opening a log: what a crash can leave is put in order, anything else is refused.
+//!
+//! A crash leaves a mark that may be behind, segments that the mark has given up, a last segment whose header is torn
+//! and that holds nothing, and behind the last synced record frames that are missing, torn, or zeros. So an invalid
+//! frame is a torn tail if it is in the last segment, not below the mark, and no intact frame lies behind it. An intact
+//! frame behind it means damage, with one exception: a disk that writes sectors in no particular order can lose one in
+//! the middle of what was not synced. That is taken for a torn tail only if a whole sector of zeros lies between, and
+//! no frame behind says that the missing one had been synced before.
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    Identity, Log, Options, PAYLOAD_BYTES_MAX, Recovery, first_beginning,
+    frame::{self, HEADER_BYTES, Header},
+    mark::{self, Mark, MarkFile},
+    segment::{self, Beginning, HEADER_BYTES_MAX, Segment, Unfit},
+};
+use crate::{
+    disk::{Disk, File, Open},
+    error::Error,
+    keys::Position,
+};
+
+/// Bytes that are read at once.
+const WINDOW_BYTES: usize = 1 << 20;
+/// The smallest piece that a disk writes whole.
+const SECTOR_BYTES: u64 = 512;
+/// Bytes whose CRC is computed at most in search of frames behind an invalid one. Past them the tail is not cut.
+const SEARCH_BYTES_MAX: u64 = 1 << 30;
+
+/// Opens the log in `dir`, or makes one there.
+pub async fn open(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    identity: Identity,
+    options: Options,
+) -> Result<(Log, Recovery), Error> {
+    disk.create_dir_all(dir).map_err(|source| Error::io(dir, "make the folder", source))?;
+    let found = find(&*disk, dir)?;
+    let marked = match MarkFile::open(&*disk, dir) {
+        Err(Error::Damaged { .. }) if found.is_empty() => None,
+        marked => marked?,
+    };
+    let (mark_file, mark, created) = match marked {
+        Some((mark_file, mark)) => (mark_file, mark, false),
+        None if found.is_empty() => {
+            let after = options.start_after;
+            let mark = Mark {
+                generation: 1,
+                first_index: after.index + 1,
+                epoch_before: after.epoch,
+                synced_index: after.index,
+                clean: false,
+            };
+            (MarkFile::create(&*disk, dir, &mark).await?, mark, true)
+        }
+        None => {
+            let why = "it is missing, and there are segments".into();
+            return Err(Error::Damaged { file: dir.join(mark::FILE), offset: 0, index: 0, why });
+        }
+    };
+    let found = sweep(&*disk, dir, &identity, &mark, found)?;
+    let walk = Walk::over(&*disk, dir, &identity, &mark, found)?;
+    finish(disk, dir, identity, options, mark_file, mark, created, walk).await
+}
+
+/// First indexes of the segments in the folder, in order.
+fn find(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, Error> {
+    let names = disk.list(dir).map_err(|source| Error::io(dir, "list", source))?;
+    Ok(names.iter().filter_map(|name| segment::first_index_of(name)).collect())
+}
+
+/// Removes what truncations at the front and resets have left behind, and returns the rest.
+fn sweep(
+    disk: &dyn Disk,
+    dir: &Path,
+    identity: &Identity,
+    mark: &Mark,
+    found: Vec<u64>,
+) -> Result<Vec<u64>, Error> {
+    let mut kept = Vec::with_capacity(found.len());
+    for &first_index in &found {
+        let path = segment::path_of(dir, first_index);
+        let old_generation = || -> Result<bool, Error> {
+            let file = disk.open(&path, Open::Existing).map_err(|source| Error::io(&path, "open", source))?;
+            match read_header(&*file, &path, identity)? {
+                Ok((beginning, _)) => Ok(beginning.generation < mark.generation),
+                Err(_) => Ok(false),
+            }
+        };
+        if first_index < mark.first_index || old_generation()? {
+            disk.remove(&path).map_err(|source| Error::io(&path, "remove", source))?;
+        } else {
+            kept.push(first_index);
+        }
+    }
+    if kept.len() < found.len() {
+        disk.sync_dir(dir).map_err(|source| Error::io(dir, "sync the folder", source))?;
+    }
+    Ok(kept)
+}
+
+/// A segment's header; the inner error says why it is broken.
+fn read_header(
+    file: &dyn File,
+    path: &Path,
+    identity: &Identity,
+) -> Result<Result<(Beginning, u64), &'static str>, Error> {
+    let mut bytes = vec![0; HEADER_BYTES_MAX];
+    let count = file.read_at(&mut bytes, 0).map_err(|source| Error::io(path, "read", source))?;
+    match segment::decode_header(&bytes[..count], path, identity) {
+        Ok(header) => Ok(Ok(header)),
+        Err(Unfit::Broken(why)) => Ok(Err(why)),
+        Err(Unfit::Refused(error)) => Err(error),
+    }
+}
+
+/// What the segments hold, read from the first to the last.
+struct Walk {
+    segments: Vec<Segment>,
+    last: Position,
+    chain: u32,
+    epochs: Vec<Position>,
+    /// The highest index that the mark or a frame says was synced.
+    synced: u64,
+    /// Bytes behind the last intact record of the last segment.
+    torn_bytes: u64,
+    /// The last file is to be removed: its header is torn and it holds nothing.
+    unbegun: Option<u64>,
+}
+
+impl Walk {
+    fn over(
+        disk: &dyn Disk,
+        dir: &Path,
+        identity: &Identity,
+        mark: &Mark,
+        found: Vec<u64>,
+    ) -> Result<Self, Error> {
+        let before = Position { epoch: mark.epoch_before, index: mark.first_index - 1 };
+        let mut walk = Self {
+            segments: Vec::with_capacity(found.len()),
+            last: before,
+            chain: first_beginning(mark).chain_before,
+            epochs: vec![before],
+            synced: mark.synced_index,
+            torn_bytes: 0,
+            unbegun: None,
+        };
+        for (at, &first_index) in found.iter().enumerate() {
+            walk.segment(disk, dir, identity, mark, first_index, at + 1 == found.len())?;
+        }
+        if walk.last.index < mark.synced_index {
+            let (file, offset) = walk
+                .segments
+                .last()
+                .map_or_else(|| (dir.to_owned(), 0), |segment| (segment.path.clone(), segment.end));
+            return Err(Error::Damaged {
+                file,
+                offset,
+                index: walk.last.index + 1,
+                why: format!("the log ends here, but records up to {} had been synced", mark.synced_index),
+            });
+        }
+        Ok(walk)
+    }
+
+    fn segment(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        identity: &Identity,
+        mark: &Mark,
+        first_index: u64,
+        is_last: bool,
+    ) -> Result<(), Error> {
+        let path = segment::path_of(dir, first_index);
+        let file = disk.open(&path, Open::Existing).map_err(|source| Error::io(&path, "open", source))?;
+        let length = file.len().map_err(|source| Error::io(&path, "look at", source))?;
+        let damaged = |offset, why: String| {
+            Err(Error::Damaged { file: path.clone(), offset, index: first_index, why })
+        };
+        let next = self.last.index + 1;
+        if first_index != next {
+            return damaged(0, format!("records {next} to {} are missing", first_index.saturating_sub(1)));
+        }
+        let (beginning, frames_at) = match read_header(&*file, &path, identity)? {
+            Ok(header) => header,
+            Err(why) => {
+                let salt = segment::salt_of(identity, mark.generation, first_index);
+                let search = Search { file: &*file, path: &path, salt, index: first_index, start: 0, end: length };
+                if !is_last || first_index <= self.synced || search.run()?.is_some() {
+                    return damaged(0, why.into());
+                }
+                self.torn_bytes = length;
+                self.unbegun = Some(first_index);
+                return Ok(());
+            }
+        };
+        let expected =
+            Beginning { generation: mark.generation, first_index, epoch_before: self.last.epoch, ..beginning };
+        if beginning != expected {
+            return damaged(0, format!("its header says {beginning:?} and not {expected:?}"));
+        }
+        // After a truncation at the front the chain before is known from the header alone.
+        if self.segments.is_empty() {
+            self.chain = beginning.chain_before;
+        } else if self.chain != beginning.chain_before {
+            return damaged(0, "its chain does not continue the segment before".into());
+        }
+        let mut segment = Segment::new(path.clone(), identity, beginning, frames_at);
+        if let Some(why) = self.frames(&*file, &mut segment, length)? {
+            let index = self.last.index + 1;
+            let search = Search {
+                file: &*file,
+                path: &path,
+                salt: segment.salt,
+                index,
+                start: segment.end,
+                end: length,
+            };
+            if !is_last || !search.is_torn_tail(self.synced)? {
+                return Err(segment.damaged(segment.end, index, why));
+            }
+            self.torn_bytes = length - segment.end;
+        }
+        self.segments.push(segment);
+        Ok(())
+    }
+
+    /// Reads frames to the end of the file; returns why the one behind the last is invalid, if there is one.
+    fn frames(&mut self, file: &dyn File, segment: &mut Segment, length: u64) -> Result<Option<String>, Error> {
+        let mut window = Window::new(file, &segment.path.clone(), length);
+        while segment.end < length {
+            let Some(header) = window.bytes(segment.end, HEADER_BYTES as u64)?.and_then(|bytes| bytes.first_chunk())
+            else {
+                return Ok(Some("its header is cut off".into()));
+            };
+            let header = Header::decode(header);
+            let index = self.last.index + 1;
+            if header.payload_bytes as usize > PAYLOAD_BYTES_MAX {
+                return Ok(Some(format!("its length says {} bytes", header.payload_bytes)));
+            }
+            if header.index != index {
+                return Ok(Some(format!("its index says {}", header.index)));
+            }
+            let Some(bytes) = window.bytes(segment.end, header.frame_bytes())? else {
+                return Ok(Some(format!("it is cut off; its length says {} bytes", header.payload_bytes)));
+            };
+            if !frame::is_intact(bytes, segment.salt) {
+                return Ok(Some("its checksum is wrong".into()));
+            }
+            if header.chain != frame::chained(self.chain, header.crc) {
+                return Ok(Some("its chain does not continue the record before".into()));
+            }
+            if header.epoch < self.last.epoch {
+                return Ok(Some(format!("its epoch {} is below {}", header.epoch, self.last.epoch)));
+            }
+            if header.epoch > self.last.epoch {
+                self.epochs.push(Position { epoch: header.epoch, index });
+            }
+            self.last = Position { epoch: header.epoch, index };
+            self.chain = header.chain;
+            self.synced = self.synced.max(header.synced_index());
+            segment.add(index, header.frame_bytes());
+        }
+        Ok(None)
+    }
+}
+
+/// Looks for intact frames behind an invalid one.
+struct Search<'a> {
+    file: &'a dyn File,
+    path: &'a Path,
+    salt: u32,
+    /// The record that should be at `start`.
+    index: u64,
+    start: u64,
+    end: u64,
+}
+
+/// The intact frames behind an invalid one.
+struct Behind {
+    first_at: u64,
+    /// The highest index that one of them says was synced.
+    synced: u64,
+}
+
+impl Search<'_> {
+    fn is_torn_tail(&self, synced: u64) -> Result<bool, Error> {
+        if self.index <= synced {
+            return Ok(false);
+        }
+        match self.run()? {
+            None => Ok(true),
+            Some(behind) => Ok(self.index > behind.synced && self.lacks_a_sector(behind.first_at)?),
+        }
+    }
+
+    fn run(&self) -> Result<Option<Behind>, Error> {
+        let mut window = Window::new(self.file, self.path, self.end);
+        // No more frames than this fit, so an index beyond is none of theirs.
+        let index_max = self.index + (self.end - self.start) / HEADER_BYTES as u64;
+        let mut behind: Option<Behind> = None;
+        let mut summed_bytes = 0;
+        let mut at = self.start;
+        while let Some(bytes) = window.bytes(at, HEADER_BYTES as u64)? {
+            let Some(header) = bytes.first_chunk().map(Header::decode) else { break };
+            let plausible = (self.index..=index_max).contains(&header.index)
+                && header.payload_bytes as usize <= PAYLOAD_BYTES_MAX
+                && at + header.frame_bytes() <= self.end;
+            if !plausible {
+                at += 1;
+                continue;
+            }
+            summed_bytes += header.frame_bytes();
+            if summed_bytes > SEARCH_BYTES_MAX {
+                let why = "too much behind it looks like records to tell a torn tail from damage".into();
+                return Err(Error::Damaged {
+                    file: self.path.into(),
+                    offset: self.start,
+                    index: self.index,
+                    why,
+                });
+            }
+            let intact = window
+                .bytes(at, header.frame_bytes())?
+                .is_some_and(|frame| frame::is_intact(frame, self.salt));
+            if intact {
+                let synced = header.synced_index();
+                let behind = behind.get_or_insert(Behind { first_at: at, synced });
+                behind.synced = behind.synced.max(synced);
+                at += header.frame_bytes();
+            } else {
+                at += 1;
+            }
+        }
+        Ok(behind)
+    }
+
+    /// Whether a whole sector between the invalid frame and `upto` is zeros: it never got to the disk. Of the sector in
+    /// which the frame begins only its own part counts.
+    fn lacks_a_sector(&self, upto: u64) -> Result<bool, Error> {
+        let mut window = Window::new(self.file, self.path, self.end);
+        let mut at = self.start;
+        while at < upto {
+            let sector_end = (at / SECTOR_BYTES + 1) * SECTOR_BYTES;
+            let zeros = window
+                .bytes(at, sector_end.min(upto) - at)?
+                .is_some_and(|bytes| bytes.iter().all(|&byte| byte == 0));
+            if zeros && sector_end <= upto {
+                return Ok(true);
+            }
+            at = sector_end;
+        }
+        Ok(false)
+    }
+}
+
+/// A file read through a buffer of [`WINDOW_BYTES`], larger for a larger frame.
+struct Window<'a> {
+    file: &'a dyn File,
+    path: std::path::PathBuf,
+    end: u64,
+    start: u64,
+    buffer: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    fn new(file: &'a dyn File, path: &Path, end: u64) -> Self {
+        Self { file, path: path.into(), end, start: 0, buffer: Vec::new() }
+    }
+
+    /// Bytes of the file; `None` if it ends before.
+    fn bytes(&mut self, at: u64, count: u64) -> Result<Option<&[u8]>, Error> {
+        if at.saturating_add(count) > self.end {
+            return Ok(None);
+        }
+        let held = self.start..self.start + self.buffer.len() as u64;
+        if at < held.start || at + count > held.end {
+            let length = (WINDOW_BYTES as u64).max(count).min(self.end - at) as usize;
+            self.buffer.resize(length, 0);
+            let read = self.file.read_at(&mut self.buffer, at);
+            let read = read.map_err(|source| Error::io(&self.path, "read", source))?;
+            self.buffer.truncate(read);
+            self.start = at;
+        }
+        let from = (at - self.start) as usize;
+        Ok(self.buffer.get(from..from + count as usize))
+    }
+}
+
+/// Cuts the torn tail, makes what is left durable, and puts the log together.
+#[allow(clippy::too_many_arguments, reason = "the parts of one log")]
+async fn finish(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    identity: Identity,
+    options: Options,
+    mut mark_file: MarkFile,
+    mark: Mark,
+    created: bool,
+    walk: Walk,
+) -> Result<(Log, Recovery), Error> {
+    let Walk { segments: mut closed, last, chain, epochs, synced, torn_bytes, unbegun } = walk;
+    if let Some(first_index) = unbegun {
+        let path = segment::path_of(dir, first_index);
+        disk.remove(&path).map_err(|source| Error::io(&path, "remove", source))?;
+        disk.sync_dir(dir).map_err(|source| Error::io(dir, "sync the folder", source))?;
+    }
+    let (tail, file) = match closed.pop() {
+        Some(tail) => {
+            let mut file = disk
+                .open(&tail.path, Open::Existing)
+                .map_err(|source| Error::io(&tail.path, "open", source))?;
+            // Cuts the torn tail, too.
+            rewrite(&mut *file, &tail, mark.synced_index)?;
+            file.sync().await.map_err(|source| Error::io(&tail.path, "sync", source))?;
+            (tail, file)
+        }
+        None => Segment::create(&*disk, dir, &identity, first_beginning(&mark)).await?,
+    };
+    let recovery = Recovery {
+        created,
+        first_index: mark.first_index,
+        last_index: last.index,
+        last_epoch: last.epoch,
+        synced_index: synced,
+        cut_bytes: torn_bytes,
+        clean: mark.clean,
+    };
+    let mark = Mark { synced_index: last.index, clean: false, ..mark };
+    mark_file.write_synced(&mark).await?;
+    let log = Log {
+        disk,
+        dir: dir.into(),
+        identity,
+        segment_bytes: options.segment_bytes,
+        mark_file,
+        mark,
+        closed,
+        tail,
+        file,
+        last,
+        chain,
+        synced: last.index,
+        epochs,
+        buffer: Vec::new(),
+        frame_ends: Vec::new(),
+        taken_back: false,
+        unbegun: None,
+        poisoned: None,
+    };
+    Ok((log, recovery))
+}
+
+/// Writes again what no mark says is on the disk, and cuts again what is not to be there. If a sync had failed before,
+/// the system may show the file as it was written without having it so on the disk, and without writing it at the next
+/// sync (ATC'20).
+fn rewrite(file: &mut dyn File, tail: &Segment, synced: u64) -> Result<(), Error> {
+    let failed = |action| move |source| Error::io(&tail.path, action, source);
+    file.truncate(tail.end + 1).map_err(failed("cut"))?;
+    file.truncate(tail.end).map_err(failed("cut"))?;
+    if tail.last_index <= synced {
+        return Ok(());
+    }
+    let (mut at, _) = tail.locate(file, (synced + 1).max(tail.beginning.first_index))?;
+    let mut buffer = vec![0; WINDOW_BYTES];
+    while at < tail.end {
+        let count = (tail.end - at).min(WINDOW_BYTES as u64) as usize;
+        let count = file.read_at(&mut buffer[..count], at).map_err(failed("read"))?;
+        if count == 0 {
+            return Err(tail.damaged(at, 0, "the file has got shorter"));
+        }
+        file.write_at(&buffer[..count], at).map_err(failed("write again"))?;
+        at += count as u64;
+    }
+    Ok(())
+}

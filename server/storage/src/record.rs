@@ -1,0 +1,171 @@
+//! LogRecord: what a log record holds. It is a protobuf message whose definition is the structs here; the log itself
+//! does not look inside.
+
+use bytes::Bytes;
+use prost::Message;
+
+use crate::error::Error;
+
+/// Format of log records.
+pub const FORMAT: u32 = 1;
+
+/// The byte that a record begins with: field 1, a number.
+const FORMAT_TAG: u8 = 1 << 3;
+
+/// What a record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+pub enum Kind {
+    /// None that this release knows.
+    Unspecified = 0,
+    /// A client's write, with its effects and its result.
+    Write = 1,
+    /// The first record of a primary's epoch.
+    Barrier = 2,
+}
+
+/// What a log record holds: the effects of a decision, not the request that asked for it.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LogRecord {
+    /// [`FORMAT`].
+    #[prost(uint32, tag = "1")]
+    pub format: u32,
+    /// Logged time, in wall milliseconds.
+    #[prost(uint64, tag = "2")]
+    pub time_ms: u64,
+    /// What it is for.
+    #[prost(enumeration = "Kind", tag = "3")]
+    pub kind: i32,
+    /// The slot it changes.
+    #[prost(uint32, tag = "4")]
+    pub slot: u32,
+    /// The namespace of its keys.
+    #[prost(string, tag = "5")]
+    pub namespace: String,
+    /// 16 bytes; empty if no client asked.
+    #[prost(bytes = "bytes", tag = "6")]
+    pub client_id: Bytes,
+    /// The client's number of the write; 0 if no client asked.
+    #[prost(uint64, tag = "7")]
+    pub sequence: u64,
+    /// Every sequence of the client below this one is answered.
+    #[prost(uint64, tag = "8")]
+    pub oldest_open: u64,
+    /// Changes of rows, in order.
+    #[prost(message, repeated, tag = "9")]
+    pub effects: Vec<Effect>,
+    /// What the client was told.
+    #[prost(message, optional, tag = "10")]
+    pub result: Option<Outcome>,
+}
+
+/// One changed row.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Effect {
+    /// The user's key.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: Bytes,
+    /// Its new value; absent: deleted.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub value: Option<Bytes>,
+    /// Its new version; of a delete the version that the slot's counter reached.
+    #[prost(uint64, tag = "3")]
+    pub version: u64,
+    /// When it ends, in wall milliseconds; 0: never.
+    #[prost(uint64, tag = "4")]
+    pub expires_ms: u64,
+}
+
+/// What a client was told about a write.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct Outcome {
+    /// `slotkv.v1.Status`.
+    #[prost(int32, tag = "1")]
+    pub status: i32,
+    /// Version of the key after the write.
+    #[prost(uint64, tag = "2")]
+    pub version: u64,
+    /// The new number of an increment.
+    #[prost(sint64, tag = "3")]
+    pub number: i64,
+}
+
+impl LogRecord {
+    /// The record's bytes.
+    pub fn to_bytes(&self) -> Bytes {
+        let mut buffer = Vec::with_capacity(self.encoded_len());
+        self.encode_into(&mut buffer);
+        buffer.into()
+    }
+
+    /// Appends the record's bytes to a buffer, as [`Group::push`](crate::log::Group::push) wants it.
+    pub fn encode_into(&self, buffer: &mut Vec<u8>) {
+        self.encode(buffer).expect("a Vec has room for any message");
+    }
+
+    /// The record of some bytes; keys and values share them.
+    pub fn from_bytes(bytes: Bytes) -> Result<Self, Error> {
+        let malformed = |why: String| Error::Malformed { what: "log record", why };
+        // The format comes first in every record, so that it is known before a field of a later format is met.
+        match bytes.strip_prefix(&[FORMAT_TAG]).map(prost::decode_length_delimiter) {
+            Some(Ok(0)) | None => return Err(malformed("it does not begin with its format".into())),
+            Some(Ok(format)) if format > FORMAT as usize => {
+                return Err(Error::NewerFormat {
+                    what: "log record".into(),
+                    found: u32::try_from(format).unwrap_or(u32::MAX),
+                    known: FORMAT,
+                });
+            }
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(malformed(error.to_string())),
+        }
+        let record = Self::decode(bytes).map_err(|error| malformed(error.to_string()))?;
+        match record.kind() {
+            Kind::Unspecified => Err(malformed(format!("its kind is {}", record.kind))),
+            Kind::Write | Kind::Barrier => Ok(record),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn record_without_a_format_a_kind_or_a_whole_message_is_refused() {
+        let record = LogRecord { format: FORMAT, kind: Kind::Barrier.into(), ..LogRecord::default() };
+        assert_eq!(LogRecord::from_bytes(record.to_bytes()).unwrap(), record);
+        for wrong in [
+            LogRecord { format: 0, ..record.clone() },
+            LogRecord { kind: 0, ..record.clone() },
+            LogRecord { kind: 77, ..record.clone() },
+        ] {
+            let refusal = LogRecord::from_bytes(wrong.to_bytes()).unwrap_err();
+            assert!(matches!(refusal, Error::Malformed { .. }), "{refusal}");
+        }
+        assert!(LogRecord::from_bytes(Bytes::new()).is_err());
+        assert!(LogRecord::from_bytes(Bytes::from_static(&[8, 1, 0x4a, 200])).is_err());
+    }
+
+    #[test]
+    fn empty_value_is_told_apart_from_a_delete() {
+        let effect = |value| Effect { key: "k".into(), value, version: 1, expires_ms: 0 };
+        let record = LogRecord {
+            format: FORMAT,
+            kind: Kind::Write.into(),
+            effects: vec![effect(Some(Bytes::new())), effect(None)],
+            ..LogRecord::default()
+        };
+        assert_eq!(LogRecord::from_bytes(record.to_bytes()).unwrap(), record);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_decode_or_are_refused(bytes: Vec<u8>) {
+            let _ = LogRecord::from_bytes(bytes.clone().into());
+            let _ = LogRecord::from_bytes([&[8, 1][..], &bytes].concat().into());
+        }
+    }
+}

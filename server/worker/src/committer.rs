@@ -1,0 +1,315 @@
+//! The one writer of a shard: takes what waits, decides it as a group, logs it by one write and one sync, applies it
+//! and only then answers. Writes that arrive meanwhile form the next group, so that one sync serves many.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use slotkv_coordination::registers::Durability;
+use slotkv_proto::{Code, seam::Clock, v1::Reply};
+use slotkv_storage::{Disk, Engine, Error, Log, Position};
+use tokio::time::Instant;
+
+use crate::{
+    outbox::Outbox,
+    queue::Write,
+    replica::{self, Group, Replica, Staged},
+    request,
+    runner::Runner,
+    shard::Shard,
+};
+
+/// Writes in one group.
+pub const GROUP_COUNT_MAX: usize = 4096;
+/// Bytes of keys and values in one group; one write larger than that is a group by itself.
+pub const GROUP_BYTES_MAX: usize = 8 << 20;
+/// Below this much space on the disk a shard takes no writes, so that the engine can still finish its own.
+pub const FREE_BYTES_MIN: u64 = 64 << 20;
+/// How often the space on the disk is looked at.
+const FREE_CHECK_MS: u64 = 250;
+
+/// How a committer makes things durable and keeps the log short.
+pub struct Settings {
+    /// When a write counts as durable.
+    pub durability: Durability,
+    /// Log bytes after which a checkpoint is made.
+    pub checkpoint_bytes: u64,
+    /// The replica's folder, whose disk must have room.
+    pub dir: PathBuf,
+}
+
+/// The single writer of one shard.
+pub struct Committer {
+    shard: Arc<Shard>,
+    replica: Replica,
+    log: Log,
+    epoch: u64,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    disk: Arc<dyn Disk>,
+    engine: Arc<dyn Engine>,
+    runner: Runner,
+    unsynced_since: Option<Instant>,
+    log_bytes_at_checkpoint: u64,
+    persisting: Option<Position>,
+    persisted_index: Arc<AtomicU64>,
+    free_checked: Option<Instant>,
+}
+
+/// What a committer works with.
+pub struct Parts {
+    /// What streams share.
+    pub shard: Arc<Shard>,
+    /// The shard's data.
+    pub replica: Replica,
+    /// The shard's log.
+    pub log: Log,
+    /// The epoch in which this process leads the shard.
+    pub epoch: u64,
+    /// Durability and checkpoints.
+    pub settings: Settings,
+    /// Wall clock of logged time.
+    pub clock: Arc<dyn Clock>,
+    /// The disk under log and engine.
+    pub disk: Arc<dyn Disk>,
+    /// The engine under the replica.
+    pub engine: Arc<dyn Engine>,
+    /// Where a checkpoint's sync runs.
+    pub runner: Runner,
+}
+
+impl Committer {
+    /// A committer over recovered data.
+    pub fn new(parts: Parts) -> Self {
+        let persisted_index = Arc::new(AtomicU64::new(parts.replica.checkpoint().index));
+        Self {
+            log_bytes_at_checkpoint: 0,
+            shard: parts.shard,
+            replica: parts.replica,
+            log: parts.log,
+            epoch: parts.epoch,
+            settings: parts.settings,
+            clock: parts.clock,
+            disk: parts.disk,
+            engine: parts.engine,
+            runner: parts.runner,
+            unsynced_since: None,
+            persisting: None,
+            persisted_index,
+            free_checked: None,
+        }
+    }
+
+    /// Commits the barrier of the epoch; before that nothing is served (protocol.md rule 7).
+    pub async fn commit_barrier(&mut self) -> Result<(), Error> {
+        let mut group = self.replica.begin(self.clock.wall_ms());
+        let record = replica::barrier(group.time_ms());
+        let position = Position { epoch: self.epoch, index: self.log.last_index() + 1 };
+        self.replica.stage_record(&mut group, position, &record)?;
+        let mut appended = self.log.group();
+        appended.push(self.epoch, |buffer| replica::encode(&record, buffer))?;
+        appended.commit()?;
+        self.log.sync().await?;
+        self.replica.apply(group)?;
+        self.shard.set_applied_index(self.replica.applied().index);
+        Ok(())
+    }
+
+    /// Serves until the queue is closed and empty, then leaves everything durable. An error means that the process
+    /// must end: what is on disk is recovered by the next start.
+    pub async fn run(mut self) -> Result<(), Error> {
+        loop {
+            let writes = self.shard.queue().take(self.idle_wait()).await;
+            let closing = writes.is_empty() && self.shard.queue().is_closed();
+            for group in groups(writes) {
+                self.commit(group).await?;
+            }
+            self.sync_if_due(closing).await?;
+            self.checkpoint_if_due().await?;
+            if closing {
+                break;
+            }
+        }
+        self.replica.store_results()?;
+        self.engine.persist()?;
+        self.log.truncate_front(self.replica.checkpoint().index).await?;
+        self.log.close().await
+    }
+
+    async fn commit(&mut self, writes: Vec<Write>) -> Result<(), Error> {
+        let now = Instant::now();
+        if let Err(refusal) = self.check_room(now) {
+            writes.iter().for_each(|write| write.refuse(refusal.clone()));
+            return Ok(());
+        }
+        let mut group = self.replica.begin(self.clock.wall_ms());
+        let mut replies = Vec::with_capacity(writes.len());
+        let mut position = Position { epoch: self.epoch, index: self.log.last_index() };
+        let logged_from = position.index;
+        let mut appended = self.log.group();
+        for write in &writes {
+            if let Some(refusal) = write.is_moot(now) {
+                replies.push(request::refuse(write.id, refusal));
+                continue;
+            }
+            position.index += 1;
+            match self.replica.stage(&mut group, write, position)? {
+                Staged::Answer(reply) => {
+                    position.index -= 1;
+                    replies.push(reply);
+                }
+                Staged::Log(record, reply) => {
+                    appended.push(self.epoch, |buffer| replica::encode(&record, buffer))?;
+                    replies.push(reply);
+                }
+            }
+        }
+        if position.index > logged_from {
+            match appended.commit() {
+                Ok(_) => {}
+                Err(error) if error.is_disk_full() => {
+                    refuse_all(&writes, Code::ReadOnly, &error.to_string());
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            }
+            self.make_durable(now).await?;
+            self.finish(group)?;
+        }
+        answer(&writes, replies);
+        Ok(())
+    }
+
+    async fn make_durable(&mut self, now: Instant) -> Result<(), Error> {
+        match self.settings.durability {
+            Durability::Sync => self.log.sync().await.map(drop),
+            Durability::Interval(_) => {
+                self.unsynced_since.get_or_insert(now);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(&mut self, group: Group) -> Result<(), Error> {
+        self.replica.apply(group)?;
+        self.shard.set_applied_index(self.replica.applied().index);
+        Ok(())
+    }
+
+    /// How long the queue may stay empty before there is something else to do.
+    fn idle_wait(&self) -> Option<Duration> {
+        let Durability::Interval(ms) = self.settings.durability else {
+            return self.persisting.map(|_| Duration::from_millis(100));
+        };
+        let since = self.unsynced_since?;
+        Some((since + Duration::from_millis(u64::from(ms))).saturating_duration_since(Instant::now()))
+    }
+
+    async fn sync_if_due(&mut self, closing: bool) -> Result<(), Error> {
+        let Some(since) = self.unsynced_since else { return Ok(()) };
+        let due = match self.settings.durability {
+            Durability::Sync => true,
+            Durability::Interval(ms) => since.elapsed() >= Duration::from_millis(u64::from(ms)),
+        };
+        if due || closing {
+            self.log.sync().await?;
+            self.unsynced_since = None;
+        }
+        Ok(())
+    }
+
+    /// Once the log has grown enough: the results go into the engine, the engine to disk on another thread, and then
+    /// the log's front goes.
+    async fn checkpoint_if_due(&mut self) -> Result<(), Error> {
+        if let Some(position) = self.persisting {
+            match self.persisted_index.load(Ordering::Acquire) {
+                index if index >= position.index => {
+                    self.persisting = None;
+                    self.log.truncate_front(position.index).await?;
+                    self.log_bytes_at_checkpoint = self.log.bytes();
+                }
+                FAILED => {
+                    return Err(Error::Misfit("the engine could not be made durable".into()));
+                }
+                _ => {}
+            }
+            return Ok(());
+        }
+        if self.log.bytes().saturating_sub(self.log_bytes_at_checkpoint) < self.settings.checkpoint_bytes {
+            return Ok(());
+        }
+        let position = self.replica.store_results()?;
+        self.persisting = Some(position);
+        let (engine, persisted) = (self.engine.clone(), self.persisted_index.clone());
+        self.runner.blocking(move || match engine.persist() {
+            Ok(()) => persisted.store(position.index, Ordering::Release),
+            Err(error) => {
+                tracing::error!(%error, "checkpoint failed");
+                persisted.store(FAILED, Ordering::Release);
+            }
+        });
+        Ok(())
+    }
+
+    /// Looks now and then whether the disk has room; without it the shard takes no writes until there is some again.
+    fn check_room(&mut self, now: Instant) -> Result<(), request::Refusal> {
+        let fresh = Duration::from_millis(FREE_CHECK_MS);
+        if self.free_checked.is_none_or(|checked| now.duration_since(checked) >= fresh) {
+            self.free_checked = Some(now);
+            let free = self.disk.free_bytes(&self.settings.dir).unwrap_or(u64::MAX);
+            self.shard.set_disk_full((free < FREE_BYTES_MIN).then_some(free));
+        }
+        self.shard.check_disk()
+    }
+}
+
+/// The persist thread could not do its work.
+const FAILED: u64 = u64::MAX;
+
+/// Splits what waited into groups within the limits, in order.
+fn groups(writes: Vec<Write>) -> Vec<Vec<Write>> {
+    let mut groups = Vec::new();
+    let (mut group, mut bytes) = (Vec::new(), 0);
+    for write in writes {
+        if group.len() >= GROUP_COUNT_MAX
+            || (bytes + write.admitted_bytes > GROUP_BYTES_MAX && !group.is_empty())
+        {
+            groups.push(std::mem::take(&mut group));
+            bytes = 0;
+        }
+        bytes += write.admitted_bytes;
+        group.push(write);
+    }
+    if !group.is_empty() {
+        groups.push(group);
+    }
+    groups
+}
+
+fn refuse_all(writes: &[Write], code: Code, text: &str) {
+    writes.iter().for_each(|write| write.refuse((code, text.to_string())));
+}
+
+/// Gives each write its reply, with one visit to each stream's outbox.
+fn answer(writes: &[Write], replies: Vec<Reply>) {
+    let mut by_stream: HashMap<*const Outbox, Vec<(Reply, usize)>> = HashMap::new();
+    let mut order: Vec<&Arc<Outbox>> = Vec::new();
+    for (write, reply) in writes.iter().zip(replies) {
+        let stream = by_stream.entry(Arc::as_ptr(&write.outbox)).or_insert_with(|| {
+            order.push(&write.outbox);
+            Vec::new()
+        });
+        stream.push((reply, write.admitted_bytes));
+    }
+    for outbox in order {
+        if let Some(replies) = by_stream.remove(&Arc::as_ptr(outbox)) {
+            outbox.complete(replies);
+        }
+    }
+}

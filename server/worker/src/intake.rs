@@ -1,0 +1,92 @@
+//! What happens to one request when it comes in: reads are answered at once, writes go to the committer, pages to a
+//! thread. Streams and unary calls both come through here.
+
+use std::{sync::Arc, time::Duration};
+
+use slotkv_proto::{
+    limits::DEADLINE_MS_MAX,
+    v1::{Reply, Request},
+};
+use tokio::time::Instant;
+
+use crate::{
+    outbox::Outbox,
+    ownership::Ownership,
+    queue::Write,
+    request::{self, Asked, Refusal, Sender},
+    shard::Shard,
+};
+
+/// One sender's requests that came in together.
+pub struct Intake<'a> {
+    /// The shard that serves them.
+    pub shard: &'a Arc<Shard>,
+    /// The slot table they are judged by.
+    pub ownership: &'a Arc<Ownership>,
+    /// Who sends.
+    pub sender: &'a Sender,
+    /// Where replies go that are not made at once.
+    pub outbox: &'a Arc<Outbox>,
+    /// When they came in.
+    pub received: Instant,
+}
+
+impl Intake<'_> {
+    /// Answers a request, or returns `None` and lets it be answered through the outbox. Writes are added to `writes`,
+    /// which the caller pushes to the shard's queue.
+    pub fn start(&self, request: Request, writes: &mut Vec<Write>) -> Result<Option<Reply>, Refusal> {
+        let slots = self.ownership.table().slots();
+        match request::check(&request, self.sender, slots.get())? {
+            Asked::Read { value } => {
+                let slot = slotkv_proto::slot(&request.key, slots);
+                self.ownership.check_slot(slot)?;
+                let namespace = request.namespace.as_deref().unwrap_or(&self.sender.namespace);
+                self.shard.read(slot, namespace, &request, value).map(Some)
+            }
+            Asked::Write(change, ticket) => {
+                let slot = slotkv_proto::slot(&request.key, slots);
+                self.ownership.check_slot(slot)?;
+                self.shard.queue().check_room()?;
+                let admitted_bytes = request.key.len() + request.value.len();
+                self.outbox.admit(admitted_bytes)?;
+                writes.push(Write {
+                    id: request.id,
+                    slot,
+                    namespace: request::namespace(&request, self.sender),
+                    expires: self.expires(request.deadline_ms),
+                    key: request.key,
+                    change,
+                    ticket,
+                    admitted_bytes,
+                    outbox: self.outbox.clone(),
+                });
+                Ok(None)
+            }
+            Asked::Page(page) => {
+                self.outbox.admit(0)?;
+                let namespace = request::namespace(&request, self.sender);
+                let (shard, ownership, outbox) =
+                    (self.shard.clone(), self.ownership.clone(), self.outbox.clone());
+                let id = request.id;
+                let expires = self.expires(request.deadline_ms);
+                self.shard.runner().blocking(move || {
+                    let gone = || {
+                        outbox.is_closed()
+                            || outbox.is_cancelled(id)
+                            || expires.is_some_and(|expires| expires <= Instant::now())
+                    };
+                    let reply = shard
+                        .page(&ownership, &namespace, &page, id, gone)
+                        .unwrap_or_else(|refusal| request::refuse(id, refusal));
+                    outbox.complete([(reply, 0)]);
+                });
+                Ok(None)
+            }
+        }
+    }
+
+    fn expires(&self, deadline_ms: u32) -> Option<Instant> {
+        let deadline = Duration::from_millis(u64::from(deadline_ms.min(DEADLINE_MS_MAX)));
+        (deadline_ms > 0).then(|| self.received + deadline)
+    }
+}

@@ -1,0 +1,396 @@
+//! What one shard's log amounts to: rows and slot rows in the engine, exactly-once results in memory.
+//!
+//! Nouns: a *group* is a run of writes that is decided together, logged by one write and one sync, and then applied by
+//! one engine batch. Deciding changes nothing but the group, so a group whose append fails is simply dropped; replay
+//! after a restart builds the same groups from the log's records.
+//!
+//! Invariants:
+//! - The engine's batch carries the applied position, so rows, slot rows and position agree after any crash.
+//! - A slot's version counter and logged time never go back.
+//! - The results that the engine holds are those of the checkpoint's position; the log keeps every record behind it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::{Bound, ControlFlow},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use prost::Message;
+use slotkv_proto::{Code, SlotCount, v1::Reply};
+use slotkv_storage::{
+    Batch, Effect, Engine, Error, Kind, LogRecord, Outcome, Position, Row, RowCache, SlotRow, keys, record,
+};
+
+use crate::{
+    decide::{Decision, decide},
+    queue::Write,
+    request,
+    retry::{ClientId, SlotResults, Ticket, Verdict},
+};
+
+/// The name of the meta row with the position that the stored results belong to.
+const CHECKPOINT: &str = "checkpoint";
+
+/// One shard's data, as its single writer sees it.
+pub struct Replica {
+    engine: Arc<dyn Engine>,
+    cache: Arc<RowCache>,
+    slots: Vec<Slot>,
+    applied: Position,
+    checkpoint: Position,
+    time_ms: u64,
+}
+
+#[derive(Default)]
+struct Slot {
+    row: SlotRow,
+    results: SlotResults,
+    results_changed: bool,
+}
+
+/// Writes that were decided and are not yet applied.
+#[derive(Default)]
+pub struct Group {
+    rows: HashMap<Bytes, Option<Row>>,
+    slots: BTreeMap<u16, SlotRow>,
+    results: HashMap<(ClientId, u64), Outcome>,
+    kept: Vec<Kept>,
+    last: Position,
+    time_ms: u64,
+}
+
+struct Kept {
+    slot: u16,
+    ticket: Ticket,
+    index: u64,
+    time_ms: u64,
+    outcome: Outcome,
+}
+
+/// What a write came to while its group was made.
+pub enum Staged {
+    /// To be logged; then the reply holds.
+    Log(LogRecord, Reply),
+    /// Nothing to log; the reply holds once the group is committed.
+    Answer(Reply),
+}
+
+impl Replica {
+    /// Reads the slot rows, the stored results and the applied position of an engine.
+    pub fn load(engine: Arc<dyn Engine>, cache: Arc<RowCache>, slot_count: SlotCount) -> Result<Self, Error> {
+        let applied = read_position(&*engine, &keys::applied_key())?;
+        let checkpoint = read_position(&*engine, &keys::meta_key(CHECKPOINT))?;
+        let mut slots: Vec<Slot> = (0..slot_count.get()).map(|_| Slot::default()).collect();
+        let place = |slots: &mut Vec<Slot>, slot: u16| {
+            let known = slots.len();
+            if usize::from(slot) < known {
+                return Ok(usize::from(slot));
+            }
+            Err(Error::Malformed { what: "slot row", why: format!("slot {slot} of {known} slots") })
+        };
+        visit(&*engine, &keys::slot_key_prefix(), |key, value| {
+            let at = place(&mut slots, keys::decode_slot_key(key)?)?;
+            slots[at].row = SlotRow::decode(value)?;
+            Ok(())
+        })?;
+        visit(&*engine, &keys::retry_key_prefix(None), |key, value| {
+            let at = place(&mut slots, keys::decode_retry_key(key)?.0)?;
+            slots[at].results =
+                SlotResults::decode(value).map_err(|why| Error::Malformed { what: "results", why })?;
+            Ok(())
+        })?;
+        let time_ms = slots.iter().map(|slot| slot.row.logged_time_ms).max().unwrap_or(0);
+        Ok(Self { engine, cache, slots, applied, checkpoint, time_ms })
+    }
+
+    /// The last record that the engine holds.
+    pub fn applied(&self) -> Position {
+        self.applied
+    }
+
+    /// The record up to which results are stored in the engine; the log is needed from the one behind it.
+    pub fn checkpoint(&self) -> Position {
+        self.checkpoint
+    }
+
+    /// Begins a group at wall time `wall_ms`; its logged time is not before an earlier one.
+    pub fn begin(&self, wall_ms: u64) -> Group {
+        Group { last: self.applied, time_ms: self.time_ms.max(wall_ms), ..Group::default() }
+    }
+
+    /// Decides a write, as the log's record `position` if it has to be logged.
+    pub fn stage(&self, group: &mut Group, write: &Write, position: Position) -> Result<Staged, Error> {
+        let earlier = match group.results.get(&(write.ticket.client, write.ticket.sequence)) {
+            Some(outcome) => Verdict::Replay(*outcome),
+            None => self.slots[usize::from(write.slot)].results.judge(&write.ticket),
+        };
+        match earlier {
+            Verdict::Execute => {}
+            Verdict::Replay(outcome) => {
+                return Ok(Staged::Answer(Reply { replayed: true, ..reply(write.id, &outcome) }));
+            }
+            Verdict::Forgotten => {
+                let text = "the results of this client's earlier writes are no longer kept; not executed";
+                return Ok(Staged::Answer(request::refuse(write.id, (Code::Indeterminate, text.into()))));
+            }
+        }
+        let engine_key = keys::data_key(write.slot, &write.namespace, &write.key);
+        let row = self.row(group, &engine_key)?;
+        let (value, status, number) = match decide(&write.change, row.as_ref()) {
+            Decision::Apply { value, status, number } => (value, status, number),
+            Decision::Answer(status, version) => {
+                return Ok(Staged::Answer(Reply {
+                    id: write.id,
+                    status: status as i32,
+                    version,
+                    ..Reply::default()
+                }));
+            }
+            Decision::Refuse(code, text) => {
+                return Ok(Staged::Answer(request::refuse(write.id, (code, text))));
+            }
+        };
+        let version = self.slot_row(group, write.slot).version_counter + 1;
+        let outcome = Outcome { status: status as i32, version, number };
+        let effect = Effect { key: write.key.clone(), value, version, expires_ms: 0 };
+        self.change(group, write.slot, &write.namespace, engine_key, row, &effect);
+        let record = LogRecord {
+            format: record::FORMAT,
+            time_ms: group.time_ms,
+            kind: Kind::Write as i32,
+            slot: u32::from(write.slot),
+            namespace: write.namespace.to_string(),
+            client_id: match write.ticket.sequence {
+                0 => Bytes::new(),
+                _ => Bytes::copy_from_slice(&write.ticket.client),
+            },
+            sequence: write.ticket.sequence,
+            oldest_open: write.ticket.oldest_open,
+            effects: vec![effect],
+            result: Some(outcome),
+        };
+        let time_ms = group.time_ms;
+        group.keep(write.slot, write.ticket, position, time_ms, outcome);
+        Ok(Staged::Log(record, reply(write.id, &outcome)))
+    }
+
+    /// Takes a record of the log into a group: after a restart, or from a primary.
+    pub fn stage_record(
+        &self,
+        group: &mut Group,
+        position: Position,
+        record: &LogRecord,
+    ) -> Result<(), Error> {
+        let malformed = |why| Error::Malformed { what: "log record", why };
+        group.time_ms = group.time_ms.max(record.time_ms);
+        group.last = position;
+        match record.kind() {
+            Kind::Barrier => return Ok(()),
+            Kind::Write => {}
+            Kind::Unspecified => {
+                return Err(malformed(format!("record {}: unknown kind {}", position.index, record.kind)));
+            }
+        }
+        let slot = u16::try_from(record.slot)
+            .ok()
+            .filter(|&slot| usize::from(slot) < self.slots.len())
+            .ok_or_else(|| malformed(format!("record {}: slot {}", position.index, record.slot)))?;
+        if position.index > self.applied.index {
+            for effect in &record.effects {
+                let engine_key = keys::data_key(slot, &record.namespace, &effect.key);
+                let row = self.row(group, &engine_key)?;
+                self.change(group, slot, &record.namespace, engine_key, row, effect);
+            }
+        }
+        if record.sequence > 0 {
+            let client = ClientId::try_from(&record.client_id[..]).map_err(|_| {
+                malformed(format!(
+                    "record {}: a client id of {} bytes",
+                    position.index,
+                    record.client_id.len()
+                ))
+            })?;
+            let ticket =
+                Ticket { client, sequence: record.sequence, oldest_open: record.oldest_open, fence_index: 0 };
+            group.keep(slot, ticket, position, record.time_ms, record.result.unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Applies a group whose records the log holds durably.
+    pub fn apply(&mut self, group: Group) -> Result<(), Error> {
+        let last = group.last;
+        self.time_ms = self.time_ms.max(group.time_ms);
+        for kept in group.kept {
+            let slot = &mut self.slots[usize::from(kept.slot)];
+            slot.results.keep(&kept.ticket, kept.index, kept.time_ms, kept.outcome);
+            slot.results_changed = true;
+        }
+        if last <= self.applied {
+            return Ok(());
+        }
+        let mut batch = Batch::with_capacity(group.rows.len() + group.slots.len() + 1);
+        for (key, row) in &group.rows {
+            self.cache.begin(key);
+            match row {
+                Some(row) => batch.put(key.clone(), row.encode()),
+                None => batch.delete(key.clone()),
+            }
+        }
+        for (number, mut row) in group.slots {
+            let slot = &mut self.slots[usize::from(number)];
+            row.forgotten_index = slot.results.forgotten_index();
+            slot.row = row;
+            batch.put(keys::slot_key(number), row.encode());
+        }
+        batch.put(keys::applied_key(), last.encode());
+        self.engine.write(batch)?;
+        for (key, row) in &group.rows {
+            self.cache.finish(key, row.as_ref());
+        }
+        self.applied = last;
+        Ok(())
+    }
+
+    /// Stores the results in the engine as they stand. Once the engine is persisted, the log is needed only behind the
+    /// returned position.
+    pub fn store_results(&mut self) -> Result<Position, Error> {
+        let mut batch = Batch::new();
+        let time_ms = self.time_ms;
+        for (number, slot) in self.slots.iter_mut().enumerate() {
+            slot.results_changed |= slot.results.expire(time_ms);
+            if std::mem::take(&mut slot.results_changed) {
+                batch.put(keys::retry_key(number as u16, 0), slot.results.encode());
+            }
+        }
+        batch.put(keys::meta_key(CHECKPOINT), self.applied.encode());
+        self.engine.write(batch)?;
+        self.checkpoint = self.applied;
+        Ok(self.checkpoint)
+    }
+
+    /// Gives up every stored result: whoever repeats a write from before is told that its outcome is not known.
+    pub fn forget_results(&mut self) {
+        let index = self.applied.index;
+        for slot in &mut self.slots {
+            slot.results.forget(index);
+            slot.results_changed = true;
+        }
+    }
+
+    /// The row of a slot, as of the last applied group.
+    pub fn slot_row_of(&self, slot: u16) -> SlotRow {
+        self.slots.get(usize::from(slot)).map(|slot| slot.row).unwrap_or_default()
+    }
+
+    fn row(&self, group: &Group, engine_key: &Bytes) -> Result<Option<Row>, Error> {
+        if let Some(row) = group.rows.get(engine_key) {
+            return Ok(row.clone());
+        }
+        if let Some(row) = self.cache.get(engine_key) {
+            return Ok(Some(row));
+        }
+        self.engine.get(engine_key)?.map(Row::decode).transpose()
+    }
+
+    fn slot_row(&self, group: &Group, slot: u16) -> SlotRow {
+        group.slots.get(&slot).copied().unwrap_or(self.slots[usize::from(slot)].row)
+    }
+
+    /// Changes a row in the group, and the slot's row with it.
+    fn change(
+        &self,
+        group: &mut Group,
+        slot: u16,
+        namespace: &str,
+        engine_key: Bytes,
+        before: Option<Row>,
+        effect: &Effect,
+    ) {
+        let key = &effect.key;
+        let mut sums = self.slot_row(group, slot);
+        if let Some(row) = &before {
+            sums.count = sums.count.wrapping_sub(1);
+            sums.bytes = sums.bytes.wrapping_sub((key.len() + row.value.len()) as u64);
+            sums.digest = sums.digest.wrapping_sub(keys::digest_of(namespace, key, row.version, &row.value));
+        }
+        let after = effect.value.as_ref().map(|value| Row {
+            version: effect.version,
+            expires_ms: effect.expires_ms,
+            value: value.clone(),
+        });
+        if let Some(row) = &after {
+            sums.count = sums.count.wrapping_add(1);
+            sums.bytes = sums.bytes.wrapping_add((key.len() + row.value.len()) as u64);
+            sums.digest = sums.digest.wrapping_add(keys::digest_of(namespace, key, row.version, &row.value));
+        }
+        sums.version_counter = sums.version_counter.max(effect.version);
+        sums.logged_time_ms = sums.logged_time_ms.max(group.time_ms);
+        group.slots.insert(slot, sums);
+        group.rows.insert(engine_key, after);
+    }
+}
+
+impl Group {
+    fn keep(&mut self, slot: u16, ticket: Ticket, position: Position, time_ms: u64, outcome: Outcome) {
+        self.last = position;
+        if ticket.sequence > 0 {
+            self.results.insert((ticket.client, ticket.sequence), outcome);
+            self.kept.push(Kept { slot, ticket, index: position.index, time_ms, outcome });
+        }
+    }
+
+    /// Logged time of the group's records.
+    pub fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    /// Rows that the group changes.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether the group changes no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// The first record of a primary's epoch (protocol.md rule 7).
+pub fn barrier(time_ms: u64) -> LogRecord {
+    LogRecord { format: record::FORMAT, time_ms, kind: Kind::Barrier as i32, ..LogRecord::default() }
+}
+
+/// Appends a record's bytes to a buffer.
+pub fn encode(record: &LogRecord, buffer: &mut Vec<u8>) {
+    // A Vec grows, so there is always room.
+    let _ = record.encode(buffer);
+}
+
+fn reply(id: u64, outcome: &Outcome) -> Reply {
+    Reply { id, status: outcome.status, version: outcome.version, number: outcome.number, ..Reply::default() }
+}
+
+fn read_position(engine: &dyn Engine, key: &[u8]) -> Result<Position, Error> {
+    engine.get(key)?.map_or(Ok(Position::default()), |bytes| Position::decode(&bytes))
+}
+
+fn visit(
+    engine: &dyn Engine,
+    prefix: &[u8],
+    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let end = keys::prefix_end(prefix);
+    let bounds =
+        (Bound::Included(prefix), end.as_deref().map_or(Bound::Unbounded, |end| Bound::Excluded(end)));
+    let mut failed = None;
+    engine.scan(bounds, &mut |key, value| match each(key, value) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            failed = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    failed.map_or(Ok(()), Err)
+}

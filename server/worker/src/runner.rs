@@ -1,0 +1,59 @@
+//! Where long work runs: threads in a process, tasks in the simulator.
+
+use std::{future::Future, sync::Arc};
+
+use parking_lot::Mutex;
+use tokio::{runtime::Handle, task::AbortHandle};
+
+/// How a worker runs what would block.
+#[derive(Clone, Debug)]
+pub enum Runner {
+    /// The committer has a thread of its own, pages run on the runtime's blocking threads.
+    Threads(Handle),
+    /// Everything is a task of the calling runtime, so that one seed decides the order of events.
+    Inline(Tasks),
+}
+
+/// The tasks of one simulated process.
+#[derive(Clone, Debug, Default)]
+pub struct Tasks(Arc<Mutex<Vec<AbortHandle>>>);
+
+impl Tasks {
+    /// Ends the process as a power cut would: no task of it takes another step.
+    pub fn kill(&self) {
+        self.0.lock().drain(..).for_each(|task| task.abort());
+    }
+}
+
+impl Runner {
+    /// Tasks on the calling runtime.
+    pub fn inline() -> Self {
+        Self::Inline(Tasks::default())
+    }
+
+    /// Runs `work` without holding up the caller's task, unless inline.
+    pub fn blocking(&self, work: impl FnOnce() + Send + 'static) {
+        match self {
+            Runner::Threads(handle) => drop(handle.spawn_blocking(work)),
+            Runner::Inline(_) => work(),
+        }
+    }
+
+    /// Runs a task that blocks now and then, for as long as it takes.
+    pub fn dedicated(
+        &self,
+        name: String,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        match self {
+            Runner::Threads(handle) => {
+                let handle = handle.clone();
+                std::thread::Builder::new().name(name).spawn(move || handle.block_on(task)).map(drop)
+            }
+            Runner::Inline(tasks) => {
+                tasks.0.lock().push(tokio::spawn(task).abort_handle());
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! What the streams of a worker share: the shard's rows to read, the queue of its writes, and whether it may serve.
+//! Many streams read it at once; the committer, the membership task and the view's task are its only writers.
+
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use parking_lot::RwLock;
+use slotkv_proto::{
+    Code,
+    table::{Member, ShardId},
+    v1::{Reply, Request, Status},
+};
+use slotkv_storage::{Engine, Error, Row, RowCache, keys};
+use tokio::sync::watch;
+
+use crate::{ownership::Ownership, queue::Queue, request::Refusal, runner::Runner};
+
+/// One shard as the streams see it.
+pub struct Shard {
+    id: ShardId,
+    member: Member,
+    engine: Arc<dyn Engine>,
+    cache: Arc<RowCache>,
+    queue: Queue,
+    runner: Runner,
+    ownership: ArcSwap<Ownership>,
+    version: watch::Sender<u64>,
+    wanted_version: watch::Sender<u64>,
+    applied_index: AtomicU64,
+    serving: AtomicBool,
+    writable: AtomicBool,
+    refusal: RwLock<Refusals>,
+}
+
+/// Why requests are refused; looked at only when they are.
+struct Refusals {
+    serving: Refusal,
+    disk: Refusal,
+}
+
+impl Shard {
+    /// A shard that serves nothing yet.
+    pub fn new(
+        id: ShardId,
+        member: Member,
+        engine: Arc<dyn Engine>,
+        cache: Arc<RowCache>,
+        runner: Runner,
+        ownership: Ownership,
+    ) -> Self {
+        let version = ownership.table().version();
+        Self {
+            id,
+            member,
+            engine,
+            cache,
+            queue: Queue::default(),
+            runner,
+            ownership: ArcSwap::from_pointee(ownership),
+            version: watch::Sender::new(version),
+            wanted_version: watch::Sender::new(version),
+            applied_index: AtomicU64::new(0),
+            serving: AtomicBool::new(false),
+            writable: AtomicBool::new(true),
+            refusal: RwLock::new(Refusals {
+                serving: (Code::NotPrimary, "this worker is joining its shard".into()),
+                disk: (Code::ReadOnly, String::new()),
+            }),
+        }
+    }
+
+    /// Which shard.
+    pub fn id(&self) -> ShardId {
+        self.id
+    }
+
+    /// This process.
+    pub fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// The shard's writes that wait.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Where long work runs.
+    pub fn runner(&self) -> Runner {
+        self.runner.clone()
+    }
+
+    /// The slot table as the shard sees it now.
+    pub fn ownership(&self) -> Arc<Ownership> {
+        self.ownership.load_full()
+    }
+
+    /// Takes a new view. Its caller makes sure that it is not older.
+    pub fn set_ownership(&self, ownership: Ownership) {
+        let version = ownership.table().version();
+        self.ownership.store(Arc::new(ownership));
+        self.version.send_replace(version);
+    }
+
+    /// Waits until the worker knows this version of the slot table. The caller bounds the wait.
+    pub async fn catch_up(&self, version: u64) {
+        self.wanted_version.send_if_modified(|wanted| {
+            let newer = version > *wanted;
+            *wanted = version.max(*wanted);
+            newer
+        });
+        // The sender lives as long as the shard, so the wait cannot fail.
+        let _ = self.version.subscribe().wait_for(|known| *known >= version).await;
+    }
+
+    /// The newest version of the slot table that a client has asked for.
+    pub fn wanted_version(&self) -> watch::Receiver<u64> {
+        self.wanted_version.subscribe()
+    }
+
+    /// Everything up to this log index can be read.
+    pub fn applied_index(&self) -> u64 {
+        self.applied_index.load(Ordering::Acquire)
+    }
+
+    /// Says that everything up to this log index can be read.
+    pub fn set_applied_index(&self, index: u64) {
+        self.applied_index.store(index, Ordering::Release);
+    }
+
+    /// From now on requests are served.
+    pub fn serve(&self) {
+        self.serving.store(true, Ordering::Release);
+    }
+
+    /// From now on every request is refused so; writes that wait are still committed.
+    pub fn stop(&self, refusal: Refusal) {
+        self.refusal.write().serving = refusal.clone();
+        self.serving.store(false, Ordering::Release);
+        self.queue.close(refusal);
+    }
+
+    /// Refuses a request while the shard is not served here.
+    pub fn check_serving(&self) -> Result<(), Refusal> {
+        if self.serving.load(Ordering::Acquire) { Ok(()) } else { Err(self.refusal.read().serving.clone()) }
+    }
+
+    /// Refuses a write while the disk is full.
+    pub fn check_disk(&self) -> Result<(), Refusal> {
+        if self.writable.load(Ordering::Acquire) { Ok(()) } else { Err(self.refusal.read().disk.clone()) }
+    }
+
+    /// Says whether the disk is full: then so many bytes are free.
+    pub fn set_disk_full(&self, free: Option<u64>) {
+        if let Some(free) = free {
+            self.refusal.write().disk.1 = format!("{free} bytes are free on the disk of shard {}", self.id);
+        }
+        self.writable.store(free.is_none(), Ordering::Release);
+    }
+
+    /// Reads a key. `request` names it; the caller has checked that the slot is served.
+    pub fn read(&self, slot: u16, namespace: &str, request: &Request, value: bool) -> Result<Reply, Refusal> {
+        thread_local! {
+            static ENGINE_KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        let row = ENGINE_KEY.with_borrow_mut(|key| {
+            keys::data_key_into(key, slot, namespace, &request.key);
+            self.row(key)
+        });
+        // The lease is looked at after the value was read (protocol.md rule 5).
+        self.check_serving()?;
+        Ok(match row.map_err(refusal)? {
+            None => Reply { id: request.id, status: Status::NotFound as i32, ..Reply::default() },
+            Some(row) => Reply {
+                id: request.id,
+                status: Status::Found as i32,
+                version: row.version,
+                value: if value { row.value } else { Default::default() },
+                ..Reply::default()
+            },
+        })
+    }
+
+    /// The engine under the shard.
+    pub fn engine(&self) -> &dyn Engine {
+        &*self.engine
+    }
+
+    fn row(&self, key: &[u8]) -> Result<Option<Row>, Error> {
+        if let Some(row) = self.cache.get(key) {
+            return Ok(Some(row));
+        }
+        let ticket = self.cache.ticket(key);
+        let Some(bytes) = self.engine.get(key)? else { return Ok(None) };
+        let row = Row::decode(bytes)?;
+        self.cache.fill(ticket, key, &row);
+        Ok(Some(row))
+    }
+}
+
+/// What a caller is told of an error of storage.
+pub fn refusal(error: Error) -> Refusal {
+    let code = match &error {
+        Error::Damaged { .. } | Error::Malformed { .. } | Error::NewerFormat { .. } => Code::Damaged,
+        Error::DiskFull { .. } => Code::ReadOnly,
+        _ => Code::Unexpected,
+    };
+    (code, error.to_string())
+}

@@ -1,0 +1,200 @@
+//! One worker on an embedded coordinator, without a master and without a network.
+#![allow(dead_code)]
+
+use std::{path::PathBuf, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use slotkv_coordination::{
+    Coordinator, Embedded, Expect, Mode, paths,
+    registers::{Cluster, Register, Slots},
+};
+use slotkv_proto::{
+    seam::{SeededChance, SystemClock},
+    v1::{self, ClientFrame, Operation, Reply, Request, ServerFrame},
+};
+use slotkv_storage::{Engine, MemoryEngine, SimDisk};
+use slotkv_worker::{Options, Runner, Seams, StartError, Worker, runner::Tasks, session::Session};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+pub const SLOTS: u32 = 16;
+
+/// What outlives a worker's process.
+pub struct Machine {
+    pub coordinator: Embedded,
+    pub disk: SimDisk,
+    pub engine: MemoryEngine,
+    pub options: Options,
+    starts: std::cell::Cell<u64>,
+    tasks: std::cell::RefCell<Tasks>,
+}
+
+impl Machine {
+    /// A machine in a new cluster of 16 slots; shard 0 owns all but the last.
+    pub async fn new() -> Self {
+        let coordinator = Embedded::new();
+        let session = coordinator.open(std::time::Duration::from_secs(5)).await.unwrap();
+        let cluster = Cluster {
+            cluster_id: "c1".into(),
+            slot_count: SLOTS,
+            shards_announced: 1,
+            placement: "weighted".into(),
+        };
+        session.create(paths::CLUSTER, cluster.encode(), Mode::Persistent).await.unwrap();
+        let slots = Slots { version: 1, owners: vec![(0, 14, 0)], migrations: vec![] };
+        session.create(paths::SLOTS, slots.encode(), Mode::Persistent).await.unwrap();
+        session.close().await;
+        let mut options = Options::new(PathBuf::from("/replica"), "127.0.0.1:1");
+        options.shard = Some(0);
+        options.name = Some("w0".into());
+        Self {
+            coordinator,
+            disk: SimDisk::new(1),
+            engine: MemoryEngine::recoverable(1),
+            options,
+            starts: std::cell::Cell::new(0),
+            tasks: Default::default(),
+        }
+    }
+
+    pub fn seams(&self) -> Seams {
+        self.starts.set(self.starts.get() + 1);
+        let engine = self.engine.clone();
+        self.tasks.replace(Tasks::default());
+        Seams {
+            coordinator: Arc::new(self.coordinator.clone()),
+            disk: Arc::new(self.disk.clone()),
+            open_engine: Arc::new(move |_| Ok(Arc::new(engine.clone()) as Arc<dyn Engine>)),
+            clock: Arc::new(SystemClock),
+            chance: Arc::new(SeededChance::new(self.starts.get())),
+            runner: Runner::Inline(self.tasks.borrow().clone()),
+        }
+    }
+
+    pub async fn try_start(&self) -> Result<Worker, StartError> {
+        Worker::start(self.options.clone(), self.seams()).await
+    }
+
+    /// Starts the worker and waits until it knows the slot table.
+    pub async fn start(&self) -> Worker {
+        let worker = self.try_start().await.unwrap();
+        let mut views = worker.view();
+        views.wait_for(|view| view.slots.version >= 1).await.unwrap();
+        while worker.shard().ownership().table().version() < 1 {
+            tokio::task::yield_now().await;
+        }
+        worker
+    }
+
+    /// The power goes: nothing of the process runs on, what was not synced may be lost.
+    pub fn crash(&self, worker: Worker) {
+        self.tasks.borrow().kill();
+        drop(worker);
+        self.disk.crash();
+        self.engine.crash();
+    }
+
+    /// Gives the slots out anew.
+    pub async fn set_slots(&self, version: u64, owners: Vec<(u16, u16, u32)>) {
+        let session = self.coordinator.open(std::time::Duration::from_secs(5)).await.unwrap();
+        let slots = Slots { version, owners, migrations: vec![] };
+        session.set(paths::SLOTS, slots.encode(), Expect::Any).await.unwrap();
+        session.close().await;
+    }
+}
+
+type Input = std::pin::Pin<Box<dyn Stream<Item = Result<ClientFrame, Status>> + Send>>;
+
+/// A client that says just what it is told to.
+pub struct Caller {
+    pub frames: mpsc::UnboundedSender<Result<ClientFrame, Status>>,
+    pub session: Session<Input>,
+    pub version: u64,
+    pub epoch: u64,
+    pub applied_index: u64,
+    next_id: u64,
+}
+
+pub fn hello(client: u8) -> v1::Hello {
+    v1::Hello {
+        version_min: 1,
+        version_max: 1,
+        client_id: Bytes::from(vec![client; 16]),
+        client_name: "test".into(),
+        ..Default::default()
+    }
+}
+
+impl Caller {
+    pub fn raw(worker: &Worker) -> Self {
+        let (frames, input) = mpsc::unbounded_channel();
+        let input: Input = Box::pin(futures_util::stream::unfold(input, |mut input| async {
+            input.recv().await.map(|frame| (frame, input))
+        }));
+        let session = worker.serve_stream(input);
+        Self { frames, session, version: 1, epoch: 0, applied_index: 0, next_id: 1 }
+    }
+
+    pub async fn new(worker: &Worker, client: u8) -> Self {
+        let mut caller = Self::raw(worker);
+        caller.send(ClientFrame { hello: Some(hello(client)), ..Default::default() });
+        let frame = caller.next().await.unwrap();
+        assert!(frame.refusal.is_none(), "{:?}", frame.refusal);
+        caller.epoch = frame.welcome.unwrap().epoch;
+        caller
+    }
+
+    pub fn send(&self, frame: ClientFrame) {
+        self.frames.send(Ok(frame)).unwrap();
+    }
+
+    pub async fn next(&mut self) -> Option<ServerFrame> {
+        self.session.next().await.map(|frame| frame.unwrap())
+    }
+
+    /// Sends requests in one frame and gives the replies in their order.
+    pub async fn ask_all(&mut self, mut requests: Vec<Request>) -> Vec<Reply> {
+        let first = self.next_id;
+        for request in &mut requests {
+            request.id = self.next_id;
+            self.next_id += 1;
+        }
+        let count = requests.len();
+        self.send(ClientFrame {
+            requests,
+            table_version: self.version,
+            epoch: self.epoch,
+            ..Default::default()
+        });
+        let mut replies = Vec::new();
+        while replies.len() < count {
+            let frame = self.next().await.expect("the stream ended");
+            self.applied_index = frame.applied_index;
+            replies.extend(frame.replies);
+        }
+        replies.sort_by_key(|reply| reply.id);
+        assert_eq!(replies[0].id, first);
+        replies
+    }
+
+    pub async fn ask(&mut self, request: Request) -> Reply {
+        self.ask_all(vec![request]).await.remove(0)
+    }
+}
+
+pub fn request(operation: Operation, key: &str) -> Request {
+    Request { operation: operation as i32, key: Bytes::from(key.to_owned()), ..Default::default() }
+}
+
+pub fn get(key: &str) -> Request {
+    request(Operation::Get, key)
+}
+
+pub fn put(key: &str, value: &str) -> Request {
+    Request { value: Bytes::from(value.to_owned()), ..request(Operation::Put, key) }
+}
+
+pub fn increment(key: &str, delta: i64, sequence: u64) -> Request {
+    Request { delta, sequence, oldest_open: sequence, ..request(Operation::Increment, key) }
+}

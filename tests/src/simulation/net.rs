@@ -1,0 +1,301 @@
+//! A network that delays, breaks and cuts connections. A connection is a pair of ordered pipes, as TCP gives them; when
+//! it breaks, the client learns of it at once, while frames already sent may still reach the worker.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use parking_lot::Mutex;
+use slotkv::transport::{Incoming, Outgoing, Transport, TransportError};
+use slotkv_master::MasterService;
+use slotkv_proto::{
+    Code,
+    seam::Chance,
+    v1::{self, master_server::Master as _},
+};
+use slotkv_worker::{session::Session, shard::Shard};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
+
+/// How long an attempt to reach a member behind a cut takes to fail.
+const UNREACHABLE: Duration = Duration::from_secs(3);
+
+/// The network of one world.
+pub struct Net {
+    chance: Arc<dyn Chance>,
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    workers: BTreeMap<String, Arc<Shard>>,
+    masters: BTreeMap<String, MasterService>,
+    cut_to: BTreeSet<String>,
+    cut_from: BTreeSet<String>,
+    links: Vec<(String, Weak<Link>)>,
+    loss_permille: u64,
+    double_permille: u64,
+    delay_ms_max: u64,
+}
+
+/// One connection; broken for the client first, for the worker a little later.
+struct Link {
+    client: watch::Sender<bool>,
+    worker: watch::Sender<bool>,
+}
+
+impl Net {
+    /// A network without faults.
+    pub fn new(chance: Arc<dyn Chance>) -> Arc<Self> {
+        let state = State { delay_ms_max: 2, ..State::default() };
+        Arc::new(Self { chance, state: Mutex::new(state), changed: watch::Sender::new(0) })
+    }
+
+    /// A worker can be reached at `address`.
+    pub fn add_worker(&self, address: &str, shard: Arc<Shard>) {
+        self.state.lock().workers.insert(address.to_owned(), shard);
+    }
+
+    /// A master can be reached at `address`.
+    pub fn add_master(&self, address: &str, service: MasterService) {
+        self.state.lock().masters.insert(address.to_owned(), service);
+    }
+
+    /// Nobody listens at `address` any more, and its connections are gone at once, with all that was under way.
+    pub fn remove(&self, address: &str) {
+        let mut state = self.state.lock();
+        state.workers.remove(address);
+        state.masters.remove(address);
+        for (_, link) in state.links.iter().filter(|(to, _)| to == address) {
+            if let Some(link) = link.upgrade() {
+                link.worker.send_replace(true);
+                link.client.send_replace(true);
+            }
+        }
+    }
+
+    /// Breaks every connection to `address`.
+    pub fn break_links(&self, address: &str) {
+        let state = self.state.lock();
+        for link in state.links.iter().filter(|(to, _)| to == address).filter_map(|(_, link)| link.upgrade())
+        {
+            link.client.send_replace(true);
+        }
+    }
+
+    /// Nothing reaches `address` (`to`), or nothing comes from it, until [`Net::heal`].
+    pub fn cut(&self, address: &str, to: bool) {
+        let mut state = self.state.lock();
+        let set = if to { &mut state.cut_to } else { &mut state.cut_from };
+        set.insert(address.to_owned());
+    }
+
+    /// Frames are lost, with their connection, and doubled so often out of 1000; delays are up to so long.
+    pub fn trouble(&self, loss_permille: u64, double_permille: u64, delay_ms_max: u64) {
+        let mut state = self.state.lock();
+        (state.loss_permille, state.double_permille, state.delay_ms_max) =
+            (loss_permille, double_permille, delay_ms_max);
+    }
+
+    /// Ends cuts.
+    pub fn heal(&self) {
+        let mut state = self.state.lock();
+        state.cut_to.clear();
+        state.cut_from.clear();
+        state.links.retain(|(_, link)| link.strong_count() > 0);
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    async fn delay(&self) {
+        let longest = self.state.lock().delay_ms_max;
+        sleep(Duration::from_micros(self.chance.below(longest * 1000 + 1))).await;
+    }
+
+    /// Waits while frames do not pass.
+    async fn pass(&self, address: &str, to: bool) {
+        let mut changed = self.changed.subscribe();
+        loop {
+            let cut = {
+                let state = self.state.lock();
+                if to { state.cut_to.contains(address) } else { state.cut_from.contains(address) }
+            };
+            if !cut || changed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn happens(&self, permille: impl Fn(&State) -> u64) -> bool {
+        let permille = permille(&self.state.lock());
+        permille > 0 && self.chance.below(1000) < permille
+    }
+
+    fn is_cut(&self, address: &str) -> bool {
+        let state = self.state.lock();
+        state.cut_to.contains(address) || state.cut_from.contains(address)
+    }
+
+    async fn master(&self, address: &str) -> Result<MasterService, TransportError> {
+        self.delay().await;
+        if self.is_cut(address) {
+            sleep(UNREACHABLE).await;
+            return Err(unavailable(address));
+        }
+        self.state.lock().masters.get(address).cloned().ok_or_else(|| unavailable(address))
+    }
+}
+
+/// The network as one client sees it.
+#[derive(Clone)]
+pub struct SimTransport(pub Arc<Net>);
+
+impl Transport for SimTransport {
+    fn open<'a>(
+        &'a self,
+        address: &'a str,
+        outgoing: Outgoing,
+    ) -> BoxFuture<'a, Result<Incoming, TransportError>> {
+        let net = self.0.clone();
+        async move {
+            net.delay().await;
+            if net.is_cut(address) {
+                sleep(UNREACHABLE).await;
+                return Err(unavailable(address));
+            }
+            let shard = net.state.lock().workers.get(address).cloned().ok_or_else(|| unavailable(address))?;
+            Ok(connect(net, address.to_owned(), shard, outgoing))
+        }
+        .boxed()
+    }
+
+    fn ping<'a>(
+        &'a self,
+        address: &'a str,
+        request: v1::PingRequest,
+    ) -> BoxFuture<'a, Result<v1::PingReply, TransportError>> {
+        async move {
+            let reply = self.0.master(address).await?.ping(tonic::Request::new(request)).await;
+            reply.map(|reply| reply.into_inner()).map_err(refused)
+        }
+        .boxed()
+    }
+
+    fn slot_table<'a>(
+        &'a self,
+        address: &'a str,
+        request: v1::SlotTableRequest,
+    ) -> BoxFuture<'a, Result<v1::TableDelta, TransportError>> {
+        async move {
+            let reply = self.0.master(address).await?.get_slot_table(tonic::Request::new(request)).await;
+            reply.map(|reply| reply.into_inner()).map_err(refused)
+        }
+        .boxed()
+    }
+
+    fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<v1::StatusReply, TransportError>> {
+        async move { Err(unavailable(address)) }.boxed()
+    }
+}
+
+/// Two pipes between a client and a session of a worker.
+fn connect(net: Arc<Net>, address: String, shard: Arc<Shard>, mut outgoing: Outgoing) -> Incoming {
+    let link = Arc::new(Link { client: watch::Sender::new(false), worker: watch::Sender::new(false) });
+    net.state.lock().links.push((address.clone(), Arc::downgrade(&link)));
+    let (to_worker, at_worker) = mpsc::unbounded_channel::<Result<v1::ClientFrame, tonic::Status>>();
+    let (to_client, at_client) = mpsc::unbounded_channel();
+
+    let up = {
+        let (net, address, link) = (net.clone(), address.clone(), link.clone());
+        async move {
+            while let Some(frame) = outgoing.next().await {
+                net.delay().await;
+                net.pass(&address, true).await;
+                if net.happens(|state| state.loss_permille) {
+                    link.client.send_replace(true);
+                }
+                let Ok(frame) = frame.decode() else { return };
+                if net.happens(|state| state.double_permille) {
+                    let _ = to_worker.send(Ok(frame.clone()));
+                }
+                if to_worker.send(Ok(frame)).is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    let down = {
+        let (net, link) = (net.clone(), link.clone());
+        async move {
+            let input = stream::unfold(at_worker, |mut input| async {
+                input.recv().await.map(|frame| (frame, input))
+            });
+            let mut session = Session::new(shard, Box::pin(input));
+            while let Some(Ok(frame)) = session.next().await {
+                net.delay().await;
+                net.pass(&address, false).await;
+                if net.happens(|state| state.loss_permille) {
+                    link.client.send_replace(true);
+                }
+                if to_client.send(frame).is_err() {
+                    return;
+                }
+            }
+        }
+    };
+    let both = {
+        let link = link.clone();
+        async move {
+            let mut gone = link.worker.subscribe();
+            let mut broken = link.client.subscribe();
+            tokio::select! {
+                biased;
+                _ = gone.wait_for(|gone| *gone) => {}
+                _ = async {
+                    let _ = broken.wait_for(|broken| *broken).await;
+                    // Frames that were on their way arrive for some time.
+                    net.delay().await;
+                    net.delay().await;
+                } => {}
+                _ = async { tokio::join!(up, down) } => {}
+            }
+        }
+    };
+    tokio::spawn(both);
+
+    let broken = link.client.subscribe();
+    Box::pin(stream::unfold((at_client, broken, link), |(mut frames, mut broken, link)| async move {
+        if *broken.borrow() {
+            return None;
+        }
+        let next = tokio::select! {
+            biased;
+            _ = broken.wait_for(|broken| *broken) => None,
+            frame = frames.recv() => frame,
+        };
+        match next {
+            Some(frame) => Some((Ok(frame), (frames, broken, link))),
+            None => {
+                link.client.send_replace(true);
+                let lost =
+                    TransportError { code: Code::ConnectionLost, message: "the connection broke".into() };
+                Some((Err(lost), (frames, broken, link)))
+            }
+        }
+    }))
+}
+
+fn unavailable(address: &str) -> TransportError {
+    TransportError { code: Code::Unavailable, message: format!("nobody answers at {address}") }
+}
+
+fn refused(status: tonic::Status) -> TransportError {
+    let code = slotkv_proto::code::code_of(&status).unwrap_or(Code::Unavailable);
+    TransportError { code, message: status.message().to_owned() }
+}

@@ -1,0 +1,135 @@
+//! `cargo xtask bench`: slotkv beside its peers, in one run on one machine.
+//!
+//! Both sides run the same kind of load with the same number of processes and of requests in flight, alternating
+//! A B A B; the figures are medians. Layout: [`comparison`] the rows · [`redis`] the peer · [`ours`] slotkv's side ·
+//! [`usage`] CPU time · [`report`] docs/benchmarks.md.
+
+mod comparison;
+mod ours;
+mod redis;
+mod report;
+mod usage;
+
+use std::path::PathBuf;
+
+use crate::machine;
+use crate::project::{self, Profile};
+use crate::venv::Venv;
+use crate::{Outcome, cluster, process};
+
+use comparison::{COMPARISONS, Comparison, Row};
+
+/// The peers' clients, pinned.
+const PEERS: [&str; 3] = ["redis==8.1.0", "valkey-glide==2.5.3", "valkey-glide-sync==2.5.3"];
+/// Bytes of a value on both sides; keys have 16 with slotkv and 17 with redis-benchmark.
+const VALUE_BYTES: usize = 100;
+const RECORDS: u64 = 1_000_000;
+const ROUNDS: usize = 5;
+
+/// What one run of one side achieved.
+#[derive(Clone, Copy, Debug)]
+pub struct Speed {
+    /// How many operations ran.
+    pub operations: u64,
+    /// Operations per second.
+    pub rate: f64,
+    /// Median latency in microseconds, if the tool tells.
+    pub p50_us: Option<f64>,
+    /// 99th percentile.
+    pub p99_us: Option<f64>,
+    /// CPU seconds of the load program while it measured, if it tells; else those of its whole run count.
+    pub client_cpu: Option<f64>,
+    /// The servers' likewise.
+    pub servers_cpu: Option<f64>,
+}
+
+/// What the rows share.
+pub struct Setting {
+    /// The release binary.
+    pub slotkv: PathBuf,
+    /// Python with slotkv and the peers' clients.
+    pub venv: Venv,
+    /// Where both sides keep their data.
+    pub dir: PathBuf,
+    /// Keys on either side.
+    pub records: u64,
+    /// Runs of each side.
+    pub rounds: usize,
+    /// 1, or 10 with `--quick`: operations are divided by it.
+    pub divisor: u64,
+}
+
+/// Prints the ratios; exits with success if the benches ran, whatever the ratios are.
+pub fn run(arguments: &[String]) -> Outcome<bool> {
+    let mut quick = false;
+    let mut wanted: Vec<&'static Comparison> = Vec::new();
+    for argument in arguments {
+        match argument.as_str() {
+            "--quick" => quick = true,
+            "--micro" => return micro(),
+            name => {
+                let found = COMPARISONS.iter().find(|comparison| comparison.name == name);
+                wanted.push(found.ok_or_else(|| {
+                    let names: Vec<&str> = COMPARISONS.iter().map(|comparison| comparison.name).collect();
+                    format!("no bench {name:?}; there are {}", names.join(", "))
+                })?);
+            }
+        }
+    }
+    let whole = wanted.is_empty();
+    if whole {
+        wanted.extend(&COMPARISONS);
+    }
+
+    machine::install(&[machine::JAVA, machine::ZOOKEEPER, machine::REDIS_SERVER, machine::REDIS_TOOLS])?;
+    let slotkv = cluster::build(Profile::Release)?;
+    let venv = Venv::with("bench", &PEERS)?;
+    venv.install_slotkv(&[])?;
+    let dir = project::scratch().join("bench");
+    if dir.exists() {
+        std::fs::remove_dir_all(&dir)?;
+    }
+    let divisor = if quick { 10 } else { 1 };
+    let setting = Setting {
+        slotkv,
+        venv,
+        dir,
+        records: RECORDS / divisor,
+        rounds: if quick { 1 } else { ROUNDS },
+        divisor,
+    };
+
+    let rows = measure(&setting, &wanted)?;
+    print!("\n{}", report::text(&rows));
+    let command = format!("cargo xtask bench {}", arguments.join(" ")).trim_end().to_owned();
+    report::write_json(&setting, &rows, &command)?;
+    if whole && !quick {
+        report::write_markdown(&setting, &rows, &command)?;
+    }
+    Ok(true)
+}
+
+fn measure(setting: &Setting, wanted: &[&'static Comparison]) -> Outcome<Vec<Row>> {
+    let redis = redis::Redis::start(&setting.dir.join("redis"), setting.records, VALUE_BYTES)?;
+    eprintln!("Redis {}: {} keys", redis::Redis::version(), redis.records());
+    let mut rows = Vec::new();
+    // A cluster per durability, one after the other, so that an idle one takes no CPU from the one that is measured.
+    for durability in ["sync", "interval(1000)"] {
+        let of_this: Vec<_> =
+            wanted.iter().filter(|comparison| comparison.durability == durability).collect();
+        if of_this.is_empty() {
+            continue;
+        }
+        let ours = ours::Cluster::start(setting, durability)?;
+        for comparison in of_this {
+            rows.push(comparison.measure(setting, &ours, &redis)?);
+        }
+        ours.stop()?;
+    }
+    Ok(rows)
+}
+
+fn micro() -> Outcome<bool> {
+    process::run(project::cargo().args(["bench", "--package", "slotkv-benches"]))?;
+    Ok(true)
+}

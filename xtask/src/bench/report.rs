@@ -1,0 +1,157 @@
+//! What the benches say: a table on the terminal, docs/benchmarks.md, and JSON for programs.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use crate::table::{Table, thousands};
+use crate::{Outcome, process, project};
+
+use super::comparison::{Row, Side};
+use super::redis::Redis;
+use super::{PEERS, Setting, ours};
+
+/// Between these lines docs/benchmarks.md is written by the benches; the text around them is people's.
+const BEGIN: &str = "<!-- written by cargo xtask bench -->";
+const END: &str = "<!-- end -->";
+
+/// For the terminal.
+pub fn text(rows: &[Row]) -> String {
+    speeds(rows, |row| row.comparison.name.to_owned()).text()
+        + "\n"
+        + &costs(rows, |row| row.comparison.name.to_owned()).text()
+}
+
+/// Replaces the written part of docs/benchmarks.md.
+pub fn write_markdown(setting: &Setting, rows: &[Row], command: &str) -> Outcome<()> {
+    let file = project::root().join("docs/benchmarks.md");
+    let old = fs::read_to_string(&file)?;
+    let (Some(begin), Some(end)) = (old.find(BEGIN), old.find(END)) else {
+        return Err(format!("{} lacks the lines {BEGIN} and {END}", file.display()).into());
+    };
+    let part = format!(
+        "{BEGIN}\n\n`{command}`, {}, medians of {} alternating rounds, {} keys.\n\n{}\n\n{}\n{}\n{}\n",
+        date(),
+        setting.rounds,
+        thousands(setting.records),
+        machine(setting),
+        speeds(rows, |row| format!(
+            "**{}**: {} beside {}",
+            row.comparison.name, row.comparison.ours, row.comparison.peer
+        ))
+        .markdown(),
+        "CPU time per operation and latency, in microseconds, slotkv / peer:\n",
+        costs(rows, |row| row.comparison.name.to_owned()).markdown(),
+    );
+    fs::write(&file, format!("{}{part}{}", &old[..begin], &old[end..]))?;
+    eprintln!("wrote {}", file.display());
+    Ok(())
+}
+
+/// All figures, under the target directory.
+pub fn write_json(setting: &Setting, rows: &[Row], command: &str) -> Outcome<()> {
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            json!({
+                "name": row.comparison.name,
+                "ours": side(&row.ours, row.comparison.ours),
+                "peer": side(&row.peer, row.comparison.peer),
+                "ratio": row.ratio,
+                "target": row.comparison.target,
+                "writes_per_sync": row.writes_per_sync,
+            })
+        })
+        .collect();
+    let report = json!({
+        "command": command,
+        "date": date(),
+        "machine": machine(setting),
+        "rounds": setting.rounds,
+        "records": setting.records,
+        "rows": rows,
+    });
+    let file = project::scratch().join("bench.json");
+    fs::write(&file, serde_json::to_vec_pretty(&report)?)?;
+    eprintln!("wrote {}", file.display());
+    Ok(())
+}
+
+fn side(side: &Side, what: &str) -> Value {
+    json!({
+        "what": what,
+        "operations_per_second": side.rate,
+        "client_cpu_us": side.client_us,
+        "servers_cpu_us": side.servers_us,
+        "p50_us": side.p50_us,
+        "p99_us": side.p99_us,
+    })
+}
+
+fn speeds(rows: &[Row], name: impl Fn(&Row) -> String) -> Table {
+    let mut table =
+        Table::new(&["row", "slotkv ops/s", "peer ops/s", "ratio", "wanted", "met", "writes per fsync"]);
+    for row in rows {
+        table.row([
+            name(row),
+            thousands(row.ours.rate as u64),
+            thousands(row.peer.rate as u64),
+            format!("{:.2}", row.ratio),
+            format!("{:.1}", row.comparison.target),
+            if row.ratio >= row.comparison.target { "yes" } else { "no" }.to_owned(),
+            row.writes_per_sync.map_or(String::new(), |writes| format!("{writes:.0}")),
+        ]);
+    }
+    table
+}
+
+fn costs(rows: &[Row], name: impl Fn(&Row) -> String) -> Table {
+    let mut table = Table::new(&["row", "CPU client", "CPU servers", "p50", "p99"]);
+    let pair = |ours: f64, peer: f64| format!("{ours:.1} / {peer:.1}");
+    let maybe = |ours: Option<f64>, peer: Option<f64>| {
+        let text = |number: Option<f64>| number.map_or("-".to_owned(), |number| format!("{number:.0}"));
+        format!("{} / {}", text(ours), text(peer))
+    };
+    for row in rows {
+        table.row([
+            name(row),
+            pair(row.ours.client_us, row.peer.client_us),
+            pair(row.ours.servers_us, row.peer.servers_us),
+            maybe(row.ours.p50_us, row.peer.p50_us),
+            maybe(row.ours.p99_us, row.peer.p99_us),
+        ]);
+    }
+    table
+}
+
+/// One line on the machine and the versions.
+fn machine(setting: &Setting) -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown CPU", |rest| rest.trim_start_matches([' ', '\t', ':']));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let disk = if ours::is_tmpfs(&setting.dir) {
+        "data in memory (tmpfs): a sync costs nothing"
+    } else {
+        "data on disk"
+    };
+    format!(
+        "{model}, {cores} cores; {disk}; slotkv {} ({}); Redis {}; {}.",
+        env!("CARGO_PKG_VERSION"),
+        first_line(Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(project::root())),
+        Redis::version(),
+        PEERS.map(|peer| peer.replace("==", " ")).join(", "),
+    )
+}
+
+fn date() -> String {
+    first_line(Command::new("date").args(["-u", "+%Y-%m-%d"]))
+}
+
+fn first_line(command: &mut Command) -> String {
+    let out = process::output(command).unwrap_or_default();
+    String::from_utf8_lossy(&out).lines().next().unwrap_or("?").to_owned()
+}

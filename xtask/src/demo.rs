@@ -1,0 +1,171 @@
+//! `cargo xtask demo`: a real data set goes in through the Python client and comes back, byte for byte, through Rust,
+//! sync Python and asyncio.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::cluster::{self, Dev};
+use crate::dataset::{self, Dataset};
+use crate::project::{self, Profile};
+use crate::table::{Table, thousands};
+use crate::venv::Venv;
+use crate::{Outcome, process};
+
+/// Exits with success only if every client found every record identical.
+pub fn run(arguments: &[String]) -> Outcome<bool> {
+    let mut keep = false;
+    let mut profile = Profile::Release;
+    for argument in arguments {
+        match argument.as_str() {
+            "--keep" => keep = true,
+            "--debug" => profile = Profile::Debug,
+            other => return Err(format!("demo does not take {other:?}").into()),
+        }
+    }
+
+    let slotkv = cluster::build(profile)?;
+    let compare = build_compare(profile)?;
+    let venv = Venv::with("demo", &[])?;
+    venv.install_slotkv(if profile == Profile::Debug { &["--profile", "dev"] } else { &[] })?;
+
+    let spinner = process::spinner("data set");
+    let sets = dataset::produce(&dataset::dir())?;
+    spinner.finish_and_clear();
+    for set in &sets {
+        eprintln!("{}: {} records, {} MB", set.name, thousands(set.records), set.bytes / 1_000_000);
+    }
+
+    let data = dataset::dir().join("data");
+    if data.exists() {
+        std::fs::remove_dir_all(&data)?;
+    }
+    let data = data.to_string_lossy().into_owned();
+    let start = if keep { Dev::start_detached } else { Dev::start };
+    let cluster = start(&slotkv, "demo", &["--data", &data])?;
+    eprintln!("cluster: {} (2 masters, 3 shards, data in {data})", cluster.uri);
+
+    let mut table = Table::new(&["client", "data set", "records", "ops/s", "result"]);
+    let mut all_identical = true;
+    for client in clients(&venv, &compare) {
+        for set in &sets {
+            let found = client.run(set, &cluster.uri)?;
+            all_identical &= found.is_good(set);
+            table.row([
+                client.name.to_owned(),
+                set.name.to_owned(),
+                thousands(found.records),
+                thousands((found.records as f64 / found.seconds.max(1e-9)) as u64),
+                found.verdict(set, client.writes),
+            ]);
+        }
+    }
+
+    println!("\n{}", table.text());
+    if keep {
+        print_how_to_connect(&cluster, &slotkv, &venv);
+        cluster.leave_running();
+    } else if !cluster.stop()? {
+        return Err("`slotkv dev` did not leave in an orderly way on SIGTERM".into());
+    }
+    println!("{}", if all_identical { "all records are byte-identical" } else { "records DIFFER" });
+    Ok(all_identical)
+}
+
+/// A program that writes or compares the records of a file.
+struct Client {
+    name: &'static str,
+    writes: bool,
+    program: PathBuf,
+    script: Option<&'static str>,
+}
+
+fn clients(venv: &Venv, compare: &Path) -> [Client; 4] {
+    let python = venv.bin().join("python");
+    let script =
+        |name, writes, script| Client { name, writes, program: python.clone(), script: Some(script) };
+    [
+        script("Python asyncio, put_many", true, "xtask/demo/load.py"),
+        Client { name: "Rust, get_many", writes: false, program: compare.to_owned(), script: None },
+        script("Python sync, get_many", false, "xtask/demo/compare_sync.py"),
+        script("Python asyncio, get", false, "xtask/demo/compare_asyncio.py"),
+    ]
+}
+
+/// What a client says on its last line.
+struct Found {
+    records: u64,
+    seconds: f64,
+    different: u64,
+}
+
+impl Found {
+    fn is_good(&self, set: &Dataset) -> bool {
+        self.records == set.records && self.different == 0
+    }
+
+    fn verdict(&self, set: &Dataset, writes: bool) -> String {
+        if self.is_good(set) {
+            return if writes { "written" } else { "identical" }.to_owned();
+        }
+        let missing = set.records.saturating_sub(self.records);
+        format!("{} {}, {missing} MISSING", self.different, if writes { "FAILED" } else { "DIFFERENT" })
+    }
+}
+
+impl Client {
+    /// Runs it on the records of `set`; it prints `{"done": n}` as it goes and its result at the end.
+    fn run(&self, set: &Dataset, uri: &str) -> Outcome<Found> {
+        let mut command = Command::new(&self.program);
+        command.args(self.script).arg(&set.file).arg(uri);
+        command.current_dir(project::root()).stdin(Stdio::null()).stdout(Stdio::piped());
+        let bar = process::bar(&format!("{}, {}", self.name, set.name), set.records);
+        let mut child = process::tied(&mut command).spawn()?;
+        let mut found = None;
+        for line in BufReader::new(child.stdout.take().ok_or("no stdout")?).lines() {
+            let line = line?;
+            let report: Value = serde_json::from_str(&line).map_err(|error| format!("{line:?}: {error}"))?;
+            if let Some(done) = report["done"].as_u64() {
+                bar.set_position(done);
+            } else {
+                found = Some(Found {
+                    records: report["records"].as_u64().ok_or("no records")?,
+                    seconds: report["seconds"].as_f64().ok_or("no seconds")?,
+                    different: report["different"].as_u64().ok_or("no different")?,
+                });
+            }
+        }
+        bar.finish_and_clear();
+        let status = child.wait()?;
+        // Differences are reported, not failed on; anything else that ends the client is an error.
+        found.ok_or_else(|| format!("{} ended without a result ({status})", self.name).into())
+    }
+}
+
+fn build_compare(profile: Profile) -> Outcome<PathBuf> {
+    let log = project::scratch().join("logs/cargo-compare.log");
+    process::logged(
+        "cargo build the Rust client",
+        &log,
+        project::cargo()
+            .arg("build")
+            .args(project::SELECTION)
+            .args(["--example", "compare_file"])
+            .args(profile.flags()),
+    )?;
+    Ok(profile.program("examples/compare_file"))
+}
+
+fn print_how_to_connect(cluster: &Dev, slotkv: &Path, venv: &Venv) {
+    let (uri, pid) = (&cluster.uri, cluster.pid());
+    println!("The cluster runs on (process {pid}, log {}):", cluster.log().display());
+    println!("  shell    {} shell --uri {uri}", slotkv.display());
+    println!(
+        "  Python   {} -c 'import slotkv; print(slotkv.connect(\"{uri}\").count())'",
+        venv.bin().join("python").display()
+    );
+    println!("  Rust     slotkv::Client::connect(\"{uri}\").await");
+    println!("  stop it  kill {pid}\n");
+}

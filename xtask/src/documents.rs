@@ -1,0 +1,223 @@
+//! Runs the code blocks of the documentation, so that what it shows is what happens.
+//!
+//! In README.md and docs/**: ```` ```python ```` blocks are programs of their own; ```` ```rust ```` blocks are
+//! doctests; in ```` ```console ```` blocks each line behind `$ ` is run by the shell and what follows is compared with
+//! its output, where a line `...` stands for any lines. Blocks in other languages (`sh`, `text`, `toml`) are not run.
+//! Every document has a cluster of its own; the address [`ADDRESS`] in its blocks stands for it, and `slotkv` finds it
+//! by itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::Outcome;
+use crate::cluster::Dev;
+use crate::process;
+use crate::project::{self, Profile};
+use crate::venv::Venv;
+
+/// What documents call the cluster.
+const ADDRESS: &str = "127.0.0.1:7700";
+
+/// Runs every block of every document; how many. An error names the first that fails.
+pub fn run(slotkv: &Path, venv: &Venv) -> Outcome<u64> {
+    let libraries = Libraries::build()?;
+    let mut passed = 0;
+    for document in documents()? {
+        let text = fs::read_to_string(&document)?;
+        let blocks = blocks(&text);
+        let shown = document.strip_prefix(project::root()).unwrap_or(&document).display().to_string();
+        let count = |language| blocks.iter().filter(|block| block.language == language).count();
+        let (rust, python, console) = (count("rust"), count("python"), count("console"));
+        if rust + python + console == 0 {
+            continue;
+        }
+        let cluster = Dev::start(slotkv, "dev-docs", &[])?;
+        let at = |text: &str| text.replace(ADDRESS, cluster.address());
+        for block in &blocks {
+            let outcome = match block.language {
+                "python" => run_python(venv, &at(&block.text)),
+                "console" => run_console(slotkv, &cluster.uri, &at(&block.text)),
+                _ => Ok(()),
+            };
+            outcome.map_err(|error| format!("{shown}:{}: {error}", block.line))?;
+        }
+        if rust > 0 {
+            libraries.test(&document, &at(&text)).map_err(|error| format!("{shown}: {error}"))?;
+        }
+        println!("  {shown}: {rust} Rust, {python} Python, {console} console");
+        passed += (rust + python + console) as u64;
+    }
+    Ok(passed)
+}
+
+fn documents() -> Outcome<Vec<PathBuf>> {
+    let mut found = vec![project::root().join("README.md")];
+    let mut folders = vec![project::root().join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+struct Block<'a> {
+    language: &'a str,
+    /// Line number of its first line.
+    line: usize,
+    text: String,
+}
+
+fn blocks(document: &str) -> Vec<Block<'_>> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for (number, line) in document.lines().enumerate() {
+        match (&mut open, line.strip_prefix("```")) {
+            (None, Some(language)) => {
+                open = Some(Block { language: language.trim(), line: number + 2, text: String::new() });
+            }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (Some(block), None) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+fn run_python(venv: &Venv, program: &str) -> Outcome<()> {
+    let out =
+        process::tied(venv.python().args(["-W", "error", "-c", program])).stdin(Stdio::null()).output()?;
+    if out.status.success() {
+        return Ok(());
+    }
+    Err(format!("{}\n{}", out.status, String::from_utf8_lossy(&out.stderr)).into())
+}
+
+/// Runs the lines behind `$ ` and compares what they print.
+fn run_console(slotkv: &Path, uri: &str, text: &str) -> Outcome<()> {
+    let dir = tempdir()?;
+    let mut path = slotkv.parent().ok_or("no folder")?.as_os_str().to_owned();
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap_or_default());
+    for (command, expected) in console_steps(text) {
+        let mut shell = Command::new("bash");
+        shell
+            .args(["-c", &format!("exec 2>&1; {command}")])
+            .current_dir(&dir)
+            .env("PATH", &path)
+            .env("SLOTKV_URI", uri);
+        let out = process::tied(&mut shell).stdin(Stdio::null()).output()?;
+        let printed = String::from_utf8_lossy(&out.stdout).into_owned();
+        if !matches(&expected, &printed.lines().collect::<Vec<_>>()) {
+            return Err(format!("`{command}` printed\n{printed}instead of\n{}\n", expected.join("\n")).into());
+        }
+    }
+    Ok(fs::remove_dir_all(dir)?)
+}
+
+fn console_steps(text: &str) -> Vec<(String, Vec<&str>)> {
+    let mut steps: Vec<(String, Vec<&str>)> = Vec::new();
+    for line in text.lines() {
+        match (line.strip_prefix("$ "), steps.last_mut()) {
+            (Some(command), _) => steps.push((command.to_owned(), Vec::new())),
+            (None, Some((_, expected))) => expected.push(line),
+            (None, None) => {}
+        }
+    }
+    steps
+}
+
+/// Whether the printed lines are the expected ones, where `...` stands for any number of lines.
+fn matches(expected: &[&str], printed: &[&str]) -> bool {
+    match (expected.split_first(), printed.split_first()) {
+        (None, None) => true,
+        (Some((&"...", rest)), _) => (0..=printed.len()).any(|skipped| matches(rest, &printed[skipped..])),
+        (Some((line, expected)), Some((found, printed))) => {
+            line.trim_end() == found.trim_end() && matches(expected, printed)
+        }
+        _ => false,
+    }
+}
+
+fn tempdir() -> Outcome<PathBuf> {
+    let dir = project::scratch().join(format!("docs-{}", std::process::id()));
+    fs::create_dir_all(&dir)?;
+    Ok(dir)
+}
+
+/// The compiled crates that Rust blocks use, as `rustdoc --test` wants them.
+struct Libraries {
+    externs: Vec<String>,
+}
+
+impl Libraries {
+    /// Builds all libraries and picks those that blocks use out of what cargo reports.
+    fn build() -> Outcome<Self> {
+        let mut build = project::cargo();
+        build.args(["build", "--quiet", "--lib", "--message-format=json"]).args(project::SELECTION);
+        let report = process::output(&mut build)?;
+        let mut externs = Vec::new();
+        for line in String::from_utf8_lossy(&report).lines() {
+            let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
+            let name = message["target"]["name"].as_str().unwrap_or_default();
+            if message["reason"] != "compiler-artifact" || !["slotkv", "tokio"].contains(&name) {
+                continue;
+            }
+            let files = message["filenames"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let rlib = files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".rlib"));
+            externs.extend(rlib.map(|file| format!("{name}={file}")));
+        }
+        Ok(Self { externs })
+    }
+
+    /// Runs the Rust blocks of `text` as doctests.
+    fn test(&self, document: &Path, text: &str) -> Outcome<()> {
+        let name = document.file_name().ok_or("no name")?;
+        let copy = tempdir()?.join(name);
+        fs::write(&copy, text)?;
+        let mut rustdoc = Command::new("rustdoc");
+        rustdoc.args(["--test", "--edition", "2024"]).arg(&copy);
+        rustdoc.arg("-L").arg(Profile::Debug.dir().join("deps"));
+        for library in &self.externs {
+            rustdoc.args(["--extern", library]);
+        }
+        process::logged(
+            &format!("rustdoc --test {}", name.to_string_lossy()),
+            &copy.with_extension("log"),
+            &mut rustdoc,
+        )?;
+        Ok(fs::remove_dir_all(tempdir()?)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_keep_their_language_and_place() {
+        let blocks = blocks("a\n```python\nx = 1\n```\n```console\n$ ls\n```\n");
+        assert_eq!((blocks[0].language, blocks[0].line, blocks[0].text.as_str()), ("python", 3, "x = 1\n"));
+        assert_eq!(blocks[1].language, "console");
+    }
+
+    #[test]
+    fn dots_stand_for_any_lines() {
+        assert!(matches(&["a", "...", "c"], &["a", "b", "b", "c"]));
+        assert!(matches(&["a", "...", "c"], &["a", "c"]));
+        assert!(!matches(&["a", "...", "c"], &["a", "b"]));
+        assert!(!matches(&["a"], &["a", "b"]));
+    }
+}

@@ -1,0 +1,118 @@
+//! Runs the examples, Rust and Python, each against a cluster of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::Outcome;
+use crate::cluster::{self, Dev, Split};
+use crate::process::{self, Server};
+use crate::project::{self, Profile};
+use crate::venv::Venv;
+use crate::zookeeper::ZooKeeper;
+
+/// The same in every language. `fail_over` is apart: somebody has to crash a worker meanwhile.
+const NAMES: [&str; 4] = ["hello", "many", "scan", "compare_and_set"];
+/// What the fail-over example prints when it is time to crash a worker.
+const CRASH_PROMPT: &str = "crash a worker now";
+/// What it prints when it is content.
+const CONTENT: &str = "ok";
+/// Longest run of one example.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Builds the Rust examples.
+pub fn build() -> Outcome<()> {
+    let log = project::scratch().join("logs/cargo-examples.log");
+    process::logged(
+        "cargo build examples",
+        &log,
+        project::cargo().arg("build").args(project::SELECTION).arg("--examples"),
+    )
+}
+
+/// Every Rust example against `slotkv dev`; how many.
+pub fn rust(slotkv: &Path) -> Outcome<u64> {
+    build()?;
+    let mut passed = 0;
+    for name in NAMES {
+        on_dev(slotkv, name, &mut Command::new(rust_program(name)))?;
+        passed += 1;
+    }
+    Ok(passed)
+}
+
+/// Every Python example, sync and asyncio, against `slotkv dev`; how many.
+pub fn python(slotkv: &Path, venv: &Venv) -> Outcome<u64> {
+    let mut passed = 0;
+    for name in NAMES {
+        for variant in [name.to_owned(), format!("{name}_asyncio")] {
+            on_dev(slotkv, &variant, venv.python().arg(python_script(&variant)))?;
+            passed += 1;
+        }
+    }
+    Ok(passed)
+}
+
+/// The fail-over examples: masters and workers as processes on ZooKeeper, and a worker is crashed in the middle;
+/// how many.
+pub fn fail_over(slotkv: &Path, venv: &Venv) -> Outcome<u64> {
+    build()?;
+    let mut passed = 0;
+    let zookeeper = ZooKeeper::start(1)?;
+    let programs: [(&str, Command); 3] = [
+        ("rust", Command::new(rust_program("fail_over"))),
+        ("python", script(venv, "fail_over")),
+        ("asyncio", script(venv, "fail_over_asyncio")),
+    ];
+    for (name, mut command) in programs {
+        let dir = project::scratch().join("fail_over").join(name);
+        if dir.exists() {
+            std::fs::remove_dir_all(&dir)?;
+        }
+        let ports = cluster::free_ports(3)?;
+        let coordinator = format!("{}/{name}-{}", zookeeper.uri, std::process::id());
+        let mut cluster = Split::start(slotkv, &coordinator, &dir, &ports, &[])?;
+        let log = project::scratch().join(format!("logs/fail_over-{name}.log"));
+        let mut example = Server::start(&format!("fail_over ({name})"), &log, command.arg(&cluster.uri))?;
+        example.await_line(CRASH_PROMPT, TIMEOUT)?;
+        cluster.crash_worker(0, ports[0])?;
+        example.await_line(CONTENT, TIMEOUT)?;
+        if !example.wait()?.success() {
+            return Err(format!("fail_over ({name}) failed:\n{}", process::tail(&log)).into());
+        }
+        println!("  {name}: ok");
+        cluster.stop()?;
+        passed += 1;
+    }
+    Ok(passed)
+}
+
+fn on_dev(slotkv: &Path, name: &str, command: &mut Command) -> Outcome<()> {
+    let cluster = Dev::start(slotkv, "dev-examples", &[])?;
+    let out = process::tied(command.arg(&cluster.uri)).stdin(Stdio::null()).output()?;
+    if !out.status.success() {
+        return Err(format!(
+            "example {name} failed ({}):\n{}{}",
+            out.status,
+            String::from_utf8_lossy(&out.stdout),
+            String::from_utf8_lossy(&out.stderr)
+        )
+        .into());
+    }
+    println!("  {name}: {}", String::from_utf8_lossy(&out.stdout).trim_end().lines().last().unwrap_or("ok"));
+    Ok(())
+}
+
+fn rust_program(name: &str) -> PathBuf {
+    Profile::Debug.program("examples").join(name)
+}
+
+fn python_script(name: &str) -> PathBuf {
+    project::root().join("examples/python").join(format!("{name}.py"))
+}
+
+fn script(venv: &Venv, name: &str) -> Command {
+    let mut command = venv.python();
+    command.arg(python_script(name));
+    command
+}

@@ -1,0 +1,58 @@
+//! What xtask installs on a Debian machine, and only when it is missing.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::{Outcome, process, project};
+
+/// A Debian package and a file whose presence shows that it is there.
+pub struct Package {
+    name: &'static str,
+    proof: &'static str,
+}
+
+/// ZooKeeper's classes; the package starts nothing.
+pub const ZOOKEEPER: Package = Package { name: "zookeeper", proof: "/usr/share/java/zookeeper.jar" };
+/// What runs ZooKeeper.
+pub const JAVA: Package = Package { name: "default-jre-headless", proof: "/usr/bin/java" };
+/// The peer.
+pub const REDIS_SERVER: Package = Package { name: "redis-server", proof: "/usr/bin/redis-server" };
+/// `redis-cli` and `redis-benchmark`.
+pub const REDIS_TOOLS: Package = Package { name: "redis-tools", proof: "/usr/bin/redis-benchmark" };
+
+/// Installs those of `packages` that are missing; asks for nothing.
+pub fn install(packages: &[Package]) -> Outcome<()> {
+    let missing: Vec<&str> = packages
+        .iter()
+        .filter(|package| !Path::new(package.proof).exists())
+        .map(|package| package.name)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    install_by_name(&missing)
+}
+
+/// Installs `names` without looking whether they are there.
+pub fn install_by_name(names: &[&str]) -> Outcome<()> {
+    update()?;
+    let log = project::scratch().join("logs/apt-install.log");
+    let mut command = apt_get();
+    command.args(["install", "-y", "--no-install-recommends"]).args(names);
+    process::logged(&format!("apt-get install {}", names.join(" ")), &log, &mut command)
+}
+
+/// Reads the package index anew.
+pub fn update() -> Outcome<()> {
+    let log = project::scratch().join("logs/apt-update.log");
+    process::logged("apt-get update", &log, apt_get().arg("update"))
+}
+
+fn apt_get() -> Command {
+    // SAFETY: a system call without arguments.
+    let root = unsafe { libc::geteuid() } == 0;
+    let mut command = Command::new(if root { "env" } else { "sudo" });
+    // Debian starts the services it installs unless it believes to be in single-user mode.
+    command.args(["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get"]);
+    command
+}

@@ -1,0 +1,77 @@
+//! The project's own verbs: `cargo xtask demo | test | bench | zookeeper`.
+//!
+//! Layout: [`demo`] the real data set through every client · [`test`] every suite with one table at the end ·
+//! [`bench`] slotkv beside its peers · [`cluster`] servers as child processes · [`process`] running and ending
+//! programs · [`machine`] Debian packages · [`venv`] Python environments · [`dataset`] the records of the demo ·
+//! [`documents`] code blocks of the documentation · [`table`] tables on the terminal.
+//!
+//! Whatever a verb starts it ends itself, by process id; a child also gets SIGTERM if xtask dies.
+
+mod bench;
+mod cluster;
+mod dataset;
+mod demo;
+mod documents;
+mod examples;
+mod machine;
+mod process;
+mod project;
+mod table;
+mod test;
+mod venv;
+mod zookeeper;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask VERB
+
+  demo [--keep] [--debug]
+      builds, starts `slotkv dev`, loads a real data set through the Python client, reads it back through Rust,
+      sync Python and asyncio, and compares every byte
+        --keep     leave the cluster running and print how to connect
+        --debug    debug builds, for work on the demo itself
+
+  test [--long] [--list] [SUITE...]
+      installs what it needs and runs every suite (or those named), one table at the end
+        --long     the tests that take minutes, too
+        --list     the names of the suites
+
+  zookeeper [--servers 1|3] [--dir DIR]
+      a real ZooKeeper ensemble in the foreground; prints its zk:// URI
+
+  bench [NAME...] [--quick] [--micro]
+      slotkv beside Redis Cluster, redis-py and valkey-glide; writes docs/benchmarks.md
+        --quick    one round instead of five, a tenth of the keys; writes nothing to docs/
+        --micro    the micro benchmarks of the benches crate instead
+";
+
+/// What every verb returns: whether all went well, or why it could not go on.
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (verb, rest) = match arguments.split_first() {
+        Some((verb, rest)) => (verb.as_str(), rest),
+        None => ("help", &[][..]),
+    };
+    let outcome = match verb {
+        "demo" => demo::run(rest),
+        "test" => test::run(rest),
+        "bench" => bench::run(rest),
+        "zookeeper" => zookeeper::run(rest),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            Ok(true)
+        }
+        other => Err(format!("unknown verb {other:?}\n\n{USAGE}").into()),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
