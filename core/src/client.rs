@@ -1,195 +1,327 @@
 //! The client: one object per cluster, cheap to clone, safe to share between threads and tasks.
 
-use std::time::Duration;
-
-use bytes::Bytes;
-use slotkv_proto::{SlotTable, v1};
-
-use crate::{
-    Answer, CallOptions, Command, Delete, Entry, Explain, IntoBytes, Options, Put, Range, Result, Scan, Stats,
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
 };
 
-/// A connection to a cluster.
-#[derive(Clone, Debug)]
-pub struct Client {}
+use bytes::{BufMut, Bytes, BytesMut};
+use slotkv_proto::{Code, SlotCount, SlotTable, limits, slot, v1};
+use tokio::{
+    runtime,
+    task::AbortHandle,
+    time::{Instant, timeout},
+};
 
-/// Cancels a call that was submitted. Dropping it does nothing.
-#[derive(Debug)]
-pub struct CancelHandle {}
+use crate::{
+    Answer, CallOptions, Command, Error, Explain, Options, Result, Stats,
+    call::{Call, Callback},
+    connection::{Context, Receiver},
+    options::DEADLINE_MS_MAX,
+    policy::{Dispatch, Waiting},
+    routing::{self, Observer, Routing, Setup, Snapshot},
+    stats::Counters,
+    uri::{Target, check_namespace},
+    wire,
+};
 
-impl CancelHandle {
-    /// Ends the call: its callback gets `CANCELLED`, unless it has been called already, and the worker is told.
-    pub fn cancel(&self) {
-        todo!()
+/// A client of a cluster. Clones share everything but what [`Client::namespace`] and [`Client::with_deadline`] change.
+///
+/// Each call ends within its deadline, with an answer or with an error that says whether the operation was applied.
+/// Dropping the future of a call cancels it, at the worker too. When the last clone is dropped, open calls end with
+/// `CLOSED` and the client's tasks end.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    /// `None` for the namespace of the URI.
+    namespace: Option<Arc<str>>,
+    deadline: Duration,
+}
+
+/// What all clones share; ends the client when the last one goes.
+struct Shared {
+    dispatch: Arc<Dispatch>,
+    runtime: runtime::Handle,
+    cluster_id: String,
+    slots: SlotCount,
+    namespace: String,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.dispatch.shut_down();
     }
 }
 
-#[allow(clippy::unused_async)]
 impl Client {
-    /// Connects to the cluster of `uri`. Must be called within a tokio runtime, on which the client's tasks run.
-    pub async fn connect(_uri: &str) -> Result<Client> {
-        todo!()
+    /// Connects to the cluster of `uri`: `slotkv://host:port[,host:port...][/namespace][?option=value]`. Must be called
+    /// within a tokio runtime, on which the client's tasks run from then on.
+    ///
+    /// Errors: `INVALID_ARGUMENT` and `UNSUPPORTED` for the URI, `NO_MASTER` if none of the hosts tells the slot table
+    /// within the connect timeout.
+    pub async fn connect(uri: &str) -> Result<Client> {
+        Self::connect_with(uri, Options::default()).await
     }
 
     /// Connects with options; what the URI says of the same thing wins.
-    pub async fn connect_with(_uri: &str, _options: Options) -> Result<Client> {
-        todo!()
+    pub async fn connect_with(uri: &str, options: Options) -> Result<Client> {
+        let target = Target::parse(uri)?;
+        let options = target.over(options);
+        options.check()?;
+        let runtime = runtime::Handle::try_current()
+            .map_err(|error| Error::invalid(format!("connect runs within a tokio runtime: {error}")))?;
+        let table = routing::connect(&target.hosts, &options).await?;
+        let (cluster_id, slots) = (table.cluster_id().to_owned(), table.slots());
+        let mut id = BytesMut::with_capacity(limits::CLIENT_ID_BYTES);
+        id.put_u64(options.chance.next_u64());
+        id.put_u64(options.chance.next_u64());
+
+        let dispatch = Arc::new_cyclic(|dispatch: &Weak<Dispatch>| {
+            let counters = Arc::new(Counters::default());
+            let context = Arc::new(Context {
+                transport: options.transport.clone(),
+                chance: options.chance.clone(),
+                connect_timeout: options.connect_timeout,
+                cluster_id: cluster_id.clone(),
+                client_id: id.freeze(),
+                client_name: options.client_name.clone(),
+                namespace: target.namespace.clone(),
+                receiver: dispatch.clone() as Weak<dyn Receiver>,
+                counters: counters.clone(),
+            });
+            let setup = Setup {
+                context,
+                clock: options.clock.clone(),
+                runtime: runtime.clone(),
+                observer: dispatch.clone() as Weak<dyn Observer>,
+                hosts: target.hosts.clone(),
+                ping: options.ping,
+                streams_per_member: options.streams_per_member,
+            };
+            let routing = Routing::new(setup, table);
+            Dispatch::new(routing, counters, options.chance.clone(), options.inflight_max)
+        });
+        dispatch.launch();
+        let shared = Shared { dispatch, runtime, cluster_id, slots, namespace: target.namespace };
+        Ok(Client { shared: Arc::new(shared), namespace: None, deadline: options.deadline })
     }
 
-    /// The same client, in another namespace; empty for the one without a name.
-    pub fn namespace(&self, _name: &str) -> Result<Client> {
-        todo!()
+    /// The same client in another namespace; empty for the one without a name.
+    pub fn namespace(&self, name: &str) -> Result<Client> {
+        check_namespace(name)?;
+        Ok(Client { namespace: self.view(name), ..self.clone() })
     }
 
-    /// The same client, with another deadline for each call.
-    pub fn with_deadline(&self, _deadline: Duration) -> Client {
-        todo!()
-    }
-
-    /// The value of a key.
-    pub async fn get(&self, _key: impl IntoBytes) -> Result<Option<Bytes>> {
-        todo!()
-    }
-
-    /// The value of a key with its version.
-    pub async fn get_entry(&self, _key: impl IntoBytes) -> Result<Option<Entry>> {
-        todo!()
-    }
-
-    /// Whether a key exists.
-    pub async fn has(&self, _key: impl IntoBytes) -> Result<bool> {
-        todo!()
-    }
-
-    /// Stores a value.
-    pub async fn put(&self, _key: impl IntoBytes, _value: impl IntoBytes) -> Result<Put> {
-        todo!()
-    }
-
-    /// Stores a value if the key is absent.
-    pub async fn put_if_absent(&self, _key: impl IntoBytes, _value: impl IntoBytes) -> Result<Put> {
-        todo!()
-    }
-
-    /// Stores a value if the key exists.
-    pub async fn update_if_present(&self, _key: impl IntoBytes, _value: impl IntoBytes) -> Result<Put> {
-        todo!()
-    }
-
-    /// Stores a value if the key exists in `version`.
-    pub async fn compare_and_set(
-        &self,
-        _key: impl IntoBytes,
-        _value: impl IntoBytes,
-        _version: u64,
-    ) -> Result<Put> {
-        todo!()
-    }
-
-    /// Removes a key.
-    pub async fn delete(&self, _key: impl IntoBytes) -> Result<Delete> {
-        todo!()
-    }
-
-    /// Removes a key if it exists in `version`.
-    pub async fn delete_if_version(&self, _key: impl IntoBytes, _version: u64) -> Result<Delete> {
-        todo!()
-    }
-
-    /// Adds `delta` to a decimal i64; an absent key counts as 0. The new number.
-    pub async fn increment(&self, _key: impl IntoBytes, _delta: i64) -> Result<i64> {
-        todo!()
-    }
-
-    /// The values of many keys, in their order.
-    pub async fn get_many<K: IntoBytes>(
-        &self,
-        _keys: impl IntoIterator<Item = K>,
-    ) -> Vec<Result<Option<Bytes>>> {
-        todo!()
-    }
-
-    /// Stores many values; results in their order.
-    pub async fn put_many<K: IntoBytes, V: IntoBytes>(
-        &self,
-        _pairs: impl IntoIterator<Item = (K, V)>,
-    ) -> Vec<Result<Put>> {
-        todo!()
-    }
-
-    /// Removes many keys; results in their order.
-    pub async fn delete_many<K: IntoBytes>(&self, _keys: impl IntoIterator<Item = K>) -> Vec<Result<Delete>> {
-        todo!()
-    }
-
-    /// How many keys a range has.
-    pub async fn count(&self, _range: Range) -> Result<u64> {
-        todo!()
-    }
-
-    /// Begins a scan.
-    pub fn scan(&self, _range: Range) -> Result<Scan> {
-        todo!()
-    }
-
-    /// Goes on with a scan of the same range from where its cursor stands.
-    pub fn scan_from(&self, _range: Range, _cursor: &[u8]) -> Result<Scan> {
-        todo!()
-    }
-
-    /// The cursor of a scan of `range` that stands behind `item`, for those who take pages apart.
-    pub fn cursor_behind(&self, _range: &Range, _item: &crate::Item, _options: &CallOptions) -> Bytes {
-        todo!()
+    /// The same client with another deadline for each call; at most [`DEADLINE_MS_MAX`].
+    pub fn with_deadline(&self, deadline: Duration) -> Client {
+        Client { deadline, ..self.clone() }
     }
 
     /// Carries out an operation.
-    pub async fn call(&self, _command: Command, _options: &CallOptions) -> Result<Answer> {
-        todo!()
+    pub async fn call(&self, command: Command, options: &CallOptions) -> Result<Answer> {
+        let client = self.with_options(options)?;
+        match wire::request(command.clone(), client.namespace_name().len())? {
+            Some(request) => {
+                let operation = request.operation();
+                let traceparent = options.traceparent.clone();
+                client.send(request, traceparent).await.and_then(|reply| wire::answer(operation, reply))
+            }
+            None => client.composite(command, options).await,
+        }
     }
 
-    /// Begins an operation; `callback` is called exactly once, on another thread or on this one, also before this
-    /// function returns. It must be short and must not block.
+    /// Begins an operation; `callback` is called exactly once, on one of the client's threads or on this one, perhaps
+    /// before this function returns. It must be short and must not block.
+    ///
+    /// Past the bounds of what may be open and may wait, `callback` gets `OVERLOADED`.
     pub fn submit(
         &self,
-        _command: Command,
-        _options: CallOptions,
-        _callback: impl FnOnce(Result<Answer>) + Send + 'static,
+        command: Command,
+        options: CallOptions,
+        callback: impl FnOnce(Result<Answer>) + Send + 'static,
     ) -> CancelHandle {
-        todo!()
+        let begun = self.with_options(&options).and_then(|client| {
+            let single = !command.is_composite();
+            let request =
+                if single { wire::request(command.clone(), client.namespace_name().len())? } else { None };
+            Ok((client, request))
+        });
+        match begun {
+            Err(error) => {
+                callback(Err(error));
+                CancelHandle(Cancel::Nothing)
+            }
+            Ok((client, Some(request))) => {
+                let operation = request.operation();
+                let callback: Callback =
+                    Box::new(move |reply| callback(reply.and_then(|reply| wire::answer(operation, reply))));
+                let call = client.begin(request, options.traceparent, Some(callback));
+                CancelHandle(Cancel::Call(client.shared.dispatch.clone(), call))
+            }
+            Ok((client, None)) => client.submit_composite(command, options, Box::new(callback)),
+        }
     }
 
     /// The slot of a key.
-    pub fn slot(&self, _key: &[u8]) -> u16 {
-        todo!()
+    pub fn slot(&self, key: &[u8]) -> u16 {
+        slot::slot(key, self.shared.slots)
     }
 
     /// Where calls for a key go, and why.
-    pub fn explain(&self, _key: &[u8]) -> Explain {
-        todo!()
+    pub fn explain(&self, key: &[u8]) -> Explain {
+        Explain::of(&self.snapshot(), key)
     }
 
     /// Counts since the client was made, and its state now.
     pub fn stats(&self) -> Stats {
-        todo!()
+        self.shared.dispatch.stats()
     }
 
     /// The slot table as the client knows it.
     pub fn slot_table(&self) -> SlotTable {
-        todo!()
+        self.snapshot().table.clone()
     }
 
     /// Which cluster.
     pub fn cluster_id(&self) -> &str {
-        todo!()
+        &self.shared.cluster_id
+    }
+
+    /// The namespace of this client's calls; empty for the one without a name.
+    pub fn namespace_name(&self) -> &str {
+        self.namespace.as_deref().unwrap_or(&self.shared.namespace)
     }
 
     /// What a master says of the whole cluster.
     pub async fn status(&self) -> Result<v1::StatusReply> {
-        todo!()
+        let status = self.shared.dispatch.routing.status();
+        timeout(self.deadline, status).await.unwrap_or_else(|_| {
+            let message = format!("no master told the status within {} ms", self.deadline.as_millis());
+            Err(Error::new(Code::NoMaster, message))
+        })
     }
 
-    /// Waits for open calls for a bounded time, ends the rest with `CLOSED`, and joins the client's tasks.
+    /// Ends the client: lets no more calls in, waits up to 2 s for open ones, ends the rest with `CLOSED`, and joins the
+    /// client's tasks.
     pub async fn close(&self) {
-        todo!()
+        self.shared.dispatch.close().await;
+    }
+
+    /// Sends a request; the future of its reply. It is sent now, not when the future is polled first.
+    pub(crate) fn send(
+        &self,
+        request: v1::Request,
+        traceparent: Option<String>,
+    ) -> impl Future<Output = Result<v1::Reply>> + Send + use<> {
+        Waiting::new(self.shared.dispatch.clone(), self.begin(request, traceparent, None))
+    }
+
+    fn begin(
+        &self,
+        mut request: v1::Request,
+        traceparent: Option<String>,
+        callback: Option<Callback>,
+    ) -> Arc<Call> {
+        let slots = match &request.range {
+            None => {
+                let slot = self.slot(&request.key);
+                (slot, slot)
+            }
+            // The planner keeps to the slots that there are.
+            Some(range) => (range.slot_first as u16, range.slot_last as u16),
+        };
+        request.namespace = self.namespace.as_deref().map(str::to_owned);
+        request.traceparent = traceparent.unwrap_or_default();
+        let span = tracing::debug_span!("slotkv", operation = request.operation().as_str_name(), slot = slots.0);
+        let now = Instant::now();
+        let deadline = now + self.deadline.min(Duration::from_millis(DEADLINE_MS_MAX.into()));
+        self.shared.dispatch.begin(Call::new(request, slots, deadline, span, callback), now)
+    }
+
+    fn submit_composite(
+        self,
+        command: Command,
+        options: CallOptions,
+        callback: Box<dyn FnOnce(Result<Answer>) + Send>,
+    ) -> CancelHandle {
+        let callback = Arc::new(Mutex::new(Some(callback)));
+        let answer = CompositeAnswer(callback.clone());
+        let runtime = self.shared.runtime.clone();
+        let task = runtime.spawn(async move {
+            let result = self.composite(command, &options).await;
+            answer.give(result);
+        });
+        CancelHandle(Cancel::Task(task.abort_handle(), CompositeAnswer(callback)))
+    }
+
+    /// This client with what the options of a call say.
+    fn with_options(&self, options: &CallOptions) -> Result<Client> {
+        let namespace = match &options.namespace {
+            None => self.namespace.clone(),
+            Some(name) => {
+                check_namespace(name)?;
+                self.view(name)
+            }
+        };
+        let deadline = options.deadline.unwrap_or(self.deadline);
+        Ok(Client { shared: self.shared.clone(), namespace, deadline })
+    }
+
+    fn view(&self, namespace: &str) -> Option<Arc<str>> {
+        (namespace != self.shared.namespace).then(|| namespace.into())
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.dispatch.routing.snapshot()
+    }
+
+    pub(crate) fn slots(&self) -> SlotCount {
+        self.shared.slots
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("cluster_id", &self.shared.cluster_id)
+            .field("namespace", &self.namespace_name())
+            .field("deadline", &self.deadline)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Cancels a call that was submitted. Dropping it does nothing.
+#[must_use = "without it the call cannot be cancelled; drop it if that is meant"]
+pub struct CancelHandle(Cancel);
+
+enum Cancel {
+    Nothing,
+    Call(Arc<Dispatch>, Arc<Call>),
+    Task(AbortHandle, CompositeAnswer),
+}
+
+impl CancelHandle {
+    /// Ends the call: its callback gets `CANCELLED`, on this thread, unless it was called already; and the worker is told.
+    pub fn cancel(&self) {
+        match &self.0 {
+            Cancel::Nothing => {}
+            Cancel::Call(dispatch, call) => dispatch.cancel(call),
+            Cancel::Task(task, answer) => {
+                task.abort();
+                answer.take(Err(Error::new(Code::Cancelled, "the caller cancelled the call")));
+            }
+        }
+    }
+}
+
+impl fmt::Debug for CancelHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelHandle").finish_non_exhaustive()
     }
 }

@@ -2,9 +2,8 @@
 //! submit.
 
 use bytes::Bytes;
-use slotkv_proto::{Code, limits, v1};
 
-use crate::{Error, Outcome, Range, Result};
+use crate::{Error, Range, Result};
 
 /// An operation.
 #[derive(Clone, Debug, PartialEq, Eq)]

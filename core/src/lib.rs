@@ -1,15 +1,21 @@
 //! The smart client of slotkv, a distributed key-value store.
 
+mod call;
 mod client;
 mod command;
+mod connection;
+mod cursor;
 mod error;
 mod explain;
 mod options;
 mod payload;
+mod policy;
 mod range;
+mod routing;
 mod scan;
 mod stats;
 pub mod transport;
+pub mod uri;
 
 pub use client::{CancelHandle, Client};
 pub use command::{Answer, Command, Condition, Delete, Entry, Item, Page, Put};

@@ -39,6 +39,7 @@ usage: cargo xtask VERB
 
   zookeeper [--servers 1|3] [--dir DIR]
       a real ZooKeeper ensemble in the foreground; prints its zk:// URI
+        --dir      where its temporary folder is made
 
   bench [NAME...] [--quick] [--micro]
       slotkv beside Redis Cluster, redis-py and valkey-glide; writes docs/benchmarks.md

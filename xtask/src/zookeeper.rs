@@ -26,6 +26,9 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     if !matches!(servers.as_str(), "1" | "3") {
         return Err(format!("--servers wants 1 or 3, not {servers:?}").into());
     }
+    if let Some(dir) = &dir {
+        std::fs::create_dir_all(dir)?;
+    }
     let program = build()?;
     let mut command = command(&program, &servers, dir.as_deref().map(Path::new));
     process::run(&mut command)?;
@@ -64,9 +67,10 @@ fn build() -> Outcome<PathBuf> {
 
 fn command(program: &Path, servers: &str, dir: Option<&Path>) -> Command {
     let mut command = Command::new(program);
-    command.args(["--servers", servers]);
+    command.arg(servers);
     if let Some(dir) = dir {
-        command.arg("--dir").arg(dir);
+        // Where its temporary folder is made.
+        command.env("TMPDIR", dir);
     }
     command
 }

@@ -74,10 +74,7 @@ impl BlockingClient {
     }
 
     /// The core's client, for what needs no waiting.
-    pub fn core(
-        &self,
-        interrupt: impl FnMut() -> Result<(), FacadeError>,
-    ) -> Result<&Client, FacadeError> {
+    pub fn core(&self, interrupt: impl FnMut() -> Result<(), FacadeError>) -> Result<&Client, FacadeError> {
         Ok(&self.0.connected(interrupt)?.client)
     }
 
@@ -156,10 +153,7 @@ impl Shared {
         }
     }
 
-    fn connect(
-        &self,
-        interrupt: impl FnMut() -> Result<(), FacadeError>,
-    ) -> Result<Connected, FacadeError> {
+    fn connect(&self, interrupt: impl FnMut() -> Result<(), FacadeError>) -> Result<Connected, FacadeError> {
         let driver = Driver::new()?;
         let client = driver.run(Client::connect_with(&self.uri, (self.options)()), interrupt)??;
         driver.keep()?;

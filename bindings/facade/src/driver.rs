@@ -74,7 +74,9 @@ impl Driver {
             .enable_all()
             .thread_name("slotkv-blocking")
             .build()
-            .map_err(|error| FacadeError::new(Code::Unexpected, format!("cannot start a tokio runtime: {error}")))?;
+            .map_err(|error| {
+                FacadeError::new(Code::Unexpected, format!("cannot start a tokio runtime: {error}"))
+            })?;
         let shared = Arc::new(Shared {
             runtime: Some(runtime),
             grace,

@@ -37,7 +37,15 @@ impl FacadeError {
             Applied::No => Outcome::Failed,
             Applied::Maybe => Outcome::Unknown,
         };
-        Self { code, retry: code.retry(), outcome, message: message.into(), member: None, attempts: 0, causes: Vec::new() }
+        Self {
+            code,
+            retry: code.retry(),
+            outcome,
+            message: message.into(),
+            member: None,
+            attempts: 0,
+            causes: Vec::new(),
+        }
     }
 
     /// The client was closed.
@@ -138,11 +146,11 @@ mod tests {
         error.attempts = 2;
         error.source = Some(std::sync::Arc::new(std::io::Error::other("reset")));
         let error = FacadeError::from(error);
-        assert_eq!((error.name(), error.retry, error.outcome), ("CONNECTION_LOST", Retry::Ask, Outcome::Unknown));
         assert_eq!(
-            error.to_string(),
-            "CONNECTION_LOST: the connection broke (member h:1, attempt 2): reset"
+            (error.name(), error.retry, error.outcome),
+            ("CONNECTION_LOST", Retry::Ask, Outcome::Unknown)
         );
+        assert_eq!(error.to_string(), "CONNECTION_LOST: the connection broke (member h:1, attempt 2): reset");
         assert!(!error.is_retryable());
     }
 

@@ -263,7 +263,10 @@ impl<H: Send + 'static> Port<H> {
 }
 
 fn overloaded() -> FacadeError {
-    FacadeError::new(slotkv::Code::Overloaded, format!("{OPEN_MAX} calls of this event loop are open, the limit"))
+    FacadeError::new(
+        slotkv::Code::Overloaded,
+        format!("{OPEN_MAX} calls of this event loop are open, the limit"),
+    )
 }
 
 impl<H: Send + 'static> Batch for Inner<H> {

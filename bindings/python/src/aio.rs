@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
-use pyo3::IntoPyObjectExt;
 use slotkv_facade::core::{Answer, CallOptions, Client as Core, Command, Condition, Range};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::port::Reply;
@@ -16,10 +16,10 @@ use slotkv_facade::{fork, scan};
 use crate::arguments::{self, Key, Seconds, Settings, Value, call_options};
 use crate::bridge::Bridge;
 use crate::call::Call;
+use crate::errors;
 use crate::operation::{self, Form, Operation, unexpected};
 use crate::results::Item;
 use crate::view::{ClusterStatus, Explain, Stats};
-use crate::errors;
 
 /// What becomes of a reply.
 pub(crate) enum Shape {
@@ -46,7 +46,12 @@ pub(crate) enum Rendered {
 }
 
 impl Shape {
-    pub(crate) fn render(self, py: Python<'_>, bridge: &Bound<'_, Bridge>, reply: Reply) -> PyResult<Rendered> {
+    pub(crate) fn render(
+        self,
+        py: Python<'_>,
+        bridge: &Bound<'_, Bridge>,
+        reply: Reply,
+    ) -> PyResult<Rendered> {
         let done = |value: PyResult<Py<PyAny>>| Ok(Rendered::Done(value));
         match (self, reply) {
             (Shape::Form(form), Reply::Answer(answer)) => done(form.render(py, answer)),
@@ -206,7 +211,13 @@ impl Client {
 
     /// Adds to a decimal number of 64 bits; the result is the sum. An absent key counts as 0.
     #[pyo3(signature = (key, delta=1, *, deadline=None))]
-    fn increment(&self, py: Python<'_>, key: Key, delta: i64, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
+    fn increment(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        delta: i64,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<Call>> {
         self.begin(py, operation::increment(key, delta), deadline)
     }
 
@@ -282,7 +293,8 @@ impl Client {
         cursor: Option<Key>,
         deadline: Option<Seconds>,
     ) -> Scan {
-        let range = Range { ordered, keys_only, items_max: page_items, ..arguments::range(prefix, start, end) };
+        let range =
+            Range { ordered, keys_only, items_max: page_items, ..arguments::range(prefix, start, end) };
         let scan = scan::Scan::new(range, cursor.map(|Key(cursor)| cursor), limit);
         Scan { bridge: self.bridge.clone_ref(py), state: self.scan_state(scan, deadline) }
     }
@@ -452,9 +464,9 @@ impl ScanState {
     }
 
     fn all_or_again(&self, py: Python<'_>, shape: Shape) -> PyResult<Rendered> {
-        match self.scan.lock().command() {
-            Some(command) => return self.again(py, command, shape),
-            None => {}
+        let command = self.scan.lock().command();
+        if let Some(command) = command {
+            return self.again(py, command, shape);
         }
         let items = std::iter::from_fn(|| self.scan.lock().take());
         let items = items.map(|item| Py::new(py, Item::new(py, &item))).collect::<PyResult<Vec<_>>>();

@@ -10,10 +10,10 @@ use std::thread::ThreadId;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyWeakrefReference};
-use pyo3::intern;
 use slotkv_facade::core::{CallOptions, Client, Command};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::handle::Handle;
@@ -92,7 +92,9 @@ impl Bridge {
         let drain = bridge.bind(py).getattr(intern!(py, "_drain"))?;
         match event_loop.call_method1(intern!(py, "add_reader"), (fd, drain)) {
             Ok(_) => {}
-            Err(error) if error.is_instance_of::<pyo3::exceptions::PyNotImplementedError>(py) => return Ok(None),
+            Err(error) if error.is_instance_of::<pyo3::exceptions::PyNotImplementedError>(py) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         }
         *bridge.get().fd.lock() = Some(fd);
@@ -170,16 +172,13 @@ impl Bridge {
         self.port.cancel(handle)
     }
 
-    /// Whether the port can still be used: not after a fork, and not after the runtime was shut down.
-    pub(crate) fn is_usable(&self) -> bool {
-        self.port.is_usable()
-    }
-
     fn check_thread(&self) -> PyResult<()> {
         if std::thread::current().id() == self.thread {
             return Ok(());
         }
-        Err(PyRuntimeError::new_err("an asyncio client of slotkv is used from another thread than its event loop's"))
+        Err(PyRuntimeError::new_err(
+            "an asyncio client of slotkv is used from another thread than its event loop's",
+        ))
     }
 
     /// Takes the bridge out of its loop and gives up what is under way.
@@ -228,7 +227,8 @@ impl Bridge {
                 continue;
             }
             for error in callbacks.run(py, call) {
-                if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py) {
+                if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py)
+                {
                     fatal.get_or_insert(error);
                 } else {
                     this.report(py, error)?;

@@ -14,10 +14,10 @@
 use parking_lot::Mutex;
 use pyo3::exceptions::PyStopIteration;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
-use pyo3::{IntoPyObjectExt, PyTypeInfo, intern};
 use slotkv_facade::handle::Handle;
 use slotkv_facade::log::{self, Level};
 
@@ -261,13 +261,13 @@ impl Call {
         self.bridge.get().event_loop(py).clone()
     }
 
-    #[getter]
-    fn get__asyncio_future_blocking(&self) -> bool {
+    #[getter(_asyncio_future_blocking)]
+    fn is_blocking(&self) -> bool {
         self.state.lock().blocking
     }
 
-    #[setter]
-    fn set__asyncio_future_blocking(&self, blocking: bool) {
+    #[setter(_asyncio_future_blocking)]
+    fn set_blocking(&self, blocking: bool) {
         self.state.lock().blocking = blocking;
     }
 
@@ -370,7 +370,9 @@ impl Drop for Call {
 }
 
 fn not_done(py: Python<'_>) -> PyErr {
-    match asyncio_class(py, &INVALID_STATE, "InvalidStateError").and_then(|class| class.call1(("the call is pending",))) {
+    match asyncio_class(py, &INVALID_STATE, "InvalidStateError")
+        .and_then(|class| class.call1(("the call is pending",)))
+    {
         Ok(error) => PyErr::from_value(error),
         Err(error) => error,
     }

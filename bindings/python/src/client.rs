@@ -44,9 +44,8 @@ pub(crate) fn connect(
         client_name,
     );
     logs::start(py)?;
-    let client = detached(py, |interrupt| {
-        BlockingClient::connect(&uri, move || settings.options(), interrupt)
-    })?;
+    let client =
+        detached(py, |interrupt| BlockingClient::connect(&uri, move || settings.options(), interrupt))?;
     let client = Client { client, defaults: CallOptions::default() };
     match namespace {
         Some(name) => client.namespace(py, &name),
@@ -147,7 +146,13 @@ impl Client {
 
     /// Adds to a decimal number of 64 bits and returns the sum; an absent key counts as 0.
     #[pyo3(signature = (key, delta=1, *, deadline=None))]
-    fn increment(&self, py: Python<'_>, key: Key, delta: i64, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
+    fn increment(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        delta: i64,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Py<PyAny>> {
         self.run(py, operation::increment(key, delta), deadline)
     }
 
@@ -222,7 +227,8 @@ impl Client {
         cursor: Option<Key>,
         deadline: Option<Seconds>,
     ) -> Scan {
-        let range = Range { ordered, keys_only, items_max: page_items, ..arguments::range(prefix, start, end) };
+        let range =
+            Range { ordered, keys_only, items_max: page_items, ..arguments::range(prefix, start, end) };
         let scan = scan::Scan::new(range, cursor.map(|Key(cursor)| cursor), limit);
         Scan {
             client: self.client.clone(),
@@ -233,7 +239,12 @@ impl Client {
 
     /// Every item that begins with `prefix`, in key order, as a list. For debugging: it has to fit into memory.
     #[pyo3(signature = (prefix=None, *, deadline=None))]
-    fn dump(&self, py: Python<'_>, prefix: Option<Key>, deadline: Option<Seconds>) -> PyResult<Vec<Py<Item>>> {
+    fn dump(
+        &self,
+        py: Python<'_>,
+        prefix: Option<Key>,
+        deadline: Option<Seconds>,
+    ) -> PyResult<Vec<Py<Item>>> {
         let scan = self.scan(prefix, None, None, true, false, None, 0, None, deadline);
         let mut items = Vec::new();
         while let Some(item) = scan.__next__(py)? {
@@ -357,7 +368,9 @@ impl Scan {
                 let Some(command) = scan.command() else { return Ok(None) };
                 match self.client.call(command, &self.options, &mut interrupt)? {
                     Answer::Page(page) => scan.fill(page),
-                    other => return Err(FacadeError::unexpected(format!("{other:?} as the answer for a page"))),
+                    other => {
+                        return Err(FacadeError::unexpected(format!("{other:?} as the answer for a page")));
+                    }
                 }
             }
         })?;

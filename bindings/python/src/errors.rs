@@ -4,17 +4,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
-use slotkv_facade::core::Code;
 use slotkv_facade::error::FacadeError;
 
 /// The exception for an error. Whatever goes wrong in making it is the exception instead.
 pub(crate) fn exception(py: Python<'_>, error: impl Into<FacadeError>) -> PyErr {
     instance(py, error.into()).map_or_else(|problem| problem, PyErr::from_value)
-}
-
-/// An argument that cannot be.
-pub(crate) fn invalid(py: Python<'_>, message: impl Into<String>) -> PyErr {
-    exception(py, FacadeError::new(Code::InvalidArgument, message))
 }
 
 /// The exception as an object.

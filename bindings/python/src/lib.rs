@@ -44,7 +44,7 @@ mod _slotkv {
     #[pymodule_export]
     use super::{_after_fork, _shutdown};
     #[pymodule_export]
-    use crate::aio::{Client as AsyncClient, Scan as AsyncScan, begin_connect};
+    use crate::aio::begin_connect;
     #[pymodule_export]
     use crate::call::Call;
     #[pymodule_export]
@@ -59,6 +59,9 @@ mod _slotkv {
         fork::install();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         let py = module.py();
+        // Under other names than their own, which the blocking ones have here.
+        module.add("AsyncClient", py.get_type::<crate::aio::Client>())?;
+        module.add("AsyncScan", py.get_type::<crate::aio::Scan>())?;
         py.import("atexit")?.call_method1("register", (module.getattr("_shutdown")?,))?;
         let os = py.import("os")?;
         if os.hasattr("register_at_fork")? {

@@ -95,7 +95,8 @@ impl Pump {
         }
         let pump = self.clone();
         // Without a thread the records wait for the next one that can be started.
-        state.is_running = std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || pump.run()).is_ok();
+        state.is_running =
+            std::thread::Builder::new().name(THREAD_NAME.into()).spawn(move || pump.run()).is_ok();
     }
 
     fn run(&self) {

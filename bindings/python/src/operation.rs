@@ -32,7 +32,10 @@ pub(crate) enum Form {
     /// int
     Number,
     /// A list of one of the others; errors are among the results, or raised together.
-    Many { each: &'static Form, return_errors: bool },
+    Many {
+        each: &'static Form,
+        return_errors: bool,
+    },
 }
 
 pub(crate) fn get(Key(key): Key) -> Operation {

@@ -23,8 +23,8 @@ macro_rules! record {
             }
 
             #[classattr]
-            fn __match_args__() -> [&'static str; $crate::record::count!($($field)*)] {
-                [$(stringify!($field)),*]
+            fn __match_args__(py: pyo3::Python<'_>) -> pyo3::PyResult<pyo3::Py<pyo3::types::PyTuple>> {
+                Ok(pyo3::types::PyTuple::new(py, [$(stringify!($field)),*])?.unbind())
             }
 
             fn __reduce__<'py>(
@@ -65,12 +65,7 @@ macro_rules! record {
     };
 }
 
-/// How many fields a record has.
-macro_rules! count {
-    ($($field:ident)*) => { <[&str]>::len(&[$(stringify!($field)),*]) };
-}
-
-pub(crate) use {count, record};
+pub(crate) use record;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;

@@ -213,7 +213,8 @@ impl Explain {
 impl Stats {
     pub(crate) fn new(py: Python<'_>, stats: core::Stats) -> PyResult<Self> {
         let member = |member: core::MemberStats| {
-            let core::MemberStats { shard, name, address, connected, in_flight, waiting, last_error, .. } = member;
+            let core::MemberStats { shard, name, address, connected, in_flight, waiting, last_error, .. } =
+                member;
             Py::new(py, MemberStats { shard, name, address, connected, in_flight, waiting, last_error })
         };
         Ok(Self {
@@ -256,7 +257,9 @@ impl ClusterStatus {
                 .map(|master| Py::new(py, MasterStatus { address: master.address, leader: master.leader }))
                 .collect::<PyResult<_>>()?,
             shards: shards.map(|shard| Py::new(py, ShardStatus::from(shard))).collect::<PyResult<_>>()?,
-            members: members.map(|member| Py::new(py, MemberStatus::from(member))).collect::<PyResult<_>>()?,
+            members: members
+                .map(|member| Py::new(py, MemberStatus::from(member)))
+                .collect::<PyResult<_>>()?,
             notices: status.notices,
             shards_announced: status.shards_announced,
         })

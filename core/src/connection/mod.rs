@@ -43,6 +43,8 @@ pub(crate) const SILENCE_MS_MAX: u64 = 4_000;
 pub(crate) const RECONNECT_MS_FIRST: u64 = 20;
 /// Longest pause before connecting again, in milliseconds.
 pub(crate) const RECONNECT_MS_MAX: u64 = 1_000;
+/// What a call is told whose request does not fit into the member's frames.
+pub(crate) const TOO_LARGE: &str = "the request is larger than the frames that the member takes";
 /// A frame is closed when it holds this many bytes.
 pub(crate) const FRAME_BYTES_SOFT: usize = 1 << 20;
 
@@ -94,6 +96,14 @@ impl Failure {
     fn unsent(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), sent: false }
     }
+}
+
+/// Why a lane does not take a call.
+pub(crate) enum Unfit {
+    /// It takes no more calls.
+    Closed(Arc<Call>),
+    /// The member's frames cannot hold the request.
+    TooLarge(Arc<Call>),
 }
 
 /// Who decides what becomes of calls. Called without any lock held.
@@ -176,21 +186,19 @@ impl Lane {
         self.applied.load(Ordering::Relaxed)
     }
 
-    /// Takes a call; it is sent at once, or when the connection stands and has room. Gives it back if the lane takes no
-    /// more calls.
-    pub fn submit(self: &Arc<Self>, call: Arc<Call>, now: Instant) -> Result<(), Arc<Call>> {
+    /// Takes a call; it is sent at once, or when the connection stands and has room.
+    pub fn submit(self: &Arc<Self>, call: Arc<Call>, now: Instant) -> Result<(), Unfit> {
         let mut state = self.lock();
         if state.closed() {
-            return Err(call);
+            return Err(Unfit::Closed(call));
         }
         let early = call.deadline + Duration::from_millis(SWEEP_MS);
         let rearm = state.sweep_at.is_none_or(|at| early < at);
         if rearm {
             state.sweep_at = Some(call.deadline);
         }
-        state.take(self, call, now);
+        let rejected = state.take(self, call, now);
         let writer = state.writer.take();
-        let rejected = mem::take(&mut state.rejected);
         drop(state);
         if let Some(writer) = writer {
             writer.wake();
@@ -198,8 +206,7 @@ impl Lane {
         if rearm {
             self.signal(REARM);
         }
-        self.reject(rejected);
-        Ok(())
+        rejected.map_or(Ok(()), |call| Err(Unfit::TooLarge(call)))
     }
 
     /// Takes no more calls, and ends when those that were sent are answered. Gives back those that were not sent.
@@ -250,12 +257,6 @@ impl Lane {
     fn end_if_done(&self, state: &State) {
         if state.retired && state.slab.open() == 0 {
             self.signal(STOP);
-        }
-    }
-
-    fn reject(self: &Arc<Self>, calls: Vec<Arc<Call>>) {
-        if !calls.is_empty() {
-            self.fail(calls, &Failure::unsent(Code::TooLarge, "the request is larger than the member's frames"));
         }
     }
 

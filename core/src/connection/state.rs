@@ -75,8 +75,6 @@ pub(super) struct State {
     pub writer: Option<Waker>,
     pub parked: BTreeMap<u64, Arc<Call>>,
     parked_next: u64,
-    /// Calls whose requests the member's frames cannot hold; to be failed when the lock is released.
-    pub rejected: Vec<Arc<Call>>,
     /// When the lane's task looks for passed deadlines next.
     pub sweep_at: Option<Instant>,
     /// Since when replies are owed and nothing has come.
@@ -99,7 +97,6 @@ impl Default for State {
             writer: None,
             parked: BTreeMap::new(),
             parked_next: 0,
-            rejected: Vec::new(),
             sweep_at: None,
             quiet_since: None,
             last_error: String::new(),
@@ -116,8 +113,9 @@ impl State {
         self.phase == Phase::Open
     }
 
-    /// Sends the call, or parks it while there is no connection or no room.
-    pub fn take(&mut self, lane: &Arc<Lane>, call: Arc<Call>, now: Instant) {
+    /// Sends the call, or parks it while there is no connection or no room. Gives it back if the member's frames cannot
+    /// hold it.
+    pub fn take(&mut self, lane: &Arc<Lane>, call: Arc<Call>, now: Instant) -> Option<Arc<Call>> {
         if self.is_open() && self.parked.is_empty() && self.has_room(&call) {
             return self.write(lane, call, now);
         }
@@ -126,17 +124,20 @@ impl State {
             self.parked_next += 1;
             self.parked.insert(ticket, call);
         }
+        None
     }
 
-    /// Sends parked calls while there is room.
-    pub fn unpark(&mut self, lane: &Arc<Lane>, now: Instant) {
+    /// Sends parked calls while there is room; those that the member's frames cannot hold.
+    pub fn unpark(&mut self, lane: &Arc<Lane>, now: Instant) -> Vec<Arc<Call>> {
+        let mut rejected = Vec::new();
         while let Some(entry) = self.parked.first_entry() {
             if !self.slab.has_room(entry.get().bytes, self.bounds.count, self.bounds.bytes) {
                 break;
             }
             let call = entry.remove();
-            self.write(lane, call, now);
+            rejected.extend(self.write(lane, call, now));
         }
+        rejected
     }
 
     fn has_room(&self, call: &Call) -> bool {
@@ -144,12 +145,9 @@ impl State {
     }
 
     /// Writes the request into the frame that is being filled.
-    fn write(&mut self, lane: &Arc<Lane>, call: Arc<Call>, now: Instant) {
+    fn write(&mut self, lane: &Arc<Lane>, call: Arc<Call>, now: Instant) -> Option<Arc<Call>> {
         if call.bytes + FRAME_BYTES_SPARE > self.bounds.frame_bytes {
-            if call.put(Place::Moving) {
-                self.rejected.push(call);
-            }
-            return;
+            return call.put(Place::Moving).then_some(call);
         }
         if !self.frame.is_empty() && self.frame.len() + call.bytes > FRAME_BYTES_SOFT {
             self.sealed.push_back(mem::take(&mut self.frame));
@@ -161,6 +159,7 @@ impl State {
             }
             self.slab.insert(call, self.frames_taken + self.sealed.len() as u64);
         }
+        None
     }
 
     /// Whether there is something to send, and whether a whole frame is.
@@ -204,10 +203,13 @@ impl State {
     }
 
     /// The member has welcomed us.
-    pub fn open(&mut self, lane: &Arc<Lane>, bounds: Bounds, now: Instant) {
+    pub fn open(&mut self, lane: &Arc<Lane>, bounds: Bounds, now: Instant) -> Vec<Arc<Call>> {
+        if self.phase == Phase::Dead {
+            return Vec::new();
+        }
         self.phase = Phase::Open;
         self.bounds = bounds;
-        self.unpark(lane, now);
+        self.unpark(lane, now)
     }
 
     /// Ends the session: the calls that may have reached the member, and those that have not.

@@ -14,7 +14,7 @@ use slotkv_proto::{Code, handshake, v1};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::{
-    Failure, Lane, RECONNECT_MS_FIRST, RECONNECT_MS_MAX, REARM, STOP, outgoing::Outgoing, state::Bounds,
+    Failure, Lane, RECONNECT_MS_FIRST, RECONNECT_MS_MAX, REARM, STOP, TOO_LARGE, outgoing::Outgoing, state::Bounds,
 };
 use crate::{
     call::Call,
@@ -177,14 +177,13 @@ impl Lane {
         tracing::debug!(member = %address, shard = self.shard, "connected");
         self.receive(first, &mut Vec::new());
         let mut state = self.lock();
-        state.open(self, bounds, Instant::now());
-        let rejected = mem::take(&mut state.rejected);
+        let rejected = state.open(self, bounds, Instant::now());
         let writer = state.writer.take();
         drop(state);
         if let Some(writer) = writer {
             writer.wake();
         }
-        self.reject(rejected);
+        self.fail(rejected, &Failure::unsent(Code::TooLarge, TOO_LARGE));
         Ok(incoming)
     }
 
@@ -241,13 +240,11 @@ impl Lane {
             }
         }
         state.heard(now);
-        if !state.parked.is_empty() && state.is_open() {
-            state.unpark(self, now);
-        }
+        let rejected =
+            if state.is_open() && !state.parked.is_empty() { state.unpark(self, now) } else { Vec::new() };
         self.end_if_done(&state);
         let (pending, _) = state.pending();
         let writer = if pending { state.writer.take() } else { None };
-        let rejected = mem::take(&mut state.rejected);
         drop(state);
         if let Some(writer) = writer {
             writer.wake();
@@ -255,7 +252,7 @@ impl Lane {
         if late > 0 {
             counters.replies_late.fetch_add(late, Ordering::Relaxed);
         }
-        self.reject(rejected);
+        self.fail(rejected, &Failure::unsent(Code::TooLarge, TOO_LARGE));
         if (frame.table.is_some() || !answered.is_empty())
             && let Some(receiver) = self.context.receiver.upgrade()
         {

@@ -53,6 +53,12 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    fn deserted(&self) -> bool {
+        self.closed && self.open.count + self.waiting.count == 0
+    }
+}
+
 #[derive(Default)]
 struct Share {
     open: Load,
@@ -71,9 +77,9 @@ impl Load {
         self.bytes += bytes;
     }
 
-    fn sub(&mut self, bytes: usize) {
-        self.count -= 1;
-        self.bytes -= bytes;
+    fn sub(&mut self, load: Load) {
+        self.count -= load.count;
+        self.bytes -= load.bytes;
     }
 
     fn fits(&self, bytes: usize, count_max: usize, bytes_max: usize) -> bool {
@@ -83,11 +89,14 @@ impl Load {
 
 /// Room that calls gave back, to be given on at once.
 #[derive(Default)]
-pub(crate) struct Freed(Vec<(u32, usize)>);
+pub(crate) struct Freed(Vec<(u32, Load)>);
 
 impl Freed {
     pub fn add(&mut self, call: &Call) {
-        self.0.push((call.gate, call.bytes));
+        match self.0.last_mut() {
+            Some((gate, load)) if *gate == call.gate => load.add(call.bytes),
+            _ => self.0.push((call.gate, Load { count: 1, bytes: call.bytes })),
+        }
     }
 }
 
@@ -128,18 +137,19 @@ impl Gate {
         Admission::Waiting(nearer)
     }
 
-    /// Takes back the room of calls that have ended; the calls that it goes to, now admitted.
-    pub fn free(&self, freed: &Freed) -> Vec<Arc<Call>> {
+    /// Takes back the room of calls that have ended; the calls that it goes to, now admitted, and whether nobody may come
+    /// in and nobody is left.
+    pub fn free(&self, freed: &Freed) -> (Vec<Arc<Call>>, bool) {
         let mut state = self.lock();
-        for &(gate, bytes) in &freed.0 {
-            state.open.sub(bytes);
-            state.shares[gate as usize].open.sub(bytes);
+        for &(gate, load) in &freed.0 {
+            state.open.sub(load);
+            state.shares[gate as usize].open.sub(load);
         }
         let mut admitted = Vec::new();
         while state.waiting.count > 0 {
             let Some(gate) = self.next(&state) else { break };
             let Some((_, call)) = state.shares[gate].waiting.pop_first() else { break };
-            state.waiting.sub(call.bytes);
+            state.waiting.sub(Load { count: 1, bytes: call.bytes });
             // One that has ended meanwhile is about to be forgotten.
             if call.put(Place::Moving) {
                 state.open.add(call.bytes);
@@ -147,7 +157,7 @@ impl Gate {
                 admitted.push(call);
             }
         }
-        admitted
+        (admitted, state.deserted())
     }
 
     /// The share whose first waiting call is the oldest of those there is room for.
@@ -172,7 +182,7 @@ impl Gate {
         let mut state = self.lock();
         let removed = state.shares.get_mut(call.gate as usize).and_then(|share| share.waiting.remove(&ticket));
         if removed.is_some() {
-            state.waiting.sub(call.bytes);
+            state.waiting.sub(Load { count: 1, bytes: call.bytes });
         }
     }
 
@@ -210,8 +220,11 @@ impl Gate {
 
     /// Whether nobody may come in and nobody is left.
     pub fn deserted(&self) -> bool {
-        let state = self.lock();
-        state.closed && state.open.count + state.waiting.count == 0
+        self.lock().deserted()
+    }
+
+    pub fn closed(&self) -> bool {
+        self.lock().closed
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -236,7 +249,7 @@ mod tests {
     fn free(gate: &Gate, call: &Call) -> Vec<Arc<Call>> {
         let mut freed = Freed::default();
         freed.add(call);
-        gate.free(&freed)
+        gate.free(&freed).0
     }
 
     #[test]

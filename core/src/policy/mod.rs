@@ -4,47 +4,45 @@
 //! way is one function call on the caller's thread, [`Dispatch::begin`], and one in the lane's task that brings the reply.
 //! Everything else ([`verdict`]) happens only to calls that an attempt did not end.
 
+mod attempt;
 mod delays;
+mod events;
 mod gate;
 mod sequences;
 mod verdict;
+mod waiting;
 
 use std::{
-    future::Future,
     mem,
-    pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Context, Poll},
     time::Duration,
 };
 
-use slotkv_proto::{Applied, Code, seam::Chance, v1};
+use slotkv_proto::{Code, seam::Chance, v1};
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
     Error, Outcome, Result, Stats,
-    call::{Call, Delivery, Inner, Place, Taken},
-    connection::{Failure, Lane, Receiver},
-    routing::{Observer, Routing, Unroutable},
+    call::{Call, Delivery, Inner, Place},
+    routing::Routing,
     stats::{Counters, MemberStats, count},
 };
 use delays::Delays;
 use gate::{Admission, Freed, Gate};
 use sequences::Sequences;
-use verdict::{Verdict, by_route, deadline_error, judge, pause, verdict_error};
+use verdict::verdict_error;
+pub(crate) use waiting::Waiting;
 
 /// How long `close` waits for open calls before it ends them, in milliseconds.
 pub(crate) const CLOSE_CALLS_MS_MAX: u64 = 2_000;
 /// How long `close` waits for the client's tasks before it aborts them, in milliseconds.
 pub(crate) const CLOSE_TASKS_MS_MAX: u64 = 1_000;
-/// Times that an attempt looks for a connection while the table changes under it.
-const LOOKS_MAX: u32 = 4;
 
 /// See the module.
 pub(crate) struct Dispatch {
@@ -88,21 +86,23 @@ impl Dispatch {
     }
 
     /// Begins a call: sends it from this thread if it can be sent.
-    pub fn begin(self: &Arc<Self>, mut call: Call, now: Instant) -> Arc<Call> {
+    pub fn begin(&self, mut call: Call, now: Instant) -> Arc<Call> {
         call.gate = self.routing.load().gate(call.slots.0);
         let call = Arc::new(call);
         match self.gate.admit(&call) {
-            Admission::Admitted => self.attempt(call.clone(), now),
+            Admission::Admitted => {
+                let mut batch = Batch::default();
+                self.attempt(call.clone(), now, &mut batch);
+                self.settle(batch);
+            }
             Admission::Waiting(nearer) => {
                 if nearer {
                     self.clerk.notify_one();
                 }
             }
             Admission::Overloaded => {
-                let message = format!(
-                    "{} calls wait for room already, as many as may",
-                    self.gate.counts().2
-                );
+                let (_, open, waiting) = self.gate.counts();
+                let message = format!("{open} calls are open and {waiting} wait for room, as many as may");
                 self.turn_away(&call, Error::new(Code::Overloaded, message));
             }
             Admission::Closed => self.turn_away(&call, Error::new(Code::Closed, "the client was closed")),
@@ -178,234 +178,110 @@ impl Dispatch {
         }
     }
 
-    /// Sends an admitted call by the present table, or lets it pause.
-    fn attempt(self: &Arc<Self>, mut call: Arc<Call>, now: Instant) {
-        for _ in 0..LOOKS_MAX {
-            let snapshot = self.routing.load();
-            let (shard, lane) = match snapshot.route(call.slots) {
-                Ok(route) => route,
-                Err(unroutable) => return self.cannot_route(&call, unroutable),
-            };
-            {
-                let mut inner = call.lock();
-                if matches!(inner.place, Place::Done) {
-                    return;
-                }
-                inner.place = Place::Moving;
-                let taken = Taken { shard: shard.id, epoch: shard.epoch, lane: lane.number };
-                if call.is_write() {
-                    self.number(&mut inner, taken, lane);
-                }
-                inner.history.taken = Some(taken);
-                inner.history.attempts += 1;
-            }
-            match lane.submit(call, now) {
-                Ok(()) => return,
-                // The lane was retired or stopped meanwhile.
-                Err(back) => call = back,
-            }
-            call.lock().history.attempts -= 1;
-        }
-        if self.gate.closed() {
-            return self.close_call(&call);
-        }
-        let error = Error::new(Code::Unavailable, "the slot table changed again and again");
-        self.failed_attempt(&call, error, false, 0, None);
-    }
-
-    /// Gives a write its number and its fence. Both stay as they are once an attempt may have been applied.
-    fn number(&self, inner: &mut Inner, taken: Taken, lane: &Lane) {
-        if inner.request.sequence == 0 {
-            inner.request.sequence = self.sequences.begin();
-            inner.request.fence_index = lane.applied_index();
-        } else if inner.history.unknown.is_none()
-            && inner.history.taken.is_some_and(|before| before.shard != taken.shard)
-        {
-            // Log indexes of another shard say nothing here, and nothing was applied there.
-            inner.request.fence_index = lane.applied_index();
-        }
-        inner.request.oldest_open = self.sequences.oldest_open();
-    }
-
-    fn cannot_route(self: &Arc<Self>, call: &Arc<Call>, unroutable: Unroutable) {
-        let error = match unroutable {
-            Unroutable::Unallocated(slot) => Error::new(
-                Code::Unavailable,
-                format!("slot {slot} is not allocated to any shard yet; the cluster is starting"),
-            ),
-            Unroutable::NoPrimary(shard) => {
-                Error::new(Code::Unavailable, format!("shard {shard} has no primary at present"))
-            }
-            Unroutable::Split => {
-                let error = Error::new(Code::Moved, "the slots of the request have more than one owner now");
-                return self.finish(call, |call, inner| verdict_error(error, call.is_write(), &inner.history));
-            }
-        };
-        self.routing.want_refresh();
-        call.lock().history.attempts += 1;
-        self.failed_attempt(call, error, false, 0, None);
-    }
-
-    /// Decides what becomes of a call after an attempt that brought no result. With `batch`, what the call frees is
-    /// collected there; else it is freed at once.
-    fn failed_attempt(
-        self: &Arc<Self>,
-        call: &Arc<Call>,
-        error: Error,
-        maybe_applied: bool,
-        asked_ms: u32,
-        batch: Option<&mut Batch>,
-    ) {
-        let mut inner = call.lock();
-        if matches!(inner.place, Place::Done) {
-            return;
-        }
-        let write = call.is_write();
-        let code = error.code;
-        if write && maybe_applied && inner.history.unknown.is_none() {
-            inner.history.unknown = Some(error.clone());
-        }
-        // The caller's deadline, not the member's.
-        let over = matches!(code, Code::Timeout) && call.deadline <= Instant::now();
-        let verdict = if over { Verdict::End } else { judge(code, write, &inner.history) };
-        if verdict != Verdict::End {
-            let _entered = call.span.enter();
-            tracing::debug!(?verdict, attempt = inner.history.attempts, "{error}");
-        }
-        if code == Code::Indeterminate && verdict != Verdict::End {
-            self.sequences.end(mem::take(&mut inner.request.sequence));
-        }
-        match verdict {
-            Verdict::End => {
-                let error = if over && !maybe_applied && inner.history.last.is_some() {
-                    deadline_error(write, &inner.history)
-                } else {
-                    verdict_error(error, write, &inner.history)
-                };
-                drop(inner);
-                match batch {
-                    Some(batch) => self.collect(call, Err(error), batch),
-                    None => self.finish(call, |_, _| error),
-                }
-            }
-            Verdict::Reroute => {
-                inner.history.last = Some(error);
-                inner.history.redirects += 1;
-                inner.place = Place::Rerouting;
-                drop(inner);
-                self.rerouting.lock().unwrap_or_else(PoisonError::into_inner).push(call.clone());
-                match batch {
-                    Some(batch) => batch.rerouted = true,
-                    None => self.routing.learn(None),
-                }
-            }
-            Verdict::Pause => {
-                inner.history.last = Some(error);
-                self.delay(call, inner, asked_ms);
-            }
-            Verdict::Renew => {
-                inner.history.last = Some(error);
-                inner.history.redirects += 1;
-                inner.place = Place::Moving;
-                drop(inner);
-                count(&self.counters.retries);
-                self.attempt(call.clone(), Instant::now());
-            }
-        }
-    }
-
-    /// Lets a call pause.
-    fn delay(&self, call: &Arc<Call>, mut inner: std::sync::MutexGuard<'_, Inner>, asked_ms: u32) {
-        let pause = pause(inner.history.pauses, asked_ms, self.chance.as_ref());
-        inner.history.pauses += 1;
-        inner.history.redirects = 0;
-        let at = (Instant::now() + pause).min(call.deadline);
-        let routed = inner.history.last.as_ref().is_some_and(|last| by_route(last.code));
-        let ((at, number), first) = self.delays.add(call.clone(), at, routed);
-        inner.place = Place::Delayed(at, number);
-        drop(inner);
-        if first {
-            self.clerk.notify_one();
-        }
-    }
-
-    /// Ends a call with an error, unless it has ended.
+    /// Ends a call with an error, wherever it is, unless it has ended.
     fn finish(&self, call: &Arc<Call>, error: impl FnOnce(&Call, &Inner) -> Error) {
         let mut batch = Batch::default();
-        let mut sequence = 0;
-        let claimed = call.claim(|inner| {
-            sequence = inner.request.sequence;
-            Err(batch.tell(error(call, inner)))
-        });
-        let Some((place, delivery)) = claimed else { return };
-        self.sequences.end(sequence);
-        match place {
-            Place::Gated(ticket) => {
-                self.gate.forget(call, ticket);
-                batch.not_admitted(delivery);
-            }
-            place => {
-                match place {
-                    Place::Parked(holder, ticket) | Place::Sent(holder, ticket) => holder.release(ticket),
-                    Place::Delayed(at, number) => self.delays.remove((at, number)),
-                    Place::Moving | Place::Rerouting | Place::Gated(_) | Place::Done => {}
-                }
-                batch.add(call, delivery);
-            }
+        self.collect(call, |inner| Err(error(call, inner)), &mut batch);
+        self.settle(batch);
+    }
+
+    /// Ends a call that was not let in.
+    fn turn_away(&self, call: &Call, error: Error) {
+        let mut batch = Batch::default();
+        if let Some((_, delivery)) = call.claim(|_| Err(batch.counted(error))) {
+            batch.deliveries.push(delivery);
         }
         self.settle(batch);
     }
 
-    /// Ends a call that was never let in.
-    fn turn_away(&self, call: &Arc<Call>, error: Error) {
-        let mut batch = Batch::default();
-        if let Some((_, delivery)) = call.claim(|_| Err(batch.tell(error))) {
-            batch.not_admitted(delivery);
-            self.settle(batch);
+    fn close_call(&self, call: &Arc<Call>) {
+        self.finish(call, |call, inner| {
+            verdict_error(Error::new(Code::Closed, "the client was closed"), call.is_write(), &inner.history)
+        });
+    }
+
+    /// Ends a call as part of a batch, unless it has ended: frees what it holds.
+    fn collect(&self, call: &Call, result: impl FnOnce(&Inner) -> Result<v1::Reply>, batch: &mut Batch) {
+        match self.conclude(call, result, batch) {
+            Some(Place::Gated(ticket)) => self.gate.forget(call, ticket),
+            Some(Place::Parked(holder, ticket) | Place::Sent(holder, ticket)) => holder.release(ticket),
+            Some(Place::Delayed(at, number)) => self.delays.remove((at, number)),
+            Some(Place::Moving | Place::Rerouting | Place::Done) | None => {}
         }
     }
 
-    fn close_call(&self, call: &Arc<Call>) {
-        self.finish(call, |call, inner| {
-            let error = Error::new(Code::Closed, "the client was closed");
-            verdict_error(error, call.is_write(), &inner.history)
-        });
-    }
-
-    /// Ends a call that no place holds any more, as part of a batch.
-    fn collect(&self, call: &Arc<Call>, result: Result<v1::Reply>, batch: &mut Batch) {
+    /// The same for a call that no place holds any more. Where it was.
+    fn conclude(
+        &self,
+        call: &Call,
+        result: impl FnOnce(&Inner) -> Result<v1::Reply>,
+        batch: &mut Batch,
+    ) -> Option<Place> {
         let mut sequence = 0;
-        let claimed = call.claim(|inner| {
+        let (place, delivery) = call.claim(|inner| {
             sequence = inner.request.sequence;
-            result.map_err(|error| batch.tell(error))
-        });
-        let Some((_, delivery)) = claimed else { return };
+            result(inner).map_err(|error| batch.counted(error))
+        })?;
         if sequence != 0 {
             self.sequences.end(sequence);
         }
-        batch.add(call, delivery);
+        batch.deliveries.push(delivery);
+        if !matches!(place, Place::Gated(_)) {
+            batch.freed.add(call);
+        }
+        Some(place)
     }
 
-    /// Gives room on, counts, delivers, and sends the calls that got the room.
-    fn settle(&self, batch: Batch) {
-        let ok = batch.deliveries.len() as u64 - batch.failed - batch.unknown;
-        self.counters.calls_ok.fetch_add(ok, Ordering::Relaxed);
-        let add = |counter: &AtomicU64, count: u64| {
-            if count > 0 {
-                counter.fetch_add(count, Ordering::Relaxed);
+    /// Gives on the room that a batch of ended calls freed, hands over their results, and sends the calls that got the
+    /// room; again and again while these end at once.
+    fn settle(&self, mut batch: Batch) {
+        while !batch.is_empty() {
+            let count = |counter: &AtomicU64, count: u64| {
+                if count > 0 {
+                    counter.fetch_add(count, Ordering::Relaxed);
+                }
+            };
+            count(&self.counters.calls_ok, batch.deliveries.len() as u64 - batch.failed - batch.unknown);
+            count(&self.counters.calls_failed, batch.failed);
+            count(&self.counters.calls_unknown, batch.unknown);
+            let (admitted, deserted) = self.gate.free(&batch.freed);
+            if deserted {
+                self.idle.notify_one();
             }
-        };
-        add(&self.counters.calls_failed, batch.failed);
-        add(&self.counters.calls_unknown, batch.unknown);
-        let admitted = self.gate.free(&batch.freed);
-        if self.gate.deserted() {
-            self.idle.notify_one();
-        }
-        for delivery in batch.deliveries {
-            delivery.make();
-        }
-        if !admitted.is_empty() {
-            todo!()
+            for delivery in batch.deliveries {
+                delivery.make();
+            }
+            batch = Batch::default();
+            if !admitted.is_empty() {
+                let now = Instant::now();
+                for call in admitted {
+                    self.attempt(call, now, &mut batch);
+                }
+            }
         }
     }
 }
+
+/// Calls that end together.
+#[derive(Default)]
+struct Batch {
+    freed: Freed,
+    deliveries: Vec<Delivery>,
+    failed: u64,
+    unknown: u64,
+    /// Whether a call waits for a correction of the table.
+    rerouted: bool,
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+
+    fn counted(&mut self, error: Error) -> Error {
+        match error.outcome {
+            Outcome::Failed => self.failed += 1,
+            Outcome::Unknown => self.unknown += 1,
+        }
+        error
+    }}

@@ -6,7 +6,8 @@
 //!   [`Session::sync`].
 //! - [`Session::multi`] is all or nothing.
 //! - An operation on a session that is not [`SessionState::Connected`] fails at once and was not applied. An operation
-//!   whose connection breaks under way ends in [`Error::Disconnected`], for writes with `unknown`.
+//!   whose connection breaks under way ends in [`Error::Disconnected`], for writes with `unknown`; by then
+//!   [`Session::state`] shows the break, or what came after it.
 //! - An ephemeral node vanishes when its session is closed or expires: the coordinator decides that, the session's owner
 //!   learns of it late. A session is never a lease.
 //! - Watches are hints. They may be late, doubled or lost; after a break in the connection they say [`Hint::Lost`].

@@ -307,7 +307,7 @@ impl Follower {
                 _ => return,
             }
             let error = match session.watch("/").await {
-                Ok(watch) => self.follow_watch(session, watch).await,
+                Ok(watch) => self.follow_watch(session, watch, session.state()).await,
                 Err(error) => error,
             };
             self.publish(false);
@@ -315,12 +315,19 @@ impl Follower {
                 return;
             }
             debug!(%error, "the view is behind");
-            sleep(RETRY).await;
+            if *state.borrow() == SessionState::Connected {
+                sleep(RETRY).await;
+            }
         }
     }
 
-    /// Until a read fails.
-    async fn follow_watch(&mut self, session: &dyn Session, mut watch: Watch) -> Error {
+    /// Until a read fails or the connection breaks.
+    async fn follow_watch(
+        &mut self,
+        session: &dyn Session,
+        mut watch: Watch,
+        mut state: Receiver<SessionState>,
+    ) -> Error {
         let mut stale = Stale::All;
         loop {
             let asked = *self.asks.borrow_and_update();
@@ -342,6 +349,10 @@ impl Follower {
                 hint = watch.next() => match hint {
                     Some(hint) => gather(hint, &mut watch),
                     None => return Error::Expired,
+                },
+                broken = state.wait_for(|state| *state != SessionState::Connected) => match broken.map(|state| *state) {
+                    Ok(SessionState::Disconnected) => return Error::Disconnected { unknown: false },
+                    _ => return Error::Expired,
                 },
                 () = sleep(REREAD) => Stale::All,
             };

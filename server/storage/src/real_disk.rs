@@ -40,11 +40,17 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.as_os_str().is_empty() || dir.is_dir() {
-            return Ok(());
+        let Some(parent) = dir.parent() else { return Ok(()) };
+        if dir.is_dir() {
+            // Its maker may have been killed before it synced the name.
+            return match self.sync_dir(parent) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                synced => synced,
+            };
         }
-        let parent = dir.parent().unwrap_or(Path::new(""));
-        self.create_dir_all(parent)?;
+        if !parent.as_os_str().is_empty() {
+            self.create_dir_all(parent)?;
+        }
         match fs::create_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}
             made => made?,

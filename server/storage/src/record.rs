@@ -88,6 +88,9 @@ pub struct Outcome {
     /// The new number of an increment.
     #[prost(sint64, tag = "3")]
     pub number: i64,
+    /// Number of the error code if the write was refused; 0: it was not.
+    #[prost(uint32, tag = "4")]
+    pub code: u32,
 }
 
 impl LogRecord {

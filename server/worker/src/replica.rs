@@ -128,7 +128,11 @@ impl Replica {
         match earlier {
             Verdict::Execute => {}
             Verdict::Replay(outcome) => {
-                return Ok(Staged::Answer(Reply { replayed: true, ..reply(write.id, &outcome) }));
+                let message = match Code::from_number(outcome.code) {
+                    Some(_) => "an earlier attempt of this write was refused so".to_owned(),
+                    None => String::new(),
+                };
+                return Ok(Staged::Answer(Reply { replayed: true, message, ..reply(write.id, &outcome) }));
             }
             Verdict::Forgotten => {
                 let text = "the results of this client's earlier writes are no longer kept; not executed";
@@ -137,24 +141,27 @@ impl Replica {
         }
         let engine_key = keys::data_key(write.slot, &write.namespace, &write.key);
         let row = self.row(group, &engine_key)?;
-        let (value, status, number) = match decide(&write.change, row.as_ref()) {
-            Decision::Apply { value, status, number } => (value, status, number),
+        let (outcome, effects, reply) = match decide(&write.change, row.as_ref()) {
+            Decision::Apply { value, status, number } => {
+                let version = self.slot_row(group, write.slot).version_counter + 1;
+                let outcome = Outcome { status: status as i32, version, number, code: 0 };
+                let effect = Effect { key: write.key.clone(), value, version, expires_ms: 0 };
+                self.change(group, write.slot, &write.namespace, engine_key, row, &effect);
+                (outcome, vec![effect], reply(write.id, &outcome))
+            }
             Decision::Answer(status, version) => {
-                return Ok(Staged::Answer(Reply {
-                    id: write.id,
-                    status: status as i32,
-                    version,
-                    ..Reply::default()
-                }));
+                let outcome = Outcome { status: status as i32, version, ..Outcome::default() };
+                (outcome, vec![], reply(write.id, &outcome))
             }
             Decision::Refuse(code, text) => {
-                return Ok(Staged::Answer(request::refuse(write.id, (code, text))));
+                let outcome = Outcome { code: code.number(), ..Outcome::default() };
+                (outcome, vec![], request::refuse(write.id, (code, text)))
             }
         };
-        let version = self.slot_row(group, write.slot).version_counter + 1;
-        let outcome = Outcome { status: status as i32, version, number };
-        let effect = Effect { key: write.key.clone(), value, version, expires_ms: 0 };
-        self.change(group, write.slot, &write.namespace, engine_key, row, &effect);
+        let earlier_attempt_is_about = write.ticket.repeated && write.ticket.sequence > 0;
+        if effects.is_empty() && !earlier_attempt_is_about {
+            return Ok(Staged::Answer(reply));
+        }
         let record = LogRecord {
             format: record::FORMAT,
             time_ms: group.time_ms,
@@ -167,12 +174,12 @@ impl Replica {
             },
             sequence: write.ticket.sequence,
             oldest_open: write.ticket.oldest_open,
-            effects: vec![effect],
+            effects,
             result: Some(outcome),
         };
         let time_ms = group.time_ms;
         group.keep(write.slot, write.ticket, position, time_ms, outcome);
-        Ok(Staged::Log(record, reply(write.id, &outcome)))
+        Ok(Staged::Log(record, reply))
     }
 
     /// Takes a record of the log into a group: after a restart, or from a primary.
@@ -211,8 +218,13 @@ impl Replica {
                     record.client_id.len()
                 ))
             })?;
-            let ticket =
-                Ticket { client, sequence: record.sequence, oldest_open: record.oldest_open, fence_index: 0 };
+            let ticket = Ticket {
+                client,
+                sequence: record.sequence,
+                oldest_open: record.oldest_open,
+                fence_index: 0,
+                repeated: true,
+            };
             group.keep(slot, ticket, position, record.time_ms, record.result.unwrap_or_default());
         }
         Ok(())
@@ -369,7 +381,14 @@ pub fn encode(record: &LogRecord, buffer: &mut Vec<u8>) {
 }
 
 fn reply(id: u64, outcome: &Outcome) -> Reply {
-    Reply { id, status: outcome.status, version: outcome.version, number: outcome.number, ..Reply::default() }
+    Reply {
+        id,
+        code: outcome.code,
+        status: outcome.status,
+        version: outcome.version,
+        number: outcome.number,
+        ..Reply::default()
+    }
 }
 
 fn read_position(engine: &dyn Engine, key: &[u8]) -> Result<Position, Error> {

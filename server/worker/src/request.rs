@@ -178,6 +178,7 @@ fn ticket(request: &Request, sender: &Sender) -> Result<Ticket, Refusal> {
         sequence: request.sequence,
         oldest_open: request.oldest_open,
         fence_index: request.fence_index,
+        repeated: request.repeated,
     })
 }
 

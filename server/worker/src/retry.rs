@@ -39,6 +39,8 @@ pub struct Ticket {
     pub oldest_open: u64,
     /// The shard's applied index the client knew before it first sent this write.
     pub fence_index: u64,
+    /// An earlier attempt may have been applied, or may still be on its way.
+    pub repeated: bool,
 }
 
 /// What to do with an attempt.
@@ -264,7 +266,7 @@ mod tests {
     use super::*;
 
     fn ticket(client: u8, sequence: u64, oldest_open: u64, fence_index: u64) -> Ticket {
-        Ticket { client: [client; 16], sequence, oldest_open, fence_index }
+        Ticket { client: [client; 16], sequence, oldest_open, fence_index, repeated: false }
     }
 
     fn result(version: u64) -> Outcome {

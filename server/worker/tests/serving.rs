@@ -171,6 +171,27 @@ async fn an_answered_sequence_is_never_executed_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_attempt_that_comes_after_its_repetition_was_answered_changes_nothing() {
+    let worker = Machine::new().await.start().await;
+    let mut caller = Caller::new(&worker, 1).await;
+    let mut other = Caller::new(&worker, 2).await;
+    let key = own_key(0);
+    let delete = Request { sequence: 1, oldest_open: 1, ..request(Operation::Delete, &key) };
+    let repetition = Request { repeated: true, ..delete.clone() };
+    assert_eq!(caller.ask(repetition).await.status(), Status::NotFound);
+    other.ask(put(&key, "new")).await;
+    let late = caller.ask(delete).await;
+    assert_eq!((late.status(), late.replayed), (Status::NotFound, true));
+    assert_eq!(&caller.ask(get(&key)).await.value[..], b"new");
+
+    let add = Request { repeated: true, ..increment(&key, 1, 2) };
+    assert_eq!(caller.ask(add).await.code, Code::NotANumber.number());
+    other.ask(put(&key, "5")).await;
+    assert_eq!(caller.ask(increment(&key, 1, 2)).await.code, Code::NotANumber.number());
+    assert_eq!(&caller.ask(get(&key)).await.value[..], b"5");
+}
+
+#[tokio::test(start_paused = true)]
 async fn namespaces_do_not_see_each_other() {
     let worker = Machine::new().await.start().await;
     let mut caller = Caller::new(&worker, 1).await;

@@ -22,6 +22,9 @@ use crate::{
     uri::Address,
 };
 
+/// A server that says nothing for so long, or for 2/5 of the session timeout if that is less, is left for another.
+pub const SILENCE_MAX: Duration = Duration::from_secs(4);
+
 /// A ZooKeeper ensemble.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZooKeeper {
@@ -41,7 +44,9 @@ impl ZooKeeper {
     }
 
     async fn connect(&self, session_timeout: Duration) -> Result<zk::Client, zk::Error> {
-        let connector = zk::Client::connector().with_session_timeout(session_timeout);
+        let connector = zk::Client::connector()
+            .with_session_timeout(session_timeout)
+            .with_connection_timeout(SILENCE_MAX.min(session_timeout * 2 / 5));
         let client = connector.connect(&self.address.servers()).await?;
         if self.address.root == "/" {
             return Ok(client);

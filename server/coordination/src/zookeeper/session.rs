@@ -35,14 +35,15 @@ pub(super) struct ZooKeeperSession {
 impl ZooKeeperSession {
     pub fn new(client: zk::Client) -> Self {
         let mut watcher = client.state_watcher();
-        let state = Arc::new(watch::Sender::new(translate(client.state())));
+        let state = Arc::new(watch::Sender::new(translate(watcher.peek_state())));
         let id = SessionId(client.session_id().0 as u64);
         let timeout = client.session_timeout();
         let follower = {
             let state = state.clone();
             tokio::spawn(async move {
                 while !state.borrow().is_final() {
-                    enter(&state, translate(watcher.changed().await));
+                    watcher.changed().await;
+                    enter(&state, || translate(watcher.peek_state()));
                 }
             })
         };
@@ -56,7 +57,7 @@ impl ZooKeeperSession {
         let client = self.client.lock().clone().ok_or(Error::Closed)?;
         match translate(client.state()) {
             SessionState::Connected => Ok(client),
-            SessionState::Disconnected => Err(Error::Disconnected { unknown: false }),
+            SessionState::Disconnected => Ok(client),
             SessionState::Expired => Err(Error::Expired),
             SessionState::Closed => Err(Error::Closed),
         }
@@ -64,7 +65,12 @@ impl ZooKeeperSession {
 
     /// The answer to a request. The crate ends requests when the connection breaks; this bounds the rest.
     async fn answer<T, E: From<zk::Error>>(&self, request: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        timeout(self.timeout * 2, request).await.unwrap_or_else(|_| Err(zk::Error::Timeout.into()))
+        let answer = timeout(self.timeout * 2, request).await.unwrap_or_else(|_| Err(zk::Error::Timeout.into()));
+        if let (Err(_), Some(client)) = (&answer, &*self.client.lock()) {
+            // Whoever gets the error shall not find the state of before it.
+            enter(&self.state, || translate(client.state()));
+        }
+        answer
     }
 
     /// Makes the parents that `path` lacks.
@@ -198,7 +204,7 @@ impl Session for ZooKeeperSession {
         drop(self.client.lock().take());
         let mut state = self.state.subscribe();
         let _ = timeout(CLOSE_MAX.min(self.timeout), state.wait_for(|state| state.is_final())).await;
-        enter(&self.state, SessionState::Closed);
+        enter(&self.state, || SessionState::Closed);
     }
 }
 
@@ -209,14 +215,14 @@ impl Drop for ZooKeeperSession {
     }
 }
 
-/// Final states stay.
-fn enter(state: &watch::Sender<SessionState>, next: SessionState) {
+/// Final states stay. `next` is asked under the lock, so that no older answer comes last.
+fn enter(state: &watch::Sender<SessionState>, next: impl FnOnce() -> SessionState) {
     state.send_if_modified(|state| {
-        let changes = !state.is_final() && *state != next;
-        if changes {
-            *state = next;
+        if state.is_final() {
+            return false;
         }
-        changes
+        let next = next();
+        std::mem::replace(state, next) != next
     });
 }
 

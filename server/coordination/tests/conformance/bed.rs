@@ -26,39 +26,35 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Which coordinator.
 pub enum Kind {
-    Embedded(Embedded),
+    Embedded,
     ZooKeeper(Ensemble),
 }
 
 impl Kind {
-    pub fn embedded() -> Self {
-        Kind::Embedded(Embedded::new())
-    }
-
     pub async fn zookeeper(servers: usize) -> Self {
         Kind::ZooKeeper(Ensemble::start(servers).await.unwrap_or_else(|error| panic!("{error}")))
     }
 
     pub fn name(&self) -> String {
         match self {
-            Kind::Embedded(_) => "embedded".into(),
+            Kind::Embedded => "embedded".into(),
             Kind::ZooKeeper(ensemble) => format!("zookeeper x{}", ensemble.count()),
         }
     }
 }
 
-/// An empty tree for one case.
-#[derive(Clone)]
+/// An empty tree for one case: a root of its own in the servers that all cases share, or an embedded coordinator of its own.
 pub struct Bed {
     kind: Arc<Kind>,
     root: String,
+    embedded: Embedded,
 }
 
 impl Bed {
     pub fn new(kind: Arc<Kind>, case: &str) -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let root = format!("/{}-{}", case.replace("::", "-"), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self { kind, root }
+        Self { kind, root, embedded: Embedded::new() }
     }
 
     /// A session that stays.
@@ -68,11 +64,9 @@ impl Bed {
 
     pub async fn peer_for(&self, session_timeout: Duration) -> Peer {
         match &*self.kind {
-            Kind::Embedded(embedded) => {
-                let inner = embedded.open(session_timeout).await.unwrap();
-                let faults = embedded.faults();
-                let session = Arc::new(crate::bed::rooted::Rooted::new(inner, self.root.clone()));
-                Peer { session, link: Link::Embedded(faults) }
+            Kind::Embedded => {
+                let session = self.embedded.open(session_timeout).await.unwrap();
+                Peer { session, link: Link::Embedded(self.embedded.faults()) }
             }
             Kind::ZooKeeper(ensemble) => {
                 let proxy = Proxy::start(&ensemble.ports()).await;
@@ -86,7 +80,7 @@ impl Bed {
     /// A coordinator that nobody answers for.
     pub async fn unreachable(&self) -> (Arc<dyn Coordinator>, &'static str) {
         match &*self.kind {
-            Kind::Embedded(_) => {
+            Kind::Embedded => {
                 let embedded = Embedded::new();
                 embedded.faults().stop();
                 (Arc::new(embedded), "embedded")
@@ -102,9 +96,9 @@ impl Bed {
     /// Kills the server that decides, as `kill -9` does. The answer starts it again.
     pub async fn kill_leader(&self) -> Down<'_> {
         match &*self.kind {
-            Kind::Embedded(embedded) => {
-                embedded.faults().stop();
-                Down::Embedded(embedded.faults())
+            Kind::Embedded => {
+                self.embedded.faults().stop();
+                Down::Embedded(self.embedded.faults())
             }
             Kind::ZooKeeper(ensemble) => {
                 let leader = ensemble.leader().await.unwrap();
@@ -117,7 +111,7 @@ impl Bed {
     /// Kills every server.
     pub async fn kill_all(&self) -> Down<'_> {
         match &*self.kind {
-            Kind::Embedded(_) => self.kill_leader().await,
+            Kind::Embedded => self.kill_leader().await,
             Kind::ZooKeeper(ensemble) => {
                 let all: Vec<usize> = (0..ensemble.count()).collect();
                 all.iter().for_each(|&index| ensemble.kill(index));
@@ -129,7 +123,7 @@ impl Bed {
     /// Stops the clock of the server that decides.
     pub async fn pause_leader(&self) -> Down<'_> {
         match &*self.kind {
-            Kind::Embedded(_) => self.kill_leader().await,
+            Kind::Embedded => self.kill_leader().await,
             Kind::ZooKeeper(ensemble) => {
                 let leader = ensemble.leader().await.unwrap();
                 ensemble.pause(leader);

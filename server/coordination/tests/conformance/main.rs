@@ -24,7 +24,7 @@ const PARALLEL_MAX: usize = 8;
 #[test]
 fn embedded_coordinator_conforms() {
     let runtime = Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
-    runtime.block_on(run(Kind::embedded()));
+    runtime.block_on(run(Kind::Embedded));
 }
 
 #[test]

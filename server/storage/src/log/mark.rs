@@ -3,7 +3,8 @@
 //! behind; before the log gets shorter at either end it is synced.
 //!
 //! It holds two copies, each in a sector of its own, written in turn; the one with the higher turn counts. So a write
-//! that tears leaves the one before.
+//! that tears leaves the one before, and that one is never wrong, only behind: what lowers the mark or moves the log's
+//! beginning is synced into both.
 
 use std::path::{Path, PathBuf};
 
@@ -98,10 +99,13 @@ impl MarkFile {
         self.file.write_at(&copy, at).map_err(|source| Error::io(&self.path, "write", source))
     }
 
-    /// Writes the mark, durably.
+    /// Writes the mark, durably and into both copies, so that no crash brings back what it said before.
     pub async fn write_synced(&mut self, mark: &Mark) -> Result<(), Error> {
-        self.write(mark)?;
-        self.file.sync().await.map_err(|source| Error::io(&self.path, "sync", source))
+        for _ in COPY_AT {
+            self.write(mark)?;
+            self.file.sync().await.map_err(|source| Error::io(&self.path, "sync", source))?;
+        }
+        Ok(())
     }
 }
 

@@ -94,9 +94,8 @@ fn sweep(
             kept.push(first_index);
         }
     }
-    if kept.len() < found.len() {
-        disk.sync_dir(dir).map_err(|source| Error::io(dir, "sync the folder", source))?;
-    }
+    // Also for the names that a process which was killed has made and not synced.
+    disk.sync_dir(dir).map_err(|source| Error::io(dir, "sync the folder", source))?;
     Ok(kept)
 }
 

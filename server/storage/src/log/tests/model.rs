@@ -257,7 +257,7 @@ fn run(seed: u64, reordering: bool, steps: Vec<Step>) -> Result<(), TestCaseErro
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(500)))]
 
     #[test]
     fn log_never_loses_a_synced_record_and_never_invents_one(

@@ -1,0 +1,182 @@
+//! One attempt of a call, and what follows when it brings no result.
+
+use std::{
+    mem,
+    sync::{Arc, MutexGuard, PoisonError},
+};
+
+use slotkv_proto::Code;
+use tokio::time::Instant;
+
+use super::{
+    Batch, Dispatch,
+    verdict::{Verdict, by_route, deadline_error, judge, pause, verdict_error},
+};
+use crate::{
+    Error,
+    call::{Call, Inner, Place, Taken},
+    connection::{Lane, TOO_LARGE, Unfit},
+    routing::Unroutable,
+    stats::count,
+};
+
+/// Times that an attempt looks for a connection while the table changes under it.
+const LOOKS_MAX: u32 = 4;
+
+/// The error of an attempt.
+pub(super) struct Setback {
+    pub error: Error,
+    /// Whether this attempt may have been applied.
+    pub maybe_applied: bool,
+    /// The pause that the member asked for.
+    pub asked_ms: u32,
+}
+
+impl Setback {
+    /// Of an attempt that provably was not applied.
+    pub fn harmless(error: Error) -> Self {
+        Self { error, maybe_applied: false, asked_ms: 0 }
+    }
+}
+
+impl Dispatch {
+    /// Sends an admitted call by the present table, or lets it pause.
+    pub(super) fn attempt(&self, mut call: Arc<Call>, now: Instant, batch: &mut Batch) {
+        for _ in 0..LOOKS_MAX {
+            let snapshot = self.routing.load();
+            let (shard, lane) = match snapshot.route(call.slots) {
+                Ok(route) => route,
+                Err(unroutable) => return self.cannot_route(&call, unroutable, batch),
+            };
+            let taken = Taken { shard: shard.id, epoch: shard.epoch, lane: lane.number };
+            if !self.prepare(&call, taken, lane) {
+                return;
+            }
+            match lane.submit(call, now) {
+                Ok(()) => return,
+                Err(Unfit::TooLarge(call)) => {
+                    let error = Error::new(Code::TooLarge, TOO_LARGE);
+                    return self.set_back(&call, Setback::harmless(error), batch);
+                }
+                // Retired or stopped meanwhile: there is a newer snapshot, or none will come.
+                Err(Unfit::Closed(back)) => call = back,
+            }
+            call.lock().history.attempts -= 1;
+        }
+        let error = if self.gate.closed() {
+            Error::new(Code::Closed, "the client was closed")
+        } else {
+            Error::new(Code::Unavailable, "the slot table changed again and again")
+        };
+        self.set_back(&call, Setback::harmless(error), batch);
+    }
+
+    /// Notes the route, and gives a write its number and its fence; false if the call has ended.
+    fn prepare(&self, call: &Call, taken: Taken, lane: &Lane) -> bool {
+        let mut inner = call.lock();
+        if matches!(inner.place, Place::Done) {
+            return false;
+        }
+        inner.place = Place::Moving;
+        let before = inner.history.taken.replace(taken);
+        inner.history.attempts += 1;
+        if call.is_write() {
+            if inner.request.sequence == 0 {
+                inner.request.sequence = self.sequences.begin();
+                inner.request.fence_index = lane.applied_index();
+            } else if inner.history.unknown.is_none() && before.is_some_and(|b| b.shard != taken.shard) {
+                // The log indexes of another shard say nothing here, and there nothing was applied.
+                inner.request.fence_index = lane.applied_index();
+            }
+            inner.request.repeated = inner.history.unknown.is_some();
+            inner.request.oldest_open = self.sequences.oldest_open();
+        }
+        true
+    }
+
+    fn cannot_route(&self, call: &Arc<Call>, unroutable: Unroutable, batch: &mut Batch) {
+        let error = match unroutable {
+            Unroutable::Split => {
+                let error = Error::new(Code::Moved, "the slots of the request have more than one owner now");
+                let end = |inner: &Inner| Err(verdict_error(error, call.is_write(), &inner.history));
+                return self.collect(call, end, batch);
+            }
+            Unroutable::Unallocated(slot) => Error::new(
+                Code::Unavailable,
+                format!("slot {slot} is not allocated to any shard; the cluster is starting"),
+            ),
+            Unroutable::NoPrimary(shard) => {
+                Error::new(Code::Unavailable, format!("shard {shard} has no primary at present"))
+            }
+        };
+        self.routing.want_refresh();
+        call.lock().history.attempts += 1;
+        self.set_back(call, Setback::harmless(error), batch);
+    }
+
+    /// Decides what becomes of a call after an attempt that brought no result.
+    pub(super) fn set_back(&self, call: &Arc<Call>, setback: Setback, batch: &mut Batch) {
+        let Setback { error, maybe_applied, asked_ms } = setback;
+        let mut inner = call.lock();
+        if matches!(inner.place, Place::Done) {
+            return;
+        }
+        let write = call.is_write();
+        if write && maybe_applied && inner.history.unknown.is_none() {
+            inner.history.unknown = Some(error.clone());
+        }
+        // The caller's deadline; a member may have had a nearer one.
+        let over = error.code == Code::Timeout && call.deadline <= Instant::now();
+        let verdict = if over { Verdict::End } else { judge(error.code, write, &inner.history) };
+        if verdict == Verdict::End {
+            let unsent = over && !maybe_applied && inner.history.last.is_some();
+            drop(inner);
+            let end = |inner: &Inner| {
+                Err(if unsent {
+                    deadline_error(write, &inner.history)
+                } else {
+                    verdict_error(error, write, &inner.history)
+                })
+            };
+            return self.collect(call, end, batch);
+        }
+        call.span.in_scope(|| tracing::debug!(?verdict, attempts = inner.history.attempts, "{error}"));
+        if error.code == Code::Indeterminate {
+            // It was not executed and never will be: the write goes on under a new number, with a fresh fence.
+            self.sequences.end(mem::take(&mut inner.request.sequence));
+        }
+        inner.history.last = Some(error);
+        match verdict {
+            Verdict::Pause => self.delay(call, inner, asked_ms),
+            Verdict::Reroute => {
+                inner.history.redirects += 1;
+                inner.place = Place::Rerouting;
+                drop(inner);
+                self.rerouting.lock().unwrap_or_else(PoisonError::into_inner).push(call.clone());
+                batch.rerouted = true;
+            }
+            Verdict::Renew | Verdict::End => {
+                inner.history.redirects += 1;
+                inner.place = Place::Moving;
+                drop(inner);
+                count(&self.counters.retries);
+                self.attempt(call.clone(), Instant::now(), batch);
+            }
+        }
+    }
+
+    /// Lets a call pause.
+    pub(super) fn delay(&self, call: &Arc<Call>, mut inner: MutexGuard<'_, Inner>, asked_ms: u32) {
+        let pause = pause(inner.history.pauses, asked_ms, self.chance.as_ref());
+        inner.history.pauses += 1;
+        inner.history.redirects = 0;
+        let at = (Instant::now() + pause).min(call.deadline);
+        let routed = inner.history.last.as_ref().is_some_and(|last| by_route(last.code));
+        let ((at, number), first) = self.delays.add(call.clone(), at, routed);
+        inner.place = Place::Delayed(at, number);
+        drop(inner);
+        if first {
+            self.clerk.notify_one();
+        }
+    }
+}

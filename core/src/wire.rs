@@ -1,0 +1,168 @@
+//! Between the operations and their messages: checks and builds requests, reads replies. Total both ways: what the other
+//! side may not say becomes an error.
+
+use bytes::Bytes;
+use slotkv_proto::{Code, limits, v1};
+
+use crate::{
+    Answer, Command, Condition, Delete, Entry, Error, Item, Outcome, Put, Result, call::is_write,
+};
+
+/// The request of an operation on one key; `None` for the others. `namespace_bytes` counts to the key.
+pub(crate) fn request(command: Command, namespace_bytes: usize) -> Result<Option<v1::Request>> {
+    let mut request = v1::Request::default();
+    let (operation, key) = match command {
+        Command::Get { key } => (v1::Operation::Get, key),
+        Command::Has { key } => (v1::Operation::Has, key),
+        Command::Put { key, value, condition } => {
+            check_value(&value)?;
+            request.value = value;
+            set_condition(&mut request, condition);
+            (v1::Operation::Put, key)
+        }
+        Command::Delete { condition: Condition::Absent, .. } => {
+            return Err(Error::invalid("a delete cannot ask for the key to be absent"));
+        }
+        Command::Delete { key, condition } => {
+            set_condition(&mut request, condition);
+            (v1::Operation::Delete, key)
+        }
+        Command::Increment { key, delta } => {
+            request.delta = delta;
+            (v1::Operation::Increment, key)
+        }
+        Command::Count { .. } | Command::ScanPage { .. } | Command::Many { .. } => return Ok(None),
+    };
+    check_key(&key, namespace_bytes)?;
+    request.operation = operation as i32;
+    request.key = key;
+    Ok(Some(request))
+}
+
+fn set_condition(request: &mut v1::Request, condition: Condition) {
+    let (condition, version) = match condition {
+        Condition::Always => (v1::Condition::Always, 0),
+        Condition::Absent => (v1::Condition::Absent, 0),
+        Condition::Present => (v1::Condition::Present, 0),
+        Condition::Version(version) => (v1::Condition::Version, version),
+    };
+    request.condition = condition as i32;
+    request.version = version;
+}
+
+fn check_key(key: &[u8], namespace_bytes: usize) -> Result<()> {
+    if key.is_empty() {
+        return Err(Error::invalid("the key is empty; it has at least one byte"));
+    }
+    let bytes = key.len() + namespace_bytes;
+    if bytes > limits::KEY_BYTES_MAX {
+        let message = format!(
+            "the key has {bytes} bytes with its namespace; it may have {} (KEY_BYTES_MAX)",
+            limits::KEY_BYTES_MAX
+        );
+        return Err(Error::new(Code::TooLarge, message));
+    }
+    Ok(())
+}
+
+fn check_value(value: &[u8]) -> Result<()> {
+    if value.len() > limits::VALUE_BYTES_MAX {
+        let message = format!(
+            "the value has {} bytes; it may have {} (VALUE_BYTES_MAX)",
+            value.len(),
+            limits::VALUE_BYTES_MAX
+        );
+        return Err(Error::new(Code::TooLarge, message));
+    }
+    Ok(())
+}
+
+/// The answer that a reply to an operation on one key gives.
+pub(crate) fn answer(operation: v1::Operation, reply: v1::Reply) -> Result<Answer> {
+    use v1::{Operation, Status};
+    let version = reply.version;
+    Ok(match (operation, reply.status()) {
+        (Operation::Get, Status::Found) => Answer::Entry(Some(Entry { value: reply.value, version })),
+        (Operation::Get, Status::NotFound) => Answer::Entry(None),
+        (Operation::Has, Status::Found) => Answer::Has(true),
+        (Operation::Has, Status::NotFound) => Answer::Has(false),
+        (Operation::Put, Status::Created) => Answer::Put(Put::Created { version }),
+        (Operation::Put, Status::Updated) => Answer::Put(Put::Updated { version }),
+        (Operation::Put, Status::Unmet) => Answer::Put(Put::Unmet { version }),
+        (Operation::Delete, Status::Deleted) => Answer::Delete(Delete::Deleted { version }),
+        (Operation::Delete, Status::NotFound) => Answer::Delete(Delete::NotFound),
+        (Operation::Delete, Status::Unmet) => Answer::Delete(Delete::Unmet { version }),
+        (Operation::Increment, Status::Created | Status::Updated) => Answer::Number(reply.number),
+        _ => return Err(unexpected(operation, &reply)),
+    })
+}
+
+/// The error of a successful reply that is none to this operation.
+pub(crate) fn unexpected(operation: v1::Operation, reply: &v1::Reply) -> Error {
+    let status = v1::Status::try_from(reply.status)
+        .map_or_else(|_| format!("status {}", reply.status), |status| status.as_str_name().to_owned());
+    let message = format!("{} was answered by {status}, which is no answer to it", operation.as_str_name());
+    let outcome = if is_write(operation) { Outcome::Unknown } else { Outcome::Failed };
+    Error::new(Code::Unexpected, message).with_outcome(outcome)
+}
+
+/// The items of a page; the slots are checked.
+pub(crate) fn items(items: Vec<v1::Item>, slot_count: u16) -> Result<Vec<Item>> {
+    let item = |item: v1::Item| match u16::try_from(item.slot) {
+        Ok(slot) if slot < slot_count => {
+            Ok(Item { key: item.key, value: item.value, version: item.version, slot })
+        }
+        _ => Err(Error::new(Code::Unexpected, format!("an item of slot {} of {slot_count}", item.slot))),
+    };
+    items.into_iter().map(item).collect()
+}
+
+/// Values up to this size are copied out of the frame that they came in, so that who keeps one does not keep the frame.
+const DETACH_BYTES_MAX: usize = 4096;
+
+/// A value that can be kept for long.
+pub(crate) fn detach(value: Bytes) -> Bytes {
+    if value.len() <= DETACH_BYTES_MAX { Bytes::copy_from_slice(&value) } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_pair_of_operation_and_status_has_an_answer_or_an_error() {
+        for operation in 0..12 {
+            let Ok(operation) = v1::Operation::try_from(operation) else { continue };
+            for status in -1..20 {
+                let reply = v1::Reply { status, ..Default::default() };
+                if let Err(error) = answer(operation, reply) {
+                    assert_eq!(error.code, Code::Unexpected);
+                    assert_eq!(error.outcome == Outcome::Unknown, is_write(operation));
+                }
+            }
+        }
+        let reply = v1::Reply { status: 4711, ..Default::default() };
+        let error = answer(v1::Operation::Get, reply).unwrap_err();
+        assert!(error.message.contains("4711"), "{error}");
+    }
+
+    #[test]
+    fn keys_and_values_past_their_limits_are_refused_by_name() {
+        let get = |bytes: usize, namespace| request(Command::Get { key: vec![0; bytes].into() }, namespace);
+        assert!(get(limits::KEY_BYTES_MAX, 0).is_ok());
+        assert_eq!(get(0, 0).unwrap_err().code, Code::InvalidArgument);
+        for error in [get(limits::KEY_BYTES_MAX + 1, 0), get(limits::KEY_BYTES_MAX, 1)] {
+            let error = error.unwrap_err();
+            assert_eq!(error.code, Code::TooLarge);
+            assert!(error.message.contains("32768"), "{error}");
+        }
+        let put = |bytes: usize| {
+            let condition = Condition::Always;
+            request(Command::Put { key: "k".into(), value: vec![0; bytes].into(), condition }, 0)
+        };
+        assert!(put(limits::VALUE_BYTES_MAX).is_ok());
+        let error = put(limits::VALUE_BYTES_MAX + 1).unwrap_err();
+        assert_eq!(error.code, Code::TooLarge);
+        assert!(error.message.contains("16777216"), "{error}");
+    }
+}

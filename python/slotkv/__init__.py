@@ -1,0 +1,51 @@
+"""slotkv: a distributed key-value store.
+
+    >>> import slotkv
+    >>> client = slotkv.connect(uri)  # doctest: +SKIP
+    >>> client.put("greeting", "hello")  # doctest: +SKIP
+    Put(status='created', version=1)
+
+`connect` gives a client for blocking calls, `slotkv.aio.connect` one for asyncio; both have the same methods. Keys and
+values are bytes-like, or `str` for its UTF-8; values come back as `bytes`. Times are in seconds.
+"""
+
+from . import aio, errors
+from ._slotkv import (
+    Client,
+    ClusterStatus,
+    Delete,
+    Entry,
+    Explain,
+    Item,
+    MasterStatus,
+    MemberStats,
+    MemberStatus,
+    Put,
+    Scan,
+    ShardStatus,
+    Stats,
+    __version__,
+    connect,
+)
+from .errors import SlotkvError
+
+__all__ = [
+    "Client",
+    "ClusterStatus",
+    "Delete",
+    "Entry",
+    "Explain",
+    "Item",
+    "MasterStatus",
+    "MemberStats",
+    "MemberStatus",
+    "Put",
+    "Scan",
+    "ShardStatus",
+    "SlotkvError",
+    "Stats",
+    "__version__",
+    "aio",
+    "connect",
+    "errors",
+]
