@@ -2,30 +2,32 @@
 
 use std::{
     fmt,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use slotkv_proto::{Code, SlotCount, SlotTable, limits, slot, v1};
 use tokio::{
     runtime,
-    task::AbortHandle,
     time::{Instant, timeout},
 };
 
 use crate::{
     Answer, CallOptions, Command, Error, Explain, Options, Result, Stats,
     call::{Call, Callback},
+    composite::CompositeTask,
     connection::{Context, Receiver},
     options::DEADLINE_MS_MAX,
     policy::{Dispatch, Waiting},
     routing::{self, Observer, Routing, Setup, Snapshot},
     stats::Counters,
     uri::{Target, check_namespace},
-    wire,
+    wire::{self, Parsed},
 };
+
+/// Longest traceparent of a call, in bytes; a W3C one has 55.
+pub const TRACEPARENT_BYTES_MAX: usize = 256;
 
 /// A client of a cluster. Clones share everything but what [`Client::namespace`] and [`Client::with_deadline`] change.
 ///
@@ -38,6 +40,21 @@ pub struct Client {
     /// `None` for the namespace of the URI.
     namespace: Option<Arc<str>>,
     deadline: Duration,
+}
+
+/// What holds for one call.
+struct Told<'a> {
+    /// `None` for the namespace of the URI.
+    namespace: Option<&'a str>,
+    namespace_bytes: usize,
+    deadline: Duration,
+    traceparent: Option<&'a str>,
+}
+
+impl Told<'_> {
+    fn traceparent(&self) -> String {
+        self.traceparent.unwrap_or_default().to_owned()
+    }
 }
 
 /// What all clones share; ends the client when the last one goes.
@@ -111,24 +128,26 @@ impl Client {
     /// The same client in another namespace; empty for the one without a name.
     pub fn namespace(&self, name: &str) -> Result<Client> {
         check_namespace(name)?;
-        Ok(Client { namespace: self.view(name), ..self.clone() })
+        let namespace = (name != self.shared.namespace).then(|| name.into());
+        Ok(Client { shared: self.shared.clone(), namespace, deadline: self.deadline })
     }
 
     /// The same client with another deadline for each call; at most [`DEADLINE_MS_MAX`].
     pub fn with_deadline(&self, deadline: Duration) -> Client {
-        Client { deadline, ..self.clone() }
+        Client { shared: self.shared.clone(), namespace: self.namespace.clone(), deadline }
     }
 
     /// Carries out an operation.
     pub async fn call(&self, command: Command, options: &CallOptions) -> Result<Answer> {
-        let client = self.with_options(options)?;
-        match wire::request(command.clone(), client.namespace_name().len())? {
-            Some(request) => {
+        let told = self.told(options)?;
+        match wire::parse(command, told.namespace_bytes)? {
+            Parsed::Single(request) => {
                 let operation = request.operation();
-                let traceparent = options.traceparent.clone();
-                client.send(request, traceparent).await.and_then(|reply| wire::answer(operation, reply))
+                let call = self.begin(request, &told, None);
+                let reply = Waiting::new(self.shared.dispatch.clone(), call).await?;
+                wire::answer(operation, reply)
             }
-            None => client.composite(command, options).await,
+            Parsed::Composite(command) => self.view(&told).composite(command, &told.traceparent()).await,
         }
     }
 
@@ -142,25 +161,30 @@ impl Client {
         options: CallOptions,
         callback: impl FnOnce(Result<Answer>) + Send + 'static,
     ) -> CancelHandle {
-        let begun = self.with_options(&options).and_then(|client| {
-            let single = !command.is_composite();
-            let request =
-                if single { wire::request(command.clone(), client.namespace_name().len())? } else { None };
-            Ok((client, request))
-        });
-        match begun {
+        let parsed = self.told(&options).and_then(|told| Ok((wire::parse(command, told.namespace_bytes)?, told)));
+        match parsed {
             Err(error) => {
                 callback(Err(error));
                 CancelHandle(Cancel::Nothing)
             }
-            Ok((client, Some(request))) => {
+            Ok((Parsed::Single(request), told)) => {
                 let operation = request.operation();
                 let callback: Callback =
                     Box::new(move |reply| callback(reply.and_then(|reply| wire::answer(operation, reply))));
-                let call = client.begin(request, options.traceparent, Some(callback));
-                CancelHandle(Cancel::Call(client.shared.dispatch.clone(), call))
+                let call = self.begin(request, &told, Some(callback));
+                CancelHandle(Cancel::Call(self.shared.dispatch.clone(), call))
             }
-            Ok((client, None)) => client.submit_composite(command, options, Box::new(callback)),
+            Ok((Parsed::Composite(command), told)) => {
+                let client = self.view(&told);
+                let traceparent = told.traceparent();
+                let task = CompositeTask::spawn(
+                    &self.shared.runtime,
+                    command.may_write(),
+                    Box::new(callback),
+                    async move { client.composite(command, &traceparent).await },
+                );
+                CancelHandle(Cancel::Task(task))
+            }
         }
     }
 
@@ -210,67 +234,57 @@ impl Client {
     }
 
     /// Sends a request; the future of its reply. It is sent now, not when the future is polled first.
-    pub(crate) fn send(
-        &self,
-        request: v1::Request,
-        traceparent: Option<String>,
-    ) -> impl Future<Output = Result<v1::Reply>> + Send + use<> {
-        Waiting::new(self.shared.dispatch.clone(), self.begin(request, traceparent, None))
+    pub(crate) fn send(&self, request: v1::Request, deadline: Duration, traceparent: &str) -> Waiting {
+        let told = Told {
+            namespace: self.namespace.as_deref(),
+            namespace_bytes: self.namespace_name().len(),
+            deadline,
+            traceparent: Some(traceparent),
+        };
+        Waiting::new(self.shared.dispatch.clone(), self.begin(request, &told, None))
     }
 
-    fn begin(
-        &self,
-        mut request: v1::Request,
-        traceparent: Option<String>,
-        callback: Option<Callback>,
-    ) -> Arc<Call> {
+    fn begin(&self, mut request: v1::Request, told: &Told<'_>, callback: Option<Callback>) -> Arc<Call> {
         let slots = match &request.range {
             None => {
                 let slot = self.slot(&request.key);
                 (slot, slot)
             }
-            // The planner keeps to the slots that there are.
+            // Who plans ranges keeps to the slots that there are.
             Some(range) => (range.slot_first as u16, range.slot_last as u16),
         };
-        request.namespace = self.namespace.as_deref().map(str::to_owned);
-        request.traceparent = traceparent.unwrap_or_default();
-        let span = tracing::debug_span!("slotkv", operation = request.operation().as_str_name(), slot = slots.0);
+        request.namespace = told.namespace.map(str::to_owned);
+        request.traceparent = told.traceparent();
+        let operation = request.operation();
+        let span = tracing::debug_span!("slotkv", operation = operation.as_str_name(), slot = slots.0);
         let now = Instant::now();
-        let deadline = now + self.deadline.min(Duration::from_millis(DEADLINE_MS_MAX.into()));
+        let deadline = now + told.deadline.min(Duration::from_millis(DEADLINE_MS_MAX.into()));
         self.shared.dispatch.begin(Call::new(request, slots, deadline, span, callback), now)
     }
 
-    fn submit_composite(
-        self,
-        command: Command,
-        options: CallOptions,
-        callback: Box<dyn FnOnce(Result<Answer>) + Send>,
-    ) -> CancelHandle {
-        let callback = Arc::new(Mutex::new(Some(callback)));
-        let answer = CompositeAnswer(callback.clone());
-        let runtime = self.shared.runtime.clone();
-        let task = runtime.spawn(async move {
-            let result = self.composite(command, &options).await;
-            answer.give(result);
-        });
-        CancelHandle(Cancel::Task(task.abort_handle(), CompositeAnswer(callback)))
-    }
-
-    /// This client with what the options of a call say.
-    fn with_options(&self, options: &CallOptions) -> Result<Client> {
-        let namespace = match &options.namespace {
-            None => self.namespace.clone(),
-            Some(name) => {
-                check_namespace(name)?;
-                self.view(name)
-            }
+    /// What holds for a call with these options.
+    fn told<'a>(&'a self, options: &'a CallOptions) -> Result<Told<'a>> {
+        let mut told = Told {
+            namespace: self.namespace.as_deref(),
+            namespace_bytes: self.namespace_name().len(),
+            deadline: options.deadline.unwrap_or(self.deadline),
+            traceparent: options.traceparent.as_deref(),
         };
-        let deadline = options.deadline.unwrap_or(self.deadline);
-        Ok(Client { shared: self.shared.clone(), namespace, deadline })
+        if let Some(name) = options.namespace.as_deref() {
+            check_namespace(name)?;
+            told.namespace = (name != self.shared.namespace).then_some(name);
+            told.namespace_bytes = name.len();
+        }
+        if told.traceparent.is_some_and(|traceparent| traceparent.len() > TRACEPARENT_BYTES_MAX) {
+            let message = format!("the traceparent has more than {TRACEPARENT_BYTES_MAX} bytes");
+            return Err(Error::new(Code::TooLarge, message));
+        }
+        Ok(told)
     }
 
-    fn view(&self, namespace: &str) -> Option<Arc<str>> {
-        (namespace != self.shared.namespace).then(|| namespace.into())
+    fn view(&self, told: &Told<'_>) -> Client {
+        let namespace = told.namespace.map(Arc::from);
+        Client { shared: self.shared.clone(), namespace, deadline: told.deadline }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -303,7 +317,7 @@ pub struct CancelHandle(Cancel);
 enum Cancel {
     Nothing,
     Call(Arc<Dispatch>, Arc<Call>),
-    Task(AbortHandle, CompositeAnswer),
+    Task(CompositeTask),
 }
 
 impl CancelHandle {
@@ -312,10 +326,7 @@ impl CancelHandle {
         match &self.0 {
             Cancel::Nothing => {}
             Cancel::Call(dispatch, call) => dispatch.cancel(call),
-            Cancel::Task(task, answer) => {
-                task.abort();
-                answer.take(Err(Error::new(Code::Cancelled, "the caller cancelled the call")));
-            }
+            Cancel::Task(task) => task.cancel(),
         }
     }
 }

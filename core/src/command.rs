@@ -53,11 +53,22 @@ pub enum Command {
         /// From [`Page::cursor`]; `None` for the first page.
         cursor: Option<Bytes>,
     },
-    /// Several operations, carried out in any order, each with its own result. Answer: [`Answer::Many`].
+    /// Several operations on one key each, carried out in any order, each with its own result. Answer: [`Answer::Many`].
     Many {
         /// The operations.
         commands: Vec<Command>,
     },
+}
+
+impl Command {
+    /// Whether it may change anything.
+    pub(crate) fn may_write(&self) -> bool {
+        match self {
+            Command::Put { .. } | Command::Delete { .. } | Command::Increment { .. } => true,
+            Command::Get { .. } | Command::Has { .. } | Command::Count { .. } | Command::ScanPage { .. } => false,
+            Command::Many { commands } => commands.iter().any(Command::may_write),
+        }
+    }
 }
 
 /// What must hold for a write to take place.

@@ -104,7 +104,7 @@ mod tests {
         let range = Range { ordered: false, ..Range::prefix("user:") };
         let bytes = encode(&position(), &range, "app", slots());
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "01000400c8da1aeaa0b1ed3701236b00");
+        assert_eq!(hex, "01000400163ff1c2de69a74b01236b00");
         assert_eq!(decode(&bytes, &range, "app", slots()).unwrap(), position());
     }
 

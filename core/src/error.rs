@@ -72,9 +72,4 @@ impl Error {
         self.outcome = outcome;
         self
     }
-
-    pub(crate) fn with_source(mut self, source: Arc<dyn std::error::Error + Send + Sync>) -> Self {
-        self.source = Some(source);
-        self
-    }
 }

@@ -1,5 +1,9 @@
 //! How a key would be reached.
 
+use slotkv_proto::slot::{hash_slot, hash_tag};
+
+use crate::routing::Snapshot;
+
 /// Where a key's calls go, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -34,4 +38,34 @@ pub struct Explain {
     pub in_flight: u64,
     /// Why the last connection to it failed or broke; empty if none did.
     pub last_error: String,
+}
+
+impl Explain {
+    pub(crate) fn of(snapshot: &Snapshot, key: &[u8]) -> Self {
+        let table = &snapshot.table;
+        let slot = table.slot(key);
+        let shard = table.owner(slot);
+        let route = shard.and_then(|shard| table.route(shard));
+        let primary = route.and_then(|route| route.primary.as_ref());
+        let health = snapshot.route((slot, slot)).ok().map(|(_, lane)| lane.health());
+        Self {
+            slot,
+            hash_slot: hash_slot(key),
+            tag: hash_tag(key).map(<[u8]>::to_vec),
+            slot_count: table.slots().get(),
+            cluster_id: table.cluster_id().to_owned(),
+            shard,
+            epoch: route.map_or(0, |route| route.epoch),
+            table_version: table.version(),
+            table_learned_ms: snapshot.learned_ms,
+            primary: primary.map(|primary| primary.name.clone()),
+            address: primary.map(|primary| primary.address.clone()),
+            backups: route.map_or_else(Vec::new, |route| {
+                route.backups.iter().map(|backup| backup.address.clone()).collect()
+            }),
+            connected: health.as_ref().is_some_and(|health| health.connected),
+            in_flight: health.as_ref().map_or(0, |health| health.in_flight as u64),
+            last_error: health.map_or_else(String::new, |health| health.last_error),
+        }
+    }
 }

@@ -2,12 +2,18 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use slotkv_proto::seam::{Chance, Clock, SystemChance, SystemClock};
+use slotkv_proto::{
+    limits,
+    seam::{Chance, Clock, SystemChance, SystemClock},
+};
 
-use crate::transport::{TonicTransport, Transport};
+use crate::{
+    Error, Result,
+    transport::{TonicTransport, Transport},
+};
 
 /// Longest deadline of a call, in milliseconds; longer ones are cut to it.
-pub const DEADLINE_MS_MAX: u32 = slotkv_proto::limits::DEADLINE_MS_MAX;
+pub const DEADLINE_MS_MAX: u32 = limits::DEADLINE_MS_MAX;
 /// Most streams to one member.
 pub const STREAMS_PER_MEMBER_MAX: usize = 16;
 /// Most calls that a client may be told to keep open at once.
@@ -50,6 +56,33 @@ impl Default for Options {
             clock: Arc::new(SystemClock),
             chance: Arc::new(SystemChance),
         }
+    }
+}
+
+impl Options {
+    /// Refuses what cannot be, by name.
+    pub(crate) fn check(&self) -> Result<()> {
+        let longest = Duration::from_millis(DEADLINE_MS_MAX.into());
+        for (name, time) in
+            [("deadline", self.deadline), ("connect_timeout", self.connect_timeout), ("ping", self.ping)]
+        {
+            if time.is_zero() || time > longest {
+                return Err(Error::invalid(format!("{name} is {time:?}; it is 1 ms to {longest:?}")));
+            }
+        }
+        for (name, count, max) in [
+            ("inflight_max", self.inflight_max, INFLIGHT_MAX_MAX),
+            ("streams_per_member", self.streams_per_member, STREAMS_PER_MEMBER_MAX),
+        ] {
+            if count == 0 || count > max {
+                return Err(Error::invalid(format!("{name} is {count}; it is 1 to {max}")));
+            }
+        }
+        if self.client_name.len() > limits::CLIENT_NAME_BYTES_MAX {
+            let max = limits::CLIENT_NAME_BYTES_MAX;
+            return Err(Error::invalid(format!("client_name has {} bytes of {max}", self.client_name.len())));
+        }
+        Ok(())
     }
 }
 

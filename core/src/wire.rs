@@ -8,8 +8,18 @@ use crate::{
     Answer, Command, Condition, Delete, Entry, Error, Item, Outcome, Put, Result, call::is_write,
 };
 
-/// The request of an operation on one key; `None` for the others. `namespace_bytes` counts to the key.
-pub(crate) fn request(command: Command, namespace_bytes: usize) -> Result<Option<v1::Request>> {
+/// What an operation takes.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "lives for a moment on the stack")]
+pub(crate) enum Parsed {
+    /// One request.
+    Single(v1::Request),
+    /// Several.
+    Composite(Command),
+}
+
+/// Checks an operation and builds its request if one will do. `namespace_bytes` counts to the key.
+pub(crate) fn parse(command: Command, namespace_bytes: usize) -> Result<Parsed> {
     let mut request = v1::Request::default();
     let (operation, key) = match command {
         Command::Get { key } => (v1::Operation::Get, key),
@@ -31,12 +41,14 @@ pub(crate) fn request(command: Command, namespace_bytes: usize) -> Result<Option
             request.delta = delta;
             (v1::Operation::Increment, key)
         }
-        Command::Count { .. } | Command::ScanPage { .. } | Command::Many { .. } => return Ok(None),
+        Command::Count { .. } | Command::ScanPage { .. } | Command::Many { .. } => {
+            return Ok(Parsed::Composite(command));
+        }
     };
     check_key(&key, namespace_bytes)?;
     request.operation = operation as i32;
     request.key = key;
-    Ok(Some(request))
+    Ok(Parsed::Single(request))
 }
 
 fn set_condition(request: &mut v1::Request, condition: Condition) {
@@ -148,7 +160,7 @@ mod tests {
 
     #[test]
     fn keys_and_values_past_their_limits_are_refused_by_name() {
-        let get = |bytes: usize, namespace| request(Command::Get { key: vec![0; bytes].into() }, namespace);
+        let get = |bytes: usize, namespace| parse(Command::Get { key: vec![0; bytes].into() }, namespace);
         assert!(get(limits::KEY_BYTES_MAX, 0).is_ok());
         assert_eq!(get(0, 0).unwrap_err().code, Code::InvalidArgument);
         for error in [get(limits::KEY_BYTES_MAX + 1, 0), get(limits::KEY_BYTES_MAX, 1)] {
@@ -158,7 +170,7 @@ mod tests {
         }
         let put = |bytes: usize| {
             let condition = Condition::Always;
-            request(Command::Put { key: "k".into(), value: vec![0; bytes].into(), condition }, 0)
+            parse(Command::Put { key: "k".into(), value: vec![0; bytes].into(), condition }, 0)
         };
         assert!(put(limits::VALUE_BYTES_MAX).is_ok());
         let error = put(limits::VALUE_BYTES_MAX + 1).unwrap_err();

@@ -28,7 +28,7 @@ async def add_often(client: slotkv.aio.Client) -> int:
 
 
 async def main() -> None:
-    async with await slotkv.aio.connect(URI, namespace="example-cas") as client:
+    async with slotkv.aio.connect(URI, namespace="example-cas") as client:
         await client.put("sum", "0")
         repeated = sum(await asyncio.gather(*(add_often(client) for _ in range(TASKS))))
         assert await client.get("sum") == str(TASKS * STEPS).encode()

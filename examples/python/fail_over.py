@@ -23,7 +23,7 @@ def add(client: slotkv.Client, key: str, acknowledged: int) -> int:
     """Adds 1; the sum as it is known to be."""
     try:
         total = client.increment(key)
-    except slotkv.Error as error:
+    except slotkv.SlotkvError as error:
         if error.outcome != "unknown":
             raise
         # The one case in which a caller has to look: the addition may have been applied or not.

@@ -24,7 +24,7 @@ async def add(client: slotkv.aio.Client, key: str, acknowledged: int) -> int:
     """Adds 1; the sum as it is known to be."""
     try:
         total = await client.increment(key)
-    except slotkv.Error as error:
+    except slotkv.SlotkvError as error:
         if error.outcome != "unknown":
             raise
         # The one case in which a caller has to look: the addition may have been applied or not.
@@ -46,8 +46,7 @@ async def count(client: slotkv.aio.Client, key: str) -> tuple[int, float]:
 
 
 async def main() -> None:
-    connecting = slotkv.aio.connect(URI, namespace="example-fail-over", deadline=PATIENCE)
-    async with await connecting as client:
+    async with slotkv.aio.connect(URI, namespace="example-fail-over", deadline=PATIENCE) as client:
         await client.delete_many(KEYS)
         tasks = [asyncio.create_task(count(client, key)) for key in KEYS]
         print("crash a worker now (kill -9) and start it again", flush=True)

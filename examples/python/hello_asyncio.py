@@ -12,7 +12,7 @@ URI = sys.argv[1] if len(sys.argv) > 1 else "slotkv://127.0.0.1:7700"
 
 
 async def main() -> None:
-    async with await slotkv.aio.connect(URI) as client:
+    async with slotkv.aio.connect(URI) as client:
         await client.delete("hello")
 
         assert (await client.put("hello", "world")).status == "created"

@@ -23,8 +23,8 @@ with slotkv.connect(URI, namespace="example-many") as client:
         [("short", "a"), ("x" * 40_000, "b"), ("also short", "c")], return_errors=True
     )
     first, error, last = puts_or_errors
-    assert not isinstance(first, slotkv.Error) and not isinstance(last, slotkv.Error)
-    assert isinstance(error, slotkv.Error)
+    assert not isinstance(first, slotkv.SlotkvError) and not isinstance(last, slotkv.SlotkvError)
+    assert isinstance(error, slotkv.SlotkvError)
     assert (error.kind, error.outcome) == ("TOO_LARGE", "failed")
     print(f"refused: {error}")
 

@@ -12,7 +12,7 @@ URI = sys.argv[1] if len(sys.argv) > 1 else "slotkv://127.0.0.1:7700"
 
 
 async def main() -> None:
-    async with await slotkv.aio.connect(URI, namespace="example-many") as client:
+    async with slotkv.aio.connect(URI, namespace="example-many") as client:
         records = {f"user:{number}".encode(): f"value {number}".encode() for number in range(10_000)}
         await client.delete_many(records)
 

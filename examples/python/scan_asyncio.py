@@ -12,7 +12,7 @@ URI = sys.argv[1] if len(sys.argv) > 1 else "slotkv://127.0.0.1:7700"
 
 
 async def main() -> None:
-    async with await slotkv.aio.connect(URI, namespace="example-scan") as client:
+    async with slotkv.aio.connect(URI, namespace="example-scan") as client:
         people = [f"people/{number:04}".encode() for number in range(500)]
         places = [f"places/{number:04}".encode() for number in range(100)]
         await client.put_many((key, key) for key in people + places)

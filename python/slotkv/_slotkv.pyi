@@ -278,11 +278,395 @@ class Delete:
     def __hash__(self) -> int: ...
 
 @final
-class Self:
+class Entry:
     __match_args__: Final = (
+        "value",
+        "version",
     )
     def __new__(
         cls,
+        value: bytes,
+        version: int,
     ) -> Self: ...
+    @property
+    def value(self) -> bytes: ...
+    @property
+    def version(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Item:
+    __match_args__: Final = (
+        "key",
+        "value",
+        "version",
+        "slot",
+    )
+    def __new__(
+        cls,
+        key: bytes,
+        value: bytes,
+        version: int,
+        slot: int,
+    ) -> Self: ...
+    @property
+    def key(self) -> bytes: ...
+    @property
+    def value(self) -> bytes: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def slot(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Explain:
+    __match_args__: Final = (
+        "slot",
+        "hash_slot",
+        "tag",
+        "slot_count",
+        "cluster_id",
+        "shard",
+        "epoch",
+        "table_version",
+        "table_learned_ms",
+        "primary",
+        "address",
+        "backups",
+        "connected",
+        "in_flight",
+        "last_error",
+    )
+    def __new__(
+        cls,
+        slot: int,
+        hash_slot: int,
+        tag: bytes | None,
+        slot_count: int,
+        cluster_id: str,
+        shard: int | None,
+        epoch: int,
+        table_version: int,
+        table_learned_ms: int,
+        primary: str | None,
+        address: str | None,
+        backups: list[str],
+        connected: bool,
+        in_flight: int,
+        last_error: str,
+    ) -> Self: ...
+    @property
+    def slot(self) -> int: ...
+    @property
+    def hash_slot(self) -> int: ...
+    @property
+    def tag(self) -> bytes | None: ...
+    @property
+    def slot_count(self) -> int: ...
+    @property
+    def cluster_id(self) -> str: ...
+    @property
+    def shard(self) -> int | None: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def table_version(self) -> int: ...
+    @property
+    def table_learned_ms(self) -> int: ...
+    @property
+    def primary(self) -> str | None: ...
+    @property
+    def address(self) -> str | None: ...
+    @property
+    def backups(self) -> list[str]: ...
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def last_error(self) -> str: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class MemberStats:
+    __match_args__: Final = (
+        "shard",
+        "name",
+        "address",
+        "connected",
+        "in_flight",
+        "waiting",
+        "last_error",
+    )
+    def __new__(
+        cls,
+        shard: int,
+        name: str,
+        address: str,
+        connected: bool,
+        in_flight: int,
+        waiting: int,
+        last_error: str,
+    ) -> Self: ...
+    @property
+    def shard(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def last_error(self) -> str: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Stats:
+    __match_args__: Final = (
+        "calls",
+        "calls_ok",
+        "calls_failed",
+        "calls_unknown",
+        "calls_cancelled",
+        "retries",
+        "redirects",
+        "connects",
+        "connections_lost",
+        "replies_late",
+        "frames_sent",
+        "frames_received",
+        "refreshes",
+        "refreshes_failed",
+        "pings_failed",
+        "wrong_cluster",
+        "in_flight",
+        "waiting",
+        "table_version",
+        "route_revisions",
+        "members",
+    )
+    def __new__(
+        cls,
+        calls: int,
+        calls_ok: int,
+        calls_failed: int,
+        calls_unknown: int,
+        calls_cancelled: int,
+        retries: int,
+        redirects: int,
+        connects: int,
+        connections_lost: int,
+        replies_late: int,
+        frames_sent: int,
+        frames_received: int,
+        refreshes: int,
+        refreshes_failed: int,
+        pings_failed: int,
+        wrong_cluster: int,
+        in_flight: int,
+        waiting: int,
+        table_version: int,
+        route_revisions: int,
+        members: list[MemberStats],
+    ) -> Self: ...
+    @property
+    def calls(self) -> int: ...
+    @property
+    def calls_ok(self) -> int: ...
+    @property
+    def calls_failed(self) -> int: ...
+    @property
+    def calls_unknown(self) -> int: ...
+    @property
+    def calls_cancelled(self) -> int: ...
+    @property
+    def retries(self) -> int: ...
+    @property
+    def redirects(self) -> int: ...
+    @property
+    def connects(self) -> int: ...
+    @property
+    def connections_lost(self) -> int: ...
+    @property
+    def replies_late(self) -> int: ...
+    @property
+    def frames_sent(self) -> int: ...
+    @property
+    def frames_received(self) -> int: ...
+    @property
+    def refreshes(self) -> int: ...
+    @property
+    def refreshes_failed(self) -> int: ...
+    @property
+    def pings_failed(self) -> int: ...
+    @property
+    def wrong_cluster(self) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def table_version(self) -> int: ...
+    @property
+    def route_revisions(self) -> int: ...
+    @property
+    def members(self) -> list[MemberStats]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class MasterStatus:
+    __match_args__: Final = (
+        "address",
+        "leader",
+    )
+    def __new__(
+        cls,
+        address: str,
+        leader: bool,
+    ) -> Self: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def leader(self) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class ShardStatus:
+    __match_args__: Final = (
+        "shard",
+        "epoch",
+        "state",
+        "primary",
+        "isr",
+        "ack",
+        "min_isr",
+        "durability",
+        "weight",
+        "slots",
+    )
+    def __new__(
+        cls,
+        shard: int,
+        epoch: int,
+        state: str,
+        primary: str,
+        isr: list[str],
+        ack: str,
+        min_isr: int,
+        durability: str,
+        weight: float,
+        slots: int,
+    ) -> Self: ...
+    @property
+    def shard(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def primary(self) -> str: ...
+    @property
+    def isr(self) -> list[str]: ...
+    @property
+    def ack(self) -> str: ...
+    @property
+    def min_isr(self) -> int: ...
+    @property
+    def durability(self) -> str: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def slots(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class MemberStatus:
+    __match_args__: Final = (
+        "name",
+        "run",
+        "address",
+        "shard",
+        "live",
+        "zone",
+    )
+    def __new__(
+        cls,
+        name: str,
+        run: str,
+        address: str,
+        shard: int,
+        live: bool,
+        zone: str,
+    ) -> Self: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def run(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def shard(self) -> int: ...
+    @property
+    def live(self) -> bool: ...
+    @property
+    def zone(self) -> str: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class ClusterStatus:
+    __match_args__: Final = (
+        "cluster_id",
+        "slot_count",
+        "table_version",
+        "master_epoch",
+        "masters",
+        "shards",
+        "members",
+        "notices",
+        "shards_announced",
+    )
+    def __new__(
+        cls,
+        cluster_id: str,
+        slot_count: int,
+        table_version: int,
+        master_epoch: int,
+        masters: list[MasterStatus],
+        shards: list[ShardStatus],
+        members: list[MemberStatus],
+        notices: list[str],
+        shards_announced: int,
+    ) -> Self: ...
+    @property
+    def cluster_id(self) -> str: ...
+    @property
+    def slot_count(self) -> int: ...
+    @property
+    def table_version(self) -> int: ...
+    @property
+    def master_epoch(self) -> int: ...
+    @property
+    def masters(self) -> list[MasterStatus]: ...
+    @property
+    def shards(self) -> list[ShardStatus]: ...
+    @property
+    def members(self) -> list[MemberStatus]: ...
+    @property
+    def notices(self) -> list[str]: ...
+    @property
+    def shards_announced(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...

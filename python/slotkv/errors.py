@@ -41,7 +41,7 @@ All of them can be raised and subclassed by programs, as in tests:
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 __all__ = [
     "ClientStateError",
@@ -58,11 +58,9 @@ __all__ = [
     "NoMasterError",
     "NotANumberError",
     "NumberOverflowError",
-    "Outcome",
     "OverloadedError",
     "ReadOnlyError",
     "RequestError",
-    "Retry",
     "RoutingError",
     "ShuttingDownError",
     "SlotkvError",
@@ -76,9 +74,6 @@ __all__ = [
     "WrongClusterError",
 ]
 
-Outcome: TypeAlias = Literal["failed", "unknown"]
-Retry: TypeAlias = Literal["never", "reroute", "backoff", "ask"]
-
 
 class SlotkvError(Exception):
     """The root of slotkv's errors."""
@@ -88,11 +83,11 @@ class SlotkvError(Exception):
     #: The stable upper-case name of the kind.
     kind: str = "UNEXPECTED"
     #: What can be done: "never" repeat it, "reroute" at once, "backoff" after a pause, or "ask" yourself.
-    retry: Retry = "ask"
+    retry: Literal["never", "reroute", "backoff", "ask"] = "ask"
     #: Whether the very same call may simply be repeated: it was not applied, and may succeed later.
     retryable: bool = False
     #: Whether the operation was applied: "failed" if provably not, "unknown" if it may have been.
-    outcome: Outcome = "unknown"
+    outcome: Literal["failed", "unknown"] = "unknown"
     #: host:port of the member that the error came from or that could not be reached, if one was asked.
     member: str | None = None
     #: How often the operation was sent, or tried to be.
@@ -106,9 +101,9 @@ class SlotkvError(Exception):
         *,
         code: int | None = None,
         kind: str | None = None,
-        retry: Retry | None = None,
+        retry: Literal["never", "reroute", "backoff", "ask"] | None = None,
         retryable: bool | None = None,
-        outcome: Outcome | None = None,
+        outcome: Literal["failed", "unknown"] | None = None,
         member: str | None = None,
         attempts: int = 0,
         causes: tuple[str, ...] = (),
@@ -144,8 +139,8 @@ class SlotkvError(Exception):
 class RequestError(SlotkvError):
     """The request itself cannot be served; repeating it does not help."""
 
-    retry: Retry = "never"
-    outcome: Outcome = "failed"
+    retry: Literal["never", "reroute", "backoff", "ask"] = "never"
+    outcome: Literal["failed", "unknown"] = "failed"
 
 
 class InvalidArgumentError(RequestError, ValueError):
@@ -193,9 +188,9 @@ class NumberOverflowError(RequestError, OverflowError):
 class TemporaryError(SlotkvError):
     """Not applied now, may be later. The client has retried until the deadline."""
 
-    retry: Retry = "backoff"
+    retry: Literal["never", "reroute", "backoff", "ask"] = "backoff"
     retryable = True
-    outcome: Outcome = "failed"
+    outcome: Literal["failed", "unknown"] = "failed"
 
 
 class RoutingError(TemporaryError):
@@ -272,14 +267,14 @@ class DamagedError(SlotkvError):
     """Stored data failed its checks and is not served."""
 
     code, kind = 30, "DAMAGED"
-    retry: Retry = "never"
+    retry: Literal["never", "reroute", "backoff", "ask"] = "never"
 
 
 class ClientStateError(SlotkvError):
     """This client object cannot be used any more."""
 
-    retry: Retry = "never"
-    outcome: Outcome = "failed"
+    retry: Literal["never", "reroute", "backoff", "ask"] = "never"
+    outcome: Literal["failed", "unknown"] = "failed"
 
 
 class ClosedError(ClientStateError):

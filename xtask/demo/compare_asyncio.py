@@ -17,7 +17,7 @@ from records import Tally, chunks
 async def main() -> None:
     file, uri = sys.argv[1:]
     tally = Tally()
-    async with await slotkv.aio.connect(uri, deadline=60.0) as client:
+    async with slotkv.aio.connect(uri, deadline=60.0) as client:
         for chunk in chunks(file):
             start = time.perf_counter()
             values = await asyncio.gather(*(client.get(key) for key, _ in chunk))

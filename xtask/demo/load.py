@@ -18,7 +18,7 @@ CHUNKS_IN_FLIGHT = 2
 
 async def write(client: slotkv.aio.Client, chunk: list[Record], tally: Tally) -> None:
     for result in await client.put_many(chunk, return_errors=True):
-        if isinstance(result, slotkv.Error):
+        if isinstance(result, slotkv.SlotkvError):
             print(result, file=sys.stderr)
             tally.different += 1
         else:
@@ -29,7 +29,7 @@ async def write(client: slotkv.aio.Client, chunk: list[Record], tally: Tally) ->
 async def main() -> None:
     file, uri = sys.argv[1:]
     tally = Tally()
-    async with await slotkv.aio.connect(uri, deadline=120.0) as client:
+    async with slotkv.aio.connect(uri, deadline=120.0) as client:
         start = time.perf_counter()
         writing: set[asyncio.Task[None]] = set()
         for chunk in chunks(file):

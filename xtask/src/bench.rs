@@ -121,10 +121,15 @@ fn measure(setting: &Setting, wanted: &[&'static Comparison]) -> Outcome<Vec<Row
             continue;
         }
         let ours = ours::Cluster::start(setting, durability)?;
+        let first = rows.len();
         for comparison in of_this {
             rows.push(comparison.measure(setting, &ours, &redis)?);
         }
-        ours.stop()?;
+        let writes_per_sync = ours.stop()?;
+        let synced_puts = |row: &&mut Row| row.comparison.name.starts_with("put-sync");
+        for row in rows[first..].iter_mut().filter(synced_puts) {
+            row.writes_per_sync = writes_per_sync;
+        }
     }
     Ok(rows)
 }

@@ -175,6 +175,11 @@ impl Split {
         std::iter::once(&self.master).chain(&self.workers).map(Server::pid).collect()
     }
 
+    /// Log of a worker.
+    pub fn worker_log(&self, shard: usize) -> &Path {
+        self.workers[shard].log()
+    }
+
     /// Stops all, workers first; whether all left in an orderly way.
     pub fn stop(mut self) -> Outcome<bool> {
         let mut orderly = true;

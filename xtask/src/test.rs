@@ -18,8 +18,14 @@ use crate::{Outcome, documents, examples, machine, process};
 const LONG_VARIABLE: &str = "SLOTKV_TEST_LONG";
 
 /// Pinned, so that a suite fails when slotkv changes and not when a tool does.
-const PYTHON_TOOLS: [&str; 5] =
-    ["pytest==9.2.0", "pytest-timeout==2.4.0", "hypothesis==6.170.15", "mypy==2.4.1", "pyright==1.1.414"];
+const PYTHON_TOOLS: [&str; 6] = [
+    "pytest==9.2.0",
+    "pytest-timeout==2.4.0",
+    "hypothesis==6.170.15",
+    "uvloop==0.23.0",
+    "mypy==2.4.1",
+    "pyright==1.1.414",
+];
 
 struct Suite {
     name: &'static str,
@@ -113,7 +119,7 @@ impl Bench {
         if self.long {
             command.env(LONG_VARIABLE, "1");
         }
-        let log = project::scratch().join(format!("logs/test-{name}.log"));
+        let log = project::scratch().join(format!("logs/test-{}.log", name.replace(' ', "-")));
         process::logged(name, &log, command)?;
         Ok(log)
     }
@@ -193,20 +199,36 @@ fn python(bench: &Bench) -> Outcome<Tested> {
             .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "python/tests"])
             .env("SLOTKV_BIN", &slotkv),
     )?;
-    Ok(Tested::Passed(Some(pytest_count(&log)?)))
+    let doctests = bench.step(
+        "python doctests",
+        venv.python()
+            .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "python/pyproject.toml"])
+            .args(["--doctest-modules", "--pyargs", "slotkv"])
+            .env("SLOTKV_BIN", &slotkv),
+    )?;
+    Ok(Tested::Passed(Some(pytest_count(&log)? + pytest_count(&doctests)?)))
 }
 
 fn types(bench: &Bench) -> Outcome<Tested> {
     let venv = bench.venv()?;
-    bench.step("mypy", venv.python().args(["-m", "mypy", "--strict", "python/tests", "examples/python"]))?;
-    bench.step(
-        "pyright",
-        venv.program("pyright").args(["--pythonpath"]).arg(venv.bin().join("python")).args([
-            "python/slotkv",
-            "python/tests",
-            "examples/python",
-        ]),
-    )?;
+    let scripts = ["examples/python", "xtask/demo"];
+    let package = project::root().join("python");
+    bench.step("mypy", venv.python().args(["-m", "mypy"]).current_dir(&package))?;
+    for folder in scripts {
+        let name = format!("mypy {}", folder.replace('/', "-"));
+        bench.step(
+            &name,
+            venv.python().args(["-m", "mypy", "--strict", "."]).current_dir(project::root().join(folder)),
+        )?;
+    }
+    let interpreter = venv.bin().join("python");
+    let pyright = || {
+        let mut command = venv.program("pyright");
+        command.arg("--pythonpath").arg(&interpreter);
+        command
+    };
+    bench.step("pyright", pyright().current_dir(&package))?;
+    bench.step("pyright examples", pyright().args(scripts))?;
     bench.step(
         "stubtest",
         venv.python().args(["-m", "mypy.stubtest", "slotkv"]).current_dir(project::scratch()),

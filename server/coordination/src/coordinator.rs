@@ -233,9 +233,10 @@ impl Op {
     /// The node it is about.
     pub fn path(&self) -> &str {
         match self {
-            Op::Check { path, .. } | Op::Create { path, .. } | Op::Set { path, .. } | Op::Delete { path, .. } => {
-                path
-            }
+            Op::Check { path, .. }
+            | Op::Create { path, .. }
+            | Op::Set { path, .. }
+            | Op::Delete { path, .. } => path,
         }
     }
 
@@ -267,7 +268,10 @@ impl Op {
 /// Refuses operations that no coordinator takes, before anything is sent.
 pub(crate) fn validate_multi(ops: &[Op]) -> Result<(), Error> {
     if ops.len() > MULTI_OPS_MAX {
-        return Err(Error::Invalid(format!("{} operations at once, the limit is {MULTI_OPS_MAX}", ops.len())));
+        return Err(Error::Invalid(format!(
+            "{} operations at once, the limit is {MULTI_OPS_MAX}",
+            ops.len()
+        )));
     }
     let mut bytes = 0;
     for op in ops {

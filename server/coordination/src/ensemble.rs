@@ -7,7 +7,7 @@
 use std::{
     fmt::Write as _,
     fs::{self, File},
-    io,
+    io::{self, Write as _},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -115,6 +115,16 @@ impl Ensemble {
         std::env::var_os(SKIP).is_some_and(|value| value == "1")
     }
 
+    /// The same, and if so says that `what` is, past the test harness's capture: nobody shall take it for tested.
+    pub fn skips(what: &str) -> bool {
+        let skipped = Self::is_skipped();
+        if skipped {
+            // Nothing can be said where there is no standard error.
+            let _ = writeln!(io::stderr(), "\nSKIPPED, because {SKIP}=1: {what}");
+        }
+        skipped
+    }
+
     /// Starts so many servers and waits until they serve.
     pub async fn start(servers: usize) -> Result<Self, EnsembleError> {
         if !(1..=SERVERS_MAX).contains(&servers) {
@@ -134,7 +144,10 @@ impl Ensemble {
     }
 
     async fn try_start(count: usize) -> Result<Self, EnsembleError> {
-        let dir = tempfile::Builder::new().prefix("slotkv-zookeeper-").tempdir().map_err(system("temporary folder"))?;
+        let dir = tempfile::Builder::new()
+            .prefix("slotkv-zookeeper-")
+            .tempdir()
+            .map_err(system("temporary folder"))?;
         let ports: Vec<[u16; 3]> = (0..count).map(|_| free_ports()).collect::<Result<_, _>>()?;
         let mut servers = Vec::new();
         for index in 0..count {
@@ -168,7 +181,8 @@ impl Ensemble {
 
     /// `host:port[,host:port...]`
     pub fn address(&self) -> String {
-        let servers: Vec<String> = self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        let servers: Vec<String> =
+            self.servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
         servers.join(",")
     }
 
@@ -406,7 +420,10 @@ fn free_ports() -> Result<[u16; 3], EnsembleError> {
     let mut ports = [0; 3];
     for port in &mut ports {
         *port = (0..COUNT)
-            .map(|_| FIRST + (start.wrapping_mul(31) % COUNT + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT)
+            .map(|_| {
+                FIRST
+                    + (start.wrapping_mul(31) % COUNT + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT
+            })
             .find(|&port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
             .ok_or_else(|| system("find a free port")(io::ErrorKind::AddrInUse.into()))?;
     }

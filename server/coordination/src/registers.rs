@@ -181,11 +181,14 @@ impl FromStr for Durability {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let interval = || text.strip_prefix("interval(")?.strip_suffix(')')?.parse().ok().filter(|&ms| ms > 0);
+        let interval =
+            || text.strip_prefix("interval(")?.strip_suffix(')')?.parse().ok().filter(|&ms| ms > 0);
         match (text, interval()) {
             ("sync", _) => Ok(Durability::Sync),
             (_, Some(ms)) => Ok(Durability::Interval(ms)),
-            _ => Err(Error::Invalid(format!("durability {text:?} is neither sync nor interval(milliseconds)"))),
+            _ => {
+                Err(Error::Invalid(format!("durability {text:?} is neither sync nor interval(milliseconds)")))
+            }
         }
     }
 }
@@ -265,7 +268,10 @@ impl ShardRegister {
             shard,
             epoch: self.epoch,
             revision: version + 1,
-            primary: self.primary.as_ref().map(|primary| member(&primary.name, &primary.run, &primary.address)),
+            primary: self
+                .primary
+                .as_ref()
+                .map(|primary| member(&primary.name, &primary.run, &primary.address)),
             backups: self
                 .isr
                 .iter()
@@ -368,7 +374,12 @@ mod tests {
         }
         let golden: Vec<&str> = include_str!("../golden/registers-1.jsonl").lines().collect();
         check(
-            Cluster { cluster_id: "c".into(), slot_count: 1024, shards_announced: 3, placement: "weighted".into() },
+            Cluster {
+                cluster_id: "c".into(),
+                slot_count: 1024,
+                shards_announced: 3,
+                placement: "weighted".into(),
+            },
             golden[0],
         );
         check(MasterRecord { address: "127.0.0.1:7700".into() }, golden[1]);
@@ -430,8 +441,12 @@ mod tests {
 
     #[test]
     fn a_slot_count_that_cannot_be_is_damage() {
-        let mut cluster =
-            Cluster { cluster_id: "c".into(), slot_count: 1024, shards_announced: 1, placement: "ring".into() };
+        let mut cluster = Cluster {
+            cluster_id: "c".into(),
+            slot_count: 1024,
+            shards_announced: 1,
+            placement: "ring".into(),
+        };
         assert_eq!(cluster.table().unwrap().slots().get(), 1024);
         cluster.slot_count = 1000;
         assert!(matches!(cluster.table(), Err(Error::Damaged { .. })));

@@ -29,8 +29,12 @@ impl Address {
         match uri.split_once("://") {
             Some(("zk", rest)) => Self::parse_servers(rest),
             Some(("zks", _)) => Err(Error::Invalid("zks: TLS to ZooKeeper is not built yet".into())),
-            Some((scheme, _)) => Err(Error::Invalid(format!("coordinator scheme {scheme:?} is not known, use zk://"))),
-            None => Err(Error::Invalid(format!("coordinator {uri:?} has no scheme, use zk://host:port/path"))),
+            Some((scheme, _)) => {
+                Err(Error::Invalid(format!("coordinator scheme {scheme:?} is not known, use zk://")))
+            }
+            None => {
+                Err(Error::Invalid(format!("coordinator {uri:?} has no scheme, use zk://host:port/path")))
+            }
         }
     }
 
@@ -43,7 +47,10 @@ impl Address {
         paths::validate(root, false)?;
         let servers = servers.split(',').map(server).collect::<Result<Vec<_>, _>>()?;
         if servers.len() > SERVERS_MAX {
-            return Err(Error::Invalid(format!("{} coordinator servers, the limit is {SERVERS_MAX}", servers.len())));
+            return Err(Error::Invalid(format!(
+                "{} coordinator servers, the limit is {SERVERS_MAX}",
+                servers.len()
+            )));
         }
         Ok(Self { servers, root: root.to_owned() })
     }
@@ -53,7 +60,11 @@ impl Address {
         let servers: Vec<String> = self
             .servers
             .iter()
-            .map(|(host, port)| if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
+            .map(
+                |(host, port)| {
+                    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+                },
+            )
             .collect();
         servers.join(",")
     }
@@ -88,9 +99,11 @@ fn server(text: &str) -> Result<(String, u16), Error> {
     }
     let port = match port {
         None => ZOOKEEPER_PORT,
-        Some(port) => {
-            port.parse().ok().filter(|&port| port != 0).ok_or_else(|| refuse("has no port from 1 to 65535"))?
-        }
+        Some(port) => port
+            .parse()
+            .ok()
+            .filter(|&port| port != 0)
+            .ok_or_else(|| refuse("has no port from 1 to 65535"))?,
     };
     Ok((host.to_owned(), port))
 }

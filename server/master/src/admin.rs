@@ -17,7 +17,8 @@ use tonic::{Request, Response, Status};
 use crate::standing::Standing;
 
 /// Said by every status, until there is hand-over.
-pub const NOTHING_MOVES: &str = "nothing moves until hand-over exists: slots stay with the shards that got them first";
+pub const NOTHING_MOVES: &str =
+    "nothing moves until hand-over exists: slots stay with the shards that got them first";
 
 /// Serves the status of the cluster.
 #[derive(Clone, Debug)]
@@ -127,7 +128,8 @@ fn notices(view: &View, standing: &Standing) -> Vec<String> {
         let Some(primary) = &known.register.primary else { continue };
         if !view.members.values().any(|live| live.name == primary.name && live.run == primary.run) {
             let name = &primary.name;
-            notices.push(format!("the primary of shard {shard}, {name}, is not in touch with the coordinator"));
+            notices
+                .push(format!("the primary of shard {shard}, {name}, is not in touch with the coordinator"));
         }
     }
     for known in view.known.values().filter(|known| !known.left) {

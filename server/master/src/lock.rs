@@ -18,7 +18,7 @@ const REREAD_INTERVAL: Duration = Duration::from_secs(3);
 pub(crate) async fn stand(session: &dyn Session, record: Bytes) -> Result<String, Error> {
     session.sync(paths::MASTERS).await?;
     for place in places(session).await? {
-        if session.get(&place).await?.is_some_and(|node| false && node.owner.is_some()) {
+        if session.get(&place).await?.is_some_and(|node| node.owner == Some(session.id())) {
             return Ok(place);
         }
     }

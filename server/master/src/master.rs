@@ -163,18 +163,18 @@ impl Runner {
             Turn::First => {}
             Turn::Gone => return Ok(()),
         }
-        let office = Office::take(session.clone(), place).await?;
+        let mut office = Office::take(session.clone(), place).await?;
         pause.reset();
         tracing::info!(epoch = office.epoch(), "leading");
         tokio::select! {
             biased;
             () = out_of_touch(&**session) => Err(Error::Disconnected { unknown: false }.into()),
-            error = self.lead(&office, session) => Err(error),
+            error = self.lead(&mut office, session) => Err(error),
         }
     }
 
     /// Leads for as long as the office is this master's.
-    async fn lead(&self, office: &Office, session: &Arc<dyn Session>) -> OfficeError {
+    async fn lead(&self, office: &mut Office, session: &Arc<dyn Session>) -> OfficeError {
         let mut pause = Pause::new(&*self.chance);
         loop {
             let error = match self.attend(office, session, &mut pause).await {
@@ -199,7 +199,7 @@ impl Runner {
 
     async fn attend(
         &self,
-        office: &Office,
+        office: &mut Office,
         session: &Arc<dyn Session>,
         pause: &mut Pause<'_>,
     ) -> Result<std::convert::Infallible, OfficeError> {

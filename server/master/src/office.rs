@@ -29,6 +29,8 @@ pub(crate) struct Office {
     place: String,
     epoch: u64,
     version: u64,
+    /// The cluster's register has been compared with this master's options.
+    is_compared: bool,
 }
 
 /// Why the leader's work stopped.
@@ -74,7 +76,7 @@ impl Office {
         // A place is written once, so its version is 0 for as long as it exists.
         let results = session.multi(vec![Op::check(&place, 0), step]).await?;
         let version = results.last().and_then(OpResult::version).unwrap_or(0);
-        Ok(Self { session, place, epoch, version })
+        Ok(Self { session, place, epoch, version, is_compared: false })
     }
 
     /// The master epoch of this office.
@@ -84,12 +86,15 @@ impl Office {
 
     /// Does what there is to do: founds the cluster, gives out the slots. Safe to repeat at any time.
     pub(crate) async fn attend(
-        &self,
+        &mut self,
         options: &MasterOptions,
         chance: &dyn Chance,
     ) -> Result<Progress, OfficeError> {
         self.session.sync("/").await?;
         let cluster = self.found(options, chance).await?;
+        if !std::mem::replace(&mut self.is_compared, true) {
+            warn_of_differences(&cluster, options);
+        }
         self.allocate(&cluster).await
     }
 
@@ -159,5 +164,18 @@ impl Office {
         let epoch = self.session.get(paths::MASTER_EPOCH).await?;
         let is_held = place.is_some() && epoch.is_some_and(|node| node.version == self.version);
         if is_held { Ok(()) } else { Err(OfficeError::Deposed) }
+    }
+}
+
+/// Options that differ from what the cluster was founded with have no effect, which nobody should have to guess.
+fn warn_of_differences(cluster: &Cluster, options: &MasterOptions) {
+    let ours = (u32::from(options.slot_count.get()), options.shards_announced, options.placement.as_str());
+    let founded = (cluster.slot_count, cluster.shards_announced, cluster.placement.as_str());
+    if ours != founded {
+        tracing::warn!(
+            ?ours,
+            ?founded,
+            "slots, shards and placement differ from what the cluster was founded with, which is what counts"
+        );
     }
 }

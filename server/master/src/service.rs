@@ -102,7 +102,10 @@ impl v1::master_server::Master for MasterService {
         let caller = Caller::new(&request)?;
         check_cluster(self.view.borrow().table.as_deref(), &request.cluster_id)?;
         let permit = self.watchers.clone().try_acquire_owned().map_err(|_| {
-            status_of(Code::Overloaded, "this member has as many watchers of the slot table as it takes; poll")
+            status_of(
+                Code::Overloaded,
+                "this member has as many watchers of the slot table as it takes; poll",
+            )
         })?;
         let mut view = self.view.clone();
         view.mark_changed();
@@ -166,8 +169,7 @@ impl Caller {
 
     /// What it lacks, which it knows from now on.
     fn delta(&mut self, table: &SlotTable) -> v1::TableDelta {
-        let delta =
-            table.delta_since(self.version, |shard| self.revisions.get(&shard).copied().unwrap_or(0));
+        let delta = table.delta_since(self.version, |shard| self.revisions.get(&shard).copied().unwrap_or(0));
         self.version = self.version.max(delta.version);
         self.revisions.extend(delta.routes.iter().map(|route| (route.shard, route.revision)));
         delta
@@ -180,8 +182,10 @@ fn check_client(ping: &v1::PingRequest) -> Result<(), Status> {
         return Err(status_of(Code::InvalidArgument, text));
     }
     if ping.client_name.len() > CLIENT_NAME_BYTES_MAX {
-        let text =
-            format!("a client name of {} bytes, the limit is {CLIENT_NAME_BYTES_MAX}", ping.client_name.len());
+        let text = format!(
+            "a client name of {} bytes, the limit is {CLIENT_NAME_BYTES_MAX}",
+            ping.client_name.len()
+        );
         return Err(status_of(Code::TooLarge, text));
     }
     Ok(())
@@ -191,7 +195,8 @@ fn check_client(ping: &v1::PingRequest) -> Result<(), Status> {
 fn check_cluster(table: Option<&SlotTable>, theirs: &str) -> Result<(), Status> {
     match table {
         Some(table) if !theirs.is_empty() && table.cluster_id() != theirs => {
-            let text = format!("this member belongs to cluster {}, the caller to {theirs}", table.cluster_id());
+            let text =
+                format!("this member belongs to cluster {}, the caller to {theirs}", table.cluster_id());
             Err(status_of(Code::WrongCluster, text))
         }
         _ => Ok(()),

@@ -36,7 +36,10 @@ fn slots_are_given_out_when_the_announced_shards_have_registered() {
         assert_eq!(masters.slots().await, None);
         let waiting = masters.view(1, |view| view.shards.len() == 2).await;
         let notices = admin::status(&waiting, &Default::default()).notices.join("\n");
-        assert!(notices.contains("when 3 shards have registered and have a primary; so far 2 have"), "{notices}");
+        assert!(
+            notices.contains("when 3 shards have registered and have a primary; so far 2 have"),
+            "{notices}"
+        );
 
         masters.put_shard(9, &shard(1.0)).await;
         for which in 0..2 {
@@ -80,7 +83,11 @@ fn nothing_moves_afterwards_and_status_says_so() {
         let view = masters.view(0, |view| view.shards.len() == 2 && view.connected).await;
         let status = admin::status(&view, &masters.masters[0].standing().borrow().clone());
         assert!(status.notices.contains(&admin::NOTHING_MOVES.to_owned()), "{:?}", status.notices);
-        assert!(status.notices.contains(&"without slots until then: shard 1".to_owned()), "{:?}", status.notices);
+        assert!(
+            status.notices.contains(&"without slots until then: shard 1".to_owned()),
+            "{:?}",
+            status.notices
+        );
         let states: Vec<_> = status.shards.iter().map(|shard| (shard.slots, shard.state.as_str())).collect();
         assert_eq!(states, [(1024, "leader"), (0, "waiting for slots")]);
     });
@@ -122,7 +129,8 @@ fn a_ring_is_a_placement_too_and_a_weight_that_it_does_not_take_is_told() {
         assert!(standing.leads());
         let view = masters.view(0, |view| view.cluster.is_some()).await;
         let notices = admin::status(&view, &standing).notices;
-        let problem = "the slots cannot be given out: shard 1 has weight 17; a weight is a number from 0 to 16";
+        let problem =
+            "the slots cannot be given out: shard 1 has weight 17; a weight is a number from 0 to 16";
         assert!(notices.contains(&problem.to_owned()), "{notices:?}");
 
         masters.put_shard(1, &shard(2.0)).await;

@@ -4,7 +4,11 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{Masters, SESSION_TIMEOUT, eventually, meddler::Meddler, options, run};
+use common::{
+    Masters, SESSION_TIMEOUT, eventually,
+    meddler::{Fate, Meddler},
+    options, run,
+};
 use slotkv_coordination::{
     Coordinator, Expect, Mode,
     embedded::WriteFate,
@@ -77,7 +81,10 @@ fn a_leader_cut_off_stops_leading_before_another_one_leads() {
         masters.coordinator.faults().partition(cut_off);
         masters.stands_by(0).await;
         assert_eq!(masters.leaders(), [0usize; 0], "nobody leads yet");
-        assert!(masters.coordinator.faults().sessions().contains(&cut_off), "its session has not expired yet");
+        assert!(
+            masters.coordinator.faults().sessions().contains(&cut_off),
+            "its session has not expired yet"
+        );
         assert_eq!(masters.leads(1).await, 2);
 
         masters.coordinator.faults().heal(cut_off);
@@ -207,6 +214,23 @@ fn an_unknown_outcome_of_taking_office_costs_an_epoch_at_most() {
 }
 
 #[test]
+fn a_place_that_was_deleted_gives_no_right_to_take_office() {
+    run(async {
+        let mut masters = Masters::none().await;
+        // Its writes are: its place, the epoch.
+        let meddler = Meddler::new(masters.coordinator.clone()).choose(1, Fate::Held);
+        masters.add_on(Arc::new(meddler.clone()), options(0, 1));
+        meddler.held().await;
+        let queue = masters.outside.children(paths::MASTERS).await.unwrap();
+        let place = format!("{}{}", paths::master_prefix(), queue[0]);
+        masters.outside.delete(&place, Expect::Any).await.unwrap();
+        meddler.release();
+        assert_eq!(masters.leads(0).await, 1, "the first attempt was refused");
+        masters.queue_is(1).await;
+    });
+}
+
+#[test]
 fn without_the_coordinator_nobody_leads_and_everybody_serves_what_was_known() {
     run(async {
         let mut masters = Masters::start(2, 1).await;
@@ -274,6 +298,10 @@ fn options_that_no_master_can_start_with_are_refused_by_name() {
         let short = MasterOptions { session_timeout: Duration::ZERO, ..options(0, 1) };
         assert_eq!(start(short), OptionsError::SessionTimeout(Duration::ZERO));
         let fine = MasterOptions { slot_count: SlotCount::new(16384).unwrap(), ..options(0, 4096) };
-        drop(Master::start(fine, Arc::new(slotkv_coordination::Embedded::new()), Arc::new(SeededChance::new(0))));
+        drop(Master::start(
+            fine,
+            Arc::new(slotkv_coordination::Embedded::new()),
+            Arc::new(SeededChance::new(0)),
+        ));
     });
 }

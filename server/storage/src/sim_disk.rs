@@ -5,7 +5,7 @@
 //! Invariants:
 //! - Changes of one file reach the medium in order: a crash keeps a prefix of those not synced, and may tear the next,
 //!   at any byte where the file grew, at sectors of 512 bytes where it was overwritten. With
-//!   [`SimDisk::set_reordering`] the sectors of changes not synced survive each for itself, the lost ones as zeros.
+//!   [`SimDisk::set_reordering`] each sector of the changes not synced survives or is lost for itself, but is not torn.
 //! - Changes of names in one folder reach the medium in order too; those since the last sync of the folder survive as
 //!   a prefix.
 //! - After a failed sync the process still sees what it wrote; what of it is on the medium is chance, and a later sync
@@ -495,7 +495,7 @@ impl Inode {
                 change.apply(&mut self.kept, usize::MAX);
             } else {
                 if at == survivors {
-                    change.tear(&mut self.kept, chance);
+                    change.tear(&mut self.kept, chance, reordering);
                 }
                 break;
             }
@@ -522,10 +522,10 @@ impl Change {
     }
 
     /// Applies a part of the change, as a crash in its middle would.
-    fn tear(&self, plane: &mut Vec<u8>, chance: &mut SmallRng) {
+    fn tear(&self, plane: &mut Vec<u8>, chance: &mut SmallRng, at_sectors: bool) {
         let Self::Write { offset, bytes } = self else { return };
         let mut count = chance.random_range(0..=bytes.len());
-        if *offset < plane.len() && count < bytes.len() {
+        if (at_sectors || *offset < plane.len()) && count < bytes.len() {
             count = ((offset + count) / SECTOR * SECTOR).saturating_sub(*offset);
         } else if chance.random_ratio(1, 4) && plane.len() < offset + bytes.len() {
             // The length reached the medium, the bytes did not.

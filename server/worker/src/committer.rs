@@ -60,6 +60,14 @@ pub struct Committer {
     persisting: Option<Position>,
     persisted_index: Arc<AtomicU64>,
     free_checked: Option<Instant>,
+    logged: Logged,
+}
+
+/// What a committer has done so far; the last words of a worker, and how benches count writes per sync.
+#[derive(Clone, Copy, Debug, Default)]
+struct Logged {
+    records: u64,
+    syncs: u64,
 }
 
 /// What a committer works with.
@@ -103,6 +111,7 @@ impl Committer {
             persisting: None,
             persisted_index,
             free_checked: None,
+            logged: Logged::default(),
         }
     }
 
@@ -139,6 +148,8 @@ impl Committer {
         self.replica.store_results()?;
         self.engine.persist()?;
         self.log.truncate_front(self.replica.checkpoint().index).await?;
+        let Logged { records, syncs } = self.logged;
+        tracing::info!(records, syncs, "the log is closed");
         self.log.close().await
     }
 
@@ -172,7 +183,7 @@ impl Committer {
         }
         if position.index > logged_from {
             match appended.commit() {
-                Ok(_) => {}
+                Ok(_) => self.logged.records += position.index - logged_from,
                 Err(error) if error.is_disk_full() => {
                     refuse_all(&writes, Code::ReadOnly, &error.to_string());
                     return Ok(());
@@ -188,12 +199,18 @@ impl Committer {
 
     async fn make_durable(&mut self, now: Instant) -> Result<(), Error> {
         match self.settings.durability {
-            Durability::Sync => self.log.sync().await.map(drop),
+            Durability::Sync => self.sync().await,
             Durability::Interval(_) => {
                 self.unsynced_since.get_or_insert(now);
                 Ok(())
             }
         }
+    }
+
+    async fn sync(&mut self) -> Result<(), Error> {
+        self.log.sync().await?;
+        self.logged.syncs += 1;
+        Ok(())
     }
 
     fn finish(&mut self, group: Group) -> Result<(), Error> {
@@ -218,7 +235,7 @@ impl Committer {
             Durability::Interval(ms) => since.elapsed() >= Duration::from_millis(u64::from(ms)),
         };
         if due || closing {
-            self.log.sync().await?;
+            self.sync().await?;
             self.unsynced_since = None;
         }
         Ok(())

@@ -166,7 +166,7 @@ pub struct Row {
     pub peer: Side,
     /// Median of the rounds' ratios.
     pub ratio: f64,
-    /// Log records per fsync during slotkv's runs; only where shards sync every group.
+    /// Log records per fsync over the load and all runs; only with PUTs where shards sync every group.
     pub writes_per_sync: Option<f64>,
 }
 
@@ -176,7 +176,6 @@ impl Comparison {
         (self.prepare_peer)(redis)?;
         let operations = self.operations / setting.divisor;
         let bar = process::bar(self.name, setting.rounds as u64);
-        let before = ours.syncs()?;
         let (mut mine, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..setting.rounds {
             mine.push(run(&ours.pids(), || (self.run_ours)(setting, ours, operations))?);
@@ -184,13 +183,14 @@ impl Comparison {
             bar.inc(1);
         }
         bar.finish_and_clear();
-        let after = ours.syncs()?;
-        let records = after.records - before.records;
-        let writes_per_sync = (self.durability == "sync" && records > 0)
-            .then(|| records as f64 / (after.syncs - before.syncs).max(1) as f64);
         let ratio = median(mine.iter().zip(&theirs).map(|(mine, theirs)| mine.rate / theirs.rate));
-        let row =
-            Row { comparison: self, ours: medians(&mine), peer: medians(&theirs), ratio, writes_per_sync };
+        let row = Row {
+            comparison: self,
+            ours: medians(&mine),
+            peer: medians(&theirs),
+            ratio,
+            writes_per_sync: None,
+        };
         eprintln!("{}: {:.0} / {:.0} = {ratio:.2}", self.name, row.ours.rate, row.peer.rate);
         Ok(row)
     }

@@ -1,7 +1,7 @@
 //! slotkv's side: one master, three shards as three processes, ZooKeeper; loads by `slotkv bench` and Python scripts.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -19,7 +19,7 @@ const SHARDS: usize = 3;
 pub struct Cluster {
     split: Split,
     _zookeeper: ZooKeeper,
-    slotkv: std::path::PathBuf,
+    slotkv: PathBuf,
     records: u64,
 }
 
@@ -44,13 +44,19 @@ impl Cluster {
         let mut command = self.command(workload, in_flight);
         command.args(["--run-only", "--operations", &operations.to_string()]);
         let out: Value = serde_json::from_slice(&process::output(&mut command)?)?;
-        let number = |path: &str| out.pointer(path).and_then(Value::as_f64);
+        let run = &out["phases"]["run"];
+        let faults = ["missing", "wrong"].map(|fault| run[fault].as_u64().unwrap_or(0));
+        if faults != [0, 0] || run["errors"].as_object().is_some_and(|errors| !errors.is_empty()) {
+            return Err(format!("slotkv bench {workload}: not every operation was good: {run}").into());
+        }
+        let number = |path: &str| run.pointer(path).and_then(Value::as_f64);
+        let done = number("/operations").ok_or("slotkv bench printed no operations")?;
         Ok(Speed {
-            operations,
-            rate: number("/operations_per_second").ok_or("slotkv bench printed no operations_per_second")?,
-            p50_us: number("/latency_us/p50"),
-            p99_us: number("/latency_us/p99"),
-            client_cpu: None,
+            operations: done as u64,
+            rate: number("/ops_per_second").ok_or("slotkv bench printed no ops_per_second")?,
+            p50_us: number("/latency_us/all/p50"),
+            p99_us: number("/latency_us/all/p99"),
+            client_cpu: number("/client_cpu_us_per_operation").map(|us| us * done / 1e6),
             servers_cpu: None,
         })
     }
@@ -73,35 +79,25 @@ impl Cluster {
         self.split.pids()
     }
 
-    /// Writes and log syncs of all workers since they started, as the workers' status lines tell.
-    pub fn syncs(&self) -> Outcome<Syncs> {
-        let out = process::output(Command::new(&self.slotkv).args([
-            "admin",
-            "status",
-            "--json",
-            "--uri",
-            &self.split.uri,
-        ]))?;
-        let status: Value = serde_json::from_slice(&out)?;
-        let shards = status["shards"].as_array().ok_or("admin status --json has no shards")?;
-        let sum = |field: &str| shards.iter().filter_map(|shard| shard[field].as_u64()).sum();
-        Ok(Syncs { records: sum("log_records"), syncs: sum("log_syncs") })
-    }
-
-    /// SIGTERM for all.
-    pub fn stop(self) -> Outcome<()> {
+    /// SIGTERM for all; log records per sync over the life of the workers, as they say in their last words.
+    pub fn stop(self) -> Outcome<Option<f64>> {
+        let logs: Vec<PathBuf> = (0..SHARDS).map(|shard| self.split.worker_log(shard).to_owned()).collect();
         self.split.stop()?;
-        Ok(())
+        let (mut records, mut syncs) = (0, 0);
+        for log in logs {
+            let text = fs::read_to_string(log)?;
+            records += last_number(&text, "records=").unwrap_or(0);
+            syncs += last_number(&text, "syncs=").unwrap_or(0);
+        }
+        Ok((syncs > 0).then(|| records as f64 / syncs as f64))
     }
 }
 
-/// Counters of the workers' logs.
-#[derive(Clone, Copy)]
-pub struct Syncs {
-    /// Records appended.
-    pub records: u64,
-    /// fdatasync calls.
-    pub syncs: u64,
+/// The number behind the last occurrence of `name`.
+fn last_number(text: &str, name: &str) -> Option<u64> {
+    let behind = &text[text.rfind(name)? + name.len()..];
+    let end = behind.find(|char: char| !char.is_ascii_digit()).unwrap_or(behind.len());
+    behind[..end].parse().ok()
 }
 
 /// Runs a Python load against the servers of these ids; what it prints is in benches/python/measure.py.

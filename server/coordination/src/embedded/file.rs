@@ -43,7 +43,8 @@ pub(super) struct Saved {
 impl Folder {
     /// Opens or makes the folder and reads what it holds.
     pub fn open(dir: &Path) -> Result<(Folder, Saved), Error> {
-        let failed = |error: io::Error| Error::Storage { path: dir.display().to_string(), why: error.to_string() };
+        let failed =
+            |error: io::Error| Error::Storage { path: dir.display().to_string(), why: error.to_string() };
         fs::create_dir_all(dir).map_err(failed)?;
         let lock = File::create(dir.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
@@ -145,18 +146,24 @@ fn encode(tree: &Tree, run: u32) -> Vec<u8> {
 fn decode(path: &Path, bytes: &[u8]) -> Result<Saved, Error> {
     let name = path.display().to_string();
     let damaged = |why: &str| Error::Damaged { path: name.clone(), why: why.to_owned() };
-    let end = bytes.iter().take(128).position(|&byte| byte == b'\n').ok_or_else(|| damaged("no first line"))?;
+    let end =
+        bytes.iter().take(128).position(|&byte| byte == b'\n').ok_or_else(|| damaged("no first line"))?;
     let line = std::str::from_utf8(&bytes[..end]).map_err(|_| damaged("the first line is not text"))?;
     let mut words = line.split(' ');
     if words.next() != Some(MAGIC) {
         return Err(damaged("not a file of the coordinator"));
     }
-    let format = words.next().and_then(|word| word.parse().ok()).ok_or_else(|| damaged("no format"))?;
+    let format = words.next().and_then(|word| word.parse().ok()).filter(|&format| format > 0);
+    let format = format.ok_or_else(|| damaged("no format"))?;
     if format > FORMAT {
         return Err(Error::NewerFormat { path: name, format, known: FORMAT });
     }
-    let crc = words.next().and_then(|word| u32::from_str_radix(word, 16).ok()).ok_or_else(|| damaged("no checksum"))?;
-    let length: usize = words.next().and_then(|word| word.parse().ok()).ok_or_else(|| damaged("no length"))?;
+    let crc = words
+        .next()
+        .and_then(|word| u32::from_str_radix(word, 16).ok())
+        .ok_or_else(|| damaged("no checksum"))?;
+    let length: usize =
+        words.next().and_then(|word| word.parse().ok()).ok_or_else(|| damaged("no length"))?;
     let json = &bytes[end + 1..];
     if json.len() != length || crc32c::crc32c(json) != crc {
         return Err(damaged("its checksum does not match"));

@@ -108,7 +108,10 @@ impl Server {
         Ok(Self { tree: Arc::new(saved.tree), folder: Some(folder), run, ..Self::in_memory() })
     }
 
-    pub fn open(&mut self, timeout: Duration) -> (SessionId, watch::Receiver<SessionState>, watch::Receiver<()>) {
+    pub fn open(
+        &mut self,
+        timeout: Duration,
+    ) -> (SessionId, watch::Receiver<SessionState>, watch::Receiver<()>) {
         self.opened += 1;
         let id = SessionId(u64::from(self.run) << 32 | u64::from(self.opened));
         let (state, states) = watch::channel(SessionState::Connected);
@@ -280,7 +283,9 @@ impl Server {
     pub fn expire(&mut self, id: SessionId, now: Instant) {
         self.tick(now);
         self.delete(id);
-        if let Some(entry) = self.sessions.get_mut(&id).filter(|entry| entry.state() == SessionState::Connected) {
+        if let Some(entry) =
+            self.sessions.get_mut(&id).filter(|entry| entry.state() == SessionState::Connected)
+        {
             entry.enter(SessionState::Expired);
         }
         self.tick(now);

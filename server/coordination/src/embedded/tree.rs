@@ -49,7 +49,8 @@ impl Tree {
 
     /// The tree of these nodes; `None` if one lacks its parent.
     pub fn from_nodes(nodes: BTreeMap<String, Stored>) -> Option<Self> {
-        let rooted = nodes.keys().all(|path| paths::parent(path).is_none_or(|parent| nodes.contains_key(parent)));
+        let rooted =
+            nodes.keys().all(|path| paths::parent(path).is_none_or(|parent| nodes.contains_key(parent)));
         (rooted && nodes.contains_key("/")).then_some(Self { nodes })
     }
 
@@ -167,7 +168,9 @@ impl Tree {
     fn expect(&mut self, path: &str, expect: Expect) -> Result<&mut Stored, Error> {
         let node = self.nodes.get_mut(path).ok_or_else(|| Error::NoNode { path: path.to_owned() })?;
         match expect {
-            Expect::Version(version) if version != node.version => Err(Error::BadVersion { path: path.to_owned() }),
+            Expect::Version(version) if version != node.version => {
+                Err(Error::BadVersion { path: path.to_owned() })
+            }
             _ => Ok(node),
         }
     }

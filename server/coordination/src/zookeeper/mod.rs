@@ -93,9 +93,10 @@ fn error(path: &str, error: zk::Error, write: bool) -> Error {
         zk::Error::SessionMoved | zk::Error::NotReadOnly | zk::Error::Throttled => {
             Error::Disconnected { unknown: false }
         }
-        zk::Error::ConnectionLoss | zk::Error::Timeout | zk::Error::SessionExpired | zk::Error::ClientClosed => {
-            Error::Disconnected { unknown: write }
-        }
+        zk::Error::ConnectionLoss
+        | zk::Error::Timeout
+        | zk::Error::SessionExpired
+        | zk::Error::ClientClosed => Error::Disconnected { unknown: write },
         other => Error::Unexpected(format!("{path}: {other}")),
     }
 }

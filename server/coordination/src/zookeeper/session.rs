@@ -57,15 +57,19 @@ impl ZooKeeperSession {
         let client = self.client.lock().clone().ok_or(Error::Closed)?;
         match translate(client.state()) {
             SessionState::Connected => Ok(client),
-            SessionState::Disconnected => Ok(client),
+            SessionState::Disconnected => Err(Error::Disconnected { unknown: false }),
             SessionState::Expired => Err(Error::Expired),
             SessionState::Closed => Err(Error::Closed),
         }
     }
 
     /// The answer to a request. The crate ends requests when the connection breaks; this bounds the rest.
-    async fn answer<T, E: From<zk::Error>>(&self, request: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let answer = timeout(self.timeout * 2, request).await.unwrap_or_else(|_| Err(zk::Error::Timeout.into()));
+    async fn answer<T, E: From<zk::Error>>(
+        &self,
+        request: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let answer =
+            timeout(self.timeout * 2, request).await.unwrap_or_else(|_| Err(zk::Error::Timeout.into()));
         if let (Err(_), Some(client)) = (&answer, &*self.client.lock()) {
             // Whoever gets the error shall not find the state of before it.
             enter(&self.state, || translate(client.state()));
@@ -78,9 +82,10 @@ impl ZooKeeperSession {
         match paths::parent(path) {
             None | Some("/") => Ok(()),
             // Whatever becomes of the parents, the node itself was not created.
-            Some(parent) => {
-                self.answer(client.mkdir(parent, &PERSISTENT)).await.map_err(|failed| error(path, failed, false))
-            }
+            Some(parent) => self
+                .answer(client.mkdir(parent, &PERSISTENT))
+                .await
+                .map_err(|failed| error(path, failed, false)),
         }
     }
 

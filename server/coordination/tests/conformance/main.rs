@@ -14,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use bed::{Bed, Kind};
 use cases::{Case, EXCLUSIVE, SHARED};
+use slotkv_coordination::ensemble::Ensemble;
 use tokio::{runtime::Builder, sync::Semaphore, task::JoinSet, time::timeout};
 
 /// Longest time for one case.
@@ -38,8 +39,7 @@ fn three_zookeeper_servers_conform() {
 }
 
 fn on_zookeeper(servers: usize) {
-    if slotkv_coordination::ensemble::Ensemble::is_skipped() {
-        eprintln!("SKIPPED: {servers} ZooKeeper servers, because SLOTKV_SKIP_ZOOKEEPER=1");
+    if Ensemble::skips(&format!("conformance of {servers} ZooKeeper servers")) {
         return;
     }
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

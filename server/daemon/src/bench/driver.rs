@@ -184,7 +184,7 @@ impl Driver {
 
     fn submit(&self, place: usize, command: Command) {
         let inbox = self.inbox.clone();
-        self.client.submit(command, CallOptions::default(), move |answer| inbox.put(place, answer));
+        let _ = self.client.submit(command, CallOptions::default(), move |answer| inbox.put(place, answer));
     }
 
     fn finish(&mut self, finished: Finished) {

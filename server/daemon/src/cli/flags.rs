@@ -4,6 +4,8 @@
 use std::{ffi::OsString, net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use slotkv_coordination::registers::Durability;
+use slotkv_master::placement;
 
 use super::sizes;
 
@@ -242,6 +244,9 @@ pub(crate) struct ServerFlags {
     /// Host that others reach this server by, with or without a port [default: the one of --listen]
     #[arg(long, value_name = "HOST[:PORT]")]
     pub advertise: Option<String>,
+    /// After how long without a sign of life the coordinator takes a member for dead
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = sizes::duration)]
+    pub session: Duration,
     /// Connections taken at the same time
     #[arg(long, value_name = "COUNT", default_value_t = slotkv_proto::limits::CONNECTIONS_MAX)]
     pub connections_max: usize,
@@ -287,12 +292,15 @@ pub(crate) struct ClusterFlags {
 /// How a worker stores.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct StoreFlags {
-    /// When a write is acknowledged: `sync` or `interval(MS)`
-    #[arg(long, default_value = "sync")]
-    pub durability: String,
+    /// When an acknowledged write is on the disk: `sync` (before) or `interval(MS)` [default: the shard's, at first sync]
+    #[arg(long)]
+    pub durability: Option<Durability>,
     /// Memory of the row cache, per worker
-    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = sizes::bytes)]
+    #[arg(long, value_name = "BYTES", default_value = "128MiB", value_parser = sizes::bytes)]
     pub cache_bytes: u64,
+    /// Memory of the engine's block cache, per worker
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = sizes::bytes)]
+    pub engine_cache_bytes: u64,
 }
 
 /// Flags of `master`.
@@ -307,25 +315,13 @@ pub(crate) struct MasterFlags {
     /// Shards to wait for before slots are allocated; holds when the cluster is created
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub shards: u32,
-    /// How slots are placed; holds when the cluster is created
-    #[arg(long, default_value = "slots")]
-    pub placement: PlacementName,
+    /// How slots are placed: `weighted` or `ring`; holds when the cluster is created
+    #[arg(long, default_value = placement::DEFAULT)]
+    pub placement: String,
     #[command(flatten)]
     pub cluster: ClusterFlags,
-    /// After how long without a sign of life the coordinator takes this process for dead
-    #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = sizes::duration)]
-    pub session: Duration,
     #[command(flatten)]
     pub server: ServerFlags,
-}
-
-/// How slots are placed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PlacementName {
-    /// By weight, moving as few slots as possible
-    Slots,
-    /// On a consistent-hash ring
-    Ring,
 }
 
 /// Flags of `worker`.
@@ -349,17 +345,17 @@ pub(crate) struct WorkerFlags {
     /// Where this worker stands, as a rack or a data centre
     #[arg(long, default_value = "")]
     pub zone: String,
-    /// Share of the slots, relative to the other shards
-    #[arg(long, default_value_t = 1.0)]
-    pub weight: f64,
+    /// Share of the slots, relative to the other shards [default: the shard's, at first 1]
+    #[arg(long)]
+    pub weight: Option<f64>,
+    /// Bytes of the log after which the engine is made durable and the log is cut
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = sizes::bytes)]
+    pub checkpoint_bytes: u64,
     #[command(flatten)]
     pub store: StoreFlags,
     /// Threads; one is the fastest for one connection
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub threads: u32,
-    /// After how long without a sign of life the coordinator takes this process for dead
-    #[arg(long, value_name = "DURATION", default_value = "6s", value_parser = sizes::duration)]
-    pub session: Duration,
     #[command(flatten)]
     pub server: ServerFlags,
 }

@@ -9,7 +9,7 @@ pub(crate) mod table;
 
 use std::{ffi::OsString, time::Duration};
 
-use slotkv::{Client, Error, Options, Outcome, Range};
+use slotkv::{Client, Error, Options, Outcome, Range, uri::Target};
 
 use crate::{
     cli::{
@@ -41,6 +41,14 @@ pub(crate) async fn connect_with(flags: &ClientFlags, mut options: Options) -> R
 pub(crate) fn in_flight(count: u32) -> Options {
     let default = Options::default();
     Options { inflight_max: default.inflight_max.max(2 * count as usize), ..default }
+}
+
+/// The namespace that the flags, or else the URI, name.
+pub(crate) fn namespace_of(flags: &ClientFlags) -> Result<String, Failure> {
+    match &flags.namespace {
+        Some(namespace) => Ok(namespace.clone()),
+        None => Ok(Target::parse(&flags.uri).map_err(failure)?.namespace),
+    }
 }
 
 /// How a command ends that met an error.

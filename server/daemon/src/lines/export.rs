@@ -27,7 +27,7 @@ use crate::{
     client::{
         connect, failure,
         listing::{decode_cursor, encode_cursor},
-        range_of,
+        namespace_of, range_of,
     },
     signals,
     text::escape,
@@ -46,7 +46,8 @@ pub(crate) async fn export(flags: ExportFlags) -> Result<Exit, Failure> {
     let mut range = range_of(&flags.range)?;
     range.ordered = flags.ordered;
     let client = connect(&flags.client).await?;
-    let outcome = write_all(&flags, &client, range, stop).await;
+    let namespace = namespace_of(&flags.client)?;
+    let outcome = write_all(&flags, &client, range, namespace, stop).await;
     client.close().await;
     outcome
 }
@@ -55,11 +56,12 @@ async fn write_all(
     flags: &ExportFlags,
     client: &Client,
     range: Range,
+    namespace: String,
     stop: impl Future<Output = &'static str>,
 ) -> Result<Exit, Failure> {
     let whole = range.prefix.is_empty() && range.start.is_empty() && range.end.is_empty();
     let length = if whole { client.count(Range::all()).await.ok() } else { None };
-    let mut target = Target::open(flags, selection(client, flags, &range))?;
+    let mut target = Target::open(flags, selection(client, &namespace, &range))?;
     let scan = match target.state.cursor.is_empty() {
         true => client.scan(range),
         false => client.scan_from(range, &decode_cursor(&target.state.cursor)?),
@@ -70,7 +72,7 @@ async fn write_all(
         Ok(mut scan) => tokio::select! {
             biased;
             name = &mut stop => Err(Failure::failed(format_args!("stopped by {name}"))),
-            outcome = target.copy(&mut scan, flags, &progress) => outcome,
+            outcome = target.copy(&mut scan, &namespace, &progress) => outcome,
         },
         Err(error) => Err(failure(error)),
     };
@@ -88,11 +90,11 @@ async fn write_all(
 }
 
 /// What is exported, as text that is compared before an export goes on.
-fn selection(client: &Client, flags: &ExportFlags, range: &Range) -> String {
+fn selection(client: &Client, namespace: &str, range: &Range) -> String {
     format!(
         "cluster {} namespace {} prefix {} start {} end {} ordered {}",
         client.cluster_id(),
-        escape(flags.client.namespace.as_deref().unwrap_or_default().as_bytes()),
+        escape(namespace.as_bytes()),
         escape(&range.prefix),
         escape(&range.start),
         escape(&range.end),
@@ -154,8 +156,13 @@ impl<'a> Target<'a> {
         Ok(Self { flags, sink: Sink::File(file), state })
     }
 
-    async fn copy(&mut self, scan: &mut Scan, flags: &ExportFlags, progress: &ProgressBar) -> Result<(), Failure> {
-        let namespace = flags.client.namespace.clone().unwrap_or_default();
+    async fn copy(
+        &mut self,
+        scan: &mut Scan,
+        namespace: &str,
+        progress: &ProgressBar,
+    ) -> Result<(), Failure> {
+        let flags = self.flags;
         let mut lines = Vec::new();
         if self.state.offset == 0 {
             record::push_header(&mut lines);
@@ -166,7 +173,7 @@ impl<'a> Target<'a> {
             match next_page(scan, flags.patience).await? {
                 Some(page) => {
                     for item in &page.items {
-                        record::push_record(&mut lines, &namespace, &item.key, &item.value);
+                        record::push_record(&mut lines, namespace, &item.key, &item.value);
                     }
                     self.state.records += page.items.len() as u64;
                     self.state.cursor = encode_cursor(&scan.cursor());

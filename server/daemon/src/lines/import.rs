@@ -252,7 +252,9 @@ impl<'a> Import<'a> {
         let options = CallOptions { namespace: job.record.namespace.clone(), ..CallOptions::default() };
         let events = self.events.clone();
         // Nobody waits for the answer any more once the import has ended.
-        self.client.submit(command, options, move |answer| drop(events.send(Event::Answered(line, answer))));
+        let _ = self
+            .client
+            .submit(command, options, move |answer| drop(events.send(Event::Answered(line, answer))));
     }
 
     fn take(&mut self, event: Event) {

@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     async fn serving(connections_max: usize) -> (Serving, String) {
-        let listening = Listening::bind("127.0.0.1:0", None).unwrap();
+        let listening = Listening::bind("127.0.0.1:0", 0, None).unwrap();
         let address = listening.advertise().to_owned();
         (Services::new(&["slotkv.v1.Store"], |_| ()).serve(listening, connections_max).await.unwrap(), address)
     }

@@ -6,14 +6,15 @@ use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 #[derive(Debug)]
 pub struct Listening {
     pub(crate) listener: TcpListener,
+    bound: String,
     advertise: String,
 }
 
 /// Why an address cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Not of the form `host:port`.
-    #[error("{given:?} is not host:port (IPv6: [::1]:7700)")]
+    /// Neither `host` nor `host:port`.
+    #[error("{given:?} is neither host nor host:port (IPv6: [::1]:7700)")]
     Malformed {
         /// What was given.
         given: String,
@@ -35,13 +36,12 @@ pub enum ListenError {
 }
 
 impl Listening {
-    /// Binds `listen` (`host:port`, port 0 for a free one). Others are told `advertise` (`host` or `host:port`), or
-    /// else the bound address.
-    pub fn bind(listen: &str, advertise: Option<&str>) -> Result<Self, ListenError> {
+    /// Binds `listen` (`host` or `host:port`, port 0 for a free one). Others are told `advertise` (`host` or
+    /// `host:port`), or else the bound address.
+    pub fn bind(listen: &str, default_port: u16, advertise: Option<&str>) -> Result<Self, ListenError> {
         let (host, port) = split(listen);
-        let (Some(host), Some(port)) = (host, port) else {
-            return Err(ListenError::Malformed { given: listen.into() });
-        };
+        let Some(host) = host else { return Err(ListenError::Malformed { given: listen.into() }) };
+        let port = port.unwrap_or(default_port);
         let failed = |source| ListenError::Bind { given: listen.into(), source };
         let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(failed)?.collect();
         let listener = TcpListener::bind(&addresses[..]).map_err(failed)?;
@@ -52,7 +52,12 @@ impl Listening {
             None if bound.ip().is_unspecified() => return Err(ListenError::NoAddress { given: listen.into() }),
             None => bound.to_string(),
         };
-        Ok(Self { listener, advertise })
+        Ok(Self { listener, bound: bound.to_string(), advertise })
+    }
+
+    /// `ip:port` that is bound.
+    pub fn bound(&self) -> &str {
+        &self.bound
     }
 
     /// `host:port` that others are told.
@@ -98,12 +103,13 @@ mod tests {
 
     #[test]
     fn a_free_port_is_told_as_it_was_bound() {
-        let listening = Listening::bind("127.0.0.1:0", None).unwrap();
+        let listening = Listening::bind("127.0.0.1:0", 1, None).unwrap();
         let port = listening.listener.local_addr().unwrap().port();
         assert_eq!(listening.advertise(), format!("127.0.0.1:{port}"));
-        let listening = Listening::bind("127.0.0.1:0", Some("kv.example")).unwrap();
+        let listening = Listening::bind("127.0.0.1:0", 1, Some("kv.example")).unwrap();
         assert!(listening.advertise().starts_with("kv.example:") && !listening.advertise().ends_with(":0"));
-        assert_eq!(Listening::bind("127.0.0.1:0", Some("kv.example:9")).unwrap().advertise(), "kv.example:9");
+        assert!(!Listening::bind("localhost", 0, None).unwrap().bound().ends_with(":0"));
+        assert_eq!(Listening::bind("127.0.0.1:0", 1, Some("kv.example:9")).unwrap().advertise(), "kv.example:9");
     }
 
     #[test]
@@ -116,17 +122,17 @@ mod tests {
 
     #[test]
     fn any_address_needs_one_to_tell() {
-        assert!(matches!(Listening::bind("0.0.0.0:0", None), Err(ListenError::NoAddress { .. })));
-        assert!(Listening::bind("0.0.0.0:0", Some("127.0.0.1")).is_ok());
+        assert!(matches!(Listening::bind("0.0.0.0:0", 1, None), Err(ListenError::NoAddress { .. })));
+        assert!(Listening::bind("0.0.0.0:0", 1, Some("127.0.0.1")).is_ok());
     }
 
     #[test]
     fn malformed_and_taken_addresses_are_refused_by_name() {
-        for bad in ["", "localhost", ":7700", "h:70000", "h:x", "[::1", "[::1]7700", "::1", "slotkv://h:1"] {
-            assert!(matches!(Listening::bind(bad, None), Err(ListenError::Malformed { .. })), "{bad}");
+        for bad in ["", ":7700", "h:70000", "h:x", "[::1", "[::1]7700", "slotkv://h:1"] {
+            assert!(matches!(Listening::bind(bad, 0, None), Err(ListenError::Malformed { .. })), "{bad}");
         }
-        let taken = Listening::bind("127.0.0.1:0", None).unwrap();
-        let error = Listening::bind(taken.advertise(), None).unwrap_err();
+        let taken = Listening::bind("127.0.0.1:0", 1, None).unwrap();
+        let error = Listening::bind(taken.advertise(), 1, None).unwrap_err();
         assert!(error.to_string().contains(taken.advertise()), "{error}");
     }
 }

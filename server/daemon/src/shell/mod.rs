@@ -25,7 +25,6 @@ use crate::{
         exit::{Exit, Failure},
         flags::ShellFlags,
     },
-    client::failure,
 };
 
 /// Longest line of a script: a value of the largest size with every byte escaped, and room for the key.

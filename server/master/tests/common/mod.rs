@@ -20,14 +20,14 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// Virtual time after which a condition is taken to be never met.
 const WAIT_MAX: Duration = Duration::from_secs(120);
 
+/// Virtual time after which a test that waits for something that never comes fails.
+const TEST_MAX: Duration = Duration::from_secs(3600);
+
 /// Runs a test in virtual time, on one thread.
 pub fn run<F: Future<Output = ()>>(test: F) {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-        .block_on(test);
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(TEST_MAX, test).await.expect("the test never ends") });
 }
 
 /// Masters that share a coordinator, and a look at the coordinator from outside.

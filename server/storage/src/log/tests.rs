@@ -4,7 +4,6 @@ use super::*;
 use crate::{disk::Disk, sim_disk::SimDisk};
 
 mod damage;
-mod golden;
 mod model;
 
 pub(super) const DIR: &str = "/data/log";

@@ -51,7 +51,10 @@ pub async fn a_repeated_compare_and_set_finds_out_what_happened(bed: Bed) {
         back(&peer).await;
         // The same compare-and-set with the same version cannot be applied twice.
         let again = peer.set(&path, "new".into(), Expect::Version(0)).await;
-        assert_eq!(again.map_err(|error| assert_eq!(error, Error::BadVersion { path: path.clone() })), repeated);
+        assert_eq!(
+            again.map_err(|error| assert_eq!(error, Error::BadVersion { path: path.clone() })),
+            repeated
+        );
         let node = peer.get(&path).await.unwrap().unwrap();
         assert_eq!((node.data, node.version), ("new".into(), 1));
     }

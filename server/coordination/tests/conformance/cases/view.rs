@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use slotkv_coordination::{
-    ClusterView, Expect, Mode, SessionState, View, paths,
+    ClusterView, Expect, Mode, SessionState, View,
     membership::join,
+    paths,
     registers::{
         Ack, Cluster, Durability, MasterEpoch, MasterRecord, Primary, Register, Replica, ShardRegister, Slots,
     },

@@ -1,0 +1,219 @@
+//! A cluster of one member behind a fake transport: every slot is its own, nothing is replicated, nothing is durable.
+//! Keys that begin with `hold` are not answered until [`Fake::release`].
+
+// Each test file takes what it needs.
+#![allow(dead_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use slotkv::transport::{Incoming, Outgoing, Transport, TransportError};
+use slotkv::{Code, Options};
+use slotkv_proto::v1;
+use tokio::sync::mpsc;
+
+const CLUSTER: &str = "fake";
+const ADDRESS: &str = "fake:1";
+
+type Answered<'a, T> = Pin<Box<dyn Future<Output = Result<T, TransportError>> + Send + 'a>>;
+
+/// The cluster. Clones are the same one.
+#[derive(Clone, Default)]
+pub struct Fake(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    data: BTreeMap<Bytes, (Bytes, u64)>,
+    version: u64,
+    held: Vec<(mpsc::UnboundedSender<v1::Reply>, v1::Request)>,
+    cancels: Vec<u64>,
+    clients: BTreeSet<Bytes>,
+    watchers: Vec<std::sync::mpsc::Sender<()>>,
+}
+
+impl Fake {
+    /// Options of a client of this cluster.
+    pub fn options(&self) -> Options {
+        Options { transport: Arc::new(self.clone()), ..Options::default() }
+    }
+
+    /// Answers the requests that are held.
+    pub fn release(&self) {
+        let mut state = self.0.lock().unwrap();
+        for (replies, request) in std::mem::take(&mut state.held) {
+            let reply = state.carry_out(&request);
+            replies.send(reply).ok();
+        }
+    }
+
+    /// How many requests are held.
+    pub fn held(&self) -> usize {
+        self.0.lock().unwrap().held.len()
+    }
+
+    /// How many cancels have come.
+    pub fn cancels(&self) -> usize {
+        self.0.lock().unwrap().cancels.len()
+    }
+
+    /// How many client ids have said hello.
+    pub fn clients(&self) -> usize {
+        self.0.lock().unwrap().clients.len()
+    }
+
+    /// Blocks until `holds` is true of the cluster. It is looked at after every frame that comes in.
+    pub fn wait_until(&self, holds: impl Fn(&Fake) -> bool) {
+        let (tell, told) = std::sync::mpsc::channel();
+        self.0.lock().unwrap().watchers.push(tell);
+        while !holds(self) {
+            told.recv().unwrap();
+        }
+    }
+
+    fn take_in(&self, frame: v1::ClientFrame, replies: &mpsc::UnboundedSender<v1::Reply>) {
+        let mut state = self.0.lock().unwrap();
+        if let Some(hello) = frame.hello {
+            state.clients.insert(hello.client_id);
+        }
+        state.cancels.extend(&frame.cancels);
+        for request in frame.requests {
+            if request.key.starts_with(b"hold") {
+                state.held.push((replies.clone(), request));
+            } else {
+                let reply = state.carry_out(&request);
+                replies.send(reply).ok();
+            }
+        }
+        state.watchers.retain(|watcher| watcher.send(()).is_ok());
+    }
+}
+
+impl State {
+    fn carry_out(&mut self, request: &v1::Request) -> v1::Reply {
+        let known = self.data.get(&request.key).cloned();
+        let mut reply = v1::Reply { id: request.id, ..Default::default() };
+        let (status, version) = match request.operation() {
+            v1::Operation::Get | v1::Operation::Has => match known {
+                Some((value, version)) => {
+                    reply.value = value;
+                    (v1::Status::Found, version)
+                }
+                None => (v1::Status::NotFound, 0),
+            },
+            v1::Operation::Put => {
+                self.version += 1;
+                self.data.insert(request.key.clone(), (request.value.clone(), self.version));
+                (if known.is_some() { v1::Status::Updated } else { v1::Status::Created }, self.version)
+            }
+            v1::Operation::Increment => {
+                self.version += 1;
+                let old: i64 = known.map_or(0, |(value, _)| String::from_utf8_lossy(&value).parse().unwrap());
+                reply.number = old + request.delta;
+                let value = Bytes::from(reply.number.to_string());
+                self.data.insert(request.key.clone(), (value, self.version));
+                (v1::Status::Updated, self.version)
+            }
+            other => panic!("the fake does not know {other:?}"),
+        };
+        reply.set_status(status);
+        reply.version = version;
+        reply
+    }
+}
+
+fn table() -> v1::TableDelta {
+    v1::TableDelta {
+        cluster_id: CLUSTER.into(),
+        slot_count: 1024,
+        from_version: 0,
+        version: 1,
+        ranges: vec![v1::SlotRange { first: 0, last: 1023, shard: 1 }],
+        routes: vec![v1::Route { shard: 1, epoch: 1, revision: 1, primary: Some(member()), backups: vec![] }],
+    }
+}
+
+fn member() -> v1::Member {
+    v1::Member { name: "fake".into(), run: "1".into(), address: ADDRESS.into() }
+}
+
+fn welcome() -> v1::ServerFrame {
+    let welcome = v1::Welcome {
+        version: 1,
+        cluster_id: CLUSTER.into(),
+        member: Some(member()),
+        shard: 1,
+        epoch: 1,
+        limits: Some(v1::Limits {
+            key_bytes_max: 32 << 10,
+            value_bytes_max: 16 << 20,
+            frame_bytes_max: 20 << 20,
+            inflight_count_max: 4096,
+            inflight_bytes_max: 32 << 20,
+        }),
+        ..Default::default()
+    };
+    v1::ServerFrame { welcome: Some(welcome), epoch: 1, ..Default::default() }
+}
+
+impl Transport for Fake {
+    fn open<'a>(&'a self, _: &'a str, mut outgoing: Outgoing) -> Answered<'a, Incoming> {
+        Box::pin(async move {
+            let (replies, received) = mpsc::unbounded_channel();
+            let fake = self.clone();
+            tokio::spawn(async move {
+                while let Some(frame) = std::future::poll_fn(|cx| outgoing.as_mut().poll_next(cx)).await {
+                    fake.take_in(frame.decode().unwrap(), &replies);
+                }
+            });
+            Ok(Box::pin(Replies { welcome: Some(welcome()), received }) as Incoming)
+        })
+    }
+
+    fn ping<'a>(&'a self, _: &'a str, _: v1::PingRequest) -> Answered<'a, v1::PingReply> {
+        let reply = v1::PingReply {
+            version: 1,
+            cluster_id: CLUSTER.into(),
+            table_version: 1,
+            route_revisions: 1,
+            masters: vec![ADDRESS.into()],
+            leader: true,
+            master_epoch: 1,
+        };
+        Box::pin(async move { Ok(reply) })
+    }
+
+    fn slot_table<'a>(&'a self, _: &'a str, _: v1::SlotTableRequest) -> Answered<'a, v1::TableDelta> {
+        Box::pin(async { Ok(table()) })
+    }
+
+    fn status<'a>(&'a self, _: &'a str) -> Answered<'a, v1::StatusReply> {
+        Box::pin(async { Err(TransportError { code: Code::Unavailable, message: "the fake has none".into() }) })
+    }
+}
+
+/// All replies that are there, in one frame.
+struct Replies {
+    welcome: Option<v1::ServerFrame>,
+    received: mpsc::UnboundedReceiver<v1::Reply>,
+}
+
+impl futures_util::Stream for Replies {
+    type Item = Result<v1::ServerFrame, TransportError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(welcome) = self.welcome.take() {
+            return Poll::Ready(Some(Ok(welcome)));
+        }
+        let mut replies = Vec::new();
+        match self.received.poll_recv_many(cx, &mut replies, 1000) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(0) => Poll::Ready(None),
+            Poll::Ready(_) => {
+                Poll::Ready(Some(Ok(v1::ServerFrame { replies, epoch: 1, applied_index: 1, ..Default::default() })))
+            }
+        }
+    }
+}

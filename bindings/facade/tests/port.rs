@@ -1,0 +1,169 @@
+//! The asynchronous way, as an event loop uses it.
+
+mod fake;
+
+use std::sync::mpsc::{Receiver, channel};
+
+use bytes::Bytes;
+use fake::Fake;
+use slotkv::{Answer, CallOptions, Client, Code, Command, Condition, Put};
+use slotkv_facade::error::FacadeError;
+use slotkv_facade::port::{Completion, Port, Reply, Ring};
+use slotkv_facade::signal::Callback;
+
+/// An event loop that does nothing but wait for wake-ups.
+struct Loop {
+    port: Port<usize>,
+    woken: Receiver<()>,
+    wakeups: u64,
+}
+
+impl Loop {
+    fn new() -> Self {
+        let (wake, woken) = channel();
+        let port = Port::new(Callback(move || {
+            wake.send(()).ok();
+        }));
+        Self { port: port.unwrap(), woken, wakeups: 0 }
+    }
+
+    /// Drains until `count` calls have come to their end.
+    fn ended(&mut self, count: usize) -> Vec<Completion<usize>> {
+        let mut ended = Vec::new();
+        while ended.len() < count {
+            self.woken.recv().unwrap();
+            self.wakeups += 1;
+            self.port.drain(&mut ended);
+        }
+        ended
+    }
+
+    fn connect(&mut self, fake: &Fake) -> Client {
+        let options = fake.options();
+        let work = async { Ok(Reply::Client(Client::connect_with("slotkv://fake:1", options).await?)) };
+        self.port.spawn(work, 0).unwrap();
+        match self.ended(1).remove(0) {
+            (0, Ok(Reply::Client(client))) => client,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn put(key: impl Into<Bytes>) -> Command {
+    Command::Put { key: key.into(), value: Bytes::from_static(b"v"), condition: Condition::Always }
+}
+
+#[test]
+fn a_turn_of_the_host_rings_once_and_a_batch_of_completions_wakes_once() {
+    let fake = Fake::default();
+    let mut host = Loop::new();
+    let client = host.connect(&fake);
+    let before = host.port.counters();
+    let wakeups = host.wakeups;
+
+    let mut promises = 0;
+    for number in 0..50 {
+        let key = format!("hold{number}");
+        let (_, ring) = host.port.submit(&client, put(key), CallOptions::default(), number).unwrap();
+        promises += usize::from(ring == Ring::AtEndOfTurn);
+    }
+    // The first one rings at once, because a single call was drained before; the others wait for the end of the turn.
+    assert_eq!(promises, 1);
+    host.port.ring();
+    fake.wait_until(|fake| fake.held() == 50);
+    fake.release();
+    let mut ended = host.ended(50);
+    ended.sort_by_key(|(host, _)| *host);
+    for (number, (host, result)) in ended.into_iter().enumerate() {
+        assert_eq!(host, number);
+        assert!(matches!(result, Ok(Reply::Answer(Answer::Put(Put::Created { .. })))), "{result:?}");
+    }
+    let after = host.port.counters();
+    assert_eq!(after.submissions - before.submissions, 50);
+    assert_eq!(after.rings - before.rings, 2);
+    assert_eq!(host.wakeups - wakeups, 1, "fifty answers in one frame are one wake-up");
+    assert_eq!(after.completions.wakeups - before.completions.wakeups, 1);
+
+    // After a batch the next turn waits for its end from the first call on.
+    let (_, ring) = host.port.submit(&client, put("a"), CallOptions::default(), 0).unwrap();
+    assert_eq!(ring, Ring::AtEndOfTurn);
+    host.port.ring();
+    host.ended(1);
+    let (_, ring) = host.port.submit(&client, put("a"), CallOptions::default(), 0).unwrap();
+    assert_eq!(ring, Ring::Done, "one call at a time rings at once");
+    host.ended(1);
+}
+
+#[test]
+fn a_cancel_before_sending_sends_nothing_and_one_after_it_reaches_the_member() {
+    let fake = Fake::default();
+    let mut host = Loop::new();
+    let client = host.connect(&fake);
+    for number in 0..2 {
+        let (call, ring) = host.port.submit(&client, put("hold"), CallOptions::default(), number).unwrap();
+        if ring == Ring::AtEndOfTurn {
+            assert_eq!(host.port.cancel(call), Some(number));
+            assert_eq!(host.port.cancel(call), None, "its object comes back once");
+            host.port.ring();
+        }
+    }
+    let (sent, _) = host.port.submit(&client, put("hold-sent"), CallOptions::default(), 7).unwrap();
+    host.port.ring();
+    fake.wait_until(|fake| fake.held() == 2);
+    assert_eq!(host.port.cancel(sent), Some(7));
+    fake.wait_until(|fake| fake.cancels() == 1);
+    fake.release();
+    let ended = host.ended(1);
+    assert_eq!(ended.len(), 1, "a late reply wakes nobody up: {ended:?}");
+}
+
+#[test]
+fn errors_are_plain_and_say_what_happened() {
+    let fake = Fake::default();
+    let mut host = Loop::new();
+    let client = host.connect(&fake);
+    host.port.submit(&client, put(""), CallOptions::default(), 1).unwrap();
+    host.port.ring();
+    let (_, result) = host.ended(1).remove(0);
+    let error = result.unwrap_err();
+    assert_eq!(error.code, Code::InvalidArgument, "{error}");
+
+    let closing = client.clone();
+    let close = async move {
+        closing.close().await;
+        Ok(Reply::Closed)
+    };
+    host.port.spawn(close, 2).unwrap();
+    assert!(matches!(host.ended(1).remove(0), (2, Ok(Reply::Closed))));
+    host.port.submit(&client, put("a"), CallOptions::default(), 3).unwrap();
+    host.port.ring();
+    assert_eq!(host.ended(1).remove(0).1.unwrap_err().code, Code::Closed);
+}
+
+#[test]
+fn an_abandoned_port_hands_every_object_back() {
+    let fake = Fake::default();
+    let mut host = Loop::new();
+    let client = host.connect(&fake);
+    for number in 0..10 {
+        host.port.submit(&client, put("hold"), CallOptions::default(), number).unwrap();
+    }
+    host.port.ring();
+    fake.wait_until(|fake| fake.held() == 10);
+    let mut back = host.port.abandon();
+    back.sort_unstable();
+    assert_eq!(back, (0..10).collect::<Vec<_>>());
+    fake.wait_until(|fake| fake.cancels() == 10);
+    assert!(host.port.abandon().is_empty());
+}
+
+#[test]
+fn work_that_panics_is_a_closed_call_and_hurts_no_other() {
+    let mut host = Loop::new();
+    let work = async { if true { panic!("in the work") } else { Err(FacadeError::cancelled()) } };
+    host.port.spawn(work, 1).unwrap();
+    let (call, result) = host.ended(1).remove(0);
+    assert_eq!((call, result.unwrap_err().code), (1, Code::Closed));
+    host.port.spawn(async { Ok(Reply::Closed) }, 2).unwrap();
+    assert!(matches!(host.ended(1).remove(0), (2, Ok(Reply::Closed))));
+}

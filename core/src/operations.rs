@@ -1,0 +1,135 @@
+//! The typed operations on single keys and on many.
+
+use bytes::Bytes;
+use slotkv_proto::v1;
+
+use crate::{
+    Answer, CallOptions, Client, Command, Condition, Delete, Entry, IntoBytes, Put, Result,
+    wire::{detach, unexpected},
+};
+
+const DEFAULT: CallOptions = CallOptions { deadline: None, namespace: None, traceparent: None };
+
+/// Takes the answer apart that the operation has.
+macro_rules! expect {
+    ($answer:expr, $pattern:pat => $value:expr) => {
+        match $answer {
+            $pattern => Ok($value),
+            // `wire::answer` gives an operation no other answer.
+            _ => Err(unexpected(v1::Operation::Unspecified, &v1::Reply::default())),
+        }
+    };
+}
+
+impl Client {
+    /// The value of a key; `None` if it is absent.
+    pub async fn get(&self, key: impl IntoBytes) -> Result<Option<Bytes>> {
+        Ok(self.get_entry(key).await?.map(|entry| entry.value))
+    }
+
+    /// The value of a key with its version; `None` if it is absent.
+    pub async fn get_entry(&self, key: impl IntoBytes) -> Result<Option<Entry>> {
+        entry(self.call(Command::Get { key: key.into_bytes() }, &DEFAULT).await?)
+    }
+
+    /// Whether a key exists.
+    pub async fn has(&self, key: impl IntoBytes) -> Result<bool> {
+        let answer = self.call(Command::Has { key: key.into_bytes() }, &DEFAULT).await?;
+        expect!(answer, Answer::Has(has) => has)
+    }
+
+    /// Stores a value.
+    pub async fn put(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<Put> {
+        self.put_if(key, value, Condition::Always).await
+    }
+
+    /// Stores a value if the key is absent; else the answer is [`Put::Unmet`].
+    pub async fn put_if_absent(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<Put> {
+        self.put_if(key, value, Condition::Absent).await
+    }
+
+    /// Stores a value if the key exists; else the answer is [`Put::Unmet`].
+    pub async fn update_if_present(&self, key: impl IntoBytes, value: impl IntoBytes) -> Result<Put> {
+        self.put_if(key, value, Condition::Present).await
+    }
+
+    /// Stores a value if the key exists in `version`; else the answer is [`Put::Unmet`] with the version that it has.
+    pub async fn compare_and_set(
+        &self,
+        key: impl IntoBytes,
+        value: impl IntoBytes,
+        version: u64,
+    ) -> Result<Put> {
+        self.put_if(key, value, Condition::Version(version)).await
+    }
+
+    async fn put_if(&self, key: impl IntoBytes, value: impl IntoBytes, condition: Condition) -> Result<Put> {
+        let command = Command::Put { key: key.into_bytes(), value: value.into_bytes(), condition };
+        put(self.call(command, &DEFAULT).await?)
+    }
+
+    /// Removes a key.
+    pub async fn delete(&self, key: impl IntoBytes) -> Result<Delete> {
+        self.delete_if(key, Condition::Always).await
+    }
+
+    /// Removes a key if it exists in `version`; else the answer is [`Delete::Unmet`] with the version that it has.
+    pub async fn delete_if_version(&self, key: impl IntoBytes, version: u64) -> Result<Delete> {
+        self.delete_if(key, Condition::Version(version)).await
+    }
+
+    async fn delete_if(&self, key: impl IntoBytes, condition: Condition) -> Result<Delete> {
+        delete(self.call(Command::Delete { key: key.into_bytes(), condition }, &DEFAULT).await?)
+    }
+
+    /// Adds `delta` to the decimal i64 that a key has as its value; an absent key counts as 0. The new number.
+    ///
+    /// Errors: `NOT_A_NUMBER`, `OVERFLOW`; the value is then as it was.
+    pub async fn increment(&self, key: impl IntoBytes, delta: i64) -> Result<i64> {
+        let answer = self.call(Command::Increment { key: key.into_bytes(), delta }, &DEFAULT).await?;
+        expect!(answer, Answer::Number(number) => number)
+    }
+
+    /// The values of many keys, in their order, each with its own result.
+    pub async fn get_many<K: IntoBytes>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Vec<Result<Option<Bytes>>> {
+        let commands = keys.into_iter().map(|key| Command::Get { key: key.into_bytes() });
+        self.many(commands, |answer| Ok(entry(answer)?.map(|entry| entry.value))).await
+    }
+
+    /// Stores many values, each with its own result, in their order. Nothing is atomic about it: some may be stored and
+    /// others not; and of two values for the same key either may be the last.
+    pub async fn put_many<K: IntoBytes, V: IntoBytes>(
+        &self,
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Vec<Result<Put>> {
+        let commands = pairs.into_iter().map(|(key, value)| Command::Put {
+            key: key.into_bytes(),
+            value: value.into_bytes(),
+            condition: Condition::Always,
+        });
+        self.many(commands, put).await
+    }
+
+    /// Removes many keys, each with its own result, in their order. Nothing is atomic about it.
+    pub async fn delete_many<K: IntoBytes>(&self, keys: impl IntoIterator<Item = K>) -> Vec<Result<Delete>> {
+        let condition = Condition::Always;
+        let commands = keys.into_iter().map(|key| Command::Delete { key: key.into_bytes(), condition });
+        self.many(commands, delete).await
+    }
+}
+
+fn entry(answer: Answer) -> Result<Option<Entry>> {
+    let detached = |entry: Entry| Entry { value: detach(entry.value), version: entry.version };
+    expect!(answer, Answer::Entry(entry) => entry.map(detached))
+}
+
+fn put(answer: Answer) -> Result<Put> {
+    expect!(answer, Answer::Put(put) => put)
+}
+
+fn delete(answer: Answer) -> Result<Delete> {
+    expect!(answer, Answer::Delete(delete) => delete)
+}

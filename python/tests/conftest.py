@@ -1,0 +1,120 @@
+"""One cluster for all tests, one namespace for each: `slotkv dev` on free ports.
+
+SLOTKV_BIN names the binary; otherwise it is looked for in the workspace's target folder.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import slotkv
+
+ROOT = Path(__file__).resolve().parents[2]
+#: How long a cluster may take to be ready, in seconds.
+READY_SECONDS_MAX = 60
+#: How long a program that a test starts may take, in seconds.
+PROGRAM_SECONDS_MAX = 120
+
+
+def binary() -> Path:
+    named = os.environ.get("SLOTKV_BIN")
+    candidates = [Path(named)] if named else [ROOT / "target" / kind / "slotkv" for kind in ("debug", "release")]
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    raise pytest.UsageError(f"no slotkv binary at {candidates}; build it, or name it in SLOTKV_BIN")
+
+
+class Cluster:
+    """A `slotkv dev`."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [str(binary()), "dev", "--port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        word, _, self.uri = line.strip().partition(" ")
+        if word != "ready":
+            self.process.kill()
+            raise RuntimeError(f"slotkv dev said {line!r}")
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    # The slots are allocated when all shards have registered; the first write waits for that.
+    deadline = time.monotonic() + READY_SECONDS_MAX
+    while True:
+        try:
+            with slotkv.connect(cluster.uri) as client:
+                client.put("ready", b"", deadline=READY_SECONDS_MAX)
+            break
+        except slotkv.SlotkvError:
+            if time.monotonic() > deadline:
+                raise
+    yield cluster
+    cluster.stop()
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def uri(cluster: Cluster) -> str:
+    """The cluster, with a namespace of the test's own."""
+    return f"{cluster.uri}/test-{os.getpid()}-{next(_numbers)}"
+
+
+@pytest.fixture
+def client(uri: str) -> Iterator[slotkv.Client]:
+    with slotkv.connect(uri) as client:
+        yield client
+
+
+def program(
+    text: str, *arguments: str, python: str = sys.executable, **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Runs a Python program that finds the package where the tests found it."""
+    package = Path(slotkv.__file__).resolve().parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(package), "PYTHONFAULTHANDLER": "1"}
+    return subprocess.run(
+        [python, "-c", text, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PROGRAM_SECONDS_MAX,
+        **options,
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs tests that are coroutines."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    asyncio.run(asyncio.wait_for(pyfuncitem.obj(**arguments), PROGRAM_SECONDS_MAX))
+    return True

@@ -1,0 +1,71 @@
+"""Logs go to the logger "slotkv" and nowhere else."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+from conftest import program
+
+import slotkv
+
+
+class Collected(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+        self.arrived = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        self.arrived.set()
+
+
+def test_what_the_core_tells_reaches_logging_under_its_own_names() -> None:
+    handler = Collected()
+    logger = logging.getLogger("slotkv")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        with pytest.raises(slotkv.errors.NoMasterError):
+            slotkv.connect("slotkv://127.0.0.1:1", connect_timeout=0.5)
+        assert handler.arrived.wait(30)
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.NOTSET)
+    for record in handler.records:
+        assert record.name.startswith("slotkv") and "::" not in record.name
+        assert record.getMessage()
+
+
+def test_a_program_that_configures_nothing_sees_nothing(uri: str) -> None:
+    finished = program(
+        """
+import sys, slotkv
+with slotkv.connect(sys.argv[1]) as client:
+    client.put("key", "value")
+""",
+        uri,
+    )
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "", "")
+
+
+def test_a_handler_that_fails_hurts_no_call(uri: str) -> None:
+    finished = program(
+        """
+import logging, sys, slotkv
+class Broken(logging.Handler):
+    def handle(self, record):
+        raise ZeroDivisionError("handler")
+logging.getLogger("slotkv").addHandler(Broken())
+logging.getLogger("slotkv").setLevel(1)
+with slotkv.connect(sys.argv[1]) as client:
+    for number in range(100):
+        client.put(str(number), "value")
+    assert client.count() == 100
+print("ok")
+""",
+        uri,
+    )
+    assert (finished.returncode, finished.stdout) == (0, "ok\n"), finished.stderr

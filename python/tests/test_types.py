@@ -1,0 +1,58 @@
+"""Stubs, docstrings and examples tell the truth."""
+
+from __future__ import annotations
+
+import doctest
+import importlib.util
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import slotkv
+from slotkv import aio, errors
+
+HERE = Path(__file__).resolve().parent
+
+
+def tool(module: str, *arguments: str) -> None:
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        pytest.skip(f"{module} is not installed")
+    finished = subprocess.run(
+        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, cwd=HERE.parent
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+def test_mypy_accepts_the_package_and_its_use() -> None:
+    tool("mypy", "--strict", "slotkv", "tests/typing_use.py")
+
+
+def test_pyright_accepts_the_package_and_its_use() -> None:
+    tool("pyright")
+
+
+def test_the_stubs_agree_with_the_extension() -> None:
+    tool("mypy.stubtest", "slotkv")
+
+
+def test_doctests_hold() -> None:
+    for module in (slotkv, aio, errors):
+        assert doctest.testmod(module).failed == 0
+
+
+def test_both_clients_have_the_same_methods_with_the_same_parameters_and_docstrings() -> None:
+    def methods(thing: type) -> dict[str, str]:
+        return {
+            name: str(inspect.signature(member))
+            for name, member in inspect.getmembers(thing, callable)
+            if not name.startswith("_")
+        }
+
+    assert methods(slotkv.Client) == methods(aio.Client)
+    for thing in (slotkv.Client, aio.Client, aio.Call, slotkv.Scan, aio.Scan):
+        for name, member in inspect.getmembers(thing):
+            if not name.startswith("_"):
+                assert inspect.getdoc(member), f"{thing.__name__}.{name} has no docstring"

@@ -1,0 +1,230 @@
+//! `dev`, `master` and `worker`: a server from its flags to its end.
+//!
+//! One line `ready slotkv://HOST:PORT` on stdout when it serves. The first SIGTERM or SIGINT asks for an orderly stop,
+//! which `--shutdown` bounds; a second one ends the process at once.
+
+use std::{
+    future::Future,
+    io::{self, Write},
+    sync::Arc,
+    time::Duration,
+};
+
+use slotkv_coordination::uri;
+use slotkv_master::MasterOptions;
+use slotkv_proto::{SlotCount, seam::SystemChance};
+use slotkv_storage::RealDisk;
+use slotkv_worker::Options as WorkerOptions;
+use tokio::runtime::{Builder, Runtime};
+
+use super::{
+    exit::{Exit, Failure},
+    flags::{DevFlags, MasterFlags, WorkerFlags},
+};
+use crate::{
+    dev::{Dev, DevError, DevOptions},
+    serve::{Listening, MasterServer, ServeError, WorkerServer, worker::seams},
+    signals,
+};
+
+/// Ports that `--listen HOST` alone means.
+const MASTER_PORT: u16 = 7700;
+const WORKER_PORT: u16 = 7710;
+/// How long replies may take to reach their clients, and others' calls to end, at an orderly stop.
+const REPLIES_WAIT: Duration = Duration::from_millis(500);
+/// How long threads for long work may hold up the end.
+const THREADS_WAIT: Duration = Duration::from_secs(1);
+
+/// `slotkv dev`.
+pub(crate) fn dev(flags: DevFlags) -> Result<Exit, Failure> {
+    let runtime = runtime(Builder::new_current_thread())?;
+    let options = dev_options(&flags)?;
+    finish(runtime, async {
+        let stop = stop_requested()?;
+        tokio::pin!(stop);
+        let mut dev = tokio::select! {
+            biased;
+            name = &mut stop => return stopped_early(name),
+            dev = Dev::start(options) => dev.map_err(dev_failure)?,
+        };
+        let addresses = dev.master_addresses();
+        ready(&addresses[0])?;
+        tracing::info!(masters = ?addresses, workers = ?dev.worker_addresses(), folder = %dev.folder().display(), "serves");
+        let failed = tokio::select! {
+            biased;
+            name = &mut stop => {
+                tracing::info!("{name}: stops");
+                None
+            }
+            why = dev.failed() => Some(why),
+        };
+        bounded(flags.server.shutdown, dev.shutdown()).await?;
+        failed.map_or(Ok(Exit::Done), |why| Err(Failure::failed(why)))
+    })
+}
+
+fn dev_options(flags: &DevFlags) -> Result<DevOptions, Failure> {
+    if flags.replicas != 1 {
+        return Err(Failure::usage(format_args!(
+            "--replicas {}: a shard has one replica in this release; there is no replication yet",
+            flags.replicas
+        )));
+    }
+    let advertise = flags.server.advertise.clone();
+    if advertise.as_ref().is_some_and(|host| host.contains(':') && !host.ends_with(']') && host.matches(':').count() == 1) {
+        return Err(Failure::usage("--advertise: here a host without a port; each member has a port of its own"));
+    }
+    Ok(DevOptions {
+        port: flags.port,
+        listen: flags.listen,
+        advertise,
+        shards: flags.shards as usize,
+        slots: flags.cluster.slots,
+        data: flags.data.clone(),
+        durability: flags.store.durability,
+        cache_bytes: memory(flags.store.cache_bytes)?,
+        engine_cache_bytes: flags.store.engine_cache_bytes,
+        session_timeout: flags.server.session,
+        connections_max: flags.server.connections_max,
+        ..DevOptions::default()
+    })
+}
+
+fn dev_failure(error: DevError) -> Failure {
+    match error {
+        DevError::Option(_) | DevError::Folder { .. } => Failure::usage(error),
+        error => Failure::failed(error),
+    }
+}
+
+/// `slotkv master`.
+pub(crate) fn master(flags: MasterFlags) -> Result<Exit, Failure> {
+    let coordinator = uri::parse(&flags.coordinator).map_err(Failure::usage)?;
+    let slot_count = SlotCount::new(flags.cluster.slots).ok_or_else(|| {
+        Failure::usage(format_args!("--slots {}: wants a power of two up to 16384", flags.cluster.slots))
+    })?;
+    let runtime = runtime(Builder::new_current_thread())?;
+    finish(runtime, async {
+        let stop = stop_requested()?;
+        tokio::pin!(stop);
+        let listening = listen(&flags.listen, MASTER_PORT, flags.server.advertise.as_deref())?;
+        let options = MasterOptions {
+            slot_count,
+            placement: flags.placement.clone(),
+            session_timeout: flags.server.session,
+            ..MasterOptions::new("", flags.shards)
+        };
+        let connections_max = flags.server.connections_max;
+        let server =
+            MasterServer::start(options, listening, connections_max, coordinator, Arc::new(SystemChance))
+                .await
+                .map_err(serve_failure)?;
+        tokio::select! {
+            biased;
+            name = &mut stop => tracing::info!("{name}: stops"),
+            () = server.ready() => {
+                ready(server.address())?;
+                let name = stop.await;
+                tracing::info!("{name}: stops");
+            }
+        }
+        bounded(flags.server.shutdown, server.shutdown(REPLIES_WAIT)).await?;
+        Ok(Exit::Done)
+    })
+}
+
+/// `slotkv worker`.
+pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
+    let coordinator = uri::parse(&flags.coordinator).map_err(Failure::usage)?;
+    let mut builder = match flags.threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    builder.worker_threads(flags.threads as usize);
+    let runtime = runtime(builder)?;
+    let cache_bytes = memory(flags.store.cache_bytes)?;
+    finish(runtime, async {
+        let stop = stop_requested()?;
+        tokio::pin!(stop);
+        let listening = listen(&flags.listen, WORKER_PORT, flags.server.advertise.as_deref())?;
+        let mut options = WorkerOptions::new(&flags.data, "");
+        options.name = flags.name.clone();
+        options.shard = flags.shard;
+        options.zone = flags.zone.clone();
+        options.wishes.durability = flags.store.durability;
+        options.wishes.weight = flags.weight;
+        options.cache_bytes = cache_bytes;
+        options.checkpoint_bytes = flags.checkpoint_bytes;
+        options.session_timeout = flags.server.session;
+        let seams = seams(coordinator, Arc::new(RealDisk::new()), flags.store.engine_cache_bytes);
+        let server = tokio::select! {
+            biased;
+            name = &mut stop => return stopped_early(name),
+            started = WorkerServer::start(options, listening, flags.server.connections_max, seams) => {
+                started.map_err(serve_failure)?
+            }
+        };
+        ready(server.address())?;
+        let failed = tokio::select! {
+            biased;
+            name = &mut stop => {
+                tracing::info!("{name}: stops");
+                None
+            }
+            why = server.failed() => Some(why),
+        };
+        bounded(flags.server.shutdown, server.shutdown(REPLIES_WAIT)).await?;
+        failed.map_or(Ok(Exit::Done), |why| Err(Failure::failed(format_args!("the worker had to stop: {why}"))))
+    })
+}
+
+fn runtime(mut builder: Builder) -> Result<Runtime, Failure> {
+    builder.enable_all().build().map_err(|error| Failure::io("cannot start the runtime", error))
+}
+
+/// Runs a server to its end; threads that still work do not hold up the process for long.
+fn finish(runtime: Runtime, run: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let outcome = runtime.block_on(run);
+    runtime.shutdown_timeout(THREADS_WAIT);
+    outcome
+}
+
+fn stop_requested() -> Result<impl Future<Output = &'static str>, Failure> {
+    signals::stop_requested().map_err(|error| Failure::io("cannot wait for signals", error))
+}
+
+fn stopped_early(name: &str) -> Result<Exit, Failure> {
+    tracing::info!("{name}: stops before it served");
+    Ok(Exit::Done)
+}
+
+fn listen(listen: &str, default_port: u16, advertise: Option<&str>) -> Result<Listening, Failure> {
+    Listening::bind(listen, default_port, advertise).map_err(|error| serve_failure(error.into()))
+}
+
+fn serve_failure(error: ServeError) -> Failure {
+    match error {
+        ServeError::Listen(crate::serve::ListenError::Bind { .. }) => Failure::failed(error),
+        ServeError::Listen(_) | ServeError::Master(_) => Failure::usage(error),
+        error => Failure::failed(error),
+    }
+}
+
+fn memory(bytes: u64) -> Result<usize, Failure> {
+    usize::try_from(bytes).map_err(|_| Failure::usage(format_args!("{bytes} bytes are more than this machine can name")))
+}
+
+/// The one line on stdout. A parent that does not read it is no reason to stop.
+fn ready(address: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match writeln!(stdout, "ready slotkv://{address}").and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::io("cannot write to stdout", error)),
+        _ => Ok(()),
+    }
+}
+
+async fn bounded(limit: Duration, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+    tokio::time::timeout(limit, stop)
+        .await
+        .map_err(|_| Failure::failed(format_args!("the orderly stop took longer than {limit:?} (--shutdown)")))
+}

@@ -1,0 +1,104 @@
+//! A worker with its gRPC server.
+
+use std::{sync::Arc, time::Duration};
+
+use slotkv_coordination::Coordinator;
+use slotkv_master::MasterService;
+use slotkv_proto::{
+    Code,
+    limits::FRAME_BYTES_MAX,
+    seam::{SystemChance, SystemClock},
+    v1::master_server::MasterServer as MasterGrpc,
+};
+use slotkv_storage::{
+    Disk, Engine, FjallEngine,
+    fjall_engine::FjallOptions,
+};
+use slotkv_worker::{OpenEngine, Options, Runner, Seams, Worker};
+
+use super::{
+    ServeError,
+    grpc::{Services, Serving},
+    listen::Listening,
+};
+
+/// A worker that serves `Store`, and `Master` from its own copy of the slot table. Dropping it ends it as a crash would.
+pub struct WorkerServer {
+    worker: Worker,
+    serving: Serving,
+    address: String,
+}
+
+impl WorkerServer {
+    /// Starts a worker and its server on the present runtime. What `options` say of the address is replaced by what
+    /// `listening` advertises. Waits for the coordinator and the first master as long as it takes.
+    pub async fn start(
+        mut options: Options,
+        listening: Listening,
+        connections_max: usize,
+        seams: Seams,
+    ) -> Result<Self, ServeError> {
+        let address = listening.advertise().to_owned();
+        options.address = address.clone();
+        let worker = Worker::start(options, seams).await?;
+        let store = worker.store_server();
+        let table =
+            MasterGrpc::new(MasterService::new(worker.view())).max_encoding_message_size(FRAME_BYTES_MAX);
+        let services = Services::new(&["slotkv.v1.Store", "slotkv.v1.Master"], |routes| {
+            routes.add_service(store).add_service(table);
+        });
+        let serving = services.serve(listening, connections_max).await?;
+        Ok(Self { worker, serving, address })
+    }
+
+    /// `host:port` that others reach it by.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The worker itself.
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// Waits until the worker has stopped by itself, as after a failed sync, and says why.
+    pub async fn failed(&self) -> String {
+        self.worker.failed().await
+    }
+
+    /// Finishes and syncs the requests under way, leaves the cluster, then closes the connections. Replies have
+    /// `patience` to reach their clients.
+    pub async fn shutdown(self, patience: Duration) {
+        self.serving.announce_stop().await;
+        self.worker.shutdown().await;
+        self.serving.stop(patience).await;
+    }
+
+    /// Ends as a crash would: connections break, writes under way stay unanswered, the coordinator is told nothing. The
+    /// data folder is free when this returns.
+    pub async fn kill(self) {
+        drop(self.serving);
+        self.worker.shard().stop((Code::ShuttingDown, "the worker was killed".into()));
+        self.worker.failed().await;
+    }
+}
+
+/// The machine's clock and chance, with a coordinator and a disk that the caller may choose; long work runs on threads
+/// beside the present runtime. The engine is fjall with a block cache of `engine_cache_bytes`.
+pub fn seams(coordinator: Arc<dyn Coordinator>, disk: Arc<dyn Disk>, engine_cache_bytes: u64) -> Seams {
+    Seams {
+        coordinator,
+        disk,
+        open_engine: fjall(engine_cache_bytes),
+        clock: Arc::new(SystemClock),
+        chance: Arc::new(SystemChance),
+        runner: Runner::Threads(tokio::runtime::Handle::current()),
+    }
+}
+
+fn fjall(cache_bytes: u64) -> OpenEngine {
+    Arc::new(move |folder| {
+        let options = FjallOptions { cache_bytes, ..FjallOptions::default() };
+        Ok(Arc::new(FjallEngine::open(folder, &options)?) as Arc<dyn Engine>)
+    })
+}
