@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use slotkv_proto::{limits, table::ShardId, v1};
 use tokio::time::Instant;
@@ -191,6 +191,9 @@ impl Inner {
         }
         let result = result(self);
         let place = mem::replace(&mut self.place, Place::Done);
+        // Handles may keep the call for long; what it carried goes now.
+        self.request.key = Bytes::new();
+        self.request.value = Bytes::new();
         let delivery = match mem::replace(&mut self.waiter, Waiter::Nobody) {
             Waiter::Callback(callback) => Delivery::Callback(callback, result),
             Waiter::Task(waker) => {

@@ -13,7 +13,9 @@ use std::{
 use bytes::{BufMut, Bytes};
 use futures_util::{Stream, future::BoxFuture};
 use slotkv_proto::{
-    Code, limits,
+    Code,
+    code::code_of,
+    limits,
     v1::{self, admin_client::AdminClient, master_client::MasterClient},
 };
 use tonic::{
@@ -212,14 +214,14 @@ fn chain_after(mut text: String, error: &dyn std::error::Error) -> String {
 }
 
 fn refused(status: Status) -> TransportError {
-    let code = match status.code() {
+    let code = code_of(&status).unwrap_or(match status.code() {
         tonic::Code::InvalidArgument => Code::InvalidArgument,
         tonic::Code::Unimplemented => Code::Unsupported,
         tonic::Code::PermissionDenied | tonic::Code::Unauthenticated => Code::Denied,
         tonic::Code::ResourceExhausted => Code::Overloaded,
         tonic::Code::OutOfRange => Code::TooLarge,
         _ => Code::Unavailable,
-    };
+    });
     TransportError { code, message: chain_after(status.message().to_owned(), &status) }
 }
 

@@ -156,6 +156,8 @@ fn requests() -> v1::ClientFrame {
             keys_only: true,
             ordered: true,
         }),
+        // Came after this file; a frame without it decodes to this.
+        repeated: false,
     };
     let get = v1::Request {
         id: 1,
@@ -177,6 +179,19 @@ fn requests() -> v1::ClientFrame {
         cancels: vec![1, 250, 1 << 33],
         table_version: 7,
         epoch: 9,
+    }
+}
+
+fn repeated_request() -> v1::Request {
+    v1::Request {
+        id: 301,
+        operation: v1::Operation::Put.into(),
+        key: bytes(b"foo"),
+        value: bytes(b"bar"),
+        sequence: 7,
+        oldest_open: 7,
+        repeated: true,
+        ..v1::Request::default()
     }
 }
 
@@ -262,6 +277,7 @@ fn frames_of_version_1_decode_to_the_same_fields_and_encode_to_the_same_bytes() 
     check("hello", hello());
     check("welcome", welcome());
     check("requests", requests());
+    check("request_repeated", repeated_request());
     check("replies", replies());
     check("refusal", refusal());
     check("table_delta", delta());
@@ -293,7 +309,7 @@ fn unknown_fields_inside_a_request_are_ignored() {
     assert_eq!(v1::ClientFrame::decode(&frame[..]).unwrap().requests, [request]);
 }
 
-/// `request_later.bin` is what a later release may send: operation 12, condition 9, read level 9, fields 21 and 1000.
+/// `request_later.bin` is what a later release may send: operation 12, condition 9, read level 9, fields 25 and 1000 to 1003.
 #[test]
 fn unknown_enum_numbers_survive_as_numbers() {
     let later = v1::Request {
@@ -305,7 +321,7 @@ fn unknown_enum_numbers_survive_as_numbers() {
         ..v1::Request::default()
     };
     let mut expected = later.encode_to_vec();
-    prost::encoding::encode_key(21, prost::encoding::WireType::LengthDelimited, &mut expected);
+    prost::encoding::encode_key(25, prost::encoding::WireType::LengthDelimited, &mut expected);
     expected.extend([2, b'h', b'i']);
     expected.extend(unknown_fields());
     if std::env::var_os("SLOTKV_WRITE_GOLDEN").is_some() && !path("request_later").exists() {

@@ -128,8 +128,10 @@ def test_scans_see_every_key_once_and_resume_from_any_item(client: slotkv.Client
 
     first = next(client.scan("user:", ordered=True, keys_only=True))
     assert (first.key, first.value, first.slot) == (b"user:0000", b"", client.slot("user:0000"))
-    with pytest.raises(errors.InvalidArgumentError):
+    with pytest.raises(errors.RequestError):
         next(client.scan("user:", cursor=b"nonsense"))
+    with pytest.raises(errors.InvalidArgumentError, match="another range"):
+        next(client.scan("other", cursor=cursor))
     assert [item.key for item in client.dump("user:000")] == sorted(keys)[:10]
 
 

@@ -3,6 +3,7 @@
 //! All cargo commands name the same packages and features ([`project::SELECTION`]), so that each dependency is compiled
 //! once for all of them.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,6 +56,8 @@ const SUITES: [Suite; 11] = [
 /// What suites share.
 struct Bench {
     long: bool,
+    slotkv: OnceCell<PathBuf>,
+    venv: OnceCell<Venv>,
 }
 
 /// How a suite ended when nothing failed.
@@ -67,7 +70,7 @@ enum Tested {
 
 /// Exits with success only if no suite failed.
 pub fn run(arguments: &[String]) -> Outcome<bool> {
-    let mut bench = Bench { long: false };
+    let mut bench = Bench { long: false, slotkv: OnceCell::new(), venv: OnceCell::new() };
     let mut wanted: Vec<&Suite> = Vec::new();
     for argument in arguments {
         match argument.as_str() {
@@ -131,15 +134,22 @@ impl Bench {
         command
     }
 
-    fn slotkv(&self) -> Outcome<PathBuf> {
-        cluster::build(Profile::Debug)
+    /// The binary, built once.
+    fn slotkv(&self) -> Outcome<&Path> {
+        if self.slotkv.get().is_none() {
+            let _ = self.slotkv.set(cluster::build(Profile::Debug)?);
+        }
+        Ok(self.slotkv.get().ok_or("no binary")?)
     }
 
-    /// The environment with the package as pip installs it from `./python`, in a debug build.
-    fn venv(&self) -> Outcome<Venv> {
-        let venv = Venv::with("test", &PYTHON_TOOLS)?;
-        venv.install_slotkv(&["--profile", "dev"])?;
-        Ok(venv)
+    /// The environment with the package as pip installs it from `./python`, in a debug build, made once.
+    fn venv(&self) -> Outcome<&Venv> {
+        if self.venv.get().is_none() {
+            let venv = Venv::with("test", &PYTHON_TOOLS)?;
+            venv.install_slotkv(&["--profile", "dev"])?;
+            let _ = self.venv.set(venv);
+        }
+        Ok(self.venv.get().ok_or("no environment")?)
     }
 }
 
@@ -197,14 +207,14 @@ fn python(bench: &Bench) -> Outcome<Tested> {
         "pytest",
         venv.python()
             .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "python/tests"])
-            .env("SLOTKV_BIN", &slotkv),
+            .env("SLOTKV_BIN", slotkv),
     )?;
     let doctests = bench.step(
         "python doctests",
         venv.python()
             .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "python/pyproject.toml"])
             .args(["--doctest-modules", "--pyargs", "slotkv"])
-            .env("SLOTKV_BIN", &slotkv),
+            .env("SLOTKV_BIN", slotkv),
     )?;
     Ok(Tested::Passed(Some(pytest_count(&log)? + pytest_count(&doctests)?)))
 }
@@ -239,17 +249,17 @@ fn types(bench: &Bench) -> Outcome<Tested> {
 fn all_examples(bench: &Bench) -> Outcome<Tested> {
     let slotkv = bench.slotkv()?;
     let venv = bench.venv()?;
-    let rust = examples::rust(&slotkv)?;
-    let python = examples::python(&slotkv, &venv)?;
+    let rust = examples::rust(slotkv)?;
+    let python = examples::python(slotkv, venv)?;
     Ok(Tested::Passed(Some(rust + python)))
 }
 
 fn fail_over(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::Passed(Some(examples::fail_over(&bench.slotkv()?, &bench.venv()?)?)))
+    Ok(Tested::Passed(Some(examples::fail_over(bench.slotkv()?, bench.venv()?)?)))
 }
 
 fn docs(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::Passed(Some(documents::run(&bench.slotkv()?, &bench.venv()?)?)))
+    Ok(Tested::Passed(Some(documents::run(bench.slotkv()?, bench.venv()?)?)))
 }
 
 /// Sum over "test result: ok. N passed".

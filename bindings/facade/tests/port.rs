@@ -6,16 +6,15 @@ use std::sync::mpsc::{Receiver, channel};
 
 use bytes::Bytes;
 use fake::Fake;
-use slotkv::{Answer, CallOptions, Client, Code, Command, Condition, Put};
+use slotkv::{Answer, CallOptions, Client, Code, Command, Condition};
 use slotkv_facade::error::FacadeError;
-use slotkv_facade::port::{Completion, Port, Reply, Ring};
+use slotkv_facade::port::{Completion, Port, RING_COUNT, Reply, Ring};
 use slotkv_facade::signal::Callback;
 
 /// An event loop that does nothing but wait for wake-ups.
 struct Loop {
     port: Port<usize>,
     woken: Receiver<()>,
-    wakeups: u64,
 }
 
 impl Loop {
@@ -24,7 +23,7 @@ impl Loop {
         let port = Port::new(Callback(move || {
             wake.send(()).ok();
         }));
-        Self { port: port.unwrap(), woken, wakeups: 0 }
+        Self { port: port.unwrap(), woken }
     }
 
     /// Drains until `count` calls have come to their end.
@@ -32,10 +31,26 @@ impl Loop {
         let mut ended = Vec::new();
         while ended.len() < count {
             self.woken.recv().unwrap();
-            self.wakeups += 1;
             self.port.drain(&mut ended);
         }
         ended
+    }
+
+    /// Makes calls in one turn, has them answered in one frame and drains them.
+    fn batch(&mut self, fake: &Fake, client: &Client, count: usize) {
+        for number in 0..count {
+            let key = format!("hold{number}");
+            self.port.submit(client, put(key), CallOptions::default(), number).unwrap();
+        }
+        self.port.ring();
+        fake.wait_until(|fake| fake.held() == count);
+        fake.release();
+        let mut ended = self.ended(count);
+        ended.sort_by_key(|(host, _)| *host);
+        for (number, (host, result)) in ended.into_iter().enumerate() {
+            assert_eq!(host, number);
+            assert!(matches!(result, Ok(Reply::Answer(Answer::Put(_)))), "{result:?}");
+        }
     }
 
     fn connect(&mut self, fake: &Fake) -> Client {
@@ -58,63 +73,79 @@ fn a_turn_of_the_host_rings_once_and_a_batch_of_completions_wakes_once() {
     let fake = Fake::default();
     let mut host = Loop::new();
     let client = host.connect(&fake);
-    let before = host.port.counters();
-    let wakeups = host.wakeups;
+    host.batch(&fake, &client, 2);
 
-    let mut promises = 0;
-    for number in 0..50 {
-        let key = format!("hold{number}");
-        let (_, ring) = host.port.submit(&client, put(key), CallOptions::default(), number).unwrap();
-        promises += usize::from(ring == Ring::AtEndOfTurn);
-    }
-    // The first one rings at once, because a single call was drained before; the others wait for the end of the turn.
-    assert_eq!(promises, 1);
-    host.port.ring();
-    fake.wait_until(|fake| fake.held() == 50);
-    fake.release();
-    let mut ended = host.ended(50);
-    ended.sort_by_key(|(host, _)| *host);
-    for (number, (host, result)) in ended.into_iter().enumerate() {
-        assert_eq!(host, number);
-        assert!(matches!(result, Ok(Reply::Answer(Answer::Put(Put::Created { .. })))), "{result:?}");
-    }
+    let before = host.port.counters();
+    host.batch(&fake, &client, 50);
     let after = host.port.counters();
     assert_eq!(after.submissions - before.submissions, 50);
-    assert_eq!(after.rings - before.rings, 2);
-    assert_eq!(host.wakeups - wakeups, 1, "fifty answers in one frame are one wake-up");
+    assert_eq!(after.rings - before.rings, 1);
     assert_eq!(after.completions.wakeups - before.completions.wakeups, 1);
+    assert_eq!(after.completions.completions - before.completions.completions, 50);
+}
 
+#[test]
+fn one_call_at_a_time_rings_at_once() {
+    let fake = Fake::default();
+    let mut host = Loop::new();
+    let client = host.connect(&fake);
+    for _ in 0..3 {
+        let (_, ring) = host.port.submit(&client, put("a"), CallOptions::default(), 0).unwrap();
+        assert_eq!(ring, Ring::Done);
+        host.ended(1);
+    }
     // After a batch the next turn waits for its end from the first call on.
+    host.batch(&fake, &client, 2);
     let (_, ring) = host.port.submit(&client, put("a"), CallOptions::default(), 0).unwrap();
     assert_eq!(ring, Ring::AtEndOfTurn);
     host.port.ring();
     host.ended(1);
-    let (_, ring) = host.port.submit(&client, put("a"), CallOptions::default(), 0).unwrap();
-    assert_eq!(ring, Ring::Done, "one call at a time rings at once");
-    host.ended(1);
 }
 
 #[test]
-fn a_cancel_before_sending_sends_nothing_and_one_after_it_reaches_the_member() {
+fn a_turn_of_very_many_calls_does_not_wait_for_its_end() {
     let fake = Fake::default();
     let mut host = Loop::new();
     let client = host.connect(&fake);
-    for number in 0..2 {
-        let (call, ring) = host.port.submit(&client, put("hold"), CallOptions::default(), number).unwrap();
-        if ring == Ring::AtEndOfTurn {
-            assert_eq!(host.port.cancel(call), Some(number));
-            assert_eq!(host.port.cancel(call), None, "its object comes back once");
-            host.port.ring();
-        }
+    host.batch(&fake, &client, 2);
+    for number in 0..RING_COUNT {
+        host.port.submit(&client, put("a"), CallOptions::default(), number).unwrap();
     }
-    let (sent, _) = host.port.submit(&client, put("hold-sent"), CallOptions::default(), 7).unwrap();
+    // Nobody keeps the promise yet.
+    assert_eq!(host.ended(RING_COUNT).len(), RING_COUNT);
+}
+
+#[test]
+fn a_call_cancelled_before_its_turn_ends_is_never_sent() {
+    let fake = Fake::default();
+    let mut host = Loop::new();
+    let client = host.connect(&fake);
+    host.batch(&fake, &client, 2);
+    let (call, ring) = host.port.submit(&client, put("hold"), CallOptions::default(), 7).unwrap();
+    assert_eq!(ring, Ring::AtEndOfTurn);
+    host.port.submit(&client, put("after"), CallOptions::default(), 8).unwrap();
+    assert_eq!(host.port.cancel(call), Some(7));
+    assert_eq!(host.port.cancel(call), None, "its object comes back once");
     host.port.ring();
-    fake.wait_until(|fake| fake.held() == 2);
-    assert_eq!(host.port.cancel(sent), Some(7));
+    assert_eq!(host.ended(1)[0].0, 8);
+    assert_eq!((fake.held(), fake.cancels()), (0, 0));
+}
+
+#[test]
+fn a_call_cancelled_later_reaches_the_member_and_its_late_reply_nobody() {
+    let fake = Fake::default();
+    let mut host = Loop::new();
+    let client = host.connect(&fake);
+    let (call, _) = host.port.submit(&client, put("hold"), CallOptions::default(), 7).unwrap();
+    host.port.ring();
+    fake.wait_until(|fake| fake.held() == 1);
+    assert_eq!(host.port.cancel(call), Some(7));
     fake.wait_until(|fake| fake.cancels() == 1);
     fake.release();
+    host.port.submit(&client, put("after"), CallOptions::default(), 8).unwrap();
+    host.port.ring();
     let ended = host.ended(1);
-    assert_eq!(ended.len(), 1, "a late reply wakes nobody up: {ended:?}");
+    assert_eq!((ended.len(), ended[0].0), (1, 8));
 }
 
 #[test]

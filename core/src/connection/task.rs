@@ -110,6 +110,7 @@ impl Lane {
     fn end_session(&self) -> (Vec<Arc<Call>>, Vec<Arc<Call>>) {
         let mut state = self.lock();
         let calls = state.end_session();
+        self.end_if_done(&state);
         let writer = state.writer.take();
         drop(state);
         if let Some(writer) = writer {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Batch, Dispatch,
-    verdict::{Verdict, by_route, deadline_error, judge, pause, verdict_error},
+    verdict::{REDIRECTS_AT_ONCE_MAX, Verdict, by_route, deadline_error, judge, pause, verdict_error},
 };
 use crate::{
     Error,
@@ -169,9 +169,11 @@ impl Dispatch {
     pub(super) fn delay(&self, call: &Arc<Call>, mut inner: MutexGuard<'_, Inner>, asked_ms: u32) {
         let pause = pause(inner.history.pauses, asked_ms, self.chance.as_ref());
         inner.history.pauses += 1;
-        inner.history.redirects = 0;
         let at = (Instant::now() + pause).min(call.deadline);
-        let routed = inner.history.last.as_ref().is_some_and(|last| by_route(last.code));
+        // Who was sent in circles pauses indeed.
+        let redirects = mem::take(&mut inner.history.redirects);
+        let routed = redirects < REDIRECTS_AT_ONCE_MAX
+            && inner.history.last.as_ref().is_some_and(|last| by_route(last.code));
         let ((at, number), first) = self.delays.add(call.clone(), at, routed);
         inner.place = Place::Delayed(at, number);
         drop(inner);

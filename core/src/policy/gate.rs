@@ -50,6 +50,7 @@ struct State {
     shares: Vec<Share>,
     tickets: u64,
     sweep_at: Option<Instant>,
+    shared: bool,
     closed: bool,
 }
 
@@ -105,9 +106,10 @@ impl Gate {
         Self { count_max: count_max.max(1), state: Mutex::default() }
     }
 
-    /// Lets a new call in, or lets it wait.
-    pub fn admit(&self, call: &Arc<Call>) -> Admission {
+    /// Lets a new call in, or lets it wait. The room is shared if there are several shards.
+    pub fn admit(&self, call: &Arc<Call>, shards: usize) -> Admission {
         let mut state = self.lock();
+        state.shared = shards > 1;
         if state.closed {
             return Admission::Closed;
         }
@@ -170,8 +172,7 @@ impl Gate {
     }
 
     fn has_room(&self, state: &State, gate: usize, bytes: usize) -> bool {
-        // With calls to one shard only there is nobody to leave room for.
-        let parts = if state.shares.len() <= 2 { 1 } else { 2 };
+        let parts = if state.shared { 2 } else { 1 };
         let share = state.shares[gate].open;
         state.open.fits(bytes, self.count_max, OPEN_BYTES_MAX)
             && share.fits(bytes, self.count_max.div_ceil(parts), OPEN_BYTES_MAX / parts)
@@ -255,13 +256,13 @@ mod tests {
     #[test]
     fn a_shard_that_answers_nothing_leaves_half_of_the_room_to_the_others() {
         let gate = Gate::new(4);
-        assert_eq!(gate.admit(&call(2, 1, true)), Admission::Admitted);
-        let dead: Vec<_> = (0..5).map(|_| gate.admit(&call(1, 1, true))).collect();
+        assert_eq!(gate.admit(&call(2, 1, true), 2), Admission::Admitted);
+        let dead: Vec<_> = (0..5).map(|_| gate.admit(&call(1, 1, true), 2)).collect();
         assert_eq!(dead[..2], [Admission::Admitted, Admission::Admitted]);
         assert!(dead[2..].iter().all(|admission| matches!(admission, Admission::Waiting(_))));
         for _ in 0..10 {
             let other = call(2, 1, true);
-            assert_eq!(gate.admit(&other), Admission::Admitted);
+            assert_eq!(gate.admit(&other, 2), Admission::Admitted);
             assert!(free(&gate, &other).is_empty());
         }
         assert_eq!(gate.counts(), (16, 3, 3));
@@ -271,11 +272,11 @@ mod tests {
     fn who_waits_longest_goes_first_where_there_is_room() {
         let gate = Gate::new(2);
         let (first, second) = (call(1, 1, true), call(2, 1, true));
-        assert_eq!(gate.admit(&first), Admission::Admitted);
-        assert_eq!(gate.admit(&second), Admission::Admitted);
+        assert_eq!(gate.admit(&first, 2), Admission::Admitted);
+        assert_eq!(gate.admit(&second, 2), Admission::Admitted);
         let waiting = [call(2, 1, true), call(1, 1, true), call(1, 1, true)];
         for call in &waiting {
-            assert!(matches!(gate.admit(call), Admission::Waiting(_)));
+            assert!(matches!(gate.admit(call, 2), Admission::Waiting(_)));
         }
         let next = free(&gate, &first);
         assert!(next.len() == 1 && Arc::ptr_eq(&next[0], &waiting[1]), "the share of 2 is used up");
@@ -290,20 +291,20 @@ mod tests {
     fn bytes_are_bounded_too() {
         let gate = Gate::new(1000);
         let large = call(1, OPEN_BYTES_MAX - 10, true);
-        assert_eq!(gate.admit(&large), Admission::Admitted);
-        assert_eq!(gate.admit(&call(1, 10, true)), Admission::Admitted);
-        assert!(matches!(gate.admit(&call(1, 1, true)), Admission::Waiting(_)));
+        assert_eq!(gate.admit(&large, 1), Admission::Admitted);
+        assert_eq!(gate.admit(&call(1, 10, true), 1), Admission::Admitted);
+        assert!(matches!(gate.admit(&call(1, 1, true), 1), Admission::Waiting(_)));
         assert_eq!(free(&gate, &large).len(), 1);
     }
 
     #[test]
     fn submitted_calls_past_the_bound_of_the_queue_are_refused() {
         let gate = Gate::new(1);
-        assert_eq!(gate.admit(&call(1, 1, false)), Admission::Admitted);
-        assert!(matches!(gate.admit(&call(1, WAITING_BYTES_MAX, false)), Admission::Waiting(_)));
-        assert_eq!(gate.admit(&call(1, 1, false)), Admission::Overloaded);
-        assert!(matches!(gate.admit(&call(1, 1, true)), Admission::Waiting(_)));
+        assert_eq!(gate.admit(&call(1, 1, false), 1), Admission::Admitted);
+        assert!(matches!(gate.admit(&call(1, WAITING_BYTES_MAX, false), 1), Admission::Waiting(_)));
+        assert_eq!(gate.admit(&call(1, 1, false), 1), Admission::Overloaded);
+        assert!(matches!(gate.admit(&call(1, 1, true), 1), Admission::Waiting(_)));
         gate.close();
-        assert_eq!(gate.admit(&call(1, 1, true)), Admission::Closed);
+        assert_eq!(gate.admit(&call(1, 1, true), 1), Admission::Closed);
     }
 }

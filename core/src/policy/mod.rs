@@ -87,9 +87,13 @@ impl Dispatch {
 
     /// Begins a call: sends it from this thread if it can be sent.
     pub fn begin(&self, mut call: Call, now: Instant) -> Arc<Call> {
-        call.gate = self.routing.load().gate(call.slots.0);
+        let shards = {
+            let snapshot = self.routing.load();
+            call.gate = snapshot.gate(call.slots.0);
+            snapshot.shards.len()
+        };
         let call = Arc::new(call);
-        match self.gate.admit(&call) {
+        match self.gate.admit(&call, shards) {
             Admission::Admitted => {
                 let mut batch = Batch::default();
                 self.attempt(call.clone(), now, &mut batch);

@@ -119,13 +119,18 @@ impl Routing {
                 route_revisions: table.route_revisions(),
             }
         };
-        let reply = context.transport.ping(&address, request).await.ok()?;
-        if reply.cluster_id != context.cluster_id {
-            count(&context.counters.wrong_cluster);
-            tracing::debug!("{address} belongs to cluster {:?}; ignored", reply.cluster_id);
-            return None;
-        }
-        Some(reply)
+        let refusal = match context.transport.ping(&address, request).await {
+            Ok(reply) if reply.cluster_id == context.cluster_id => return Some(reply),
+            Ok(reply) => format!("it belongs to cluster {:?}", reply.cluster_id),
+            Err(error) if error.code == Code::WrongCluster => error.message,
+            Err(error) => {
+                tracing::debug!("{address} does not answer the ping: {error}");
+                return None;
+            }
+        };
+        count(&context.counters.wrong_cluster);
+        tracing::debug!("{address} is ignored: {refusal}");
+        None
     }
 }
 

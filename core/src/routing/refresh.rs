@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use slotkv_proto::v1;
+use slotkv_proto::{Code, v1};
 use tokio::time::sleep;
 
 use super::{Routing, masters::ask_all};
@@ -76,12 +76,12 @@ impl Routing {
         let ask = |address: String| {
             let request = request.clone();
             async move {
-                let delta = context.transport.slot_table(&address, request).await.ok()?;
-                if delta.cluster_id != context.cluster_id {
-                    count(&context.counters.wrong_cluster);
-                    return None;
+                match context.transport.slot_table(&address, request).await {
+                    Ok(delta) if delta.cluster_id == context.cluster_id => return Some(delta),
+                    Err(error) if error.code != Code::WrongCluster => return None,
+                    Ok(_) | Err(_) => count(&context.counters.wrong_cluster),
                 }
-                Some(delta)
+                None
             }
         };
         for round in [good.into_iter().collect(), others] {

@@ -172,6 +172,11 @@ impl Fake {
         change(&mut self.lock().truth);
     }
 
+    /// Gives slots to shards, in the next version.
+    pub fn give(&self, given: &[(u16, u32)]) {
+        self.change(|table| give(table, table.version() + 1, given));
+    }
+
     /// The whole truth, as workers append it to replies.
     pub fn delta(&self) -> v1::TableDelta {
         self.lock().truth.full()
@@ -390,6 +395,16 @@ impl Worker {
         let reply = self.store.serve(&seen.request, &self.hellos);
         v1::ServerFrame { replies: vec![reply], applied_index: self.store.index(), ..Default::default() }
     }
+}
+
+/// Gives slots to shards and leaves the others where they are.
+pub fn give(table: &mut SlotTable, version: u64, given: &[(u16, u32)]) {
+    let owners = (0..table.slots().get()).filter_map(|slot| {
+        let new = given.iter().find(|(given, _)| *given == slot).map(|(_, shard)| *shard);
+        Some((slot, slot, new.or(table.owner(slot))?))
+    });
+    let owners: Vec<_> = owners.collect();
+    table.set_owners(version, &owners).unwrap();
 }
 
 /// A route with a primary at an address.

@@ -166,6 +166,7 @@ impl Ensemble {
         for index in 0..count {
             ensemble.ready(index).await?;
         }
+        ensemble.settled().await?;
         Ok(ensemble)
     }
 
@@ -268,6 +269,35 @@ impl Ensemble {
             sleep(POLL).await;
         }
         Ok(())
+    }
+
+    /// Waits until every running server serves, one leads, and the others have fully joined it.
+    ///
+    /// Kill a server of three only then: ZooKeeper 3.8 that dies between taking over its leader's snapshot and noting the
+    /// leader's epoch never starts again ("The current epoch is older than the last zxid").
+    pub async fn settled(&self) -> Result<(), EnsembleError> {
+        let deadline = Instant::now() + READY_MAX;
+        while !self.is_settled().await {
+            if Instant::now() >= deadline {
+                return Err(self.not_ready(0, format!("and the others do not settle within {READY_MAX:?}")));
+            }
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
+    async fn is_settled(&self) -> bool {
+        let mut leaders = 0;
+        let mut epochs = Vec::new();
+        for index in (0..self.count()).filter(|&index| self.is_running(index)) {
+            match self.role(index).await {
+                Some(ServerRole::Leader | ServerRole::Standalone) => leaders += 1,
+                Some(ServerRole::Follower) => {}
+                None => return false,
+            }
+            epochs.push(fs::read(self.servers[index].dir.join("version-2/currentEpoch")).ok());
+        }
+        leaders == 1 && epochs.windows(2).all(|pair| pair[0] == pair[1])
     }
 
     fn spawn(&self, index: usize) -> Result<(), EnsembleError> {

@@ -98,7 +98,11 @@ pub(crate) fn unescape(text: &[u8]) -> Result<Vec<u8>, TextError> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut at = 0;
     while at < text.len() {
-        at = if text[at] == b'\\' { take_escape(text, at, &mut bytes)? } else { take_plain(text, at, &mut bytes) };
+        at = if text[at] == b'\\' {
+            take_escape(text, at, &mut bytes)?
+        } else {
+            take_plain(text, at, &mut bytes)
+        };
     }
     Ok(bytes)
 }
@@ -130,7 +134,9 @@ pub(crate) fn last_word(line: &[u8]) -> Option<(usize, Word)> {
         }
         let (word, next) = match take_word(line, at) {
             Ok(taken) => taken,
-            Err(TextError::OpenQuote { .. }) => (words(&[&line[at..], b"\""].concat()).ok()?.pop()?, line.len()),
+            Err(TextError::OpenQuote { .. }) => {
+                (words(&[&line[at..], b"\""].concat()).ok()?.pop()?, line.len())
+            }
             Err(_) => return None,
         };
         if next == line.len() {
@@ -143,7 +149,8 @@ pub(crate) fn last_word(line: &[u8]) -> Option<(usize, Word)> {
 /// `bytes` as a word: in quotes only where it needs them.
 pub(crate) fn word(bytes: &[u8]) -> String {
     let text = escape(bytes);
-    let plain = !text.is_empty() && !text.starts_with("--") && !text.starts_with('#') && !text.contains([' ', '"']);
+    let plain =
+        !text.is_empty() && !text.starts_with("--") && !text.starts_with('#') && !text.contains([' ', '"']);
     if plain { text } else { quote(bytes) }
 }
 
@@ -235,7 +242,8 @@ mod tests {
 
     #[test]
     fn only_a_word_without_quotes_and_escapes_is_plain() {
-        let plain: Vec<bool> = words(br#"--limit "--limit" \x2d-limit"#).unwrap().iter().map(|w| w.plain).collect();
+        let plain: Vec<bool> =
+            words(br#"--limit "--limit" \x2d-limit"#).unwrap().iter().map(|w| w.plain).collect();
         assert_eq!(plain, [true, false, false]);
     }
 

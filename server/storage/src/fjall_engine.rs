@@ -32,6 +32,13 @@ mod mark;
 const ROWS_FOLDER: &str = "rows";
 const UNFINISHED_FOLDER: &str = "rows.new";
 const KEYSPACE: &str = "rows";
+/// What reading of fjall's files ends in when they are not as it left them.
+const DAMAGE: [io::ErrorKind; 4] = [
+    io::ErrorKind::NotFound,
+    io::ErrorKind::AlreadyExists,
+    io::ErrorKind::UnexpectedEof,
+    io::ErrorKind::InvalidData,
+];
 
 /// Sizes of a [`FjallEngine`].
 #[derive(Clone, Debug)]
@@ -144,7 +151,7 @@ impl FjallEngine {
         let why = error.to_string();
         match error {
             fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source))
-                if !matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData) =>
+                if !DAMAGE.contains(&source.kind()) =>
             {
                 Error::io(folder, action, source)
             }

@@ -28,7 +28,7 @@ pub struct Fake(Arc<Mutex<State>>);
 struct State {
     data: BTreeMap<Bytes, (Bytes, u64)>,
     version: u64,
-    held: Vec<(mpsc::UnboundedSender<v1::Reply>, v1::Request)>,
+    held: Vec<(mpsc::UnboundedSender<Vec<v1::Reply>>, v1::Request)>,
     cancels: Vec<u64>,
     clients: BTreeSet<Bytes>,
     watchers: Vec<std::sync::mpsc::Sender<()>>,
@@ -40,12 +40,19 @@ impl Fake {
         Options { transport: Arc::new(self.clone()), ..Options::default() }
     }
 
-    /// Answers the requests that are held.
+    /// Answers the requests that are held, those of one stream in one frame.
     pub fn release(&self) {
         let mut state = self.0.lock().unwrap();
-        for (replies, request) in std::mem::take(&mut state.held) {
+        let mut frames: Vec<(mpsc::UnboundedSender<Vec<v1::Reply>>, Vec<v1::Reply>)> = Vec::new();
+        for (stream, request) in std::mem::take(&mut state.held) {
             let reply = state.carry_out(&request);
-            replies.send(reply).ok();
+            match frames.iter_mut().find(|(known, _)| known.same_channel(&stream)) {
+                Some((_, replies)) => replies.push(reply),
+                None => frames.push((stream, vec![reply])),
+            }
+        }
+        for (stream, replies) in frames {
+            stream.send(replies).ok();
         }
     }
 
@@ -73,19 +80,18 @@ impl Fake {
         }
     }
 
-    fn take_in(&self, frame: v1::ClientFrame, replies: &mpsc::UnboundedSender<v1::Reply>) {
+    fn take_in(&self, frame: v1::ClientFrame, replies: &mpsc::UnboundedSender<Vec<v1::Reply>>) {
         let mut state = self.0.lock().unwrap();
         if let Some(hello) = frame.hello {
             state.clients.insert(hello.client_id);
         }
         state.cancels.extend(&frame.cancels);
-        for request in frame.requests {
-            if request.key.starts_with(b"hold") {
-                state.held.push((replies.clone(), request));
-            } else {
-                let reply = state.carry_out(&request);
-                replies.send(reply).ok();
-            }
+        let (held, now): (Vec<_>, Vec<_>) =
+            frame.requests.into_iter().partition(|request| request.key.starts_with(b"hold"));
+        state.held.extend(held.into_iter().map(|request| (replies.clone(), request)));
+        if !now.is_empty() {
+            let answers = now.iter().map(|request| state.carry_out(request)).collect();
+            replies.send(answers).ok();
         }
         state.watchers.retain(|watcher| watcher.send(()).is_ok());
     }
@@ -194,10 +200,10 @@ impl Transport for Fake {
     }
 }
 
-/// All replies that are there, in one frame.
+/// What the member sends on a stream.
 struct Replies {
     welcome: Option<v1::ServerFrame>,
-    received: mpsc::UnboundedReceiver<v1::Reply>,
+    received: mpsc::UnboundedReceiver<Vec<v1::Reply>>,
 }
 
 impl futures_util::Stream for Replies {
@@ -207,13 +213,9 @@ impl futures_util::Stream for Replies {
         if let Some(welcome) = self.welcome.take() {
             return Poll::Ready(Some(Ok(welcome)));
         }
-        let mut replies = Vec::new();
-        match self.received.poll_recv_many(cx, &mut replies, 1000) {
-            Poll::Pending => Poll::Pending,
-            Poll::Ready(0) => Poll::Ready(None),
-            Poll::Ready(_) => {
-                Poll::Ready(Some(Ok(v1::ServerFrame { replies, epoch: 1, applied_index: 1, ..Default::default() })))
-            }
-        }
+        self.received.poll_recv(cx).map(|replies| {
+            let frame = |replies| v1::ServerFrame { replies, epoch: 1, applied_index: 1, ..Default::default() };
+            replies.map(|replies| Ok(frame(replies)))
+        })
     }
 }

@@ -5,6 +5,7 @@
 //! - The crate forgets recursive watches when it reconnects; here they are set anew and say [`Hint::Lost`](crate::Hint::Lost).
 //! - A request in flight when the session ends may have been applied; here its outcome is unknown, and only requests that
 //!   were never sent meet [`Error::Expired`].
+//! - ZooKeeper's sync is no barrier, not even under one leader (a test shows it); here a sync is a transaction.
 //! - The crate reports expiry 1.4 session timeouts after the last contact, later than the ensemble decides it.
 
 mod session;

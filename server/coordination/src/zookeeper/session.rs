@@ -20,6 +20,11 @@ pub const CLOSE_MAX: Duration = Duration::from_secs(2);
 /// How often a create is tried again after its parents were made; each try can find others deleted meanwhile.
 const PARENTS_ATTEMPTS_MAX: usize = 16;
 
+/// A node that never exists. Its deletion fails, but as a transaction of its own: when the answer comes, the server has applied
+/// everything before it. ZooKeeper's own sync does less: on the leader it is a plain read, which may come before a write that
+/// a follower has acknowledged, and nowhere is it safe when the leader changes (ZOOKEEPER-1675).
+const BARRIER: &str = "/sync-barrier";
+
 /// The crate's client while the session is not closed: closing means dropping every clone.
 pub(super) type Slot = Arc<Mutex<Option<zk::Client>>>;
 
@@ -194,7 +199,10 @@ impl Session for ZooKeeperSession {
     async fn sync(&self, path: &str) -> Result<(), Error> {
         paths::validate(path, false)?;
         let client = self.connected()?;
-        self.answer(client.sync(path)).await.map_err(|failed| error(path, failed, false))
+        match self.answer(client.delete(BARRIER, None)).await {
+            Ok(()) | Err(zk::Error::NoNode) => Ok(()),
+            Err(failed) => Err(error(path, failed, false)),
+        }
     }
 
     async fn watch(&self, path: &str) -> Result<Watch, Error> {

@@ -154,10 +154,11 @@ impl Down<'_> {
                 for restarted in futures_util::future::join_all(restarts).await {
                     restarted.unwrap();
                 }
+                ensemble.settled().await.unwrap();
             }
             Down::Paused(ensemble, paused) => {
                 ensemble.resume(paused);
-                ensemble.ready(paused).await.unwrap();
+                ensemble.settled().await.unwrap();
             }
         }
     }

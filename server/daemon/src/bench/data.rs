@@ -79,7 +79,8 @@ mod tests {
 
     #[test]
     fn values_follow_from_index_and_seed() {
-        let (one, same, other) = (DataSet::new(16, 100, 1), DataSet::new(16, 100, 1), DataSet::new(16, 100, 2));
+        let (one, same, other) =
+            (DataSet::new(16, 100, 1), DataSet::new(16, 100, 1), DataSet::new(16, 100, 2));
         assert_eq!(one.value(5), same.value(5));
         assert_ne!(one.value(5), one.value(6));
         assert_ne!(one.value(5), other.value(5));

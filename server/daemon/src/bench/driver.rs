@@ -173,7 +173,11 @@ impl Driver {
     }
 
     fn put(&self, index: u64) -> Command {
-        Command::Put { key: self.data.key(index), value: self.data.value(index), condition: Condition::Always }
+        Command::Put {
+            key: self.data.key(index),
+            value: self.data.value(index),
+            condition: Condition::Always,
+        }
     }
 
     fn scan(&self, index: u64, count: u32, cursor: Option<bytes::Bytes>) -> Command {
@@ -197,7 +201,8 @@ impl Driver {
                     return self.submit(place, next);
                 }
                 if running.measured {
-                    self.measures.succeeded(running.operation.kind(), at.saturating_duration_since(running.since));
+                    self.measures
+                        .succeeded(running.operation.kind(), at.saturating_duration_since(running.since));
                 }
             }
             Err(error) => self.take_error(&error),
@@ -209,7 +214,9 @@ impl Driver {
     /// Checks what came; returns the operation's next step, if it has one.
     fn take_answer(&mut self, running: &mut Running, answer: Answer) -> Option<Command> {
         match (running.operation, answer) {
-            (Operation::Read(index), Answer::Entry(entry)) => self.check(index, entry.map(|entry| entry.value)),
+            (Operation::Read(index), Answer::Entry(entry)) => {
+                self.check(index, entry.map(|entry| entry.value))
+            }
             (Operation::ReadModifyWrite(index), Answer::Entry(entry)) if !running.writing => {
                 self.check(index, entry.map(|entry| entry.value));
                 running.writing = true;

@@ -47,15 +47,16 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 /// `slotkv bench`.
 pub(crate) fn bench(flags: BenchFlags) -> Result<Exit, Failure> {
-    let data = data_set(&flags)?;
+    data_set(&flags)?;
     let watcher = runtime(Builder::new_current_thread())?;
     let mut phases = Vec::new();
     if !flags.run_only {
-        phases.push(phase(&flags, &data, &watcher, "load")?);
+        phases.push(phase(&flags, &watcher, "load")?);
     }
     let distribution = Plan::new(plan_options(&flags, 0)).distribution();
-    if !flags.load_only {
-        phases.push(phase(&flags, &data, &watcher, "run")?);
+    let loaded = phases.iter().all(|load| load.measures.operations() == flags.records);
+    if !flags.load_only && loaded {
+        phases.push(phase(&flags, &watcher, "run")?);
     }
     let mut output = Output::new();
     if flags.client.json {
@@ -119,12 +120,12 @@ fn share(flags: &BenchFlags, phase: &str, part: u64) -> (Source, Pace) {
 
 type PartResult = Result<(Measures, Duration), Failure>;
 
-fn phase(flags: &BenchFlags, data: &DataSet, watcher: &Runtime, name: &'static str) -> Result<Phase, Failure> {
+fn phase(flags: &BenchFlags, watcher: &Runtime, name: &'static str) -> Result<Phase, Failure> {
     let shared = Arc::new(Shared::default());
     let cpu_before = cpu_time();
     let parts = match flags.runtime {
-        RuntimeName::Current => start_threads(flags, data, name, &shared)?,
-        RuntimeName::Multi => start_tasks(flags, data, name, &shared)?,
+        RuntimeName::Current => start_threads(flags, name, &shared)?,
+        RuntimeName::Multi => start_tasks(flags, name, &shared)?,
     };
     let expected = if name == "load" { flags.records } else { flags.operations };
     let results = watcher.block_on(watch(parts, &shared, expected, name))?;
@@ -141,21 +142,20 @@ fn phase(flags: &BenchFlags, data: &DataSet, watcher: &Runtime, name: &'static s
 /// Each part with a thread, a runtime and a client of its own.
 fn start_threads(
     flags: &BenchFlags,
-    data: &DataSet,
     phase: &'static str,
     shared: &Arc<Shared>,
 ) -> Result<Vec<oneshot::Receiver<PartResult>>, Failure> {
     let mut parts = Vec::new();
     for part in 0..u64::from(flags.threads) {
         let (to, result) = oneshot::channel();
-        let (flags, data, shared) = (flags.clone(), data.clone(), shared.clone());
+        let (flags, shared) = (flags.clone(), shared.clone());
         let run = move || {
             let result = runtime(Builder::new_current_thread()).and_then(|runtime| {
                 runtime.block_on(async {
                     let client = connect_with(&flags.client, in_flight(flags.in_flight)).await?;
-                    let result = run_part(&flags, data, phase, part, shared, client.clone()).await;
+                    let result = run_part(&flags, phase, part, shared, client.clone()).await;
                     client.close().await;
-                    Ok(result)
+                    result
                 })
             });
             let _ = to.send(result);
@@ -170,7 +170,6 @@ fn start_threads(
 /// All parts on one runtime and one client, which end with the last part.
 fn start_tasks(
     flags: &BenchFlags,
-    data: &DataSet,
     phase: &'static str,
     shared: &Arc<Shared>,
 ) -> Result<Vec<oneshot::Receiver<PartResult>>, Failure> {
@@ -182,9 +181,9 @@ fn start_tasks(
     let mut tasks = Vec::new();
     for part in 0..u64::from(flags.threads) {
         let (to, result) = oneshot::channel();
-        let (flags, data, shared, client) = (flags.clone(), data.clone(), shared.clone(), client.clone());
+        let (flags, shared, client) = (flags.clone(), shared.clone(), client.clone());
         tasks.push(runtime.spawn(async move {
-            let _ = to.send(Ok(run_part(&flags, data, phase, part, shared, client).await));
+            let _ = to.send(run_part(&flags, phase, part, shared, client).await);
         }));
         parts.push(result);
     }
@@ -205,14 +204,15 @@ fn start_tasks(
 
 async fn run_part(
     flags: &BenchFlags,
-    data: DataSet,
     phase: &str,
     part: u64,
     shared: Arc<Shared>,
     client: Client,
-) -> (Measures, Duration) {
+) -> PartResult {
+    // Its own copy of the data set: shared memory would be counted by all threads.
+    let data = data_set(flags)?;
     let (source, pace) = share(flags, phase, part);
-    Driver::new(client, data, source, pace, shared).run().await
+    Ok(Driver::new(client, data, source, pace, shared).run().await)
 }
 
 /// Waits for every part, moves the progress bar, and ends the phase early at a signal.

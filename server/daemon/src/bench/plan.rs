@@ -158,7 +158,15 @@ mod tests {
     use super::*;
 
     fn plan(workload: WorkloadName, distribution: Option<DistributionName>) -> Plan {
-        Plan::new(PlanOptions { workload, distribution, records: 1000, scan_max: 100, seed: 3, part: 1, parts: 2 })
+        Plan::new(PlanOptions {
+            workload,
+            distribution,
+            records: 1000,
+            scan_max: 100,
+            seed: 3,
+            part: 1,
+            parts: 2,
+        })
     }
 
     fn shares(workload: WorkloadName) -> [u32; 5] {

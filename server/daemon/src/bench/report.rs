@@ -64,7 +64,10 @@ impl Phase {
             text.push_str(&format!("errors: {code} {count}\n"));
         }
         if measures.missing + measures.wrong > 0 {
-            text.push_str(&format!("reads: {} not found, {} with a wrong value\n", measures.missing, measures.wrong));
+            text.push_str(&format!(
+                "reads: {} not found, {} with a wrong value\n",
+                measures.missing, measures.wrong
+            ));
         }
         text
     }

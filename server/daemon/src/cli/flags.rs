@@ -11,11 +11,13 @@ use super::sizes;
 
 /// A distributed key-value store: its servers, its shell and its tools.
 #[derive(Debug, Parser)]
-#[command(name = "slotkv", version, arg_required_else_help = true)]
-#[command(after_help = "Every flag may also be given as a variable SLOTKV_<FLAG> or in the file of --config; the \
+#[command(name = "slotkv", version, arg_required_else_help = true, args_override_self = true)]
+#[command(
+    after_help = "Every flag may also be given as a variable SLOTKV_<FLAG> or in the file of --config; the \
                         command line comes first, then the variable, then the file.\n\n\
                         Exit codes: 0 done, 1 not found or unmet, 2 wrong usage, 3 failed without effect, \
-                        4 outcome unknown, 5 done in part.")]
+                        4 outcome unknown, 5 done in part."
+)]
 pub(crate) struct Cli {
     /// TOML file with values for flags
     #[arg(long, global = true, value_name = "FILE")]

@@ -146,7 +146,8 @@ mod tests {
         std::fs::write(&path, file).unwrap();
         let mut all: Vec<OsString> = vec!["slotkv".into(), "--config".into(), path.into()];
         all.extend(args.iter().map(OsString::from));
-        let matches = read(Cli::command(), &all).map_err(|failure| failure.message)?.map_err(|e| e.to_string())?;
+        let matches =
+            read(Cli::command(), &all).map_err(|failure| failure.message)?.map_err(|e| e.to_string())?;
         Cli::from_arg_matches(&matches).map_err(|e| e.to_string())
     }
 
@@ -167,7 +168,8 @@ mod tests {
 
     #[test]
     fn a_commands_own_table_stands_above_the_top_of_the_file() {
-        let file = "uri = \"slotkv://top:1\"\n[has]\nuri = \"slotkv://own:1\"\n[get]\nuri = \"slotkv://other:1\"";
+        let file =
+            "uri = \"slotkv://top:1\"\n[has]\nuri = \"slotkv://own:1\"\n[get]\nuri = \"slotkv://other:1\"";
         assert_eq!(uri(parse(file, &["has", "k"]).unwrap()), "slotkv://own:1");
     }
 
@@ -175,7 +177,9 @@ mod tests {
     fn unknown_settings_and_tables_are_refused_by_name() {
         assert!(parse("colour = 1", &["has", "k"]).unwrap_err().contains("unknown setting colour"));
         assert!(parse("[hass]\nuri = \"x\"", &["has", "k"]).unwrap_err().contains("unknown table [hass]"));
-        assert!(parse("[has]\nshards = 3", &["has", "k"]).unwrap_err().contains("[has] unknown setting shards"));
+        assert!(
+            parse("[has]\nshards = 3", &["has", "k"]).unwrap_err().contains("[has] unknown setting shards")
+        );
         assert!(parse("uri = [1]", &["has", "k"]).unwrap_err().contains("uri: wants a text"));
         assert!(parse("uri = ", &["has", "k"]).unwrap_err().contains("slotkv.toml"));
     }
@@ -211,7 +215,12 @@ mod tests {
         fn check(command: &Command) {
             for arg in command.get_arguments().filter(|arg| is_flag(arg)) {
                 let expected = variable(arg.get_long().unwrap());
-                assert_eq!(arg.get_env().and_then(|env| env.to_str()), Some(&*expected), "{}", command.get_name());
+                assert_eq!(
+                    arg.get_env().and_then(|env| env.to_str()),
+                    Some(&*expected),
+                    "{}",
+                    command.get_name()
+                );
             }
             command.get_subcommands().for_each(check);
         }

@@ -7,7 +7,7 @@ mod layers;
 mod servers;
 mod sizes;
 
-use std::{ffi::OsString, future::Future, io::IsTerminal, process::ExitCode};
+use std::{ffi::OsString, future::Future, process::ExitCode};
 
 use clap::{CommandFactory, FromArgMatches};
 use tracing_subscriber::EnvFilter;
@@ -86,10 +86,6 @@ fn client(command: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, 
 fn log_to_stderr(filter: &str) -> Result<(), Failure> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Failure::usage(format_args!("--log {filter:?} is no filter: {error}")))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
     Ok(())
 }

@@ -42,7 +42,7 @@ pub(crate) fn dev(flags: DevFlags) -> Result<Exit, Failure> {
     finish(runtime, async {
         let stop = stop_requested()?;
         tokio::pin!(stop);
-        let mut dev = tokio::select! {
+        let dev = tokio::select! {
             biased;
             name = &mut stop => return stopped_early(name),
             dev = Dev::start(options) => dev.map_err(dev_failure)?,
@@ -71,8 +71,13 @@ fn dev_options(flags: &DevFlags) -> Result<DevOptions, Failure> {
         )));
     }
     let advertise = flags.server.advertise.clone();
-    if advertise.as_ref().is_some_and(|host| host.contains(':') && !host.ends_with(']') && host.matches(':').count() == 1) {
-        return Err(Failure::usage("--advertise: here a host without a port; each member has a port of its own"));
+    if advertise
+        .as_ref()
+        .is_some_and(|host| host.contains(':') && !host.ends_with(']') && host.matches(':').count() == 1)
+    {
+        return Err(Failure::usage(
+            "--advertise: here a host without a port; each member has a port of its own",
+        ));
     }
     Ok(DevOptions {
         port: flags.port,
@@ -174,7 +179,8 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
             why = server.failed() => Some(why),
         };
         bounded(flags.server.shutdown, server.shutdown(REPLIES_WAIT)).await?;
-        failed.map_or(Ok(Exit::Done), |why| Err(Failure::failed(format_args!("the worker had to stop: {why}"))))
+        failed
+            .map_or(Ok(Exit::Done), |why| Err(Failure::failed(format_args!("the worker had to stop: {why}"))))
     })
 }
 
@@ -211,20 +217,23 @@ fn serve_failure(error: ServeError) -> Failure {
 }
 
 fn memory(bytes: u64) -> Result<usize, Failure> {
-    usize::try_from(bytes).map_err(|_| Failure::usage(format_args!("{bytes} bytes are more than this machine can name")))
+    usize::try_from(bytes)
+        .map_err(|_| Failure::usage(format_args!("{bytes} bytes are more than this machine can name")))
 }
 
 /// The one line on stdout. A parent that does not read it is no reason to stop.
 fn ready(address: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match writeln!(stdout, "ready slotkv://{address}").and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::io("cannot write to stdout", error)),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::io("cannot write to stdout", error))
+        }
         _ => Ok(()),
     }
 }
 
 async fn bounded(limit: Duration, stop: impl Future<Output = ()>) -> Result<(), Failure> {
-    tokio::time::timeout(limit, stop)
-        .await
-        .map_err(|_| Failure::failed(format_args!("the orderly stop took longer than {limit:?} (--shutdown)")))
+    tokio::time::timeout(limit, stop).await.map_err(|_| {
+        Failure::failed(format_args!("the orderly stop took longer than {limit:?} (--shutdown)"))
+    })
 }

@@ -55,7 +55,9 @@ pub(crate) fn namespace_of(flags: &ClientFlags) -> Result<String, Failure> {
 pub(crate) fn failure(error: Error) -> Failure {
     let exit = match (error.outcome, error.code) {
         (Outcome::Unknown, _) => Exit::Unknown,
-        (_, slotkv::Code::InvalidArgument | slotkv::Code::TooLarge | slotkv::Code::Unsupported) => Exit::Usage,
+        (_, slotkv::Code::InvalidArgument | slotkv::Code::TooLarge | slotkv::Code::Unsupported) => {
+            Exit::Usage
+        }
         _ => Exit::Failed,
     };
     Failure { exit, message: explained(&error) }
@@ -134,7 +136,8 @@ mod tests {
         error.outcome = Outcome::Unknown;
         error.member = Some("127.0.0.1:7702".into());
         error.attempts = 3;
-        let expected = "TIMEOUT: no answer in 5 s (it may have been applied, member 127.0.0.1:7702, 3 attempts)";
+        let expected =
+            "TIMEOUT: no answer in 5 s (it may have been applied, member 127.0.0.1:7702, 3 attempts)";
         assert_eq!(explained(&error), expected);
     }
 }

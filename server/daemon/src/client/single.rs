@@ -50,7 +50,7 @@ pub(crate) async fn get(flags: GetFlags) -> Result<Exit, Failure> {
     output.end(Exit::Done)
 }
 
-/// Prints `created` or `updated`; an unmet condition goes to stderr.
+/// Prints `created`, `updated`, or how the key stands if the condition is not met.
 pub(crate) async fn put(flags: PutFlags) -> Result<Exit, Failure> {
     let key = bytes_of(&flags.key, flags.escaped)?;
     let value = value_of(&flags)?;
@@ -71,7 +71,7 @@ pub(crate) async fn put(flags: PutFlags) -> Result<Exit, Failure> {
     said(put_words(put), exit, flags.client.json)
 }
 
-/// Prints `deleted`; `not found` and an unmet condition go to stderr.
+/// Prints `deleted`, `not found`, or how the key stands if the condition is not met.
 pub(crate) async fn del(flags: DelFlags) -> Result<Exit, Failure> {
     let key = bytes_of(&flags.key, flags.escaped)?;
     let client = connect(&flags.client).await?;
@@ -110,10 +110,7 @@ fn said((what, version): (&str, u64), exit: Exit, json: bool) -> Result<Exit, Fa
         let what = what.replace(' ', "_");
         output.line(&format!("{{\"result\":\"{what}\",\"version\":{version}}}"))?;
     } else if what == "unmet" {
-        let message = format!("unmet: {}; nothing was changed", standing(version));
-        return Err(Failure { exit, message });
-    } else if exit == Exit::No {
-        return Err(Failure { exit, message: what.to_owned() });
+        output.line(&format!("unmet: {}; nothing was changed", standing(version)))?;
     } else {
         output.line(what)?;
     }

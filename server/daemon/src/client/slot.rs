@@ -1,5 +1,7 @@
 //! `slot KEY`: the slot of a key, by itself or with who serves it.
 
+use std::time::Duration;
+
 use serde_json::json;
 use slotkv::Explain;
 use slotkv_proto::{SlotCount, slot as hashing};
@@ -13,22 +15,29 @@ use crate::{
     text::quote,
 };
 
+/// How long the primary is tried before the answer says that it is not reached.
+const REACH_WAIT: Duration = Duration::from_secs(1);
+
 /// `slot KEY`.
 pub(crate) async fn slot(flags: SlotFlags) -> Result<Exit, Failure> {
     let key = bytes_of(&flags.key, flags.escaped)?;
     let mut output = Output::new();
     if let Some(count) = flags.slots {
-        let slots = SlotCount::new(count)
-            .ok_or_else(|| Failure::usage(format_args!("--slots {count}: wants a power of two up to 16384")))?;
+        let slots = SlotCount::new(count).ok_or_else(|| {
+            Failure::usage(format_args!("--slots {count}: wants a power of two up to 16384"))
+        })?;
         let (slot, hash_slot) = (hashing::slot(&key, slots), hashing::hash_slot(&key));
         let tag = hashing::hash_tag(&key).map(<[u8]>::to_vec);
         match flags.client.json {
-            true => output.line(&json!({ "slot": slot, "slot_count": count, "hash_slot": hash_slot }).to_string())?,
+            true => output
+                .line(&json!({ "slot": slot, "slot_count": count, "hash_slot": hash_slot }).to_string())?,
             false => output.bytes(about(slot, slots.get(), hash_slot, &tag).as_bytes())?,
         };
         return output.end(Exit::Done);
     }
     let client = connect(&flags.client).await?;
+    // So that the answer tells whether the primary can be reached.
+    let _ = client.with_deadline(REACH_WAIT).has(&key).await;
     let explain = client.explain(&key);
     client.close().await;
     match flags.client.json {

@@ -35,7 +35,16 @@ pub(crate) fn to_text(status: &StatusReply) -> String {
     }
     text.push_str(&masters.text());
     let mut shards = Table::new(&[
-        "shard", "state", "slots", "weight", "epoch", "primary", "isr", "ack", "min isr", "durability",
+        "shard",
+        "state",
+        "slots",
+        "weight",
+        "epoch",
+        "primary",
+        "isr",
+        "ack",
+        "min isr",
+        "durability",
     ]);
     for shard in &status.shards {
         shards.row([
@@ -127,7 +136,13 @@ mod tests {
             cluster_id: "c1".into(),
             slot_count: 1024,
             masters: vec![MasterStatus { address: "127.0.0.1:7700".into(), leader: true }],
-            shards: vec![ShardStatus { shard: 1, state: "leader".into(), weight: 1.0, slots: 1024, ..Default::default() }],
+            shards: vec![ShardStatus {
+                shard: 1,
+                state: "leader".into(),
+                weight: 1.0,
+                slots: 1024,
+                ..Default::default()
+            }],
             members: vec![MemberStatus { name: "s1-a".into(), live: false, ..Default::default() }],
             notices: vec!["slots do not move yet".into()],
             ..Default::default()

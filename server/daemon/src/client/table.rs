@@ -20,10 +20,12 @@ impl Table {
     pub fn text(&self) -> String {
         let columns = self.rows[0].len();
         let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
-        let widths: Vec<usize> =
-            (0..columns).map(|column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect();
-        let numeric: Vec<bool> =
-            (0..columns).map(|column| cells(column).skip(1).all(|cell| cell.parse::<f64>().is_ok())).collect();
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0))
+            .collect();
+        let numeric: Vec<bool> = (0..columns)
+            .map(|column| cells(column).skip(1).all(|cell| cell.parse::<f64>().is_ok()))
+            .collect();
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();

@@ -46,10 +46,12 @@ impl Folder {
     /// The folder named, which must hold a cluster of this shape or nothing; else a temporary one.
     pub fn open(named: Option<&Path>, shape: Shape) -> Result<Self, DevError> {
         let Some(path) = named else {
-            let temporary = tempfile::Builder::new().prefix("slotkv-dev-").tempdir().map_err(DevError::System)?;
+            let temporary =
+                tempfile::Builder::new().prefix("slotkv-dev-").tempdir().map_err(DevError::System)?;
             return Ok(Self { path: temporary.path().to_owned(), temporary: Some(temporary) });
         };
-        let failed = |error: io::Error| DevError::Folder { path: path.display().to_string(), why: error.to_string() };
+        let failed =
+            |error: io::Error| DevError::Folder { path: path.display().to_string(), why: error.to_string() };
         fs::create_dir_all(path).map_err(failed)?;
         match fs::read(path.join(FILE)) {
             Ok(bytes) => check(path, &bytes, shape)?,

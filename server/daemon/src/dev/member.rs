@@ -39,7 +39,13 @@ enum Will {
 pub(super) struct Member {
     address: String,
     will: watch::Sender<Will>,
-    ended: oneshot::Receiver<Option<String>>,
+    /// Once the thread is through: why, if nobody wanted it.
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+#[derive(Clone, Debug)]
+struct Ended {
+    why: Option<String>,
 }
 
 impl Member {
@@ -58,15 +64,17 @@ impl Member {
         let address = listening.advertise().to_owned();
         let (will, told) = watch::channel(Will::Run);
         let (started, starts) = oneshot::channel();
-        let (ends, ended) = oneshot::channel();
+        let (ends, ended) = watch::channel(None);
         let run = move || {
             let why = runtime.block_on(run(role, listening, connections_max, coordinator, told, started));
             runtime.shutdown_timeout(THREADS_WAIT);
-            let _ = ends.send(why);
+            ends.send_replace(Some(Ended { why }));
         };
         std::thread::Builder::new().name(name).spawn(run)?;
         let starting = async {
-            starts.await.unwrap_or_else(|_| Err(std::io::Error::other("the member's thread has ended").into()))
+            starts
+                .await
+                .unwrap_or_else(|_| Err(std::io::Error::other("the member's thread has ended").into()))
         };
         Ok((Self { address, will, ended }, starting))
     }
@@ -76,25 +84,23 @@ impl Member {
         &self.address
     }
 
-    /// Waits until it has ended by itself, and says why.
-    pub async fn failed(&mut self) -> String {
-        let why = (&mut self.ended).await.ok().flatten();
-        why.unwrap_or_else(|| "its thread has ended".to_owned())
+    /// Waits until it has ended, and says why if nobody wanted it.
+    pub async fn failed(&self) -> String {
+        let mut ended = self.ended.clone();
+        let ended = ended.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
+        ended.and_then(|ended| ended.why).unwrap_or_else(|| "its thread has ended".to_owned())
     }
 
     /// Ends it in an orderly way.
     pub async fn stop(self) {
-        self.end(Will::Stop).await;
+        self.will.send_replace(Will::Stop);
+        self.failed().await;
     }
 
     /// Ends it as a crash would.
     pub async fn kill(self) {
-        self.end(Will::Die).await;
-    }
-
-    async fn end(self, will: Will) {
-        self.will.send_replace(will);
-        let _ = self.ended.await;
+        self.will.send_replace(Will::Die);
+        self.failed().await;
     }
 }
 
@@ -110,10 +116,11 @@ async fn run(
     match role {
         Role::Master(options) => {
             let chance = Arc::new(SystemChance);
-            let server = match MasterServer::start(options, listening, connections_max, coordinator, chance).await {
-                Ok(server) => server,
-                Err(error) => return report(started, error),
-            };
+            let server =
+                match MasterServer::start(options, listening, connections_max, coordinator, chance).await {
+                    Ok(server) => server,
+                    Err(error) => return report(started, error),
+                };
             let _ = started.send(Ok(()));
             match will(&mut told).await {
                 Will::Die => server.kill(),

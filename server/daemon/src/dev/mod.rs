@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_all, try_join_all};
 use slotkv::{Client, Range};
 use slotkv_coordination::{Embedded, registers::Durability};
 use slotkv_master::MasterOptions;
@@ -49,6 +49,8 @@ pub const MEMBERS_MAX: usize = 64;
 pub const READY_MAX: Duration = Duration::from_secs(60);
 /// How long a restarted worker waits for its own predecessor to let go of the folder.
 const FOLDER_WAIT: Duration = Duration::from_secs(10);
+/// How long dropping a running cluster may block.
+pub const DROP_WAIT: Duration = Duration::from_secs(5);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -150,8 +152,7 @@ pub struct Dev {
     masters: Vec<Place>,
     workers: Vec<Place>,
     coordinator: Shared,
-    // Last, so that it is removed when nothing uses it any more.
-    folder: Folder,
+    folder: Arc<Folder>,
 }
 
 impl Dev {
@@ -166,22 +167,32 @@ impl Dev {
         };
         folder.bind(shape).await?;
         let coordinator = Shared::start(embedded).map_err(DevError::System)?;
-        let mut dev = Self { options, masters: Vec::new(), workers: Vec::new(), coordinator, folder };
+        let mut dev =
+            Self { options, masters: Vec::new(), workers: Vec::new(), coordinator, folder: Arc::new(folder) };
         dev.place_all();
+        match dev.launch_all().await {
+            Ok(()) => Ok(dev),
+            Err(error) => {
+                dev.shutdown().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn launch_all(&mut self) -> Result<(), DevError> {
         // All ports are taken before anything starts, so that a taken one leaves nothing half started.
         let mut listening = Vec::new();
-        for place in dev.masters.iter_mut().chain(&mut dev.workers) {
-            let bound = bind(&dev.options, place)?;
+        for place in self.masters.iter_mut().chain(&mut self.workers) {
+            let bound = bind(&self.options, place)?;
             place.bound = bound.bound().to_owned();
             listening.push(bound);
         }
         let mut starting = Vec::new();
-        for (place, listening) in dev.masters.iter_mut().chain(&mut dev.workers).zip(listening) {
-            starting.push(launch(&dev.options, &dev.coordinator, place, listening)?);
+        for (place, listening) in self.masters.iter_mut().chain(&mut self.workers).zip(listening) {
+            starting.push(launch(&self.options, &self.coordinator, place, listening)?);
         }
-        join_all(starting).await.into_iter().collect::<Result<Vec<()>, DevError>>()?;
-        dev.ready().await?;
-        Ok(dev)
+        try_join_all(starting).await?;
+        self.ready().await
     }
 
     fn place_all(&mut self) {
@@ -207,10 +218,8 @@ impl Dev {
             worker.wishes.durability = options.durability;
             worker.cache_bytes = options.cache_bytes;
             worker.session_timeout = options.session_timeout;
-            let role = Role::Worker {
-                options: Box::new(worker),
-                engine_cache_bytes: options.engine_cache_bytes,
-            };
+            let role =
+                Role::Worker { options: Box::new(worker), engine_cache_bytes: options.engine_cache_bytes };
             let label = format!("worker {index}");
             self.workers.push(Place { label, role, bound: bound(options.masters + index), member: None });
         }
@@ -254,7 +263,9 @@ impl Dev {
                 sleep(PAUSE).await;
             }
         };
-        timeout(READY_MAX, probe).await.map_err(|_| DevError::NotReady(format!("since {:?}", since.elapsed())))
+        timeout(READY_MAX, probe)
+            .await
+            .map_err(|_| DevError::NotReady(format!("since {:?}", since.elapsed())))
     }
 
     /// Ends a worker as a crash would; its data stays. The coordinator takes it for dead after the session timeout.
@@ -312,16 +323,18 @@ impl Dev {
     }
 
     /// Waits until a member has ended by itself, and says which and why.
-    pub async fn failed(&mut self) -> String {
-        let places = self.masters.iter_mut().chain(&mut self.workers);
-        let failing = places.filter_map(|place| {
-            let label = &place.label;
-            let member = place.member.as_mut()?;
-            Some(Box::pin(async move { format!("{label} ended: {}", member.failed().await) }))
-        });
-        match futures_util::future::select_all(failing.collect::<Vec<_>>()).await {
-            (why, ..) => why,
+    pub async fn failed(&self) -> String {
+        let places = self.masters.iter().chain(&self.workers);
+        let failing: Vec<_> = places
+            .filter_map(|place| {
+                let member = place.member.as_ref()?;
+                Some(Box::pin(async move { format!("{} ended: {}", place.label, member.failed().await) }))
+            })
+            .collect();
+        if failing.is_empty() {
+            return std::future::pending().await;
         }
+        select_all(failing).await.0
     }
 
     /// Ends everything in an orderly way, workers first. A temporary folder is removed.
@@ -331,13 +344,38 @@ impl Dev {
     }
 }
 
+impl Drop for Dev {
+    /// Kills what still runs, and waits for it for at most [`DROP_WAIT`], so that a temporary folder is removed behind
+    /// it.
+    fn drop(&mut self) {
+        let places = self.workers.iter_mut().chain(&mut self.masters);
+        let members: Vec<Member> = places.filter_map(|place| place.member.take()).collect();
+        if members.is_empty() {
+            return;
+        }
+        let folder = self.folder.clone();
+        let (done, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() {
+                runtime.block_on(join_all(members.into_iter().map(Member::kill)));
+            }
+            drop(folder);
+            let _ = done.send(());
+        });
+        let _ = wait.recv_timeout(DROP_WAIT);
+    }
+}
+
 fn check(options: &DevOptions) -> Result<(), DevError> {
     let refuse = |why: String| Err(DevError::Option(why));
     if SlotCount::new(options.slots).is_none() {
         return refuse(format!("{} slots: wants a power of two up to 16384", options.slots));
     }
     if options.shards == 0 || options.shards > MEMBERS_MAX || options.shards > options.slots as usize {
-        return refuse(format!("{} shards: wants 1 to {MEMBERS_MAX}, and not more than slots", options.shards));
+        return refuse(format!(
+            "{} shards: wants 1 to {MEMBERS_MAX}, and not more than slots",
+            options.shards
+        ));
     }
     if options.masters == 0 || options.masters > MEMBERS_MAX {
         return refuse(format!("{} masters: wants 1 to {MEMBERS_MAX}", options.masters));
@@ -378,7 +416,8 @@ fn addresses(places: &[Place]) -> Vec<String> {
 }
 
 fn take(places: &mut [Place], index: usize) -> Result<Member, DevError> {
-    let place = places.get_mut(index).ok_or_else(|| DevError::NoMember(format!("there is no member {index}")))?;
+    let place =
+        places.get_mut(index).ok_or_else(|| DevError::NoMember(format!("there is no member {index}")))?;
     place.member.take().ok_or_else(|| DevError::NoMember(format!("{} does not run", place.label)))
 }
 

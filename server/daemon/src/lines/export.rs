@@ -128,13 +128,16 @@ impl<'a> Target<'a> {
         let fresh = ExportState { selection, ..ExportState::default() };
         if flags.file.as_os_str() == "-" {
             if flags.resume.is_some() {
-                return Err(Failure::usage("--resume wants a file; what went to stdout cannot be gone on with"));
+                return Err(Failure::usage(
+                    "--resume wants a file; what went to stdout cannot be gone on with",
+                ));
             }
             return Ok(Self { flags, sink: Sink::Stdout(io::stdout()), state: fresh });
         }
         let shown = flags.file.display();
         let refuse = |error: io::Error| Failure::usage(format_args!("{shown}: {error}"));
-        let state: Option<ExportState> = flags.resume.as_deref().map_or(Ok(None), |path| state::load(path, KIND))?;
+        let state: Option<ExportState> =
+            flags.resume.as_deref().map_or(Ok(None), |path| state::load(path, KIND))?;
         let Some(state) = state else {
             let file = File::create(&flags.file).map_err(refuse)?;
             return Ok(Self { flags, sink: Sink::File(file), state: fresh });
@@ -146,7 +149,8 @@ impl<'a> Target<'a> {
             )));
         }
         let mut file = OpenOptions::new().read(true).write(true).open(&flags.file).map_err(refuse)?;
-        let changed = || Failure::usage(format_args!("{shown} is not the file that the state file belongs to"));
+        let changed =
+            || Failure::usage(format_args!("{shown} is not the file that the state file belongs to"));
         if state::fingerprint(&mut file, state.offset).map_err(|_| changed())? != state.fingerprint {
             return Err(changed());
         }

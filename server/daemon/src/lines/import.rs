@@ -34,7 +34,7 @@ use crate::{
         exit::{Exit, Failure},
         flags::ImportFlags,
     },
-    client::{connect_with, in_flight, explained, failure, output::Output},
+    client::{connect_with, explained, failure, in_flight, output::Output},
     signals,
 };
 
@@ -94,7 +94,8 @@ impl Source {
             None => ImportState::default(),
         };
         if state.offset > 0 {
-            let changed = || Failure::usage(format_args!("{shown} is not the file that the state file belongs to"));
+            let changed =
+                || Failure::usage(format_args!("{shown} is not the file that the state file belongs to"));
             let found = state::fingerprint(&mut file, state.offset).map_err(|_| changed())?;
             if found != state.fingerprint {
                 return Err(changed());

@@ -39,7 +39,10 @@ pub(crate) enum Refused {
 pub(crate) type Batch = io::Result<Vec<Parsed>>;
 
 /// Reads `source`, which stands at `start`, to its end or until nobody takes batches any more.
-pub(crate) fn spawn(source: impl BufRead + Send + 'static, start: Place) -> io::Result<mpsc::Receiver<Batch>> {
+pub(crate) fn spawn(
+    source: impl BufRead + Send + 'static,
+    start: Place,
+) -> io::Result<mpsc::Receiver<Batch>> {
     let (to, batches) = mpsc::channel(BATCHES_MAX);
     std::thread::Builder::new().name("slotkv-lines".into()).spawn(move || {
         let mut reader = Reader { source, offset: start.offset, line: Vec::new() };

@@ -64,7 +64,8 @@ struct Kind {
 
 /// Reads the state of `path`; `None` if there is no such file.
 pub(crate) fn load<S: DeserializeOwned>(path: &Path, kind: &str) -> Result<Option<S>, Failure> {
-    let refuse = |why: &dyn std::fmt::Display| Failure::usage(format_args!("state file {}: {why}", path.display()));
+    let refuse =
+        |why: &dyn std::fmt::Display| Failure::usage(format_args!("state file {}: {why}", path.display()));
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -111,7 +112,9 @@ pub(crate) fn fingerprint(file: &mut File, offset: u64) -> io::Result<String> {
 
 /// FNV-1a, 64 bits.
 fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 #[cfg(test)]
@@ -123,7 +126,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state");
         assert_eq!(load::<ImportState>(&path, "import").unwrap(), None);
-        let state = ImportState { offset: 7, line: 2, counts: Counts { created: 1, ..Counts::default() }, ..Default::default() };
+        let state = ImportState {
+            offset: 7,
+            line: 2,
+            counts: Counts { created: 1, ..Counts::default() },
+            ..Default::default()
+        };
         save(&path, "import", &state).unwrap();
         assert_eq!(load::<ImportState>(&path, "import").unwrap(), Some(state));
     }

@@ -133,7 +133,10 @@ mod tests {
     async fn serving(connections_max: usize) -> (Serving, String) {
         let listening = Listening::bind("127.0.0.1:0", 0, None).unwrap();
         let address = listening.advertise().to_owned();
-        (Services::new(&["slotkv.v1.Store"], |_| ()).serve(listening, connections_max).await.unwrap(), address)
+        (
+            Services::new(&["slotkv.v1.Store"], |_| ()).serve(listening, connections_max).await.unwrap(),
+            address,
+        )
     }
 
     async fn health(address: &str) -> Result<HealthClient<Channel>, Status> {

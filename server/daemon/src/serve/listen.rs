@@ -28,7 +28,9 @@ pub enum ListenError {
         source: std::io::Error,
     },
     /// Nobody can be told to connect to "any address".
-    #[error("listening on {given} takes any address; say with --advertise by which one others reach this server")]
+    #[error(
+        "listening on {given} takes any address; say with --advertise by which one others reach this server"
+    )]
     NoAddress {
         /// What was given.
         given: String,
@@ -49,7 +51,9 @@ impl Listening {
         let bound = listener.local_addr().map_err(failed)?;
         let advertise = match advertise {
             Some(given) => advertised(given, bound.port())?,
-            None if bound.ip().is_unspecified() => return Err(ListenError::NoAddress { given: listen.into() }),
+            None if bound.ip().is_unspecified() => {
+                return Err(ListenError::NoAddress { given: listen.into() });
+            }
             None => bound.to_string(),
         };
         Ok(Self { listener, bound: bound.to_string(), advertise })
@@ -109,7 +113,10 @@ mod tests {
         let listening = Listening::bind("127.0.0.1:0", 1, Some("kv.example")).unwrap();
         assert!(listening.advertise().starts_with("kv.example:") && !listening.advertise().ends_with(":0"));
         assert!(!Listening::bind("localhost", 0, None).unwrap().bound().ends_with(":0"));
-        assert_eq!(Listening::bind("127.0.0.1:0", 1, Some("kv.example:9")).unwrap().advertise(), "kv.example:9");
+        assert_eq!(
+            Listening::bind("127.0.0.1:0", 1, Some("kv.example:9")).unwrap().advertise(),
+            "kv.example:9"
+        );
     }
 
     #[test]

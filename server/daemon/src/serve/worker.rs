@@ -10,10 +10,7 @@ use slotkv_proto::{
     seam::{SystemChance, SystemClock},
     v1::master_server::MasterServer as MasterGrpc,
 };
-use slotkv_storage::{
-    Disk, Engine, FjallEngine,
-    fjall_engine::FjallOptions,
-};
+use slotkv_storage::{Disk, Engine, FjallEngine, fjall_engine::FjallOptions};
 use slotkv_worker::{OpenEngine, Options, Runner, Seams, Worker};
 
 use super::{

@@ -51,6 +51,13 @@ pub(crate) enum ShellCommand {
     Exit,
 }
 
+impl ShellCommand {
+    /// Whether it may change the cluster.
+    pub fn writes(&self) -> bool {
+        matches!(self, ShellCommand::Put { .. } | ShellCommand::Del { .. } | ShellCommand::Incr { .. })
+    }
+}
+
 /// What `help` says about a command.
 pub(crate) struct Usage {
     /// The first word.
@@ -132,7 +139,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Option<ShellCommand>, LineError> {
     let Some(usage) = usage_of(name) else {
         return Err(LineError::UnknownCommand(text::quote(&first.bytes)));
     };
-    let mut args = Args { usage, rest: rest.iter() , places: Vec::new() };
+    let mut args = Args { usage, rest: rest.iter(), places: Vec::new() };
     let command = match name {
         "get" => {
             let [key] = args.exactly()?;
@@ -151,7 +158,9 @@ pub(crate) fn parse(line: &[u8]) -> Result<Option<ShellCommand>, LineError> {
             let when = if version == 0 { When::Absent } else { When::Version(version) };
             ShellCommand::Put { key, value, when }
         }
-        "scan" => ShellCommand::Scan(listing(&mut args, &["--ordered", "--keys-only", "--limit", "--cursor"])?),
+        "scan" => {
+            ShellCommand::Scan(listing(&mut args, &["--ordered", "--keys-only", "--limit", "--cursor"])?)
+        }
         "dump" => ShellCommand::Dump(listing(&mut args, &["--ordered", "--limit", "--cursor"])?),
         "count" => ShellCommand::Count(listing(&mut args, &[])?),
         "slot" => {
@@ -372,7 +381,11 @@ mod tests {
     #[test]
     fn every_command_of_the_help_is_known() {
         for usage in USAGES {
-            assert!(!matches!(parse(usage.name.as_bytes()), Err(LineError::UnknownCommand(_))), "{}", usage.name);
+            assert!(
+                !matches!(parse(usage.name.as_bytes()), Err(LineError::UnknownCommand(_))),
+                "{}",
+                usage.name
+            );
         }
     }
 

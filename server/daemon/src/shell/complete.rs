@@ -33,7 +33,9 @@ impl Completer for Completion {
         let before = words(&line.as_bytes()[..start]).unwrap_or_default();
         let found = match &before[..] {
             [] => names(&partial.bytes),
-            [command] if KEYED.iter().any(|name| name.as_bytes() == command.bytes) => self.keys(partial.bytes),
+            [command] if KEYED.iter().any(|name| name.as_bytes() == command.bytes) => {
+                self.keys(partial.bytes)
+            }
             [help] if help.bytes == b"help" => names(&partial.bytes),
             _ => Vec::new(),
         };
@@ -58,6 +60,7 @@ impl Completion {
                     _ => break,
                 }
             }
+            keys.sort();
             Some(keys)
         };
         let found = self.runtime.block_on(async { tokio::time::timeout(KEYS_WAIT, scan).await });

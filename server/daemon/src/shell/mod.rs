@@ -14,17 +14,10 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use rustyline::{CompletionType, Config, Editor, error::ReadlineError};
 use tokio::runtime::Runtime;
 
-use self::{
-    command::ShellCommand,
-    complete::Completion,
-    history::History,
-    run::Session,
-};
-use crate::{
-    cli::{
-        exit::{Exit, Failure},
-        flags::ShellFlags,
-    },
+use self::{command::ShellCommand, complete::Completion, history::History, run::Session};
+use crate::cli::{
+    exit::{Exit, Failure},
+    flags::ShellFlags,
 };
 
 /// Longest line of a script: a value of the largest size with every byte escaped, and room for the key.
@@ -100,11 +93,12 @@ fn script(
     loop {
         line.clear();
         number += 1;
-        let outcome = match read_line(&mut input, &mut line).map_err(|e| Failure::io("cannot read stdin", e))? {
-            Read::End => return Ok(Exit::Done),
-            Read::TooLong => Err(Failure::usage(format_args!("longer than {LINE_BYTES_MAX} bytes"))),
-            Read::Line => one(runtime, session, &line, false),
-        };
+        let outcome =
+            match read_line(&mut input, &mut line).map_err(|e| Failure::io("cannot read stdin", e))? {
+                Read::End => return Ok(Exit::Done),
+                Read::TooLong => Err(Failure::usage(format_args!("longer than {LINE_BYTES_MAX} bytes"))),
+                Read::Line => one(runtime, session, &line, false),
+            };
         match outcome {
             Ok(true) => {}
             Ok(false) => return Ok(Exit::Done),
@@ -126,19 +120,21 @@ fn one(runtime: &Runtime, session: &mut Session, line: &[u8], interactive: bool)
         Some(ShellCommand::Exit) => return Ok(false),
         Some(command) => command,
     };
+    let interrupted = if command.writes() { "interrupted; it may have been applied" } else { "interrupted" };
     let text = runtime.block_on(async {
         tokio::select! {
             biased;
             // Only people press Ctrl-C to go on; a script it ends, as any other program.
             _ = tokio::signal::ctrl_c(), if interactive => {
-                Err(Failure { exit: Exit::Unknown, message: "interrupted; a write may have been applied".into() })
+                Err(Failure { exit: Exit::Unknown, message: interrupted.into() })
             }
             outcome = session.run(command) => outcome,
         }
     })?;
     let mut stdout = io::stdout().lock();
     let text = text.trim_end_matches('\n');
-    let written = if text.is_empty() { Ok(()) } else { writeln!(stdout, "{text}") }.and_then(|()| stdout.flush());
+    let written =
+        if text.is_empty() { Ok(()) } else { writeln!(stdout, "{text}") }.and_then(|()| stdout.flush());
     match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),

@@ -123,7 +123,7 @@ mod tests {
     }
 
     fn any_owners() -> impl Strategy<Value = Vec<ShardId>> {
-        (0u32..=11).prop_flat_map(|bits| {
+        (0u32..=9).prop_flat_map(|bits| {
             prop::collection::vec(prop_oneof![9 => 0..16u32, 1 => Just(UNALLOCATED)], 1usize << bits)
         })
     }

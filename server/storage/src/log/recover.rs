@@ -302,7 +302,7 @@ impl Search<'_> {
         let index_max = self.index + (self.end - self.start) / HEADER_BYTES as u64;
         let mut behind: Option<Behind> = None;
         let mut summed_bytes = 0;
-        let mut at = self.start;
+        let mut at = self.start + 1;
         while let Some(bytes) = window.bytes(at, HEADER_BYTES as u64)? {
             let Some(header) = bytes.first_chunk().map(Header::decode) else { break };
             let plausible = (self.index..=index_max).contains(&header.index)

@@ -344,3 +344,41 @@ async fn closing_in_order_is_remembered_once() {
     disk.crash();
     assert!(!open(&disk).await.1.clean);
 }
+
+/// `cargo test --release -p slotkv-storage append_speed -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "prints a measurement"]
+async fn append_speed() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(crate::RealDisk::new());
+    let (mut log, _) = Log::open(disk.clone(), dir.path(), identity(), Options::default()).await.unwrap();
+    let payload = [7; 160];
+    for group_size in [1, 30, 300] {
+        let started = std::time::Instant::now();
+        for _ in 0..300_000 / group_size {
+            let mut group = log.group();
+            for _ in 0..group_size {
+                group.push(1, |buffer| buffer.extend_from_slice(&payload)).unwrap();
+            }
+            group.commit().unwrap();
+        }
+        println!("groups of {group_size}: {} ns per record", started.elapsed().as_nanos() / 300_000);
+        log.sync().await.unwrap();
+    }
+    let started = std::time::Instant::now();
+    for _ in 0..100 {
+        log.append(1, &[payload]).unwrap();
+        log.sync().await.unwrap();
+    }
+    println!("synced append: {:?}", started.elapsed() / 100);
+    let started = std::time::Instant::now();
+    let mut next = 1;
+    while let Some(last) = log.read(next, 1 << 20).unwrap().last() {
+        next = last.index + 1;
+    }
+    println!("read: {} ns per record", started.elapsed().as_nanos() / u128::from(next));
+    drop(log);
+    let started = std::time::Instant::now();
+    Log::open(disk, dir.path(), identity(), Options::default()).await.unwrap();
+    println!("open: {} ns per record", started.elapsed().as_nanos() / u128::from(next));
+}

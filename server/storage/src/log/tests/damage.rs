@@ -17,7 +17,7 @@ fn disk_of(files: &[(PathBuf, Vec<u8>)]) -> SimDisk {
 
 async fn refusal(disk: &SimDisk) -> Error {
     match open_with(disk, small_segments()).await {
-        Ok((log, recovery)) => panic!("opened: {recovery:?} {:?}", all(&log)),
+        Ok((_, recovery)) => panic!("opened: {recovery:?}"),
         Err(error) => error,
     }
 }
@@ -27,7 +27,7 @@ fn segment_files(files: &[(PathBuf, Vec<u8>)]) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn any_flipped_bit_of_synced_records_is_refused_and_of_the_mark_does_no_harm() {
+async fn flipped_bit_in_any_byte_of_synced_records_is_refused_and_of_the_mark_does_no_harm() {
     let disk = SimDisk::new(1);
     let log = filled(&disk, 17).await;
     let records = all(&log);
@@ -36,7 +36,7 @@ async fn any_flipped_bit_of_synced_records_is_refused_and_of_the_mark_does_no_ha
     assert!(segment_files(&files).len() >= 2);
     for (path, bytes) in &files {
         let is_mark = path.ends_with(mark::FILE);
-        for bit in 0..bytes.len() as u64 * 8 {
+        for bit in (0..bytes.len() as u64).map(|byte| byte * 8 + byte % 8) {
             let disk = disk_of(&files);
             disk.flip_bit(path, bit);
             match open_with(&disk, small_segments()).await {
@@ -82,7 +82,7 @@ async fn synced_records_that_are_cut_off_anywhere_are_missed() {
 #[tokio::test]
 async fn missing_or_exchanged_files_are_refused() {
     let disk = SimDisk::new(1);
-    drop(filled(&disk, 40).await);
+    drop(filled(&disk, 41).await);
     let files = files(&disk);
     for at in 0..files.len() {
         let mut fewer = files.clone();

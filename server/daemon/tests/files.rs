@@ -1,0 +1,159 @@
+//! Import and export of JSON Lines.
+
+mod support;
+
+use std::{fs, path::Path};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use support::Server;
+
+fn path(folder: &Path, name: &str) -> String {
+    folder.join(name).to_str().unwrap().to_owned()
+}
+
+/// Records of every kind: text, no text, empty values, escapes.
+fn records(count: usize) -> String {
+    let mut lines = String::new();
+    for i in 0..count {
+        let line = match i % 4 {
+            0 => serde_json::json!({ "key": format!("text:{i}"), "value": format!("välue\n\"{i}\"\u{0}") }),
+            1 => {
+                serde_json::json!({ "key_base64": STANDARD.encode([0, 255, i as u8, (i >> 8) as u8]), "value": "" })
+            }
+            2 => {
+                serde_json::json!({ "key": format!("bytes:{i}"), "value_base64": STANDARD.encode([0xff, i as u8].repeat(150)) })
+            }
+            _ => serde_json::json!({ "key": format!("spaced {i}"), "value": "x", "namespace": "other" }),
+        };
+        lines.push_str(&line.to_string());
+        lines.push('\n');
+    }
+    lines
+}
+
+fn sorted(text: &str) -> Vec<serde_json::Value> {
+    let mut lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    lines.sort_by_key(|line| line.to_string());
+    lines
+}
+
+#[test]
+fn what_was_imported_is_exported_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let dev = Server::dev(&[]);
+    let (input, output) = (path(folder.path(), "in.jsonl"), path(folder.path(), "out.jsonl"));
+    fs::write(&input, format!("{{\"slotkv_export\":1}}\n\n{}", records(1000))).unwrap();
+    let done = dev.run(&["import", &input]).expect(0);
+    assert_eq!(done.text(), "imported 1000 records: 1000 created, 0 updated; 0 lines refused\n");
+    assert_eq!(dev.run(&["count"]).expect(0).text(), "750\n");
+    let json = dev.run(&["import", &input, "--json"]).expect(0).text();
+    let counts: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((&counts["updated"], &counts["lines"]), (&1000.into(), &1002.into()));
+
+    let done = dev.run(&["export", &output]).expect(0);
+    assert!(done.stderr.contains("exported 750 records"), "{done:?}");
+    let other = dev.run(&["export", "--namespace", "other"]).expect(0).text();
+    let both = format!("{}{}", fs::read_to_string(&output).unwrap(), other);
+    assert!(sorted(&both.replace("{\"slotkv_export\":1}\n", "")) == sorted(&records(1000)));
+
+    // Into another cluster, byte for byte.
+    let second = Server::dev(&[]);
+    second.run_with(&["import", "-"], both.as_bytes()).expect(0);
+    let ordered = |dev: &Server| dev.run(&["export", "--ordered"]).expect(0).stdout;
+    assert!(ordered(&dev) == ordered(&second));
+}
+
+#[test]
+fn the_last_of_several_lines_with_one_key_wins() {
+    let dev = Server::dev(&[]);
+    let lines: String =
+        (0..2000).map(|i| format!("{{\"key\":\"k{}\",\"value\":\"{i}\"}}\n", i % 3)).collect();
+    dev.run_with(&["import", "-"], lines.as_bytes()).expect(0);
+    for (key, value) in [("k0", "1998"), ("k1", "1999"), ("k2", "1997")] {
+        assert_eq!(dev.run(&["get", key]).expect(0).text(), value);
+    }
+}
+
+#[test]
+fn refused_lines_are_told_by_number_and_the_rest_is_imported() {
+    let dev = Server::dev(&[]);
+    let long = "x".repeat(40 << 10);
+    let lines = format!(
+        "{{\"key\":\"a\",\"value\":\"1\"}}\nnonsense\n{{\"key\":\"b\"}}\n{{\"key\":\"{long}\",\"value\":\"\"}}\n{{\"key\":\"c\",\"value\":\"2\"}}"
+    );
+    let done = dev.run_with(&["import", "-"], lines.as_bytes()).expect(5);
+    assert_eq!(done.text(), "imported 2 records: 2 created, 0 updated; 3 lines refused\n");
+    for why in ["line 2: no JSON object", "line 3: wants either value or value_base64", "line 4: TOO_LARGE"] {
+        assert!(done.stderr.contains(why), "{why} in {}", done.stderr);
+    }
+    let stopped = dev.run_with(&["import", "-", "--refused-max", "2"], "x\n".repeat(50).as_bytes()).expect(5);
+    assert!(stopped.stderr.contains("2 lines refused (--refused-max), stopped"), "{stopped:?}");
+    let newer = dev.run_with(&["import", "-"], b"{\"slotkv_export\":2}\n").expect(2);
+    assert!(newer.stderr.contains("format 2"), "{newer:?}");
+}
+
+#[test]
+fn an_import_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, state) = (path(folder.path(), "in.jsonl"), path(folder.path(), "state"));
+    let dev = Server::dev(&[]);
+    let text = records(400);
+    let half: usize = text.lines().take(200).map(|line| line.len() + 1).sum();
+    fs::write(&input, &text[..half]).unwrap();
+    dev.run(&["import", &input, "--resume", &state]).expect(0);
+    fs::write(&input, &text).unwrap();
+    let done = dev.run(&["import", &input, "--resume", &state]).expect(0);
+    assert_eq!(done.text(), "imported 400 records: 400 created, 0 updated; 0 lines refused\n");
+    let again = dev.run(&["import", &input, "--resume", &state]).expect(0);
+    assert_eq!(again.text(), done.text());
+    fs::write(&input, text.replace("välue", "valeur")).unwrap();
+    let other = dev.run(&["import", &input, "--resume", &state]).expect(2);
+    assert!(other.stderr.contains("not the file that the state file belongs to"), "{other:?}");
+}
+
+#[test]
+fn an_import_that_lost_its_cluster_goes_on_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let (input, state, data) =
+        (path(folder.path(), "in.jsonl"), path(folder.path(), "state"), path(folder.path(), "data"));
+    fs::write(&input, records(20_000)).unwrap();
+    let args = ["--data", &data, "--log", "off"];
+    let dev = Server::dev(&args);
+    let import = ["import", &input, "--resume", &state, "--patience", "1s", "--deadline-ms", "300"];
+    let mut command = dev.command(&import);
+    command.args(["--in-flight", "4"]);
+    let running = std::thread::spawn(move || support::run(command, b""));
+    while !Path::new(&state).exists() {
+        std::thread::yield_now();
+    }
+    drop(dev);
+    let done = running.join().unwrap();
+    assert!(matches!(done.code, Some(3 | 4)) && done.stderr.contains("given up after 1s"), "{done:?}");
+    let dev = Server::dev(&args);
+    let done = dev.run(&import).expect(0);
+    assert!(done.text().starts_with("imported 20000 records"), "{done:?}");
+    assert_eq!(dev.run(&["count"]).expect(0).text(), "15000\n");
+}
+
+#[test]
+fn an_export_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, state) = (path(folder.path(), "out.jsonl"), path(folder.path(), "state"));
+    let dev = Server::dev(&[]);
+    dev.run_with(&["import", "-"], records(4000).as_bytes()).expect(0);
+    let whole = dev.run(&["export"]).expect(0).stdout;
+    dev.run(&["export", &output, "--resume", &state]).expect(0);
+    assert!(fs::read(&output).unwrap() == whole);
+    // As after a crash: more in the file than the state knows.
+    let mut longer = whole.clone();
+    longer.extend_from_slice(b"{\"key\":\"ha");
+    fs::write(&output, &longer).unwrap();
+    dev.run(&["export", &output, "--resume", &state]).expect(0);
+    assert!(fs::read(&output).unwrap() == whole);
+    let other = dev.run(&["export", &output, "--resume", &state, "--prefix", "x"]).expect(2);
+    assert!(other.stderr.contains("belongs to another export"), "{other:?}");
+    fs::write(&output, b"short").unwrap();
+    let other = dev.run(&["export", &output, "--resume", &state]).expect(2);
+    assert!(other.stderr.contains("not the file"), "{other:?}");
+}

@@ -1,0 +1,60 @@
+//! Masters and workers as processes that meet in a real ZooKeeper.
+
+mod support;
+
+use slotkv_coordination::ensemble::Ensemble;
+use support::Server;
+
+#[tokio::test]
+async fn processes_on_zookeeper_are_a_cluster_in_whatever_order_they_start() {
+    if Ensemble::is_skipped() {
+        return;
+    }
+    let ensemble = Ensemble::start(1).await.unwrap();
+    let coordinator = ensemble.uri("/slotkv");
+    let folder = tempfile::tempdir().unwrap();
+    let data: Vec<String> =
+        (0..2).map(|i| folder.path().join(format!("w{i}")).display().to_string()).collect();
+    let common =
+        ["--listen", "127.0.0.1:0", "--coordinator", &coordinator, "--session", "2s", "--log", "warn"];
+    let worker = |data: &str| Server::spawn(&[&["worker", "--data", data], &common[..]].concat());
+    let master = || Server::spawn(&[&["master", "--shards", "2"], &common[..]].concat());
+
+    // Workers first: they wait for the first master.
+    let mut workers: Vec<Server> = data.iter().map(|data| worker(data)).collect();
+    let mut masters: Vec<Server> = (0..2).map(|_| master()).collect();
+    masters.iter_mut().chain(&mut workers).for_each(Server::wait_until_ready);
+
+    // Any member may be named.
+    for server in masters.iter().chain(&workers) {
+        server.run(&["put", &server.uri, "v", "--deadline-ms", "20000"]).expect(0);
+    }
+    let leading = |asked: &Server| {
+        let json = asked.run(&["admin", "status", "--json"]).expect(0).stdout;
+        let status: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let masters = status["masters"].as_array().unwrap().clone();
+        let leader = masters.iter().find(|master| master["leader"] == true);
+        leader.map(|master| master["address"].as_str().unwrap().to_owned())
+    };
+    let leader = leading(&masters[0]).unwrap();
+    let place = masters.iter().position(|master| master.uri.ends_with(&leader)).unwrap();
+    drop(masters.remove(place));
+    workers[0].run(&["put", "without its leader", "v"]).expect(0);
+    while leading(&masters[0]).is_none_or(|now| now == leader) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+
+    // An orderly stop and a crash; both come back on their data, with new addresses.
+    let crashed = workers.remove(1);
+    drop(crashed);
+    assert_eq!(workers.remove(0).terminate().0, Some(0));
+    let mut workers: Vec<Server> = data.iter().map(|data| worker(data)).collect();
+    workers.iter_mut().for_each(Server::wait_until_ready);
+    assert_eq!(masters[0].run(&["count", "--deadline-ms", "20000"]).expect(0).text(), "5\n");
+
+    let second = Server::spawn(&[&["worker", "--data", &data[0]], &common[..]].concat()).end();
+    assert_eq!(second, (Some(3), String::new()));
+    for server in workers.into_iter().chain(masters) {
+        assert_eq!(server.terminate().0, Some(0));
+    }
+}
