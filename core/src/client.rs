@@ -161,7 +161,8 @@ impl Client {
         options: CallOptions,
         callback: impl FnOnce(Result<Answer>) + Send + 'static,
     ) -> CancelHandle {
-        let parsed = self.told(&options).and_then(|told| Ok((wire::parse(command, told.namespace_bytes)?, told)));
+        let parsed =
+            self.told(&options).and_then(|told| Ok((wire::parse(command, told.namespace_bytes)?, told)));
         match parsed {
             Err(error) => {
                 callback(Err(error));

@@ -65,7 +65,9 @@ impl Command {
     pub(crate) fn may_write(&self) -> bool {
         match self {
             Command::Put { .. } | Command::Delete { .. } | Command::Increment { .. } => true,
-            Command::Get { .. } | Command::Has { .. } | Command::Count { .. } | Command::ScanPage { .. } => false,
+            Command::Get { .. } | Command::Has { .. } | Command::Count { .. } | Command::ScanPage { .. } => {
+                false
+            }
             Command::Many { commands } => commands.iter().any(Command::may_write),
         }
     }

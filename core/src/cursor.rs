@@ -33,7 +33,12 @@ pub(crate) fn encode(position: &Position, range: &Range, namespace: &str, slots:
     bytes.freeze()
 }
 
-pub(crate) fn decode(mut cursor: &[u8], range: &Range, namespace: &str, slots: SlotCount) -> Result<Position> {
+pub(crate) fn decode(
+    mut cursor: &[u8],
+    range: &Range,
+    namespace: &str,
+    slots: SlotCount,
+) -> Result<Position> {
     match cursor.first() {
         None => return Err(Error::invalid("the cursor is empty")),
         Some(&CURSOR_FORMAT) => {}

@@ -101,7 +101,10 @@ impl Scan {
 
 impl std::fmt::Debug for Scan {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scan").field("range", &self.pages.range).field("given", &self.given).finish_non_exhaustive()
+        f.debug_struct("Scan")
+            .field("range", &self.pages.range)
+            .field("given", &self.given)
+            .finish_non_exhaustive()
     }
 }
 

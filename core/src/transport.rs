@@ -131,15 +131,14 @@ impl Transport for TonicTransport {
         outgoing: Outgoing,
     ) -> BoxFuture<'a, Result<Incoming, TransportError>> {
         Box::pin(async move {
-            let channel = endpoint(address)?.connect().await.map_err(|error| TransportError {
-                code: Code::Unavailable,
-                message: chain(&error),
-            })?;
+            let channel = endpoint(address)?
+                .connect()
+                .await
+                .map_err(|error| TransportError { code: Code::Unavailable, message: chain(&error) })?;
             let mut grpc = Grpc::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX);
-            grpc.ready().await.map_err(|error| TransportError {
-                code: Code::Unavailable,
-                message: chain(&error),
-            })?;
+            grpc.ready()
+                .await
+                .map_err(|error| TransportError { code: Code::Unavailable, message: chain(&error) })?;
             let path = PathAndQuery::from_static("/slotkv.v1.Store/Stream");
             let response = grpc.streaming(Request::new(outgoing), path, FrameCodec).await.map_err(refused)?;
             let incoming = TonicIncoming { frames: response.into_inner(), _connection: grpc };

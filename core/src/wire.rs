@@ -4,9 +4,7 @@
 use bytes::Bytes;
 use slotkv_proto::{Code, limits, v1};
 
-use crate::{
-    Answer, Command, Condition, Delete, Entry, Error, Item, Outcome, Put, Result, call::is_write,
-};
+use crate::{Answer, Command, Condition, Delete, Entry, Error, Item, Outcome, Put, Result, call::is_write};
 
 /// What an operation takes.
 #[derive(Debug)]

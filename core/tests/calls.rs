@@ -188,16 +188,10 @@ async fn codes_and_answers_that_nobody_knows_are_typed_errors() {
     let client = fake.client().await;
     let newer = v1::Reply { code: 4711, message: "from the future".into(), ..Default::default() };
     let odd = v1::Reply { status: 99, ..Default::default() };
-    fake.script_first(
-        "w0:1",
-        [newer.clone(), newer, odd.clone(), odd].map(Action::Reply),
-    );
+    fake.script_first("w0:1", [newer.clone(), newer, odd.clone(), odd].map(Action::Reply));
     for (write, named) in [(false, "4711"), (true, "4711"), (false, "99"), (true, "99")] {
-        let error = if write {
-            client.put("k", "v").await.unwrap_err()
-        } else {
-            client.get("k").await.unwrap_err()
-        };
+        let error =
+            if write { client.put("k", "v").await.unwrap_err() } else { client.get("k").await.unwrap_err() };
         assert_eq!(error.code, Code::Unexpected);
         assert!(error.message.contains(named), "{error}");
         let outcome = if write { slotkv::Outcome::Unknown } else { slotkv::Outcome::Failed };

@@ -42,7 +42,8 @@ async fn a_write_that_was_lost_on_the_way_is_carried_out_by_the_next_attempt() {
 async fn refusals_that_pass_are_retried_with_the_same_number() {
     let fake = Fake::new(1);
     let client = fake.client().await;
-    let codes = [Code::Retry, Code::ReadOnly, Code::Overloaded, Code::ShuttingDown, Code::SteppedDown, Code::Timeout];
+    let codes =
+        [Code::Retry, Code::ReadOnly, Code::Overloaded, Code::ShuttingDown, Code::SteppedDown, Code::Timeout];
     fake.script_first("w0:1", codes.map(|code| Action::Reply(refused(code))));
     client.put("k", "v").await.unwrap();
     assert_eq!(numbers(&fake, "w0:1"), [(1, 0); 7]);

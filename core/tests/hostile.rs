@@ -106,7 +106,8 @@ async fn a_reply_that_comes_twice_answers_once() {
     let fake = Fake::new(1);
     let client = fake.client().await;
     fake.script("w0:1", |seen| {
-        let reply = v1::Reply { id: seen.request.id, status: v1::Status::NotFound as i32, ..Default::default() };
+        let reply =
+            v1::Reply { id: seen.request.id, status: v1::Status::NotFound as i32, ..Default::default() };
         Action::Frame(v1::ServerFrame { replies: vec![reply.clone(), reply], ..Default::default() })
     });
     for _ in 0..10 {

@@ -188,7 +188,8 @@ async fn a_cluster_that_never_comes_up_is_named_when_the_deadline_passes() {
         let key = format!("key{n}");
         let error = client.with_deadline(Duration::from_millis(300)).put(&key, "v").await.unwrap_err();
         assert_eq!((error.code, error.outcome), (Code::Unavailable, Outcome::Failed));
-        let named = if truth.owner(truth.slot(key.as_bytes())).is_some() { "no primary" } else { "not allocated" };
+        let named =
+            if truth.owner(truth.slot(key.as_bytes())).is_some() { "no primary" } else { "not allocated" };
         assert!(error.message.contains(named), "{error}");
     }
 }
@@ -334,7 +335,9 @@ async fn members_of_another_cluster_are_not_believed() {
     let mut delta = fake.delta();
     delta.cluster_id = "another".into();
     delta.version = 99;
-    fake.script("w1:1", move |_| Action::Correct(slotkv_proto::v1::Reply { status: 2, ..Default::default() }, delta.clone()));
+    fake.script("w1:1", move |_| {
+        Action::Correct(slotkv_proto::v1::Reply { status: 2, ..Default::default() }, delta.clone())
+    });
     client.get(fake.key_of(1)).await.unwrap();
     sleep(Duration::from_secs(1)).await;
     assert_eq!(client.slot_table().version(), 1);

@@ -83,7 +83,8 @@ impl Slab {
     /// Frees an entry; `Vacant` if there is none of this id.
     pub fn remove(&mut self, id: u64) -> Held {
         let index = (id & INDEX_MASK) as usize;
-        let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.generation == id >> INDEX_BITS) else {
+        let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.generation == id >> INDEX_BITS)
+        else {
             return Held::Vacant;
         };
         let held = mem::replace(&mut entry.held, Held::Vacant);

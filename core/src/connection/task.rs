@@ -14,7 +14,8 @@ use slotkv_proto::{Code, handshake, v1};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::{
-    Failure, Lane, RECONNECT_MS_FIRST, RECONNECT_MS_MAX, REARM, STOP, TOO_LARGE, outgoing::Outgoing, state::Bounds,
+    Failure, Lane, REARM, RECONNECT_MS_FIRST, RECONNECT_MS_MAX, STOP, TOO_LARGE, outgoing::Outgoing,
+    state::Bounds,
 };
 use crate::{
     call::Call,
@@ -153,7 +154,10 @@ impl Lane {
                     let refusal = self.receive(frame, &mut answered);
                     if let Some(refusal) = refusal {
                         let code = Code::from_wire(refusal.code);
-                        return Some(Ended::Broken(format!("the member ended the stream: {code}: {}", refusal.message)));
+                        return Some(Ended::Broken(format!(
+                            "the member ended the stream: {code}: {}",
+                            refusal.message
+                        )));
                     }
                 }
             }
@@ -164,7 +168,8 @@ impl Lane {
     async fn handshake(self: &Arc<Self>, session: u64) -> Result<Incoming, Failure> {
         let outgoing = Box::pin(Outgoing::new(self.clone(), session));
         let address = &self.member.address;
-        let unsent = |TransportError { code, message }| Failure::unsent(code, format!("{address}: {message}"));
+        let unsent =
+            |TransportError { code, message }| Failure::unsent(code, format!("{address}: {message}"));
         let mut incoming = self.context.transport.open(address, outgoing).await.map_err(unsent)?;
         let first = match incoming.next().await {
             Some(first) => first.map_err(unsent)?,
@@ -192,7 +197,10 @@ impl Lane {
         let address = &self.member.address;
         if let Some(refusal) = &frame.refusal {
             let code = Code::from_wire(refusal.code);
-            return Err(Failure::unsent(code, format!("{address} refused the connection: {}", refusal.message)));
+            return Err(Failure::unsent(
+                code,
+                format!("{address} refused the connection: {}", refusal.message),
+            ));
         }
         let Some(welcome) = &frame.welcome else {
             let message = format!("the first frame of {address} has neither welcome nor refusal");
@@ -299,7 +307,8 @@ impl Lane {
             writer.wake();
         }
         let address = &self.member.address;
-        let what = if connected { "waiting for room on the connection to" } else { "waiting for a connection to" };
+        let what =
+            if connected { "waiting for room on the connection to" } else { "waiting for a connection to" };
         let failure = |message, sent| Failure { code: Code::Timeout, message, sent };
         self.fail(sent, &failure(format!("the deadline passed before {address} answered"), true));
         self.fail(unsent, &failure(format!("the deadline passed while {what} {address}"), false));

@@ -2,14 +2,14 @@
 
 use std::{
     mem,
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
 };
 
 use slotkv_proto::Code;
 use tokio::time::Instant;
 
 use super::{
-    Batch, Dispatch,
+    Batch, Dispatch, closed,
     verdict::{REDIRECTS_AT_ONCE_MAX, Verdict, by_route, deadline_error, judge, pause, verdict_error},
 };
 use crate::{
@@ -147,13 +147,14 @@ impl Dispatch {
         }
         inner.history.last = Some(error);
         match verdict {
-            Verdict::Pause => self.delay(call, inner, asked_ms),
+            Verdict::Pause => self.delay(call, inner, asked_ms, batch),
             Verdict::Reroute => {
                 inner.history.redirects += 1;
                 inner.place = Place::Rerouting;
                 drop(inner);
                 self.rerouting.lock().unwrap_or_else(PoisonError::into_inner).push(call.clone());
                 batch.rerouted = true;
+                self.close_if_shut(call, batch);
             }
             Verdict::Renew | Verdict::End => {
                 inner.history.redirects += 1;
@@ -166,7 +167,13 @@ impl Dispatch {
     }
 
     /// Lets a call pause.
-    pub(super) fn delay(&self, call: &Arc<Call>, mut inner: MutexGuard<'_, Inner>, asked_ms: u32) {
+    pub(super) fn delay(
+        &self,
+        call: &Arc<Call>,
+        mut inner: MutexGuard<'_, Inner>,
+        asked_ms: u32,
+        batch: &mut Batch,
+    ) {
         let pause = pause(inner.history.pauses, asked_ms, self.chance.as_ref());
         inner.history.pauses += 1;
         let at = (Instant::now() + pause).min(call.deadline);
@@ -179,6 +186,14 @@ impl Dispatch {
         drop(inner);
         if first {
             self.clerk.notify_one();
+        }
+        self.close_if_shut(call, batch);
+    }
+
+    /// Ends a call that was put where nobody looks any more.
+    fn close_if_shut(&self, call: &Call, batch: &mut Batch) {
+        if self.shut.load(Ordering::SeqCst) {
+            self.collect(call, |inner| Err(closed(call, inner)), batch);
         }
     }
 }

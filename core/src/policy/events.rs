@@ -9,11 +9,7 @@ use std::{
 use slotkv_proto::{Applied, Code, v1};
 use tokio::time::{Instant, sleep_until};
 
-use super::{
-    Batch, Dispatch,
-    attempt::Setback,
-    verdict::deadline_error,
-};
+use super::{Batch, Dispatch, attempt::Setback, verdict::deadline_error};
 use crate::{
     Error,
     call::{Call, Place, Taken},
@@ -97,7 +93,7 @@ impl Observer for Dispatch {
                 self.routing.want_refresh();
                 let inner = call.lock();
                 if !matches!(inner.place, Place::Done) {
-                    self.delay(&call, inner, 0);
+                    self.delay(&call, inner, 0, &mut batch);
                 }
             }
         }

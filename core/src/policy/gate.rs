@@ -181,7 +181,8 @@ impl Gate {
     /// Removes a waiting call.
     pub fn forget(&self, call: &Call, ticket: u64) {
         let mut state = self.lock();
-        let removed = state.shares.get_mut(call.gate as usize).and_then(|share| share.waiting.remove(&ticket));
+        let removed =
+            state.shares.get_mut(call.gate as usize).and_then(|share| share.waiting.remove(&ticket));
         if removed.is_some() {
             state.waiting.sub(Load { count: 1, bytes: call.bytes });
         }
@@ -195,8 +196,11 @@ impl Gate {
     /// Waiting calls whose deadline has passed. They stay, until they are forgotten.
     pub fn expired(&self, now: Instant) -> Vec<Arc<Call>> {
         let mut state = self.lock();
-        let (expired, left): (Vec<_>, Vec<_>) =
-            state.shares.iter().flat_map(|share| share.waiting.values()).partition(|call| call.deadline <= now);
+        let (expired, left): (Vec<_>, Vec<_>) = state
+            .shares
+            .iter()
+            .flat_map(|share| share.waiting.values())
+            .partition(|call| call.deadline <= now);
         let next = left.iter().map(|call| call.deadline).min();
         let expired = expired.into_iter().cloned().collect();
         state.sweep_at = next.map(|next| next.max(now + Duration::from_millis(SWEEP_MS)));

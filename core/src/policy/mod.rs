@@ -16,7 +16,7 @@ use std::{
     mem,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -56,6 +56,8 @@ pub(crate) struct Dispatch {
     rerouting: Mutex<Vec<Arc<Call>>>,
     clerk: Notify,
     idle: Notify,
+    /// Set before the places are emptied for the last time: who puts a call into one looks at it afterwards.
+    shut: AtomicBool,
 }
 
 impl Dispatch {
@@ -76,6 +78,7 @@ impl Dispatch {
             rerouting: Mutex::default(),
             clerk: Notify::new(),
             idle: Notify::new(),
+            shut: AtomicBool::new(false),
         }
     }
 
@@ -155,6 +158,7 @@ impl Dispatch {
 
     /// Ends every call and tells every task to end.
     pub fn shut_down(&self) {
+        self.shut.store(true, Ordering::SeqCst);
         self.gate.close();
         self.routing.stop();
         let rerouting = mem::take(&mut *self.rerouting.lock().unwrap_or_else(PoisonError::into_inner));
@@ -199,9 +203,7 @@ impl Dispatch {
     }
 
     fn close_call(&self, call: &Arc<Call>) {
-        self.finish(call, |call, inner| {
-            verdict_error(Error::new(Code::Closed, "the client was closed"), call.is_write(), &inner.history)
-        });
+        self.finish(call, closed);
     }
 
     /// Ends a call as part of a batch, unless it has ended: frees what it holds.
@@ -266,6 +268,10 @@ impl Dispatch {
     }
 }
 
+fn closed(call: &Call, inner: &Inner) -> Error {
+    verdict_error(Error::new(Code::Closed, "the client was closed"), call.is_write(), &inner.history)
+}
+
 /// Calls that end together.
 #[derive(Default)]
 struct Batch {
@@ -288,4 +294,5 @@ impl Batch {
             Outcome::Unknown => self.unknown += 1,
         }
         error
-    }}
+    }
+}

@@ -81,7 +81,8 @@ pub(crate) fn deadline_error(write: bool, history: &History) -> Error {
     let error = match &history.last {
         Some(last) => {
             let mut error = last.clone();
-            error.message = format!("{} (the deadline passed after {} attempts)", last.message, history.attempts);
+            error.message =
+                format!("{} (the deadline passed after {} attempts)", last.message, history.attempts);
             error
         }
         None => Error::new(Code::Timeout, "the deadline passed while the call waited for room in the client"),

@@ -190,8 +190,12 @@ pub(crate) async fn connect(hosts: &[String], options: &Options) -> Result<SlotT
 }
 
 fn no_master(hosts: &[String], errors: &[String], waited: Duration) -> Error {
-    let each: Vec<String> = hosts.iter().zip(errors).map(|(host, error)| format!("{host}: {error}")).collect();
-    let message =
-        format!("none of the named members told the slot table within {} ms: {}", waited.as_millis(), each.join("; "));
+    let each: Vec<String> =
+        hosts.iter().zip(errors).map(|(host, error)| format!("{host}: {error}")).collect();
+    let message = format!(
+        "none of the named members told the slot table within {} ms: {}",
+        waited.as_millis(),
+        each.join("; ")
+    );
     Error::new(Code::NoMaster, message)
 }

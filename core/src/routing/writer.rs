@@ -87,12 +87,7 @@ impl Routing {
     }
 
     /// The route's primary with its connections: those of `known` if it is the same process.
-    fn primary(
-        &self,
-        route: &Route,
-        known: Option<&Primary>,
-        applied: &Arc<AtomicU64>,
-    ) -> Option<Primary> {
+    fn primary(&self, route: &Route, known: Option<&Primary>, applied: &Arc<AtomicU64>) -> Option<Primary> {
         let member = route.primary.as_ref()?;
         let lanes = match known.filter(|known| known.member == *member) {
             Some(known) => known.lanes.clone(),

@@ -141,11 +141,8 @@ impl Fake {
         uri: &str,
         change: impl FnOnce(Options) -> Options,
     ) -> Result<Client> {
-        let options = Options {
-            transport: self.clone(),
-            chance: Arc::new(SeededChance::new(7)),
-            ..Options::default()
-        };
+        let options =
+            Options { transport: self.clone(), chance: Arc::new(SeededChance::new(7)), ..Options::default() };
         Client::connect_with(uri, change(options)).await
     }
 
@@ -340,7 +337,13 @@ impl Fake {
     }
 
     /// What the worker does with a frame; false if it breaks the connection.
-    fn receive(&self, address: &str, bytes: usize, frame: v1::ClientFrame, replies: &mpsc::UnboundedSender<Item>) -> bool {
+    fn receive(
+        &self,
+        address: &str,
+        bytes: usize,
+        frame: v1::ClientFrame,
+        replies: &mpsc::UnboundedSender<Item>,
+    ) -> bool {
         let mut state = self.lock();
         let worker = state.workers.get_mut(address).unwrap();
         if let Some(hello) = frame.hello {
@@ -355,8 +358,12 @@ impl Fake {
         worker.cancels.extend(frame.cancels);
         let mut out = v1::ServerFrame { applied_index: worker.store.index(), ..Default::default() };
         for request in frame.requests {
-            let seen =
-                Seen { address: address.into(), request, table_version: frame.table_version, epoch: frame.epoch };
+            let seen = Seen {
+                address: address.into(),
+                request,
+                table_version: frame.table_version,
+                epoch: frame.epoch,
+            };
             worker.log.push(seen.clone());
             let mut script = worker.script.take();
             let action = script.as_mut().map_or(Action::Serve, |script| script(&seen));
@@ -418,13 +425,8 @@ pub fn route(shard: u32, epoch: u64, revision: u64, address: Option<&str>) -> Ro
 }
 
 pub fn welcome(shard: u32) -> v1::ServerFrame {
-    let welcome = v1::Welcome {
-        version: 1,
-        cluster_id: CLUSTER.into(),
-        shard,
-        epoch: 1,
-        ..Default::default()
-    };
+    let welcome =
+        v1::Welcome { version: 1, cluster_id: CLUSTER.into(), shard, epoch: 1, ..Default::default() };
     v1::ServerFrame { welcome: Some(welcome), ..Default::default() }
 }
 
@@ -471,9 +473,11 @@ impl Transport for Fake {
                 }
                 let _ = replies.send(Err(TransportError { code: Code::Unavailable, message: "cut".into() }));
             });
-            let incoming = stream::unfold(received, |mut received| async move {
-                Some((received.recv().await?, received))
-            });
+            let incoming =
+                stream::unfold(
+                    received,
+                    |mut received| async move { Some((received.recv().await?, received)) },
+                );
             Ok(Box::pin(incoming) as Pin<Box<dyn Stream<Item = Item> + Send>>)
         })
     }
@@ -509,7 +513,11 @@ impl Transport for Fake {
             let delta = self.master(address, |master, table| {
                 master.fetches += 1;
                 let known = |shard| {
-                    request.known_routes.iter().find(|known| known.shard == shard).map_or(0, |known| known.revision)
+                    request
+                        .known_routes
+                        .iter()
+                        .find(|known| known.shard == shard)
+                        .map_or(0, |known| known.revision)
                 };
                 let mut delta = table.delta_since(request.since_version, known);
                 delta.cluster_id = master.cluster_id.clone();

@@ -41,7 +41,9 @@ impl Store {
     }
 
     pub fn value(&self, key: &str) -> Option<Bytes> {
-        self.keys.get(&(String::new(), Bytes::copy_from_slice(key.as_bytes()))).map(|(value, _)| value.clone())
+        self.keys
+            .get(&(String::new(), Bytes::copy_from_slice(key.as_bytes())))
+            .map(|(value, _)| value.clone())
     }
 
     pub fn take_slot(&mut self, wanted: u16) -> Store {
@@ -143,7 +145,9 @@ impl Store {
                     && *key >= range.start
                     && (range.end.is_empty() || *key < range.end)
             })
-            .map(|((_, key), (value, version))| (slot::slot(key, slots), key.clone(), value.clone(), *version))
+            .map(|((_, key), (value, version))| {
+                (slot::slot(key, slots), key.clone(), value.clone(), *version)
+            })
             .collect();
         if range.ordered {
             found.sort_by(|a, b| a.1.cmp(&b.1));

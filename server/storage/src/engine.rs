@@ -21,17 +21,16 @@ pub(crate) fn is_void((start, end): Bounds<'_>) -> bool {
     }
 }
 
+/// What a scan calls with each key and value; it ends when this breaks.
+pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// What can be read.
 pub trait Reader: Send + Sync {
     /// The value of a key.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error>;
 
     /// Visits the rows in bounds, in key order, as they stood when the scan began, until `visit` breaks.
-    fn scan(
-        &self,
-        bounds: Bounds<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Error>;
+    fn scan(&self, bounds: Bounds<'_>, visit: &mut Visitor<'_>) -> Result<(), Error>;
 }
 
 /// An ordered map of bytes. One writer at a time, any number of readers.

@@ -10,7 +10,6 @@
 
 use std::{
     fs, io,
-    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
@@ -21,7 +20,7 @@ use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    engine::{Batch, Bounds, Engine, Reader, Size, is_void},
+    engine::{Batch, Bounds, Engine, Reader, Size, Visitor, is_void},
     error::Error,
     keys::{self, Position},
 };
@@ -93,7 +92,10 @@ impl FjallEngine {
             if applied.index < marked.index {
                 return Err(damaged(
                     folder,
-                    format!("it has applied record {}, but {} had been persisted", applied.index, marked.index),
+                    format!(
+                        "it has applied record {}, but {} had been persisted",
+                        applied.index, marked.index
+                    ),
                 ));
             }
             return Ok(engine);
@@ -129,9 +131,7 @@ impl FjallEngine {
             .open()
             .map_err(failed)?;
         let rows = database
-            .keyspace(KEYSPACE, || {
-                KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes)
-            })
+            .keyspace(KEYSPACE, || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes))
             .map_err(failed)?;
         Ok(Self { folder: folder.into(), database, rows })
     }
@@ -176,11 +176,7 @@ impl Reader for FjallEngine {
         Ok(self.rows.get(key).map_err(self.error("read"))?.map(Bytes::from))
     }
 
-    fn scan(
-        &self,
-        bounds: Bounds<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
+    fn scan(&self, bounds: Bounds<'_>, visit: &mut Visitor<'_>) -> Result<(), Error> {
         // A range of the keyspace itself would see batches that are being applied.
         self.snapshot()?.scan(bounds, visit)
     }
@@ -229,11 +225,7 @@ impl Reader for FjallSnapshot {
         Ok(row.map_err(|error| FjallEngine::explain(&self.folder, "read", error))?.map(Bytes::from))
     }
 
-    fn scan(
-        &self,
-        bounds: Bounds<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
+    fn scan(&self, bounds: Bounds<'_>, visit: &mut Visitor<'_>) -> Result<(), Error> {
         if is_void(bounds) {
             return Ok(());
         }
@@ -242,10 +234,7 @@ impl Reader for FjallSnapshot {
     }
 }
 
-fn visit_rows(
-    rows: fjall::Iter,
-    visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-) -> Result<(), fjall::Error> {
+fn visit_rows(rows: fjall::Iter, visit: &mut Visitor<'_>) -> Result<(), fjall::Error> {
     for row in rows {
         let (key, value) = row.into_inner()?;
         if visit(&key, &value).is_break() {

@@ -82,8 +82,8 @@ impl<'a> DataKey<'a> {
         let (slot, rest) = slot_of("data key", rest)?;
         let parts = rest.split_first().and_then(|(&length, rest)| rest.split_at_checked(length.into()));
         let (namespace, key) = parts.ok_or(malformed("data key", "it ends inside of its namespace"))?;
-        let namespace = std::str::from_utf8(namespace)
-            .map_err(|_| malformed("data key", "its namespace is no UTF-8"))?;
+        let namespace =
+            std::str::from_utf8(namespace).map_err(|_| malformed("data key", "its namespace is no UTF-8"))?;
         Ok(Self { slot, namespace, key })
     }
 }

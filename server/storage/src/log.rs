@@ -31,9 +31,11 @@ mod frame;
 mod group;
 mod mark;
 mod recover;
+mod search;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use group::{GROUP_BYTES_MAX, Group};
 
@@ -136,7 +138,9 @@ impl Log {
         for (what, id) in [("cluster id", &identity.cluster_id), ("incarnation", &identity.incarnation)] {
             if id.len() > ID_BYTES_MAX {
                 let length = id.len();
-                return Err(Error::Misfit(format!("a {what} of {length} bytes is longer than {ID_BYTES_MAX}")));
+                return Err(Error::Misfit(format!(
+                    "a {what} of {length} bytes is longer than {ID_BYTES_MAX}"
+                )));
             }
         }
         recover::open(disk, dir, identity, options).await
@@ -208,9 +212,7 @@ impl Log {
         // Once this is durable, what is left of the dropped segments after a crash is swept up by the next opening.
         self.set_mark(mark).await?;
         for segment in self.closed.drain(..dropped) {
-            self.disk
-                .remove(&segment.path)
-                .map_err(|source| Error::io(&segment.path, "remove", source))?;
+            self.disk.remove(&segment.path).map_err(|source| Error::io(&segment.path, "remove", source))?;
         }
         let before = Position { epoch: first.epoch_before, index: first.first_index - 1 };
         self.epochs.retain(|start| start.index > before.index);
@@ -256,7 +258,8 @@ impl Log {
         self.file.sync().await.map_err(|source| Error::io(&self.tail.path, "sync", source))?;
         self.tail.cut(from_index, at);
         let Beginning { epoch_before, chain_before, .. } = self.tail.beginning;
-        let (epoch, chain) = before.map_or((epoch_before, chain_before), |header| (header.epoch, header.chain));
+        let (epoch, chain) =
+            before.map_or((epoch_before, chain_before), |header| (header.epoch, header.chain));
         self.last = Position { epoch, index: from_index - 1 };
         self.chain = chain;
         self.synced = self.last.index;
@@ -287,15 +290,12 @@ impl Log {
         };
         self.set_mark(mark).await?;
         for segment in self.closed.iter().chain([&self.tail]) {
-            self.disk
-                .remove(&segment.path)
-                .map_err(|source| Error::io(&segment.path, "remove", source))?;
+            self.disk.remove(&segment.path).map_err(|source| Error::io(&segment.path, "remove", source))?;
         }
         self.closed.clear();
         self.sync_dir()?;
         let beginning = first_beginning(&mark);
-        (self.tail, self.file) =
-            Segment::create(&*self.disk, &self.dir, &self.identity, beginning).await?;
+        (self.tail, self.file) = Segment::create(&*self.disk, &self.dir, &self.identity, beginning).await?;
         self.last = after;
         self.chain = beginning.chain_before;
         self.synced = after.index;

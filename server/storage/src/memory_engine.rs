@@ -2,14 +2,14 @@
 //! disk would hold: everything up to the last persist, and the batches since, of which [`MemoryEngine::crash`] keeps
 //! some first ones.
 
-use std::{collections::BTreeMap, ops::ControlFlow, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use crate::{
-    engine::{Batch, Bounds, Engine, Reader, Size, is_void},
+    engine::{Batch, Bounds, Engine, Reader, Size, Visitor, is_void},
     error::Error,
 };
 
@@ -41,8 +41,7 @@ impl MemoryEngine {
 
     /// An engine that remembers what a disk would, for [`MemoryEngine::crash`]; `seed` decides what survives.
     pub fn recoverable(seed: u64) -> Self {
-        let disk =
-            Disk { rows: Rows::new(), batches: Vec::new(), chance: SmallRng::seed_from_u64(seed) };
+        let disk = Disk { rows: Rows::new(), batches: Vec::new(), chance: SmallRng::seed_from_u64(seed) };
         Self(Arc::new(RwLock::new(State { disk: Some(disk), ..State::default() })))
     }
 
@@ -67,11 +66,7 @@ impl Reader for MemoryEngine {
         Ok(self.0.read().rows.get(key).cloned())
     }
 
-    fn scan(
-        &self,
-        bounds: Bounds<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
+    fn scan(&self, bounds: Bounds<'_>, visit: &mut Visitor<'_>) -> Result<(), Error> {
         let rows = self.0.read().rows.clone();
         MemorySnapshot(rows).scan(bounds, visit)
     }
@@ -114,11 +109,7 @@ impl Reader for MemorySnapshot {
         Ok(self.0.get(key).cloned())
     }
 
-    fn scan(
-        &self,
-        bounds: Bounds<'_>,
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
-    ) -> Result<(), Error> {
+    fn scan(&self, bounds: Bounds<'_>, visit: &mut Visitor<'_>) -> Result<(), Error> {
         if is_void(bounds) {
             return Ok(());
         }

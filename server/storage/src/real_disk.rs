@@ -75,8 +75,7 @@ impl Disk for RealDisk {
     }
 
     fn open(&self, path: &Path, open: Open) -> io::Result<Box<dyn File>> {
-        let file =
-            OpenOptions::new().read(true).write(true).create_new(open == Open::Create).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(open == Open::Create).open(path)?;
         let end = file.metadata()?.len();
         Ok(Box::new(RealFile { file: Arc::new(file), end, offload: self.offload }))
     }

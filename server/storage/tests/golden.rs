@@ -10,8 +10,8 @@ use std::{
 
 use bytes::Bytes;
 use slotkv_storage::{
-    Batch, Disk, Effect, Engine, Error, FjallEngine, Identity, Kind, Log, LogRecord, Open, Outcome, Position, Row,
-    SimDisk, SlotRow,
+    Batch, Disk, Effect, Engine, Error, FjallEngine, Identity, Kind, Log, LogRecord, Open, Outcome, Position,
+    Row, SimDisk, SlotRow,
     fjall_engine::FjallOptions,
     keys,
     log::{Options, Record},
@@ -56,7 +56,12 @@ fn write_record() -> LogRecord {
         oldest_open: 70,
         effects: vec![
             Effect { key: "basket/1".into(), value: Some("three pears".into()), version: 300, expires_ms: 0 },
-            Effect { key: "basket/2".into(), value: Some(Bytes::new()), version: 301, expires_ms: 1_790_000_060_000 },
+            Effect {
+                key: "basket/2".into(),
+                value: Some(Bytes::new()),
+                version: 301,
+                expires_ms: 1_790_000_060_000,
+            },
             Effect { key: Bytes::from_static(b"\0\xff{}"), value: None, version: 302, expires_ms: 0 },
         ],
         result: Some(Outcome { status: 5, version: 302, number: -42, code: 9 }),

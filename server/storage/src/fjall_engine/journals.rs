@@ -24,9 +24,7 @@ pub fn examine(rows_folder: &Path) -> Result<Vec<Sealed>, Error> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(rows_folder).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        numbers.extend(
-            name.to_str().and_then(|name| name.strip_suffix(".jnl")?.parse::<u64>().ok()),
-        );
+        numbers.extend(name.to_str().and_then(|name| name.strip_suffix(".jnl")?.parse::<u64>().ok()));
     }
     numbers.sort_unstable();
     let Some((_last, sealed)) = numbers.split_last() else {

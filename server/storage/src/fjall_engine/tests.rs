@@ -1,6 +1,9 @@
 use std::{
     collections::BTreeMap,
-    ops::Bound::{Excluded, Included, Unbounded},
+    ops::{
+        Bound::{Excluded, Included, Unbounded},
+        ControlFlow,
+    },
     time::{Duration, Instant},
 };
 
@@ -57,7 +60,8 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let bound = || prop_oneof![Just(Unbounded), any::<u8>().prop_map(Included), any::<u8>().prop_map(Excluded)];
+    let bound =
+        || prop_oneof![Just(Unbounded), any::<u8>().prop_map(Included), any::<u8>().prop_map(Excluded)];
     let change = (0..40u8, proptest::option::of(any::<u8>()));
     prop_oneof![
         6 => proptest::collection::vec(change, 0..20).prop_map(Step::Write),
@@ -172,7 +176,8 @@ fn unfinished_making_of_an_engine_is_done_again() {
 fn filled() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     // So much memory that nothing is flushed but by the calls below.
-    let engine = FjallEngine::open(dir.path(), &FjallOptions { memtable_bytes: 64 << 20, ..small() }).unwrap();
+    let engine =
+        FjallEngine::open(dir.path(), &FjallOptions { memtable_bytes: 64 << 20, ..small() }).unwrap();
     for number in 1..=300 {
         engine.write(numbered(number)).unwrap();
         match number {
@@ -196,7 +201,8 @@ fn copy(from: &Path, to: &Path) {
             // Without the zeros of a journal's unused space, which fjall does not need.
             let bytes = fs::read(&path).unwrap();
             let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-            let end = if path.extension().is_some_and(|extension| extension == "jnl") { end } else { bytes.len() };
+            let end =
+                if path.extension().is_some_and(|extension| extension == "jnl") { end } else { bytes.len() };
             fs::write(&target, &bytes[..end]).unwrap();
         }
     }
@@ -247,7 +253,8 @@ fn damaged_engine_files_are_refused_or_lose_nothing_that_was_persisted() {
             match open_damaged(&target) {
                 Ok(_) => opened += 1,
                 Err(error) => {
-                    let known = error.is_damage() || matches!(error, Error::NewerFormat { .. } | Error::Engine { .. });
+                    let known = error.is_damage()
+                        || matches!(error, Error::NewerFormat { .. } | Error::Engine { .. });
                     assert!(known, "{name:?} ({length} bytes) at {at}: {error}");
                     refused += 1;
                 }
@@ -293,7 +300,8 @@ fn journal_that_is_cut_back_behind_the_last_persist_is_a_torn_tail_and_before_it
     let whole = filled();
     let scratch = tempfile::tempdir().unwrap();
     let journals = files_under(&whole.path().join(ROWS_FOLDER));
-    let journal = journals.iter().rfind(|path| path.extension().is_some_and(|extension| extension == "jnl")).unwrap();
+    let journal =
+        journals.iter().rfind(|path| path.extension().is_some_and(|extension| extension == "jnl")).unwrap();
     let name = journal.strip_prefix(whole.path()).unwrap();
     let mut outcomes = BTreeMap::new();
     for percent in (0..=100).step_by(4) {

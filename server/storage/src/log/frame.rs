@@ -66,7 +66,15 @@ pub fn chained(chain: u32, crc: u32) -> u32 {
 
 /// Completes the frame that begins at `start` of `buffer`, where [`HEADER_BYTES`] are kept free for its header, and
 /// ends with the buffer. Returns its chain.
-pub fn seal(buffer: &mut [u8], start: usize, salt: u32, chain: u32, index: u64, epoch: u64, synced: u64) -> u32 {
+pub fn seal(
+    buffer: &mut [u8],
+    start: usize,
+    salt: u32,
+    chain: u32,
+    index: u64,
+    epoch: u64,
+    synced: u64,
+) -> u32 {
     let frame = &mut buffer[start..];
     let payload_bytes = (frame.len() - HEADER_BYTES) as u32;
     let lag = u32::try_from(index.saturating_sub(synced)).unwrap_or(LAG_UNKNOWN);

@@ -77,7 +77,11 @@ impl MarkFile {
                 }
                 Copy::Intact(..) | Copy::Broken => {}
                 Copy::Newer(found) => {
-                    return Err(Error::NewerFormat { what: path.display().to_string(), found, known: FORMAT });
+                    return Err(Error::NewerFormat {
+                        what: path.display().to_string(),
+                        found,
+                        known: FORMAT,
+                    });
                 }
             }
         }

@@ -1,11 +1,9 @@
 //! Opening a log: what a crash can leave is put in order, anything else is refused.
 //!
 //! A crash leaves a mark that may be behind, segments that the mark has given up, a last segment whose header is torn
-//! and that holds nothing, and behind the last synced record frames that are missing, torn, or zeros. So an invalid
-//! frame is a torn tail if it is in the last segment, not below the mark, and no intact frame lies behind it. An intact
-//! frame behind it means damage, with one exception: a disk that writes sectors in no particular order can lose one in
-//! the middle of what was not synced. That is taken for a torn tail only if a whole sector of zeros lies between, and
-//! no frame behind says that the missing one had been synced before.
+//! and that holds nothing, and behind the last synced record frames that are missing, torn, or zeros (see [`Search`]).
+//! A failed sync leaves a file that looks other than it is on the disk. A killed process leaves names that are not
+//! synced.
 
 use std::{path::Path, sync::Arc};
 
@@ -13,20 +11,15 @@ use super::{
     Identity, Log, Options, PAYLOAD_BYTES_MAX, Recovery, first_beginning,
     frame::{self, HEADER_BYTES, Header},
     mark::{self, Mark, MarkFile},
+    search::Search,
     segment::{self, Beginning, HEADER_BYTES_MAX, Segment, Unfit},
+    window::{WINDOW_BYTES, Window},
 };
 use crate::{
     disk::{Disk, File, Open},
     error::Error,
     keys::Position,
 };
-
-/// Bytes that are read at once.
-const WINDOW_BYTES: usize = 1 << 20;
-/// The smallest piece that a disk writes whole.
-const SECTOR_BYTES: u64 = 512;
-/// Bytes whose CRC is computed at most in search of frames behind an invalid one. Past them the tail is not cut.
-const SEARCH_BYTES_MAX: u64 = 1 << 30;
 
 /// Opens the log in `dir`, or makes one there.
 pub async fn open(
@@ -176,9 +169,8 @@ impl Walk {
         let path = segment::path_of(dir, first_index);
         let file = disk.open(&path, Open::Existing).map_err(|source| Error::io(&path, "open", source))?;
         let length = file.len().map_err(|source| Error::io(&path, "look at", source))?;
-        let damaged = |offset, why: String| {
-            Err(Error::Damaged { file: path.clone(), offset, index: first_index, why })
-        };
+        let damaged =
+            |offset, why: String| Err(Error::Damaged { file: path.clone(), offset, index: first_index, why });
         let next = self.last.index + 1;
         if first_index != next {
             return damaged(0, format!("records {next} to {} are missing", first_index.saturating_sub(1)));
@@ -187,7 +179,8 @@ impl Walk {
             Ok(header) => header,
             Err(why) => {
                 let salt = segment::salt_of(identity, mark.generation, first_index);
-                let search = Search { file: &*file, path: &path, salt, index: first_index, start: 0, end: length };
+                let search =
+                    Search { file: &*file, path: &path, salt, index: first_index, start: 0, end: length };
                 if !is_last || first_index <= self.synced || search.run()?.is_some() {
                     return damaged(0, why.into());
                 }
@@ -196,8 +189,12 @@ impl Walk {
                 return Ok(());
             }
         };
-        let expected =
-            Beginning { generation: mark.generation, first_index, epoch_before: self.last.epoch, ..beginning };
+        let expected = Beginning {
+            generation: mark.generation,
+            first_index,
+            epoch_before: self.last.epoch,
+            ..beginning
+        };
         if beginning != expected {
             return damaged(0, format!("its header says {beginning:?} and not {expected:?}"));
         }
@@ -228,10 +225,16 @@ impl Walk {
     }
 
     /// Reads frames to the end of the file; returns why the one behind the last is invalid, if there is one.
-    fn frames(&mut self, file: &dyn File, segment: &mut Segment, length: u64) -> Result<Option<String>, Error> {
+    fn frames(
+        &mut self,
+        file: &dyn File,
+        segment: &mut Segment,
+        length: u64,
+    ) -> Result<Option<String>, Error> {
         let mut window = Window::new(file, &segment.path.clone(), length);
         while segment.end < length {
-            let Some(header) = window.bytes(segment.end, HEADER_BYTES as u64)?.and_then(|bytes| bytes.first_chunk())
+            let Some(header) =
+                window.bytes(segment.end, HEADER_BYTES as u64)?.and_then(|bytes| bytes.first_chunk())
             else {
                 return Ok(Some("its header is cut off".into()));
             };
@@ -264,128 +267,6 @@ impl Walk {
             segment.add(index, header.frame_bytes());
         }
         Ok(None)
-    }
-}
-
-/// Looks for intact frames behind an invalid one.
-struct Search<'a> {
-    file: &'a dyn File,
-    path: &'a Path,
-    salt: u32,
-    /// The record that should be at `start`.
-    index: u64,
-    start: u64,
-    end: u64,
-}
-
-/// The intact frames behind an invalid one.
-struct Behind {
-    first_at: u64,
-    /// The highest index that one of them says was synced.
-    synced: u64,
-}
-
-impl Search<'_> {
-    fn is_torn_tail(&self, synced: u64) -> Result<bool, Error> {
-        if self.index <= synced {
-            return Ok(false);
-        }
-        match self.run()? {
-            None => Ok(true),
-            Some(behind) => Ok(self.index > behind.synced && self.lacks_a_sector(behind.first_at)?),
-        }
-    }
-
-    fn run(&self) -> Result<Option<Behind>, Error> {
-        let mut window = Window::new(self.file, self.path, self.end);
-        // No more frames than this fit, so an index beyond is none of theirs.
-        let index_max = self.index + (self.end - self.start) / HEADER_BYTES as u64;
-        let mut behind: Option<Behind> = None;
-        let mut summed_bytes = 0;
-        let mut at = self.start + 1;
-        while let Some(bytes) = window.bytes(at, HEADER_BYTES as u64)? {
-            let Some(header) = bytes.first_chunk().map(Header::decode) else { break };
-            let plausible = (self.index..=index_max).contains(&header.index)
-                && header.payload_bytes as usize <= PAYLOAD_BYTES_MAX
-                && at + header.frame_bytes() <= self.end;
-            if !plausible {
-                at += 1;
-                continue;
-            }
-            summed_bytes += header.frame_bytes();
-            if summed_bytes > SEARCH_BYTES_MAX {
-                let why = "too much behind it looks like records to tell a torn tail from damage".into();
-                return Err(Error::Damaged {
-                    file: self.path.into(),
-                    offset: self.start,
-                    index: self.index,
-                    why,
-                });
-            }
-            let intact = window
-                .bytes(at, header.frame_bytes())?
-                .is_some_and(|frame| frame::is_intact(frame, self.salt));
-            if intact {
-                let synced = header.synced_index();
-                let behind = behind.get_or_insert(Behind { first_at: at, synced });
-                behind.synced = behind.synced.max(synced);
-                at += header.frame_bytes();
-            } else {
-                at += 1;
-            }
-        }
-        Ok(behind)
-    }
-
-    /// Whether a whole sector between the invalid frame and `upto` is zeros: it never got to the disk. Of the sector in
-    /// which the frame begins only its own part counts.
-    fn lacks_a_sector(&self, upto: u64) -> Result<bool, Error> {
-        let mut window = Window::new(self.file, self.path, self.end);
-        let mut at = self.start;
-        while at < upto {
-            let sector_end = (at / SECTOR_BYTES + 1) * SECTOR_BYTES;
-            let zeros = window
-                .bytes(at, sector_end.min(upto) - at)?
-                .is_some_and(|bytes| bytes.iter().all(|&byte| byte == 0));
-            if zeros && sector_end <= upto {
-                return Ok(true);
-            }
-            at = sector_end;
-        }
-        Ok(false)
-    }
-}
-
-/// A file read through a buffer of [`WINDOW_BYTES`], larger for a larger frame.
-struct Window<'a> {
-    file: &'a dyn File,
-    path: std::path::PathBuf,
-    end: u64,
-    start: u64,
-    buffer: Vec<u8>,
-}
-
-impl<'a> Window<'a> {
-    fn new(file: &'a dyn File, path: &Path, end: u64) -> Self {
-        Self { file, path: path.into(), end, start: 0, buffer: Vec::new() }
-    }
-
-    /// Bytes of the file; `None` if it ends before.
-    fn bytes(&mut self, at: u64, count: u64) -> Result<Option<&[u8]>, Error> {
-        if at.saturating_add(count) > self.end {
-            return Ok(None);
-        }
-        let held = self.start..self.start + self.buffer.len() as u64;
-        if at < held.start || at + count > held.end {
-            let length = (WINDOW_BYTES as u64).max(count).min(self.end - at) as usize;
-            self.buffer.resize(length, 0);
-            let read = self.file.read_at(&mut self.buffer, at);
-            let read = read.map_err(|source| Error::io(&self.path, "read", source))?;
-            self.buffer.truncate(read);
-            self.start = at;
-        }
-        let from = (at - self.start) as usize;
-        Ok(self.buffer.get(from..from + count as usize))
     }
 }
 

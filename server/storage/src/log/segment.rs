@@ -117,9 +117,8 @@ impl Segment {
         let (mut at_index, mut at) = self.place_before(index - 1);
         loop {
             let mut bytes = [0; HEADER_BYTES];
-            let count = file
-                .read_at(&mut bytes, at)
-                .map_err(|source| Error::io(&self.path, "read", source))?;
+            let count =
+                file.read_at(&mut bytes, at).map_err(|source| Error::io(&self.path, "read", source))?;
             let header = Header::decode(&bytes);
             if count < HEADER_BYTES || header.index != at_index {
                 return Err(self.damaged(at, at_index, "it is not the record that was written there"));
@@ -144,9 +143,8 @@ impl Segment {
                 return Err(self.damaged(at, index, "the records before it have changed"));
             }
             let mut buffer = vec![0; (wanted as u64).min(left) as usize];
-            let count = file
-                .read_at(&mut buffer, at)
-                .map_err(|source| Error::io(&self.path, "read", source))?;
+            let count =
+                file.read_at(&mut buffer, at).map_err(|source| Error::io(&self.path, "read", source))?;
             if count < buffer.len() {
                 return Err(self.damaged(at + count as u64, index, "the file has got shorter"));
             }

@@ -89,7 +89,8 @@ async fn reading_keeps_to_the_bytes_asked_for_but_gives_at_least_one_record() {
     let (mut log, _) = open_with(&disk, Options::default()).await.unwrap();
     let large = vec![7; 200_000];
     log.append(1, &[&[1; 100][..], &[2; 100], &large, &[4; 100]]).unwrap();
-    let read = |from, bytes| log.read(from, bytes).unwrap().iter().map(|record| record.index).collect::<Vec<_>>();
+    let read =
+        |from, bytes| log.read(from, bytes).unwrap().iter().map(|record| record.index).collect::<Vec<_>>();
     assert_eq!(read(1, 0), [1]);
     assert_eq!(read(1, 199), [1]);
     assert_eq!(read(1, 200), [1, 2]);
@@ -343,6 +344,30 @@ async fn closing_in_order_is_remembered_once() {
     drop(log);
     disk.crash();
     assert!(!open(&disk).await.1.clean);
+}
+
+#[tokio::test]
+async fn log_on_the_machine_s_disk_survives_closing_and_a_torn_tail() {
+    for disk in [crate::RealDisk::new(), crate::RealDisk::offloading()] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/log");
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let (mut log, _) = Log::open(disk.clone(), &path, identity(), small_segments()).await.unwrap();
+        for index in 1..=40 {
+            log.append(1, &[payload(index, 100)]).unwrap();
+            log.sync().await.unwrap();
+        }
+        log.truncate_front(20).await.unwrap();
+        log.truncate_back(38).await.unwrap();
+        let first = log.first_index();
+        let last_segment = log.tail.path.clone();
+        log.close().await.unwrap();
+        disk.open(&last_segment, Open::Existing).unwrap().append(&[7; 77]).unwrap();
+        let (log, recovery) = Log::open(disk, &path, identity(), small_segments()).await.unwrap();
+        assert_eq!((recovery.first_index, recovery.last_index, recovery.cut_bytes), (first, 37, 77));
+        assert!(recovery.clean && first > 1);
+        assert!(all(&log).iter().all(|record| record.payload == payload(record.index, 100)));
+    }
 }
 
 /// `cargo test --release -p slotkv-storage append_speed -- --ignored --nocapture`

@@ -41,9 +41,14 @@ async fn flipped_bit_in_any_byte_of_synced_records_is_refused_and_of_the_mark_do
             disk.flip_bit(path, bit);
             match open_with(&disk, small_segments()).await {
                 Err(Error::Damaged { file, offset, .. }) if !is_mark => {
-                    assert!(file == *path && offset <= bit / 8, "bit {bit} of {path:?}: {file:?} at {offset}");
+                    assert!(
+                        file == *path && offset <= bit / 8,
+                        "bit {bit} of {path:?}: {file:?} at {offset}"
+                    );
                 }
-                Err(Error::NewerFormat { what, .. }) => assert!(path.to_str() == Some(&what), "bit {bit} of {what}"),
+                Err(Error::NewerFormat { what, .. }) => {
+                    assert!(path.to_str() == Some(&what), "bit {bit} of {what}")
+                }
                 Err(error) => panic!("bit {bit} of {path:?}: {error}"),
                 Ok((log, _)) => assert!(is_mark && all(&log) == records, "bit {bit} of {path:?}"),
             }

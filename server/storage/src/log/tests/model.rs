@@ -60,7 +60,13 @@ struct Expected {
 
 impl Expected {
     fn behind(before: Position) -> Self {
-        Self { before, records: Vec::new(), durable: before.index, refused: Vec::new(), dropped: before.index }
+        Self {
+            before,
+            records: Vec::new(),
+            durable: before.index,
+            refused: Vec::new(),
+            dropped: before.index,
+        }
     }
 
     fn last_index(&self) -> u64 {
@@ -85,7 +91,11 @@ impl Expected {
             let part = records.iter().filter(|record| (first..=last).contains(&record.index));
             part.eq(&found) && last <= records.last().map_or(self.before.index, |record| record.index)
         };
-        if allowed.iter().any(is_part_of) { Ok(()) } else { Err(format!("holds {first} to {last}: {found:?}")) }
+        if allowed.iter().any(is_part_of) {
+            Ok(())
+        } else {
+            Err(format!("holds {first} to {last}: {found:?}"))
+        }
     }
 }
 
@@ -113,7 +123,8 @@ impl Run {
             Step::Append(sizes) => {
                 self.epoch += u64::from(sizes.len() > 3);
                 let (first, epoch) = (log.last_index() + 1, self.epoch);
-                let payloads: Vec<_> = (self.made..).zip(&sizes).map(|(at, &size)| payload(at, size)).collect();
+                let payloads: Vec<_> =
+                    (self.made..).zip(&sizes).map(|(at, &size)| payload(at, size)).collect();
                 self.made += payloads.len() as u64;
                 let as_records = (first..).zip(&payloads);
                 let records: Vec<_> = as_records
@@ -219,7 +230,11 @@ impl Run {
     async fn die(&mut self, power: bool, otherwise: Option<Expected>) -> Result<(), TestCaseError> {
         self.log = None;
         self.disk.set_capacity(None);
-        if power { self.disk.crash() } else { self.disk.kill() }
+        if power {
+            self.disk.crash()
+        } else {
+            self.disk.kill()
+        }
         let mut at_least = self.expected.durable;
         if self.made.is_multiple_of(3) {
             self.disk.stop_after((self.made % 7) as u32);
