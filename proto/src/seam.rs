@@ -35,8 +35,11 @@ pub trait Chance: Send + Sync + 'static {
 pub struct SystemChance;
 
 impl Chance for SystemChance {
+    /// Asks the system each time. A generator in this process's memory would go on alike in the children of a fork, and
+    /// clients with the same id would be given each other's results.
     fn next_u64(&self) -> u64 {
-        rand::random()
+        use rand::TryRngCore;
+        rand::rngs::OsRng.try_next_u64().unwrap_or_else(|_| rand::random())
     }
 }
 

@@ -16,6 +16,30 @@ _Bytes: TypeAlias = str | Buffer
 class _Pairs(Protocol):
     def items(self) -> Iterable[tuple[_Bytes, _Bytes]]: ...
 
+__all__ = [
+    "AsyncClient",
+    "AsyncScan",
+    "Call",
+    "Client",
+    "ClusterStatus",
+    "Delete",
+    "Entry",
+    "Explain",
+    "Item",
+    "MasterStatus",
+    "MemberStats",
+    "MemberStatus",
+    "Put",
+    "Scan",
+    "ShardStatus",
+    "Stats",
+    "__version__",
+    "_after_fork",
+    "_shutdown",
+    "begin_connect",
+    "connect",
+]
+
 __version__: Final[str]
 
 def connect(
@@ -232,6 +256,9 @@ class AsyncScan:
 @final
 class Call(Coroutine[Any, Any, _T_co], Generic[_T_co]):
     _asyncio_future_blocking: bool
+    @property
+    def _cancel_message(self) -> Any | None: ...
+    def _make_cancelled_error(self) -> BaseException: ...
     def __await__(self) -> Generator[Any, Any, _T_co]: ...
     def __iter__(self) -> Generator[Any, Any, _T_co]: ...
     def __next__(self) -> Any: ...
@@ -247,7 +274,7 @@ class Call(Coroutine[Any, Any, _T_co], Generic[_T_co]):
     def remove_done_callback(self, fn: Callable[[Self], object], /) -> int: ...
     def get_loop(self) -> AbstractEventLoop: ...
     @classmethod
-    def __class_getitem__(cls, key: Any, /) -> GenericAlias: ...
+    def __class_getitem__(cls, key: Any) -> GenericAlias: ...
 
 @final
 class Put:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,15 @@ class Cluster:
         if word != "ready":
             self.process.kill()
             raise RuntimeError(f"slotkv dev said {line!r}")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Nobody answers meanwhile."""
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)

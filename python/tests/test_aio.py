@@ -12,6 +12,7 @@ import weakref
 from typing import Any
 
 import pytest
+from conftest import Cluster
 
 import slotkv
 from slotkv import Put, aio, errors
@@ -253,12 +254,39 @@ async def test_awaiting_connect_gives_a_client_to_be_closed(uri: str) -> None:
             pass
 
 
-async def test_a_deadline_is_a_timeout_error(uri: str) -> None:
+async def test_a_deadline_is_a_timeout_error(cluster: Cluster, uri: str) -> None:
     async with aio.connect(uri) as client:
-        with pytest.raises(TimeoutError):
-            await client.put("key", "value", deadline=1e-9)
-        with pytest.raises(TimeoutError):
-            await client.with_deadline(1e-9).get("key")
+        await client.put("key", "value")
+        with cluster.paused():
+            with pytest.raises(TimeoutError) as caught:
+                await client.put("key", "value", deadline=0.1)
+            assert isinstance(caught.value, errors.DeadlineError) and caught.value.outcome == "unknown"
+            with pytest.raises(TimeoutError):
+                await client.with_deadline(0.1).get("key")
+            # Many at once, and the client's own deadline.
+            results = await asyncio.gather(
+                *(client.get("key", deadline=0.1) for _ in range(100)), return_exceptions=True
+            )
+            assert all(isinstance(result, errors.DeadlineError) for result in results)
+        assert await client.get("key", deadline=30) == b"value"
+
+
+async def test_a_cancel_while_nobody_answers_frees_everything(cluster: Cluster, uri: str) -> None:
+    async with aio.connect(uri) as client:
+        await client.put("key", "value")
+        with cluster.paused():
+            tasks = [asyncio.ensure_future(client.get("key", deadline=30)) for _ in range(1000)]
+            await asyncio.sleep(0)
+            while client.stats().in_flight + client.stats().waiting < 1000:
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(result, asyncio.CancelledError) for result in results)
+            stats = client.stats()
+            assert stats.calls_cancelled == 1000
+            assert stats.in_flight == stats.waiting == 0
+        assert await client.get("key", deadline=30) == b"value"
 
 
 async def test_another_thread_than_the_loop_s_is_refused(uri: str) -> None:

@@ -10,7 +10,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from conftest import program
+from conftest import Cluster, program
 
 import slotkv
 from slotkv import Delete, Put, errors
@@ -146,15 +146,22 @@ def test_namespaces_do_not_see_one_another(client: slotkv.Client) -> None:
         client.namespace("x" * 1000)
 
 
-def test_a_deadline_is_a_timeout_error_that_says_so(client: slotkv.Client) -> None:
+def test_a_deadline_is_a_timeout_error_that_says_whether_the_write_may_be_there(
+    cluster: Cluster, client: slotkv.Client
+) -> None:
     for wrong in (0, -1, float("nan"), float("inf")):
         with pytest.raises(ValueError):
             client.get("key", deadline=wrong)
-    with pytest.raises(TimeoutError) as caught:
-        client.with_deadline(1e-9).put("key", "value")
-    assert isinstance(caught.value, errors.DeadlineError)
-    assert caught.value.code == 20
-    client.put("key", "value", deadline=30)
+    client.put("key", "value")
+    with cluster.paused():
+        with pytest.raises(TimeoutError) as caught:
+            client.put("key", "other", deadline=0.1)
+        assert isinstance(caught.value, errors.DeadlineError)
+        assert (caught.value.code, caught.value.outcome, caught.value.retryable) == (20, "unknown", False)
+        with pytest.raises(errors.DeadlineError) as caught:
+            client.with_deadline(0.1).get("key")
+        assert caught.value.outcome == "failed"
+    assert client.get("key", deadline=30) in (b"value", b"other")
 
 
 def test_limits_are_errors_that_name_them(client: slotkv.Client) -> None:

@@ -28,6 +28,9 @@ const PYTHON_TOOLS: [&str; 6] = [
     "pyright==1.1.414",
 ];
 
+/// Longest run of one Python test; a hanging one fails with the stacks of all threads.
+const PYTEST_TIMEOUT: &str = "--timeout=600";
+
 struct Suite {
     name: &'static str,
     about: &'static str,
@@ -206,7 +209,7 @@ fn python(bench: &Bench) -> Outcome<Tested> {
     let log = bench.step(
         "pytest",
         venv.python()
-            .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "python/tests"])
+            .args(["-m", "pytest", "-v", "-p", "no:cacheprovider", PYTEST_TIMEOUT, "python/tests"])
             .env("SLOTKV_BIN", slotkv),
     )?;
     let doctests = bench.step(

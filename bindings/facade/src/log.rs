@@ -24,6 +24,9 @@ pub const RECORDS_MAX: usize = 1024;
 /// Longest text of one record, in bytes; the rest is cut.
 pub const TEXT_BYTES_MAX: usize = 4096;
 
+/// What the targets of records begin with; what libraries below the core say is left out.
+const TARGETS: &str = "slotkv";
+
 /// How much a record matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -70,6 +73,9 @@ struct Sink {
     waiting: Mutex<Waiting>,
     wake: Box<dyn Wake>,
     dispatch: Dispatch,
+    /// Never used. While tracing knows one dispatch only, it asks the calling thread's about the interest in an event and
+    /// remembers the answer; a thread that captures nothing would switch the event off for all.
+    _second: Dispatch,
 }
 
 #[derive(Default)]
@@ -115,6 +121,7 @@ pub fn install(level: Level, wake: impl Wake) {
         waiting: Mutex::default(),
         wake: Box::new(wake),
         dispatch: Dispatch::new(Tap),
+        _second: Dispatch::new(Tap),
     };
     // The earlier one stays leaked: threads may be using it. A process installs one or two in its life.
     SINK.store(Box::into_raw(Box::new(fork::Owned::new(sink))), Ordering::Release);
@@ -157,7 +164,9 @@ struct Tap;
 impl Tap {
     fn takes(metadata: &Metadata<'_>) -> bool {
         let level = sink().map_or(0, |sink| sink.level.load(Ordering::Relaxed));
-        metadata.is_event() && Level::from_tracing(metadata.level()) as u8 <= level
+        metadata.is_event()
+            && Level::from_tracing(metadata.level()) as u8 <= level
+            && metadata.target().starts_with(TARGETS)
     }
 }
 
@@ -263,6 +272,7 @@ mod tests {
         tracing::info!(member = "h:1", attempt = 2, "connected to {}", "it");
         tracing::warn!(target: "slotkv::x", "second");
         tracing::debug!("not asked for");
+        tracing::error!(target: "h2::codec", "of a library");
         let records = drain();
         assert_eq!(records.len(), 2, "{records:?}");
         assert_eq!(records[0].message, "connected to it member=h:1 attempt=2");
@@ -281,6 +291,20 @@ mod tests {
         let after = drain();
         assert_eq!(after[0].dropped_before, 7);
         assert!(after[0].message.len() <= TEXT_BYTES_MAX);
+
+        // A change of level counts for captures that go on, whoever makes it.
+        drop(guard);
+        set_level(Level::Warn);
+        let guard = capture();
+        tracing::info!("no more");
+        drop(guard);
+        set_level(Level::Info);
+        let say = || tracing::info!("met first where nothing is captured");
+        say();
+        assert!(drain().is_empty());
+        let guard = capture();
+        say();
+        assert_eq!(drain().len(), 1);
 
         drop(guard);
         tracing::error!("outside of a capture: dropped");

@@ -271,6 +271,19 @@ impl Call {
         self.state.lock().blocking = blocking;
     }
 
+    /// `asyncio.gather` asks a cancelled future for these two.
+    fn _make_cancelled_error(&self, py: Python<'_>) -> Py<PyAny> {
+        cancelled_error(py, self.cancel_message(py)).into_value(py).into_any()
+    }
+
+    #[getter(_cancel_message)]
+    fn cancel_message(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        match &self.state.lock().phase {
+            Phase::Cancelled(Some(message)) => Some(message.clone_ref(py)),
+            _ => None,
+        }
+    }
+
     fn __await__(slf: Py<Self>) -> Py<Self> {
         slf
     }
@@ -292,12 +305,14 @@ impl Call {
         }
     }
 
+    /// Goes on, as a coroutine does: a task that is made of this object calls it.
     #[pyo3(signature = (value, /))]
     fn send(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
         let _ = value;
         Self::__next__(slf)
     }
 
+    /// Raises what it is given, as a coroutine does that does not catch it.
     #[pyo3(signature = (typ, val=None, tb=None, /))]
     fn throw(
         &self,

@@ -1,7 +1,7 @@
 //! The `slotkv` binary as a library: the servers composed from their parts, a whole cluster in one process, and the
 //! commands.
 //!
-//! ```no_run
+//! ```
 //! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use slotkv_daemon::dev::{Dev, DevOptions};
 //!

@@ -72,6 +72,13 @@ impl Terminal {
     }
 }
 
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn a_person_at_the_prompt_is_helped_and_not_thrown_out() {
     let dev = Server::dev(&[]);
@@ -90,10 +97,12 @@ fn a_person_at_the_prompt_is_helped_and_not_thrown_out() {
     terminal.wait_for("slotkv> ");
     terminal.press("fly\r");
     terminal.wait_for("unknown command");
+    terminal.wait_for("slotkv> ");
     terminal.press("ns other\r");
     terminal.wait_for("slotkv other> ");
     terminal.press("\x1b[A\x1b[A\x1b[A\r");
     terminal.wait_for("not found");
+    terminal.wait_for("slotkv other> ");
     terminal.press("\x04");
     assert_eq!(terminal.child.wait().unwrap().code(), Some(0));
     let history = std::fs::read_to_string(folder.path().join("slotkv/history")).unwrap();

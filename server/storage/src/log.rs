@@ -1,8 +1,8 @@
 //! Log: the replicated log of one shard replica. Records have consecutive indexes from 1 and epochs that never go
-//! back; they lie in [segments](segment), each record framed with a CRC and chained to the one before ([`frame`]).
-//! Beside the segments lies the [`mark`], which tells up to where the log has been synced.
+//! back; they lie in segments, each record framed with a CRC and chained to the one before. Beside the segments lies the
+//! mark, which tells up to where the log has been synced.
 //!
-//! Opening accepts what a crash can leave and nothing else ([`recover`]): a torn tail, that is bytes behind the last
+//! Opening accepts what a crash can leave and nothing else: a torn tail, that is bytes behind the last
 //! intact record that no evidence says were ever synced, is cut off. Anything else that is not as it was written is
 //! [`Error::Damaged`], and the log is not opened.
 //!
@@ -211,12 +211,12 @@ impl Log {
         let mark = Mark { first_index: first.first_index, epoch_before: first.epoch_before, ..self.mark };
         // Once this is durable, what is left of the dropped segments after a crash is swept up by the next opening.
         self.set_mark(mark).await?;
-        for segment in self.closed.drain(..dropped) {
-            self.disk.remove(&segment.path).map_err(|source| Error::io(&segment.path, "remove", source))?;
-        }
         let before = Position { epoch: first.epoch_before, index: first.first_index - 1 };
         self.epochs.retain(|start| start.index > before.index);
         self.epochs.insert(0, before);
+        for segment in self.closed.drain(..dropped) {
+            self.disk.remove(&segment.path).map_err(|source| Error::io(&segment.path, "remove", source))?;
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 
 use crate::{
     disk::{Disk, File, Lock, Open},
@@ -77,7 +78,8 @@ impl Disk for RealDisk {
     fn open(&self, path: &Path, open: Open) -> io::Result<Box<dyn File>> {
         let file = OpenOptions::new().read(true).write(true).create_new(open == Open::Create).open(path)?;
         let end = file.metadata()?.len();
-        Ok(Box::new(RealFile { file: Arc::new(file), end, offload: self.offload }))
+        let synced = Arc::new(SyncedFile { file, has_failed: Mutex::new(false) });
+        Ok(Box::new(RealFile { synced, end, offload: self.offload }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -143,20 +145,37 @@ struct RealLock {
 impl Lock for RealLock {}
 
 struct RealFile {
-    file: Arc<fs::File>,
+    synced: Arc<SyncedFile>,
     end: u64,
     offload: bool,
 }
 
+/// A file whose syncs go on when the caller does not wait for them any more. The system tells of a failure only once,
+/// so that a later sync has to wait for it and repeat it.
+struct SyncedFile {
+    file: fs::File,
+    has_failed: Mutex<bool>,
+}
+
+impl SyncedFile {
+    fn sync(&self) -> io::Result<()> {
+        let mut has_failed = self.has_failed.lock();
+        if *has_failed {
+            return Err(io::Error::other("an earlier sync of the file has failed"));
+        }
+        self.file.sync_data().inspect_err(|_| *has_failed = true)
+    }
+}
+
 impl File for RealFile {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
+        Ok(self.synced.file.metadata()?.len())
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
-            match self.file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            match self.synced.file.read_at(&mut buffer[filled..], offset + filled as u64) {
                 Ok(0) => break,
                 Ok(count) => filled += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -167,19 +186,19 @@ impl File for RealFile {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.end)?;
+        self.synced.file.write_all_at(bytes, self.end)?;
         self.end += bytes.len() as u64;
         Ok(())
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset)?;
+        self.synced.file.write_all_at(bytes, offset)?;
         self.end = self.end.max(offset + bytes.len() as u64);
         Ok(())
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)?;
+        self.synced.file.set_len(len)?;
         self.end = len;
         Ok(())
     }
@@ -188,10 +207,10 @@ impl File for RealFile {
         Box::pin(async move {
             match tokio::runtime::Handle::try_current() {
                 Ok(runtime) if self.offload => {
-                    let file = self.file.clone();
-                    runtime.spawn_blocking(move || file.sync_data()).await.map_err(io::Error::other)?
+                    let synced = self.synced.clone();
+                    runtime.spawn_blocking(move || synced.sync()).await.map_err(io::Error::other)?
                 }
-                _ => self.file.sync_data(),
+                _ => self.synced.sync(),
             }
         })
     }

@@ -54,8 +54,8 @@ impl Cluster {
         Ok(Speed {
             operations: done as u64,
             rate: number("/ops_per_second").ok_or("slotkv bench printed no ops_per_second")?,
-            p50_us: number("/latency_us/all/p50"),
-            p99_us: number("/latency_us/all/p99"),
+            p50_us: latency(run, "p50"),
+            p99_us: latency(run, "p99"),
             client_cpu: number("/client_cpu_us_per_operation").map(|us| us * done / 1e6),
             servers_cpu: None,
         })
@@ -91,6 +91,12 @@ impl Cluster {
         }
         Ok((syncs > 0).then(|| records as f64 / syncs as f64))
     }
+}
+
+/// A figure over all operations; where there is one kind only, it stands for all.
+fn latency(run: &Value, figure: &str) -> Option<f64> {
+    let kinds = run["latency_us"].as_object()?;
+    kinds.get("all").or_else(|| kinds.values().next())?[figure].as_f64()
 }
 
 /// The number behind the last occurrence of `name`.

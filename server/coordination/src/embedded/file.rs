@@ -27,7 +27,7 @@ const LOCK: &str = "coordinator.lock";
 #[derive(Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
-    _lock: File,
+    _lock: Lock,
     /// Why nothing can be written any more.
     broken: Option<String>,
 }
@@ -46,12 +46,11 @@ impl Folder {
         let failed =
             |error: io::Error| Error::Storage { path: dir.display().to_string(), why: error.to_string() };
         fs::create_dir_all(dir).map_err(failed)?;
-        let lock = File::create(dir.join(LOCK)).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
+        let lock = match Lock::take(&dir.join(LOCK)) {
+            Ok(lock) => lock,
             Err(TryLockError::WouldBlock) => return Err(Error::Locked { path: dir.display().to_string() }),
             Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
+        };
         let path = dir.join(FILE);
         let saved = match fs::read(&path) {
             Ok(bytes) => decode(&path, &bytes)?,
@@ -76,6 +75,25 @@ impl Folder {
             self.broken = Some(error.to_string());
             Error::Unexpected(format!("{}: {error}", path.display()))
         })
+    }
+}
+
+/// Released by name, not by closing the file: a child process that is just being started may hold a copy for a moment.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Lock {
+    fn take(path: &Path) -> Result<Self, TryLockError> {
+        let file = File::create(path).map_err(TryLockError::Error)?;
+        file.try_lock()?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // The end of the process releases it too.
+        let _ = self.0.unlock();
     }
 }
 

@@ -182,6 +182,47 @@ mod tests {
         let _ = silent.read_to_end(&mut Vec::new()).await;
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_stops_answering_is_dropped() {
+        let (_serving, address) = serving(10).await;
+        let mut half_open = tokio::net::TcpStream::connect(&address).await.unwrap();
+        // The preface and an empty SETTINGS frame; pings are never answered.
+        half_open.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        let begun = tokio::time::Instant::now();
+        let mut sent = Vec::new();
+        let _ = half_open.read_to_end(&mut sent).await;
+        assert!(begun.elapsed() >= KEEPALIVE_INTERVAL, "it was dropped for another reason");
+        let ping = [0, 0, 8, 6];
+        assert!(sent.windows(ping.len()).any(|bytes| bytes == ping), "no PING in {sent:x?}");
+    }
+
+    #[tokio::test]
+    async fn reflection_lists_the_services() {
+        use tonic_reflection::pb::v1::{
+            ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+            server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+        };
+        let (_serving, address) = serving(10).await;
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        let ask = |request| ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+        let asked = futures_util::stream::iter([
+            ask(MessageRequest::ListServices(String::new())),
+            ask(MessageRequest::FileContainingSymbol("slotkv.v1.Store".into())),
+        ]);
+        let mut client = ServerReflectionClient::new(channel);
+        let mut answers = client.server_reflection_info(asked).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap().message_response;
+        let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("{answer:?}") };
+        let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
+        assert!(
+            ["slotkv.v1.Store", "slotkv.v1.Master", "slotkv.v1.Admin"]
+                .iter()
+                .all(|name| names.contains(name))
+        );
+        let answer = answers.message().await.unwrap().unwrap().message_response;
+        assert!(matches!(answer, Some(MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
+    }
+
     #[tokio::test]
     async fn bytes_that_are_no_http2_end_their_connection_alone() {
         let (_serving, address) = serving(10).await;

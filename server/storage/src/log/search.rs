@@ -93,17 +93,15 @@ impl Search<'_> {
         Ok(behind)
     }
 
-    /// Whether a whole sector between the invalid frame and `upto` is zeros: it never got to the disk. Of the sector in
-    /// which the frame begins only its own part counts.
+    /// Whether a whole sector that begins before `upto` is zeros: it never got to the disk. Of the sector in which the
+    /// invalid frame begins only its own part counts; the first bytes of the frame at `upto` may be zeros themselves.
     fn lacks_a_sector(&self, upto: u64) -> Result<bool, Error> {
         let mut window = Window::new(self.file, self.path, self.end);
         let mut at = self.start;
         while at < upto {
             let sector_end = (at / SECTOR_BYTES + 1) * SECTOR_BYTES;
-            let zeros = window
-                .bytes(at, sector_end.min(upto) - at)?
-                .is_some_and(|bytes| bytes.iter().all(|&byte| byte == 0));
-            if zeros && sector_end <= upto {
+            let sector = window.bytes(at, sector_end.min(self.end) - at)?;
+            if sector.is_some_and(|bytes| bytes.iter().all(|&byte| byte == 0)) {
                 return Ok(true);
             }
             at = sector_end;

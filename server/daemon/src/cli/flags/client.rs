@@ -1,0 +1,171 @@
+//! Flags of the commands that are clients.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::Args;
+
+/// How a command reaches the cluster.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ClientFlags {
+    /// Members of the cluster: slotkv://host:port[,host:port...][/namespace][?option=value]
+    #[arg(long, default_value = "slotkv://127.0.0.1:7700")]
+    pub uri: String,
+    /// Namespace of the keys; stands above the one of the URI
+    #[arg(long)]
+    pub namespace: Option<String>,
+    /// How long one operation may take, retries included
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub deadline_ms: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `get`.
+#[derive(Args, Debug)]
+pub(crate) struct GetFlags {
+    /// Its bytes, or with --escaped text with escapes as \x00 and \n
+    pub key: OsString,
+    /// Read escapes in the key
+    #[arg(short, long)]
+    pub escaped: bool,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `put`.
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["value", "value_file"]))]
+pub(crate) struct PutFlags {
+    /// Its bytes, or with --escaped text with escapes as \x00 and \n
+    pub key: OsString,
+    /// The value; `@-` reads it from stdin
+    #[arg(allow_negative_numbers = true)]
+    pub value: Option<OsString>,
+    /// Read the value from a file
+    #[arg(long, value_name = "FILE")]
+    pub value_file: Option<PathBuf>,
+    /// Only if the key does not exist
+    #[arg(long, conflicts_with_all = ["if_present", "if_version"])]
+    pub if_absent: bool,
+    /// Only if the key exists
+    #[arg(long, conflicts_with = "if_version")]
+    pub if_present: bool,
+    /// Only if the key has this version
+    #[arg(long, value_name = "VERSION")]
+    pub if_version: Option<u64>,
+    /// Read escapes in key and value
+    #[arg(short, long)]
+    pub escaped: bool,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `del`.
+#[derive(Args, Debug)]
+pub(crate) struct DelFlags {
+    /// Its bytes, or with --escaped text with escapes as \x00 and \n
+    pub key: OsString,
+    /// Only if the key has this version
+    #[arg(long, value_name = "VERSION")]
+    pub if_version: Option<u64>,
+    /// Read escapes in the key
+    #[arg(short, long)]
+    pub escaped: bool,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `has`.
+#[derive(Args, Debug)]
+pub(crate) struct HasFlags {
+    /// Its bytes, or with --escaped text with escapes as \x00 and \n
+    pub key: OsString,
+    /// Read escapes in the key
+    #[arg(short, long)]
+    pub escaped: bool,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Which keys.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RangeFlags {
+    /// Keys that begin so
+    #[arg(long)]
+    pub prefix: Option<OsString>,
+    /// Keys from this one on
+    #[arg(long, value_name = "KEY")]
+    pub start: Option<OsString>,
+    /// Keys before this one
+    #[arg(long, value_name = "KEY")]
+    pub end: Option<OsString>,
+    /// Read escapes in prefix, start and end
+    #[arg(short, long)]
+    pub escaped: bool,
+}
+
+/// Flags of `scan` and `dump`.
+#[derive(Args, Debug)]
+pub(crate) struct ScanFlags {
+    #[command(flatten)]
+    pub range: RangeFlags,
+    /// In key order instead of slot order
+    #[arg(long)]
+    pub ordered: bool,
+    /// Stop after so many; the cursor to go on with is printed to stderr
+    #[arg(long, value_name = "COUNT")]
+    pub limit: Option<u64>,
+    /// Go on where an earlier scan stopped
+    #[arg(long)]
+    pub cursor: Option<String>,
+    /// Without values
+    #[arg(long)]
+    pub keys_only: bool,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `count`.
+#[derive(Args, Debug)]
+pub(crate) struct CountFlags {
+    #[command(flatten)]
+    pub range: RangeFlags,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `slot`.
+#[derive(Args, Debug)]
+pub(crate) struct SlotFlags {
+    /// Its bytes, or with --escaped text with escapes as \x00 and \n
+    pub key: OsString,
+    /// Ask no cluster; it has so many slots
+    #[arg(long, value_name = "COUNT")]
+    pub slots: Option<u32>,
+    /// Read escapes in the key
+    #[arg(short, long)]
+    pub escaped: bool,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `admin status`.
+#[derive(Args, Debug)]
+pub(crate) struct StatusFlags {
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `shell`.
+#[derive(Args, Debug)]
+pub(crate) struct ShellFlags {
+    /// History file [default: slotkv/history in the XDG state folder]
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    /// From a pipe: stop at the first command that fails, with its exit code
+    #[arg(long)]
+    pub stop_on_error: bool,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
