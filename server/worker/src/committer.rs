@@ -225,14 +225,14 @@ impl Committer {
             return self.persisting.map(|_| Duration::from_millis(100));
         };
         let since = self.unsynced_since?;
-        Some((since + Duration::from_millis(u64::from(ms))).saturating_duration_since(Instant::now()))
+        Some((since + Duration::from_millis(ms)).saturating_duration_since(Instant::now()))
     }
 
     async fn sync_if_due(&mut self, closing: bool) -> Result<(), Error> {
         let Some(since) = self.unsynced_since else { return Ok(()) };
         let due = match self.settings.durability {
             Durability::Sync => true,
-            Durability::Interval(ms) => since.elapsed() >= Duration::from_millis(u64::from(ms)),
+            Durability::Interval(ms) => since.elapsed() >= Duration::from_millis(ms),
         };
         if due || closing {
             self.sync().await?;

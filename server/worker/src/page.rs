@@ -60,13 +60,16 @@ struct Walk<'a> {
     looks: usize,
 }
 
+/// Looks at a record: its key, version and value.
+type Visit<'v, 'w> = dyn FnMut(&mut Walk<'w>, &[u8], u64, &[u8]) -> ControlFlow<()> + 'v;
+
 /// Why a slot's walk ended.
 enum End {
     Through,
     Full,
 }
 
-impl Walk<'_> {
+impl<'w> Walk<'w> {
     /// Slot after slot.
     fn by_slot(&mut self) -> Result<Reply, Refusal> {
         let page = self.page;
@@ -149,12 +152,7 @@ impl Walk<'_> {
     }
 
     /// Visits one slot's records in the range, behind `after`.
-    fn slot(
-        &mut self,
-        slot: u16,
-        after: Option<&[u8]>,
-        visit: &mut dyn FnMut(&mut Self, &[u8], u64, &[u8]) -> ControlFlow<()>,
-    ) -> Result<End, Refusal> {
+    fn slot(&mut self, slot: u16, after: Option<&[u8]>, visit: &mut Visit<'_, 'w>) -> Result<End, Refusal> {
         let page = self.page;
         let prefix = keys::data_prefix(slot, self.namespace);
         let whole = |key: &[u8]| [&prefix[..], key].concat();

@@ -401,8 +401,7 @@ fn visit(
     mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let end = keys::prefix_end(prefix);
-    let bounds =
-        (Bound::Included(prefix), end.as_deref().map_or(Bound::Unbounded, |end| Bound::Excluded(end)));
+    let bounds = (Bound::Included(prefix), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
     let mut failed = None;
     engine.scan(bounds, &mut |key, value| match each(key, value) {
         Ok(()) => ControlFlow::Continue(()),

@@ -196,7 +196,9 @@ impl Transport for Fake {
     }
 
     fn status<'a>(&'a self, _: &'a str) -> Answered<'a, v1::StatusReply> {
-        Box::pin(async { Err(TransportError { code: Code::Unavailable, message: "the fake has none".into() }) })
+        Box::pin(async {
+            Err(TransportError { code: Code::Unavailable, message: "the fake has none".into() })
+        })
     }
 }
 
@@ -214,7 +216,8 @@ impl futures_util::Stream for Replies {
             return Poll::Ready(Some(Ok(welcome)));
         }
         self.received.poll_recv(cx).map(|replies| {
-            let frame = |replies| v1::ServerFrame { replies, epoch: 1, applied_index: 1, ..Default::default() };
+            let frame =
+                |replies| v1::ServerFrame { replies, epoch: 1, applied_index: 1, ..Default::default() };
             replies.map(|replies| Ok(frame(replies)))
         })
     }
