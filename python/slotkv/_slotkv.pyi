@@ -19,6 +19,7 @@ class _Pairs(Protocol):
 __all__ = [
     "AsyncClient",
     "AsyncScan",
+    "Bridge",
     "Call",
     "Client",
     "ClusterStatus",
@@ -252,6 +253,13 @@ class AsyncScan:
     def cursor(self) -> bytes | None: ...
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Call[Item]: ...
+
+@final
+class Bridge:
+    @property
+    def event_loop(self) -> AbstractEventLoop: ...
+    def take(self) -> list[tuple[Context, Callable[[Call[Any]], object], Call[Any]]]: ...
+    def ring(self) -> None: ...
 
 @final
 class Call(Coroutine[Any, Any, _T_co], Generic[_T_co]):

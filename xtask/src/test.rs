@@ -157,7 +157,7 @@ impl Bench {
 }
 
 fn fmt(bench: &Bench) -> Outcome<Tested> {
-    bench.step("fmt", project::cargo().args(["fmt", "--all", "--check"]))?;
+    bench.step("fmt", project::cargo().args(["fmt", "--all", "--check", "--", "--color", "never"]))?;
     Ok(Tested::Passed(None))
 }
 

@@ -204,12 +204,14 @@ impl<H: Send + 'static> Port<H> {
     }
 
     /// Appends the calls that have come to their end to `batch`, oldest first. Called by the host whenever it is woken.
+    /// It then calls [`Port::ring`] when it is through with them: until then, submissions wait for it.
     pub fn drain(&self, batch: &mut Vec<Completion<H>>) {
         let Some(inner) = self.0.get() else { return };
         let mut done = std::mem::take(&mut *inner.spare.lock());
         inner.done.drain(&mut done);
         let mut calls = inner.calls.lock();
         calls.at_once = done.len() <= 1;
+        calls.promised = true;
         batch.reserve(done.len());
         for (call, result) in done.drain(..) {
             if let Ok(open) = calls.open.remove(call) {

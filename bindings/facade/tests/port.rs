@@ -26,12 +26,13 @@ impl Loop {
         Self { port: port.unwrap(), woken }
     }
 
-    /// Drains until `count` calls have come to their end.
+    /// Takes turns until `count` calls have come to their end.
     fn ended(&mut self, count: usize) -> Vec<Completion<usize>> {
         let mut ended = Vec::new();
         while ended.len() < count {
             self.woken.recv().unwrap();
             self.port.drain(&mut ended);
+            self.port.ring();
         }
         ended
     }
@@ -100,6 +101,27 @@ fn one_call_at_a_time_rings_at_once() {
     assert_eq!(ring, Ring::AtEndOfTurn);
     host.port.ring();
     host.ended(1);
+}
+
+#[test]
+fn what_is_submitted_while_a_batch_is_worked_through_waits_for_its_end() {
+    let fake = Fake::default();
+    let mut host = Loop::new();
+    let client = host.connect(&fake);
+    host.port.submit(&client, put("a"), CallOptions::default(), 0).unwrap();
+    host.woken.recv().unwrap();
+    let mut batch = Vec::new();
+    host.port.drain(&mut batch);
+    assert_eq!(batch.len(), 1);
+    let before = host.port.counters();
+    for number in 0..10 {
+        let (_, ring) = host.port.submit(&client, put("a"), CallOptions::default(), number).unwrap();
+        assert_eq!(ring, Ring::Done);
+    }
+    assert_eq!(host.port.counters().rings, before.rings);
+    host.port.ring();
+    assert_eq!(host.ended(10).len(), 10);
+    assert_eq!(host.port.counters().rings, before.rings + 1);
 }
 
 #[test]

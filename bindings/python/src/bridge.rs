@@ -8,12 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError, PySystemExit};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyWeakrefReference};
+use pyo3::types::{PyDict, PyList, PyWeakrefReference};
 use slotkv_facade::core::{CallOptions, Client, Command};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::handle::Handle;
@@ -22,7 +22,7 @@ use slotkv_facade::signal::Callback;
 
 use crate::aio::{Rendered, Shape};
 use crate::call::Call;
-use crate::{errors, logs};
+use crate::{errors, logs, python};
 
 /// A call of a host, as the port keeps it.
 pub(crate) struct Waiting {
@@ -89,8 +89,12 @@ impl Bridge {
         let fd = signal.fd();
         let port = Port::new(signal).map_err(|error| errors::exception(py, error))?;
         let bridge = Py::new(py, Self::with(event_loop, port))?;
-        let drain = bridge.bind(py).getattr(intern!(py, "_drain"))?;
-        match event_loop.call_method1(intern!(py, "add_reader"), (fd, drain)) {
+        let watched = python::call(
+            &event_loop.getattr(intern!(py, "add_reader"))?,
+            (fd, turn(py)?, &bridge),
+            None,
+        );
+        match watched {
             Ok(_) => {}
             Err(error) if error.is_instance_of::<pyo3::exceptions::PyNotImplementedError>(py) => {
                 return Ok(None);
@@ -147,8 +151,8 @@ impl Bridge {
         let (handle, ring) = submitted.map_err(|error| errors::exception(py, error))?;
         call.get().set_handle(handle);
         if ring == Ring::AtEndOfTurn {
-            let ring = call.get().bridge().bind(py).getattr(intern!(py, "_ring"))?;
-            self.event_loop.bind(py).call_method1(intern!(py, "call_soon"), (ring,))?;
+            let ring = call.get().bridge().bind(py).getattr(intern!(py, "ring"))?;
+            python::call(&self.event_loop.bind(py).getattr(intern!(py, "call_soon"))?, (ring,), None)?;
         }
         Ok(())
     }
@@ -197,15 +201,15 @@ impl Bridge {
 
 #[pymethods]
 impl Bridge {
-    /// Called by the loop when there are completions.
-    fn _drain(slf: &Bound<'_, Self>) -> PyResult<()> {
+    /// Ends the calls that have come to their end, and returns what waits for them: context, callback, call. Until
+    /// `ring` is called, submissions wait for it.
+    fn take<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyList>> {
         let py = slf.py();
         let this = slf.get();
         let mut batch = std::mem::take(&mut *this.spare.lock());
         this.port.drain(&mut batch);
-        let mut fatal: Option<PyErr> = None;
+        let mut ended = Vec::with_capacity(batch.len());
         for (Waiting { call, shape }, result) in batch.drain(..) {
-            let call = call.bind(py);
             let rendered = match result {
                 Ok(reply) => shape.render(py, slf, reply),
                 Err(error) => Ok(Rendered::Done(Err(errors::exception(py, error)))),
@@ -213,35 +217,30 @@ impl Bridge {
             let result = match rendered {
                 Ok(Rendered::Done(result)) => result,
                 Ok(Rendered::Again { client, command, options, shape }) => {
-                    match this.resubmit(py, call.as_unbound(), &client, command, options, shape) {
+                    match this.resubmit(py, &call, &client, command, options, shape) {
                         Ok(()) => continue,
                         Err(error) => Err(error),
                     }
                 }
                 Err(error) => Err(error),
             };
-            let callbacks = call.get().finish(result);
-            if fatal.is_some() {
-                // The loop is about to be left; whoever runs it again goes on there.
-                callbacks.schedule(this.event_loop.bind(py), call)?;
-                continue;
-            }
-            for error in callbacks.run(py, call) {
-                if error.is_instance_of::<PyKeyboardInterrupt>(py) || error.is_instance_of::<PySystemExit>(py)
-                {
-                    fatal.get_or_insert(error);
-                } else {
-                    this.report(py, error)?;
-                }
+            for callback in call.get().finish(result) {
+                ended.push((callback.context, callback.function, call.clone_ref(py)));
             }
         }
         *this.spare.lock() = batch;
-        fatal.map_or(Ok(()), Err)
+        PyList::new(py, ended)
     }
 
-    /// Called by the loop at the end of a turn in which there were submissions.
-    fn _ring(&self) {
+    /// Sends off what was submitted since the last time. Called at the end of a turn in which there was anything.
+    fn ring(&self) {
         self.port.ring();
+    }
+
+    /// The loop.
+    #[getter(event_loop)]
+    fn get_event_loop<'py>(&self, py: Python<'py>) -> Bound<'py, PyAny> {
+        self.event_loop.bind(py).clone()
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -262,15 +261,12 @@ impl Bridge {
         shown.set_item("drains", counters.completions.drains)?;
         Ok(shown)
     }
+}
 
-    /// What asyncio does with an error of a callback.
-    fn report(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
-        let context = PyDict::new(py);
-        context.set_item("message", "Exception in callback of a slotkv call")?;
-        context.set_item("exception", error.value(py))?;
-        self.event_loop.bind(py).call_method1(intern!(py, "call_exception_handler"), (context,))?;
-        Ok(())
-    }
+/// `slotkv._turn.turn`
+fn turn(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static TURN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    TURN.import(py, "slotkv._turn", "turn")
 }
 
 /// Called from the runtime's thread.
@@ -280,9 +276,9 @@ fn wake_threadsafe(bridge: &OnceLock<Py<PyWeakrefReference>>) {
             let Some(bridge) = bridge.get() else { return Ok(()) };
             let bridge = bridge.bind(py).call0()?;
             let Ok(bridge) = bridge.cast_into::<Bridge>() else { return Ok(()) };
-            let drain = bridge.getattr(intern!(py, "_drain"))?;
-            let event_loop = bridge.get().event_loop(py).clone();
-            event_loop.call_method1(intern!(py, "call_soon_threadsafe"), (drain,))?;
+            let event_loop = bridge.get().event_loop(py);
+            let call_soon = event_loop.getattr(intern!(py, "call_soon_threadsafe"))?;
+            python::call(&call_soon, (turn(py)?, &bridge), None)?;
             Ok(())
         };
         // A closed loop waits for nothing.

@@ -8,8 +8,8 @@
 //!
 //! Invariants:
 //! - The state is locked for moments only, never while Python code runs.
-//! - Callbacks run once, on the loop's thread: directly from a drain, where no task is running, and through `call_soon`
-//!   from everywhere else.
+//! - Callbacks run once, on the loop's thread: directly in a turn (`slotkv._turn`), where no task is running, and through
+//!   `call_soon` from everywhere else.
 
 use parking_lot::Mutex;
 use pyo3::exceptions::PyStopIteration;
@@ -22,6 +22,7 @@ use slotkv_facade::handle::Handle;
 use slotkv_facade::log::{self, Level};
 
 use crate::bridge::Bridge;
+use crate::python;
 
 /// An operation under way: await it for its result.
 ///
@@ -53,8 +54,8 @@ enum Phase {
 
 /// A function and the context to run it in.
 pub(crate) struct Callback {
-    function: Py<PyAny>,
-    context: Py<PyAny>,
+    pub function: Py<PyAny>,
+    pub context: Py<PyAny>,
 }
 
 impl Call {
@@ -129,23 +130,21 @@ pub(crate) struct Callbacks {
 }
 
 impl Callbacks {
-    /// Runs them now. An error of one does not keep the others from running; the first is returned with its context.
-    pub(crate) fn run(self, py: Python<'_>, call: &Bound<'_, Call>) -> Vec<PyErr> {
-        let mut errors = Vec::new();
-        for Callback { function, context } in self.first.into_iter().chain(self.more) {
-            if let Err(error) = context.bind(py).call_method1(intern!(py, "run"), (function, call)) {
-                errors.push(error);
-            }
-        }
-        errors
-    }
-
     /// Has the loop run them in its next turn.
     pub(crate) fn schedule(self, event_loop: &Bound<'_, PyAny>, call: &Bound<'_, Call>) -> PyResult<()> {
-        for callback in self.first.into_iter().chain(self.more) {
+        for callback in self {
             schedule(event_loop, call, &callback.function, callback.context.bind(call.py()))?;
         }
         Ok(())
+    }
+}
+
+impl IntoIterator for Callbacks {
+    type Item = Callback;
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Callback>, std::vec::IntoIter<Callback>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.more)
     }
 }
 
@@ -158,7 +157,7 @@ fn schedule(
     let py = call.py();
     let keywords = PyDict::new(py);
     keywords.set_item(intern!(py, "context"), context)?;
-    event_loop.call_method(intern!(py, "call_soon"), (function, call), Some(&keywords))?;
+    python::call(&event_loop.getattr(intern!(py, "call_soon"))?, (function, call), Some(&keywords))?;
     Ok(())
 }
 
@@ -238,14 +237,14 @@ impl Call {
     /// Takes a callback back, and returns how many times it had been added.
     #[pyo3(signature = (r#fn, /))]
     fn remove_done_callback(&self, py: Python<'_>, r#fn: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let Callbacks { first, more } = {
+        let added = {
             let mut state = self.state.lock();
             Callbacks { first: state.callback.take(), more: std::mem::take(&mut state.more_callbacks) }
         };
         // Comparing runs Python code, so it is done outside of the lock.
         let mut kept = Vec::new();
         let mut removed = 0;
-        for callback in first.into_iter().chain(more) {
+        for callback in added {
             if callback.function.bind(py).eq(r#fn)? {
                 removed += 1;
             } else {
@@ -377,7 +376,9 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let state = self.state.get_mut();
-        if let (Phase::Failed(error), false) = (&state.phase, state.is_seen) {
+        if let (Phase::Failed(error), false) = (&state.phase, state.is_seen)
+            && !error.is_instance_of_closed()
+        {
             let text = format!("a call failed and nobody asked for its result: {error}");
             log::emit(Level::Error, "slotkv::aio", text);
         }

@@ -6,6 +6,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 use slotkv_facade::error::FacadeError;
 
+use crate::python;
+
 /// The exception for an error. Whatever goes wrong in making it is the exception instead.
 pub(crate) fn exception(py: Python<'_>, error: impl Into<FacadeError>) -> PyErr {
     instance(py, error.into()).map_or_else(|problem| problem, PyErr::from_value)
@@ -23,14 +25,14 @@ pub(crate) fn instance(py: Python<'_>, error: FacadeError) -> PyResult<Bound<'_,
     fields.set_item(intern!(py, "member"), &error.member)?;
     fields.set_item(intern!(py, "attempts"), error.attempts)?;
     fields.set_item(intern!(py, "causes"), PyTuple::new(py, &error.causes)?)?;
-    class.call((error.message,), Some(&fields))
+    python::call(&class, (error.message,), Some(&fields))
 }
 
 /// The exception for a call on many keys of which at least one failed: the first error, with every key's result.
 pub(crate) fn many(py: Python<'_>, results: Vec<Py<PyAny>>) -> PyErr {
     let made = || {
         let class = module(py)?.getattr(intern!(py, "ManyError"))?;
-        class.call_method1(intern!(py, "_of"), (results,))
+        python::call(&class.getattr(intern!(py, "_of"))?, (results,), None)
     };
     made().map_or_else(|problem| problem, PyErr::from_value)
 }

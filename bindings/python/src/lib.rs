@@ -3,7 +3,7 @@
 //!
 //! Layout: [`client`] blocking · [`aio`] asyncio, with [`bridge`] one per event loop and [`call`] one per call ·
 //! [`operation`] what both ask of the core · [`arguments`] into Rust · [`results`], [`view`], [`errors`] into Python ·
-//! [`logs`] into `logging`.
+//! [`logs`] into `logging` · [`python`] calls of Python code.
 
 mod aio;
 mod arguments;
@@ -13,6 +13,7 @@ mod client;
 mod errors;
 mod logs;
 mod operation;
+mod python;
 mod record;
 mod results;
 mod view;
@@ -45,6 +46,8 @@ mod _slotkv {
     use super::{_after_fork, _shutdown};
     #[pymodule_export]
     use crate::aio::begin_connect;
+    #[pymodule_export]
+    use crate::bridge::Bridge;
     #[pymodule_export]
     use crate::call::Call;
     #[pymodule_export]

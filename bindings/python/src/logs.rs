@@ -15,6 +15,8 @@ use slotkv_facade::fork;
 use slotkv_facade::log::{self, Level, Record};
 use slotkv_facade::signal::Callback;
 
+use crate::python;
+
 /// Name of the thread.
 const THREAD_NAME: &str = "slotkv-logs";
 /// How long `stop` waits for the thread, which may be inside a handler.
@@ -79,7 +81,7 @@ fn level(py: Python<'_>) -> PyResult<Level> {
 }
 
 fn logger<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    py.import(intern!(py, "logging"))?.call_method1(intern!(py, "getLogger"), (name,))
+    python::call(&py.import(intern!(py, "logging"))?.getattr(intern!(py, "getLogger"))?, (name,), None)
 }
 
 impl Pump {
@@ -131,10 +133,10 @@ fn tell(py: Python<'_>, record: &Record) {
     let told = logger(py, &record.target.replace("::", ".")).and_then(|logger| {
         if record.dropped_before > 0 {
             let lost = format!("{} records were dropped, the queue was full", record.dropped_before);
-            logger.call_method1(intern!(py, "log"), (30, lost))?;
+            python::call(&logger.getattr(intern!(py, "log"))?, (30, lost), None)?;
         }
         // As an argument, so that no percent sign in it is taken for a format.
-        logger.call_method1(intern!(py, "log"), (level, "%s", &record.message))
+        python::call(&logger.getattr(intern!(py, "log"))?, (level, "%s", &record.message), None)
     });
     if let Err(error) = told {
         error.write_unraisable(py, None);

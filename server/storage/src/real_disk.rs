@@ -121,7 +121,7 @@ impl Disk for RealDisk {
         }
         file.set_len(0).map_err(failed("write"))?;
         writeln!(file, "{}", std::process::id()).map_err(failed("write"))?;
-        Ok(Box::new(RealLock { _file: file }))
+        Ok(Box::new(RealLock { file }))
     }
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
@@ -139,7 +139,14 @@ impl Disk for RealDisk {
 
 #[derive(Debug)]
 struct RealLock {
-    _file: fs::File,
+    file: fs::File,
+}
+
+impl Drop for RealLock {
+    /// Closing alone would leave the lock to a child that another thread is just forking.
+    fn drop(&mut self) {
+        let _ = self.file.unlock();
+    }
 }
 
 impl Lock for RealLock {}

@@ -185,6 +185,8 @@ impl Committer {
             match appended.commit() {
                 Ok(_) => self.logged.records += position.index - logged_from,
                 Err(error) if error.is_disk_full() => {
+                    // Until the log is synced a crash could bring back the first records of the refused group.
+                    self.log.sync().await?;
                     refuse_all(&writes, Code::ReadOnly, &error.to_string());
                     return Ok(());
                 }
@@ -261,6 +263,9 @@ impl Committer {
         if self.log.bytes().saturating_sub(self.log_bytes_at_checkpoint) < self.settings.checkpoint_bytes {
             return Ok(());
         }
+        // The engine must not become durable beyond the log.
+        self.log.sync().await?;
+        self.unsynced_since = None;
         let position = self.replica.store_results()?;
         self.persisting = Some(position);
         let (engine, persisted) = (self.engine.clone(), self.persisted_index.clone());
