@@ -9,6 +9,8 @@
 values are bytes-like, or `str` for its UTF-8; values come back as `bytes`. Times are in seconds.
 """
 
+import logging
+
 from . import aio, errors
 from ._slotkv import (
     Client,
@@ -49,3 +51,6 @@ __all__ = [
     "connect",
     "errors",
 ]
+
+# A program that does not configure logging is not told anything.
+logging.getLogger("slotkv").addHandler(logging.NullHandler())

@@ -274,8 +274,8 @@ import os, socket, sys, threading, time
 import slotkv
 # A master that never answers.
 server = socket.create_server(("127.0.0.1", 0))
-print("waiting", flush=True)
 try:
+    print("waiting", flush=True)
     slotkv.connect("slotkv://127.0.0.1:%d" % server.getsockname()[1], connect_timeout=100)
 except KeyboardInterrupt:
     print("interrupted", flush=True)

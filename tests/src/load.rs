@@ -55,8 +55,13 @@ impl Load {
             self.done() >= target || self.shared.stop.load(Ordering::Relaxed)
         })
         .await;
-        if let Some(Err(failed)) = self.tasks.try_join_next() {
-            std::panic::resume_unwind(failed.into_panic());
+        if self.shared.stop.load(Ordering::Relaxed) {
+            // Only a task that failed stops the others.
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Err(failed) = ended {
+                    std::panic::resume_unwind(failed.into_panic());
+                }
+            }
         }
     }
 
@@ -104,7 +109,11 @@ async fn run(client: Client, task: usize, pause: Duration, shared: Arc<Shared>) 
             other => panic!("put {value}, round {}: {other:?}", written.rounds),
         };
         let counted = client.increment(&counter, 1).await;
-        assert!(matches!(counted, Ok(n) if n == written.rounds), "{counter}, round {}: {counted:?}", written.rounds);
+        assert!(
+            matches!(counted, Ok(n) if n == written.rounds),
+            "{counter}, round {}: {counted:?}",
+            written.rounds
+        );
         let found = client.get(&value).await;
         assert!(
             matches!(&found, Ok(Some(found)) if text(found) == written.rounds.to_string()),

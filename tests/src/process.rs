@@ -69,12 +69,22 @@ impl Process {
 
     /// Waits for the ready line.
     pub fn ready(&mut self) {
+        if let Err(code) = self.ready_or_ended() {
+            panic!("ended with {code:?} instead of being ready");
+        }
+    }
+
+    /// Waits until it is ready, or has ended because it cannot be: its exit code.
+    pub fn ready_or_ended(&mut self) -> Result<(), Option<i32>> {
         match self.lines.recv_timeout(WAIT_MAX) {
-            Ok(line) => match line.strip_prefix("ready ") {
-                Some(uri) => self.uri = uri.trim_end().to_owned(),
-                None => panic!("said {line:?} instead of being ready"),
-            },
-            Err(error) => panic!("not ready: {error}; its log:\n{}", self.log()),
+            Err(mpsc::RecvTimeoutError::Disconnected) => Err(self.end()),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                panic!("neither ready nor ended; its log:\n{}", self.log())
+            }
+            Ok(line) => {
+                self.uri = line.strip_prefix("ready ").expect("the ready line").trim_end().to_owned();
+                Ok(())
+            }
         }
     }
 
@@ -194,7 +204,7 @@ impl Processes {
 
     fn master(&self, shards: usize) -> Command {
         let mut command = self.member("master");
-        command.args(["--shards", &shards.to_string()]);
+        command.args(["--shards", &shards.max(1).to_string()]);
         command
     }
 

@@ -84,7 +84,7 @@ async fn carry(client: TcpStream, server: String, number: u64, mut silent: watch
         let pumps = (pump(from_client, to_server), pump(from_server, to_client));
         tokio::select! { ended = pumps.0 => ended, ended = pumps.1 => ended }
     };
-        let silenced = async {
+    let silenced = async {
         if silent.wait_for(|silent| silent.all || number < silent.before).await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -137,7 +137,11 @@ impl Through {
 }
 
 impl Transport for Through {
-    fn open<'a>(&'a self, address: &'a str, outgoing: Outgoing) -> BoxFuture<'a, Result<Incoming, TransportError>> {
+    fn open<'a>(
+        &'a self,
+        address: &'a str,
+        outgoing: Outgoing,
+    ) -> BoxFuture<'a, Result<Incoming, TransportError>> {
         Box::pin(async move { self.inner.open(&self.way(address), outgoing).await })
     }
 

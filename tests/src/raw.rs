@@ -102,9 +102,8 @@ impl Http2 {
             let (kind, flags) = (head[3], head[4]);
             match kind {
                 SETTINGS if flags & ACK == 0 => {
-                    if self.frame(SETTINGS, ACK, 0, &[]).await.is_err() {
-                        return;
-                    }
+                    // A connection that broke is found by the next read.
+                    let _ = self.frame(SETTINGS, ACK, 0, &[]).await;
                 }
                 RST_STREAM | GOAWAY => return,
                 HEADERS | DATA if flags & END_STREAM != 0 => return,

@@ -24,8 +24,7 @@ async fn reads_and_writes_go_on_for_minutes_without_masters_and_zookeeper() {
         return;
     }
     let mut cluster = Processes::start(2, 3).await;
-    let client =
-        Client::connect(&cluster.uri()).await.unwrap().with_deadline(Duration::from_secs(60));
+    let client = Client::connect(&cluster.uri()).await.unwrap().with_deadline(Duration::from_secs(60));
     // 8 tasks, 3 calls per 50 ms each: at most 480 calls per second.
     let mut load = Load::start(&client, 8, Duration::from_millis(50));
     load.goes_on(100).await;
@@ -51,15 +50,14 @@ async fn reads_and_writes_go_on_for_minutes_without_masters_and_zookeeper() {
     cluster.ensemble.restart(0).await.unwrap();
     (0..cluster.masters.len()).for_each(|index| cluster.restart_master(index));
     cluster.masters.iter_mut().for_each(|master| master.ready());
-    let fresh =
-        Client::connect(&cluster.uri()).await.unwrap().with_deadline(Duration::from_secs(60));
+    let fresh = Client::connect(&cluster.uri()).await.unwrap().with_deadline(Duration::from_secs(60));
     let workers: Vec<&str> = cluster.workers.iter().map(|worker| worker.address()).collect();
     until("every worker is registered again, and a master leads", async || {
         let Ok(status) = fresh.status().await else { return false };
         status.masters.iter().any(|master| master.leader)
-            && workers.iter().all(|address| {
-                status.members.iter().any(|member| member.live && member.address == *address)
-            })
+            && workers
+                .iter()
+                .all(|address| status.members.iter().any(|member| member.live && member.address == *address))
     })
     .await;
     load.goes_on(100).await;

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
-
+use crate::lock::Mutex;
 use crate::signal::Wake;
 
 /// Something with wake-ups to give when the runtime has done all that is ready.

@@ -14,15 +14,15 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, PoisonError};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use slotkv_proto::Code;
 use tokio::sync::Notify;
 
 use crate::error::FacadeError;
+use crate::lock::Mutex;
 use crate::{fork, log};
 
 /// How long there must have been no call before the keeper drives.
@@ -189,7 +189,8 @@ impl Shared {
         loop {
             let seen = self.calls.load(Ordering::SeqCst);
             if !*stopping {
-                self.stop.wait_for(&mut stopping, self.grace);
+                let waited = self.stop.wait_timeout(stopping, self.grace);
+                stopping = waited.unwrap_or_else(PoisonError::into_inner).0;
             }
             if *stopping {
                 return false;

@@ -6,6 +6,7 @@ pub mod error;
 pub mod fork;
 pub mod guard;
 pub mod handle;
+pub mod lock;
 pub mod log;
 pub mod port;
 pub mod runtime;

@@ -10,13 +10,13 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
-use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Metadata, Subscriber, dispatcher, span};
 
 use crate::fork;
+use crate::lock::Mutex;
 use crate::signal::Wake;
 
 /// Records that wait for the host; past it new ones are dropped and counted.

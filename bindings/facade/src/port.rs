@@ -12,13 +12,13 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use slotkv::{Answer, CallOptions, CancelHandle, Client, Command};
 
 use crate::completion::{CompletionCounters, CompletionQueue};
 use crate::error::FacadeError;
 use crate::fork;
 use crate::handle::{Handle, Table};
+use crate::lock::Mutex;
 use crate::runtime::{Batch, Runtime};
 use crate::signal::Wake;
 

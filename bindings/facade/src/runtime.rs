@@ -12,12 +12,12 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
-use parking_lot::Mutex;
 use slotkv_proto::Code;
 use tokio::sync::Notify;
 
 use crate::completion::Flush;
 use crate::error::FacadeError;
+use crate::lock::Mutex;
 use crate::{fork, log};
 
 /// Name of the runtime's thread.
@@ -135,7 +135,7 @@ impl Runtime {
     /// Has `host` flushed as soon as the tasks that are ready now have run.
     pub(crate) fn flush_later(&self, host: Arc<dyn Flush>) {
         if self.is_stopped() {
-            return host.flush();
+            return;
         }
         self.shared.dirty.lock().push(host);
         self.shared.flush.notify_one();
@@ -192,8 +192,9 @@ fn process() -> &'static Process {
     }
 }
 
-/// Stops the runtime of this process, if it runs, and waits for its thread up to `bound`. Calls under way are dropped
-/// without an answer. The next use starts a fresh runtime. True if the thread has ended.
+/// Stops the runtime of this process, if it runs, and waits for its thread up to `bound`. Hosts are not woken any more;
+/// who drains all the same finds the calls that were under way as CLOSED. The next use starts a fresh runtime. True if
+/// the thread has ended.
 pub fn shutdown(bound: Duration) -> bool {
     let generation = fork::generation();
     let known = PROCESS.load(Ordering::Acquire);

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -10,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use slotkv_facade::core::{Answer, CallOptions, Client as Core, Command, Condition, Range};
 use slotkv_facade::error::FacadeError;
+use slotkv_facade::lock::Mutex;
 use slotkv_facade::port::Reply;
 use slotkv_facade::{fork, scan};
 

@@ -7,16 +7,16 @@
 use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
 
-use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyWeakrefReference};
-use slotkv_facade::core::{CallOptions, Client, Command};
+use slotkv_facade::core::{CallOptions, Client, Code, Command};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::handle::Handle;
+use slotkv_facade::lock::Mutex;
 use slotkv_facade::port::{Completion, Port, Reply, Ring};
 use slotkv_facade::signal::Callback;
 
@@ -89,11 +89,8 @@ impl Bridge {
         let fd = signal.fd();
         let port = Port::new(signal).map_err(|error| errors::exception(py, error))?;
         let bridge = Py::new(py, Self::with(event_loop, port))?;
-        let watched = python::call(
-            &event_loop.getattr(intern!(py, "add_reader"))?,
-            (fd, turn(py)?, &bridge),
-            None,
-        );
+        let watched =
+            python::call(&event_loop.getattr(intern!(py, "add_reader"))?, (fd, turn(py)?, &bridge), None);
         match watched {
             Ok(_) => {}
             Err(error) if error.is_instance_of::<pyo3::exceptions::PyNotImplementedError>(py) => {
@@ -210,9 +207,14 @@ impl Bridge {
         this.port.drain(&mut batch);
         let mut ended = Vec::with_capacity(batch.len());
         for (Waiting { call, shape }, result) in batch.drain(..) {
+            let mut unseen = None;
             let rendered = match result {
                 Ok(reply) => shape.render(py, slf, reply),
-                Err(error) => Ok(Rendered::Done(Err(errors::exception(py, error)))),
+                Err(error) => {
+                    // That a client was closed is no news.
+                    unseen = (error.code != Code::Closed).then(|| error.to_string());
+                    Ok(Rendered::Done(Err(errors::exception(py, error))))
+                }
             };
             let result = match rendered {
                 Ok(Rendered::Done(result)) => result,
@@ -224,7 +226,7 @@ impl Bridge {
                 }
                 Err(error) => Err(error),
             };
-            for callback in call.get().finish(result) {
+            for callback in call.get().finish(result, unseen) {
                 ended.push((callback.context, callback.function, call.clone_ref(py)));
             }
         }

@@ -11,7 +11,6 @@
 //! - Callbacks run once, on the loop's thread: directly in a turn (`slotkv._turn`), where no task is running, and through
 //!   `call_soon` from everywhere else.
 
-use parking_lot::Mutex;
 use pyo3::exceptions::PyStopIteration;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
@@ -19,6 +18,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 use slotkv_facade::handle::Handle;
+use slotkv_facade::lock::Mutex;
 use slotkv_facade::log::{self, Level};
 
 use crate::bridge::Bridge;
@@ -41,8 +41,9 @@ struct State {
     callback: Option<Callback>,
     more_callbacks: Vec<Callback>,
     blocking: bool,
-    /// Whether anybody has asked for the result.
-    is_seen: bool,
+    /// The error, for the log, until somebody asks for the result. A text: when the call is dropped, no Python code may
+    /// run.
+    unseen: Option<String>,
 }
 
 enum Phase {
@@ -75,7 +76,7 @@ impl Call {
             callback: None,
             more_callbacks: Vec::new(),
             blocking: false,
-            is_seen: false,
+            unseen: None,
         };
         Self { bridge, state: Mutex::new(state) }
     }
@@ -91,19 +92,21 @@ impl Call {
         matches!(state.phase, Phase::Pending)
     }
 
-    /// Ends the call. The callbacks are the caller's to run; none if it had ended before.
-    pub(crate) fn finish(&self, result: PyResult<Py<PyAny>>) -> Callbacks {
+    /// Ends the call. The callbacks are the caller's to run; none if it had ended before. `unseen` is logged if nobody
+    /// ever asks for the result.
+    pub(crate) fn finish(&self, result: PyResult<Py<PyAny>>, unseen: Option<String>) -> Callbacks {
         let mut state = self.state.lock();
         if !matches!(state.phase, Phase::Pending) {
             return Callbacks::default();
         }
+        state.unseen = unseen;
         state.phase = result.map_or_else(Phase::Failed, Phase::Done);
         state.take_callbacks()
     }
 
     fn outcome(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
         let mut state = self.state.lock();
-        state.is_seen = true;
+        state.unseen = None;
         let cancelled = match &state.phase {
             Phase::Pending => return None,
             Phase::Done(value) => return Some(Ok(value.clone_ref(py))),
@@ -375,10 +378,7 @@ impl Call {
 
 impl Drop for Call {
     fn drop(&mut self) {
-        let state = self.state.get_mut();
-        if let (Phase::Failed(error), false) = (&state.phase, state.is_seen)
-            && !error.is_instance_of_closed()
-        {
+        if let Some(error) = self.state.get_mut().unseen.take() {
             let text = format!("a call failed and nobody asked for its result: {error}");
             log::emit(Level::Error, "slotkv::aio", text);
         }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use slotkv_facade::blocking::BlockingClient;
 use slotkv_facade::core::{Answer, CallOptions, Condition, Range};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::guard::guard;
+use slotkv_facade::lock::Mutex;
 use slotkv_facade::scan;
 
 use crate::arguments::{self, Key, Seconds, Settings, Value, call_options};

@@ -4,14 +4,14 @@
 //! takes the interpreter and hands them over; so no call is ever interrupted by a logging handler, and the interpreter
 //! is not touched while nothing is logged. It ends with the interpreter, by `stop`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Condvar, PoisonError};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use pyo3::intern;
 use pyo3::prelude::*;
 use slotkv_facade::fork;
+use slotkv_facade::lock::Mutex;
 use slotkv_facade::log::{self, Level, Record};
 use slotkv_facade::signal::Callback;
 
@@ -63,11 +63,9 @@ pub(crate) fn stop() {
     let mut state = pump.state.lock();
     state.is_stopping = true;
     pump.changed.notify_all();
-    while state.is_running {
-        if pump.changed.wait_for(&mut state, Duration::from_millis(STOP_MS)).timed_out() {
-            return;
-        }
-    }
+    let ended =
+        pump.changed.wait_timeout_while(state, Duration::from_millis(STOP_MS), |state| state.is_running);
+    drop(ended);
 }
 
 /// The most detailed level that the logger "slotkv" asks for; INFO at least, so that a level set later finds something.
@@ -105,7 +103,7 @@ impl Pump {
         loop {
             let mut state = self.state.lock();
             while !state.has_records && !state.is_stopping {
-                self.changed.wait(&mut state);
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
             state.has_records = false;
             let is_last = state.is_stopping;

@@ -109,11 +109,9 @@ impl Shard {
 
     /// Waits until the worker knows this version of the slot table. The caller bounds the wait.
     pub async fn catch_up(&self, version: u64) {
-        self.wanted_version.send_if_modified(|wanted| {
-            let newer = version > *wanted;
-            *wanted = version.max(*wanted);
-            newer
-        });
+        // Also for a version that was asked for before: that it was not there then says nothing of now, and a client that
+        // claims an impossible one must not keep the others from being caught up with.
+        self.wanted_version.send_modify(|wanted| *wanted = version.max(*wanted));
         // The sender lives as long as the shard, so the wait cannot fail.
         let _ = self.version.subscribe().wait_for(|known| *known >= version).await;
     }
