@@ -56,6 +56,8 @@ class Cluster:
     def paused(self) -> Iterator[None]:
         """Nobody answers meanwhile."""
         self.process.send_signal(signal.SIGSTOP)
+        # Until all its threads stand still.
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED)
         try:
             yield
         finally:

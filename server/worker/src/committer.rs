@@ -31,8 +31,10 @@ pub const GROUP_COUNT_MAX: usize = 4096;
 pub const GROUP_BYTES_MAX: usize = 8 << 20;
 /// Below this much space on the disk a shard takes no writes, so that the engine can still finish its own.
 pub const FREE_BYTES_MIN: u64 = 64 << 20;
-/// How often the space on the disk is looked at.
-const FREE_CHECK_MS: u64 = 250;
+/// Below this much space no checkpoint begins: the engine could fail in the middle of it, which ends the process.
+const CHECKPOINT_FREE_BYTES_MIN: u64 = FREE_BYTES_MIN / 4;
+/// How often the space on the disk is looked at. Nobody fills the reserve in so short a time.
+const FREE_CHECK_MS: u64 = 10;
 
 /// How a committer makes things durable and keeps the log short.
 pub struct Settings {
@@ -263,6 +265,10 @@ impl Committer {
         if self.log.bytes().saturating_sub(self.log_bytes_at_checkpoint) < self.settings.checkpoint_bytes {
             return Ok(());
         }
+        if self.free_bytes() < CHECKPOINT_FREE_BYTES_MIN {
+            // The log stays longer meanwhile; it does not grow, for no writes are taken either.
+            return Ok(());
+        }
         // The engine must not become durable beyond the log.
         self.log.sync().await?;
         self.unsynced_since = None;
@@ -284,10 +290,14 @@ impl Committer {
         let fresh = Duration::from_millis(FREE_CHECK_MS);
         if self.free_checked.is_none_or(|checked| now.duration_since(checked) >= fresh) {
             self.free_checked = Some(now);
-            let free = self.disk.free_bytes(&self.settings.dir).unwrap_or(u64::MAX);
+            let free = self.free_bytes();
             self.shard.set_disk_full((free < FREE_BYTES_MIN).then_some(free));
         }
         self.shard.check_disk()
+    }
+
+    fn free_bytes(&self) -> u64 {
+        self.disk.free_bytes(&self.settings.dir).unwrap_or(u64::MAX)
     }
 }
 
