@@ -102,6 +102,11 @@ pub fn slot_key(slot: u16) -> Bytes {
     Bytes::copy_from_slice(&[FORMAT, KeyKind::Slot as u8, high, low])
 }
 
+/// What the key of every user's row begins with.
+pub fn data_key_prefix() -> Bytes {
+    Bytes::from_static(&[FORMAT, KeyKind::Data as u8])
+}
+
 /// What the key of every slot row begins with.
 pub fn slot_key_prefix() -> Bytes {
     Bytes::from_static(&[FORMAT, KeyKind::Slot as u8])

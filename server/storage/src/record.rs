@@ -57,6 +57,9 @@ pub struct LogRecord {
     /// What the client was told.
     #[prost(message, optional, tag = "10")]
     pub result: Option<Outcome>,
+    /// The slot's [`SlotRow`](crate::SlotRow) after the record, encoded; empty if nothing changed.
+    #[prost(bytes = "bytes", tag = "11")]
+    pub slot_row: Bytes,
 }
 
 /// One changed row.

@@ -65,6 +65,7 @@ fn write_record() -> LogRecord {
             Effect { key: Bytes::from_static(b"\0\xff{}"), value: None, version: 302, expires_ms: 0 },
         ],
         result: Some(Outcome { status: 5, version: 302, number: -42, code: 9 }),
+        slot_row: SlotRow { count: 3, version_counter: 302, ..SlotRow::default() }.encode(),
     }
 }
 

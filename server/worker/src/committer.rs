@@ -147,7 +147,7 @@ impl Committer {
                 break;
             }
         }
-        self.replica.store_results()?;
+        self.replica.checkpoint_rows()?;
         self.engine.persist()?;
         self.log.truncate_front(self.replica.checkpoint().index).await?;
         let Logged { records, syncs } = self.logged;
@@ -272,7 +272,7 @@ impl Committer {
         // The engine must not become durable beyond the log.
         self.log.sync().await?;
         self.unsynced_since = None;
-        let position = self.replica.store_results()?;
+        let position = self.replica.checkpoint_rows()?;
         self.persisting = Some(position);
         let (engine, persisted) = (self.engine.clone(), self.persisted_index.clone());
         self.runner.blocking(move || match engine.persist() {

@@ -168,7 +168,7 @@ impl Home {
             self.renew(identification, chance).await?;
             if replica.applied().index > log.last_index() {
                 // The engine's batches reached the disk, the log's last records did not: the engine is the longer copy.
-                replica.forget_results();
+                replica.recount()?;
                 log.reset(replica.applied()).await?;
             }
         }
@@ -199,13 +199,8 @@ impl Home {
 
 /// Brings rows and results up to the end of the log. Returns how many records it took.
 fn replay(replica: &mut Replica, log: &Log) -> Result<u64, Error> {
-    let mut next = replica.checkpoint().index.min(replica.applied().index) + 1;
-    let from = next.max(log.first_index());
-    if next < from {
-        // The log begins behind the checkpoint only if it was begun anew at the applied position.
-        replica.forget_results();
-        next = from;
-    }
+    let from = replica.checkpoint().index + 1;
+    let mut next = from;
     loop {
         let records = log.read(next, REPLAY_BYTES)?;
         let Some(last) = records.last() else { break };

@@ -5,9 +5,11 @@
 //! after a restart builds the same groups from the log's records.
 //!
 //! Invariants:
-//! - The engine's batch carries the applied position, so rows, slot rows and position agree after any crash.
+//! - The engine's batch carries the applied position, so rows and position agree after any crash.
+//! - Slot rows and results that the engine holds are those of the checkpoint's position; the log keeps every record
+//!   behind it, and each record carries its slot's row as it left it. A slot row in every batch would double what the
+//!   engine has to write.
 //! - A slot's version counter and logged time never go back.
-//! - The results that the engine holds are those of the checkpoint's position; the log keeps every record behind it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -46,7 +48,8 @@ pub struct Replica {
 struct Slot {
     row: SlotRow,
     results: SlotResults,
-    results_changed: bool,
+    /// Since the checkpoint.
+    changed: bool,
 }
 
 /// Writes that were decided and are not yet applied.
@@ -77,7 +80,8 @@ pub enum Staged {
 }
 
 impl Replica {
-    /// Reads the slot rows, the stored results and the applied position of an engine.
+    /// Reads slot rows, results and applied position of an engine. The log's records behind [`Self::checkpoint`] are to be
+    /// staged and applied next.
     pub fn load(engine: Arc<dyn Engine>, cache: Arc<RowCache>, slot_count: SlotCount) -> Result<Self, Error> {
         let applied = read_position(&*engine, &keys::applied_key())?;
         let checkpoint = read_position(&*engine, &keys::meta_key(CHECKPOINT))?;
@@ -174,6 +178,10 @@ impl Replica {
             },
             sequence: write.ticket.sequence,
             oldest_open: write.ticket.oldest_open,
+            slot_row: match effects.is_empty() {
+                true => Bytes::new(),
+                false => self.slot_row(group, write.slot).encode(),
+            },
             effects,
             result: Some(outcome),
         };
@@ -203,11 +211,17 @@ impl Replica {
             .ok()
             .filter(|&slot| usize::from(slot) < self.slots.len())
             .ok_or_else(|| malformed(format!("record {}: slot {}", position.index, record.slot)))?;
+        if !record.slot_row.is_empty() {
+            group.slots.insert(slot, SlotRow::decode(&record.slot_row)?);
+        }
         if position.index > self.applied.index {
             for effect in &record.effects {
-                let engine_key = keys::data_key(slot, &record.namespace, &effect.key);
-                let row = self.row(group, &engine_key)?;
-                self.change(group, slot, &record.namespace, engine_key, row, effect);
+                let row = effect.value.as_ref().map(|value| Row {
+                    version: effect.version,
+                    expires_ms: effect.expires_ms,
+                    value: value.clone(),
+                });
+                group.rows.insert(keys::data_key(slot, &record.namespace, &effect.key), row);
             }
         }
         if record.sequence > 0 {
@@ -237,24 +251,23 @@ impl Replica {
         for kept in group.kept {
             let slot = &mut self.slots[usize::from(kept.slot)];
             slot.results.keep(&kept.ticket, kept.index, kept.time_ms, kept.outcome);
-            slot.results_changed = true;
+            slot.changed = true;
+        }
+        for (number, row) in group.slots {
+            let slot = &mut self.slots[usize::from(number)];
+            slot.row = row;
+            slot.changed = true;
         }
         if last <= self.applied {
             return Ok(());
         }
-        let mut batch = Batch::with_capacity(group.rows.len() + group.slots.len() + 1);
+        let mut batch = Batch::with_capacity(group.rows.len() + 1);
         for (key, row) in &group.rows {
             self.cache.begin(key);
             match row {
                 Some(row) => batch.put(key.clone(), row.encode()),
                 None => batch.delete(key.clone()),
             }
-        }
-        for (number, mut row) in group.slots {
-            let slot = &mut self.slots[usize::from(number)];
-            row.forgotten_index = slot.results.forgotten_index();
-            slot.row = row;
-            batch.put(keys::slot_key(number), row.encode());
         }
         batch.put(keys::applied_key(), last.encode());
         self.engine.write(batch)?;
@@ -265,14 +278,16 @@ impl Replica {
         Ok(())
     }
 
-    /// Stores the results in the engine as they stand. Once the engine is persisted, the log is needed only behind the
+    /// Stores slot rows and results in the engine as they stand. Once the engine is persisted, the log is needed only behind the
     /// returned position.
-    pub fn store_results(&mut self) -> Result<Position, Error> {
+    pub fn checkpoint_rows(&mut self) -> Result<Position, Error> {
         let mut batch = Batch::new();
         let time_ms = self.time_ms;
         for (number, slot) in self.slots.iter_mut().enumerate() {
-            slot.results_changed |= slot.results.expire(time_ms);
-            if std::mem::take(&mut slot.results_changed) {
+            slot.changed |= slot.results.expire(time_ms);
+            if std::mem::take(&mut slot.changed) {
+                slot.row.forgotten_index = slot.results.forgotten_index();
+                batch.put(keys::slot_key(number as u16), slot.row.encode());
                 batch.put(keys::retry_key(number as u16, 0), slot.results.encode());
             }
         }
@@ -282,13 +297,32 @@ impl Replica {
         Ok(self.checkpoint)
     }
 
-    /// Gives up every stored result: whoever repeats a write from before is told that its outcome is not known.
-    pub fn forget_results(&mut self) {
-        let index = self.applied.index;
+    /// For an engine that holds more than the log: gives up every stored result, so that whoever repeats a write from
+    /// before is told that its outcome is not known, and counts the slots' rows anew.
+    pub fn recount(&mut self) -> Result<(), Error> {
+        // A record raises a counter by one at most, so the lost ones are made up for.
+        let lost = self.applied.index.saturating_sub(self.checkpoint.index);
         for slot in &mut self.slots {
-            slot.results.forget(index);
-            slot.results_changed = true;
+            slot.results.forget(self.applied.index);
+            slot.changed = true;
+            slot.row = SlotRow {
+                version_counter: slot.row.version_counter + lost,
+                logged_time_ms: slot.row.logged_time_ms,
+                ..SlotRow::default()
+            };
         }
+        let slots = &mut self.slots;
+        visit(&*self.engine, &keys::data_key_prefix(), |key, value| {
+            let key = keys::DataKey::decode(key)?;
+            let (version, _, value) = Row::peek(value)?;
+            let Some(slot) = slots.get_mut(usize::from(key.slot)) else {
+                return Err(Error::Malformed { what: "row", why: format!("slot {}", key.slot) });
+            };
+            add(&mut slot.row, key.namespace, key.key, version, value);
+            slot.row.version_counter = slot.row.version_counter.max(version);
+            Ok(())
+        })?;
+        self.checkpoint_rows().map(drop)
     }
 
     /// The row of a slot, as of the last applied group.
@@ -333,9 +367,7 @@ impl Replica {
             value: value.clone(),
         });
         if let Some(row) = &after {
-            sums.count = sums.count.wrapping_add(1);
-            sums.bytes = sums.bytes.wrapping_add((key.len() + row.value.len()) as u64);
-            sums.digest = sums.digest.wrapping_add(keys::digest_of(namespace, key, row.version, &row.value));
+            add(&mut sums, namespace, key, row.version, &row.value);
         }
         sums.version_counter = sums.version_counter.max(effect.version);
         sums.logged_time_ms = sums.logged_time_ms.max(group.time_ms);
@@ -389,6 +421,13 @@ fn reply(id: u64, outcome: &Outcome) -> Reply {
         number: outcome.number,
         ..Reply::default()
     }
+}
+
+/// Counts a row into its slot's.
+fn add(sums: &mut SlotRow, namespace: &str, key: &[u8], version: u64, value: &[u8]) {
+    sums.count = sums.count.wrapping_add(1);
+    sums.bytes = sums.bytes.wrapping_add((key.len() + value.len()) as u64);
+    sums.digest = sums.digest.wrapping_add(keys::digest_of(namespace, key, version, value));
 }
 
 fn read_position(engine: &dyn Engine, key: &[u8]) -> Result<Position, Error> {

@@ -21,12 +21,7 @@ pub struct Sealed {
 /// Looks at the journals before fjall opens them.
 pub fn examine(rows_folder: &Path) -> Result<Vec<Sealed>, Error> {
     let failed = |source| Error::io(rows_folder, "list the journals in", source);
-    let mut numbers = Vec::new();
-    for entry in fs::read_dir(rows_folder).map_err(failed)? {
-        let name = entry.map_err(failed)?.file_name();
-        numbers.extend(name.to_str().and_then(|name| name.strip_suffix(".jnl")?.parse::<u64>().ok()));
-    }
-    numbers.sort_unstable();
+    let numbers = numbers(rows_folder).map_err(failed)?;
     let Some((_last, sealed)) = numbers.split_last() else {
         return Err(damaged(rows_folder, "it has no journal"));
     };
@@ -51,6 +46,30 @@ pub fn check(rows_folder: &Path, journals: &[Sealed]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Makes what the journals hold durable, while fjall goes on writing.
+pub fn sync(rows_folder: &Path) -> io::Result<()> {
+    for number in numbers(rows_folder)? {
+        match fs::File::open(rows_folder.join(format!("{number}.jnl"))) {
+            Ok(file) => file.sync_data()?,
+            // fjall has flushed and removed it meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The journals' numbers, ascending.
+fn numbers(rows_folder: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(rows_folder)? {
+        let name = entry?.file_name();
+        numbers.extend(name.to_str().and_then(|name| name.strip_suffix(".jnl")?.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
 }
 
 fn end_of_data(file: &mut fs::File) -> io::Result<u64> {
