@@ -1,0 +1,98 @@
+//! Slot rows and results after a restart are those from before it, wherever the checkpoint and the applied position lay.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use slotkv_proto::{
+    SlotCount,
+    seam::{Chance, SeededChance},
+};
+use slotkv_storage::{Engine, LogRecord, MemoryEngine, Position, RowCache};
+use slotkv_worker::{
+    decide::{Change, Condition},
+    outbox::Outbox,
+    queue::Write,
+    replica::{Replica, Staged},
+    retry::Ticket,
+};
+
+fn load(engine: &MemoryEngine) -> Replica {
+    let engine: Arc<dyn Engine> = Arc::new(engine.clone());
+    Replica::load(engine, Arc::new(RowCache::new(1 << 16)), SlotCount::new(16).unwrap()).unwrap()
+}
+
+fn write(chance: &SeededChance, sequence: u64) -> Write {
+    let key = Bytes::from(format!("key{}", chance.below(40)));
+    let change = match chance.below(4) {
+        0 => Change::Delete(Condition::Always),
+        _ => Change::Put(Bytes::from(vec![b'x'; chance.below(50) as usize]), Condition::Always),
+    };
+    Write {
+        id: sequence,
+        slot: slotkv_proto::slot(&key, SlotCount::new(16).unwrap()),
+        namespace: Arc::from(if chance.below(2) == 0 { "" } else { "ns" }),
+        key,
+        change,
+        ticket: Ticket { client: [1; 16], sequence, oldest_open: sequence, fence_index: 0, repeated: false },
+        expires: None,
+        admitted_bytes: 0,
+        outbox: Arc::new(Outbox::default()),
+    }
+}
+
+/// What must be the same before and after.
+fn sums(replica: &Replica) -> Vec<(u64, u64, u128, u64)> {
+    (0..16)
+        .map(|slot| replica.slot_row_of(slot))
+        .map(|row| (row.count, row.bytes, row.digest, row.version_counter))
+        .collect()
+}
+
+#[test]
+fn replay_gives_the_slot_rows_that_were_there_before_the_restart() {
+    for seed in 0..50 {
+        let chance = SeededChance::new(seed);
+        let engine = MemoryEngine::recoverable(seed);
+        let mut replica = load(&engine);
+        let mut log: Vec<LogRecord> = Vec::new();
+        for sequence in 1..=200 {
+            let mut group = replica.begin(1_000 + sequence);
+            let position = Position { epoch: 1, index: log.len() as u64 + 1 };
+            if let Staged::Log(record, _) =
+                replica.stage(&mut group, &write(&chance, sequence), position).unwrap()
+            {
+                log.push(record);
+            }
+            replica.apply(group).unwrap();
+            match chance.below(40) {
+                0 => drop(replica.checkpoint_rows().unwrap()),
+                1 => engine.persist().unwrap(),
+                _ => {}
+            }
+        }
+        let before = sums(&replica);
+        drop(replica);
+        engine.crash();
+
+        let mut replica = load(&engine);
+        let from = replica.checkpoint().index;
+        let mut group = replica.begin(0);
+        for (at, record) in log.iter().enumerate().skip(from as usize) {
+            replica.stage_record(&mut group, Position { epoch: 1, index: at as u64 + 1 }, record).unwrap();
+        }
+        replica.apply(group).unwrap();
+        assert_eq!(sums(&replica), before, "seed {seed}");
+        assert_eq!(replica.applied().index, log.len() as u64);
+
+        replica.recount().unwrap();
+        let recounted = sums(&replica);
+        for (slot, (before, after)) in before.iter().zip(&recounted).enumerate() {
+            assert_eq!(
+                (before.0, before.1, before.2),
+                (after.0, after.1, after.2),
+                "seed {seed}, slot {slot}"
+            );
+            assert!(after.3 >= before.3, "seed {seed}: the version counter of slot {slot} went back");
+        }
+    }
+}
