@@ -1,9 +1,9 @@
 """slotkv: a distributed key-value store.
 
     >>> import slotkv
-    >>> client = slotkv.connect(uri)  # doctest: +SKIP
-    >>> client.put("greeting", "hello")  # doctest: +SKIP
-    Put(status='created', version=1)
+    >>> with slotkv.connect(uri) as client:
+    ...     client.put("key", "value").status, client.get("key")
+    ('created', b'value')
 
 `connect` gives a client for blocking calls, `slotkv.aio.connect` one for asyncio; both have the same methods. Keys and
 values are bytes-like, or `str` for its UTF-8; values come back as `bytes`. Times are in seconds.

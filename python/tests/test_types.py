@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import doctest
 import importlib.util
 import inspect
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -39,9 +41,18 @@ def test_the_stubs_agree_with_the_extension() -> None:
     tool("mypy.stubtest", "slotkv", cwd=HERE)
 
 
-def test_doctests_hold() -> None:
-    for module in (slotkv, aio, errors):
-        assert doctest.testmod(module).failed == 0
+@pytest.mark.parametrize("module", [slotkv, aio, errors])
+def test_doctests_hold(module: ModuleType, uri: str) -> None:
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    runner = doctest.DocTestRunner()
+    for number, test in enumerate(finder.find(module)):
+        with slotkv.connect(f"{uri}-{number}") as client:
+            test.globs.update(
+                uri=f"{uri}-{number}", client=client, slotkv=slotkv, aio=aio, asyncio=asyncio
+            )
+            runner.run(test)
+    failed, tried = runner.summarize()
+    assert failed == 0 < tried
 
 
 def test_both_clients_have_the_same_methods_with_the_same_parameters_and_docstrings() -> None:

@@ -45,7 +45,7 @@ const SUITES: [Suite; 11] = [
     Suite { name: "rust", about: "Rust unit, crate and whole-cluster tests, the simulation", run: rust },
     Suite { name: "doctest", about: "examples in the Rust documentation", run: doctest },
     Suite { name: "zookeeper", about: "coordinator conformance on ZooKeeper x1 and x3", run: zookeeper },
-    Suite { name: "python", about: "pytest and doctests on the installed package", run: python },
+    Suite { name: "python", about: "pytest, doctests among it, on the installed package", run: python },
     Suite { name: "types", about: "mypy --strict, pyright, stubtest", run: types },
     Suite { name: "examples", about: "every example, Rust and Python", run: all_examples },
     Suite {
@@ -212,14 +212,7 @@ fn python(bench: &Bench) -> Outcome<Tested> {
             .args(["-m", "pytest", "-v", "-p", "no:cacheprovider", PYTEST_TIMEOUT, "python/tests"])
             .env("SLOTKV_BIN", slotkv),
     )?;
-    let doctests = bench.step(
-        "python doctests",
-        venv.python()
-            .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "python/pyproject.toml"])
-            .args(["--doctest-modules", "--pyargs", "slotkv"])
-            .env("SLOTKV_BIN", slotkv),
-    )?;
-    Ok(Tested::Passed(Some(pytest_count(&log)? + pytest_count(&doctests)?)))
+    Ok(Tested::Passed(Some(pytest_count(&log)?)))
 }
 
 fn types(bench: &Bench) -> Outcome<Tested> {

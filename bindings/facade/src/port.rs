@@ -9,14 +9,17 @@
 //! - While `submissions` is not empty, a ring is under way: given, or promised by the host ([`Ring::AtEndOfTurn`]).
 //! - Host objects are handed out on the loop's thread only.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use slotkv::{Answer, CallOptions, CancelHandle, Client, Command};
 
 use crate::completion::{CompletionCounters, CompletionQueue};
 use crate::error::FacadeError;
 use crate::fork;
+use crate::guard::guard;
 use crate::handle::{Handle, Table};
 use crate::lock::Mutex;
 use crate::runtime::{Batch, Runtime};
@@ -184,7 +187,14 @@ impl<H: Send + 'static> Port<H> {
             inner.calls.lock().open.insert(open).map_err(|_| overloaded())?
         };
         let end = End { inner: inner.clone(), call: Some(call) };
-        let task = inner.runtime.spawn(async move { end.reach(work.await) });
+        let task = inner.runtime.spawn(async move {
+            let mut work = pin!(work);
+            let result = poll_fn(|cx| match guard(|| Ok(work.as_mut().poll(cx))) {
+                Ok(poll) => poll,
+                Err(panicked) => Poll::Ready(Err(panicked)),
+            });
+            end.reach(result.await);
+        });
         if let Ok(open) = inner.calls.lock().open.get_mut(call) {
             open.cancel = Cancel::Task(task.abort_handle());
         }
@@ -286,10 +296,13 @@ impl<H: Send + 'static> Batch for Inner<H> {
         let mut handles = Vec::with_capacity(submissions.len());
         for Submission { call, client, command, options } in submissions {
             let end = End { inner: self.clone(), call: Some(call) };
-            let handle = client.submit(command, options, move |result| {
-                end.reach(result.map(Reply::Answer).map_err(FacadeError::from))
+            let begun = guard(|| {
+                Ok(client.submit(command, options, move |result| {
+                    end.reach(result.map(Reply::Answer).map_err(FacadeError::from))
+                }))
             });
-            handles.push((call, handle));
+            // A panic has dropped `end`, which ended the call.
+            handles.extend(begun.ok().map(|handle| (call, handle)));
         }
         let mut late = Vec::new();
         let mut calls = self.calls.lock();
@@ -324,7 +337,12 @@ impl<H: Send + 'static> End<H> {
 impl<H: Send + 'static> Drop for End<H> {
     fn drop(&mut self) {
         if let Some(call) = self.call.take() {
-            self.inner.complete(call, Err(FacadeError::closed()));
+            let error = if std::thread::panicking() {
+                FacadeError::panicked("while the call was begun")
+            } else {
+                FacadeError::closed()
+            };
+            self.inner.complete(call, Err(error));
         }
     }
 }

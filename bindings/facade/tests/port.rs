@@ -211,12 +211,14 @@ fn an_abandoned_port_hands_every_object_back() {
 }
 
 #[test]
-fn work_that_panics_is_a_closed_call_and_hurts_no_other() {
+fn work_that_panics_is_an_error_with_its_text_and_hurts_no_other() {
     let mut host = Loop::new();
     let work = async { if true { panic!("in the work") } else { Err(FacadeError::cancelled()) } };
     host.port.spawn(work, 1).unwrap();
     let (call, result) = host.ended(1).remove(0);
-    assert_eq!((call, result.unwrap_err().code), (1, Code::Closed));
+    let error = result.unwrap_err();
+    assert_eq!((call, error.code), (1, Code::Unexpected));
+    assert!(error.message.contains("in the work"), "{error}");
     host.port.spawn(async { Ok(Reply::Closed) }, 2).unwrap();
     assert!(matches!(host.ended(1).remove(0), (2, Ok(Reply::Closed))));
 }

@@ -42,7 +42,15 @@ pub(crate) enum Rendered {
     /// The call has ended.
     Done(PyResult<Py<PyAny>>),
     /// It takes another operation.
-    Again { client: Core, command: Command, options: CallOptions, shape: Shape },
+    Again(Box<Again>),
+}
+
+/// The operation that a call goes on with.
+pub(crate) struct Again {
+    pub client: Core,
+    pub command: Command,
+    pub options: CallOptions,
+    pub shape: Shape,
 }
 
 impl Shape {
@@ -121,6 +129,16 @@ pub(crate) fn begin_connect(
 /// Made by `slotkv.aio.connect`. Its methods are those of `slotkv.Client`; each returns a `Call`, which has begun and is
 /// awaited for the result. Keys and values are bytes-like, or str for its UTF-8; values come back as bytes. Each call
 /// takes `deadline`, its time in seconds with all its attempts. Errors are those of `slotkv.errors`.
+///
+/// >>> async def main():
+/// ...     async with aio.connect(uri) as client:
+/// ...         await client.put("greeting", "hello")
+/// ...         return await asyncio.gather(client.get("greeting"), client.has("nothing"))
+/// >>> asyncio.run(main())
+/// [b'hello', False]
+///
+/// A client belongs to the event loop that it was made in, and to its thread. In a forked child it raises ForkedError.
+/// It is closed by `close` or by the end of `async with`.
 #[pyclass(frozen, module = "slotkv.aio", weakref)]
 pub(crate) struct Client {
     bridge: Py<Bridge>,
@@ -475,15 +493,15 @@ impl ScanState {
 
     fn again(&self, py: Python<'_>, command: Command, shape: Shape) -> PyResult<Rendered> {
         let client = self.core(py)?.clone();
-        Ok(Rendered::Again { client, command, options: self.options.clone(), shape })
+        Ok(Rendered::Again(Box::new(Again { client, command, options: self.options.clone(), shape })))
     }
 }
 
 /// A call that begins with what was rendered without a reply.
 fn begin(bridge: &Bound<'_, Bridge>, rendered: Rendered) -> PyResult<Py<Call>> {
     match rendered {
-        Rendered::Again { client, command, options, shape } => {
-            Bridge::submit(bridge, &client, command, options, shape)
+        Rendered::Again(again) => {
+            Bridge::submit(bridge, &again.client, again.command, again.options, again.shape)
         }
         Rendered::Done(result) => Py::new(bridge.py(), Call::ended(bridge.clone().unbind(), result)),
     }

@@ -20,7 +20,7 @@ use slotkv_facade::lock::Mutex;
 use slotkv_facade::port::{Completion, Port, Reply, Ring};
 use slotkv_facade::signal::Callback;
 
-use crate::aio::{Rendered, Shape};
+use crate::aio::{Again, Rendered, Shape};
 use crate::call::Call;
 use crate::{errors, logs, python};
 
@@ -218,7 +218,8 @@ impl Bridge {
             };
             let result = match rendered {
                 Ok(Rendered::Done(result)) => result,
-                Ok(Rendered::Again { client, command, options, shape }) => {
+                Ok(Rendered::Again(again)) => {
+                    let Again { client, command, options, shape } = *again;
                     match this.resubmit(py, &call, &client, command, options, shape) {
                         Ok(()) => continue,
                         Err(error) => Err(error),

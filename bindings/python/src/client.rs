@@ -18,6 +18,15 @@ use crate::view::{ClusterStatus, Explain, Stats};
 use crate::{errors, logs};
 
 /// Connects to a cluster and returns a client for blocking calls.
+///
+/// `uri` is `slotkv://host:port[,host:port...][/namespace][?option=value]` with masters or any members of the cluster.
+/// All options are keywords: `namespace`; `deadline`, the time of a call that names none (5 s); `connect_timeout`, for
+/// this function and for one connection (5 s); `ping_interval` (0.3 s); `inflight_max`, calls open at once (16384);
+/// `streams_per_member` (1); `client_name`, for people. Times are in seconds.
+///
+/// >>> with slotkv.connect(uri, deadline=2.5) as client:
+/// ...     client.has("nothing")
+/// False
 #[pyfunction]
 #[pyo3(signature = (
     uri, *, namespace=None, deadline=None, connect_timeout=None, ping_interval=None, inflight_max=None,
@@ -57,6 +66,16 @@ pub(crate) fn connect(
 ///
 /// Made by `slotkv.connect`. Keys and values are bytes-like, or str for its UTF-8; values come back as bytes. Each call
 /// takes `deadline`, its time in seconds with all its attempts. Errors are those of `slotkv.errors`.
+///
+/// >>> client.put("greeting", "hello").status
+/// 'created'
+/// >>> client.get("greeting")
+/// b'hello'
+/// >>> client.get("nothing") is None
+/// True
+///
+/// In a forked child a client goes on with connections of its own. It is closed by `close`, by the end of `with`, or with
+/// its last reference.
 #[pyclass(frozen, module = "slotkv", weakref)]
 pub(crate) struct Client {
     client: BlockingClient,
@@ -114,6 +133,12 @@ impl Client {
     }
 
     /// Stores a value if the key exists in `version`; otherwise the result is "unmet" with the key's version.
+    ///
+    /// >>> version = client.put("counter", "1").version
+    /// >>> client.compare_and_set("counter", "2", version).status
+    /// 'updated'
+    /// >>> bool(client.compare_and_set("counter", "3", version))
+    /// False
     #[pyo3(signature = (key, value, version, *, deadline=None))]
     fn compare_and_set(
         &self,
@@ -145,6 +170,9 @@ impl Client {
     }
 
     /// Adds to a decimal number of 64 bits and returns the sum; an absent key counts as 0.
+    ///
+    /// >>> client.increment("visits"), client.increment("visits", 41)
+    /// (1, 42)
     #[pyo3(signature = (key, delta=1, *, deadline=None))]
     fn increment(
         &self,
@@ -158,6 +186,11 @@ impl Client {
 
     /// The values of many keys, in their order. If a key fails, ManyError has the results of all of them; with
     /// `return_errors` the errors stand among the results instead.
+    ///
+    /// >>> [put.status for put in client.put_many({"a": "1", "b": "2"})]
+    /// ['created', 'created']
+    /// >>> client.get_many(["b", "nothing", "a"])
+    /// [b'2', None, b'1']
     #[pyo3(signature = (keys, *, return_errors=false, deadline=None))]
     fn get_many(
         &self,
@@ -210,6 +243,13 @@ impl Client {
     /// Iterates over the keys that begin with `prefix`, from `start` on, below `end`: in slot order, or with `ordered`
     /// merged in key order, which costs more. `limit` ends the scan after so many items; `cursor`, from an earlier scan
     /// of the same range, goes on where that one stood. `deadline` is for each page.
+    ///
+    /// >>> puts = client.put_many((f"user:{number}", "") for number in range(100))
+    /// >>> scan = client.scan("user:", ordered=True, limit=2)
+    /// >>> [item.key for item in scan]
+    /// [b'user:0', b'user:1']
+    /// >>> next(client.scan("user:", ordered=True, cursor=scan.cursor)).key
+    /// b'user:10'
     #[pyo3(signature = (
         prefix=None, *, start=None, end=None, ordered=false, keys_only=false, limit=None, page_items=0, cursor=None,
         deadline=None

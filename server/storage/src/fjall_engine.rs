@@ -197,7 +197,8 @@ impl Engine for FjallEngine {
     fn persist(&self) -> Result<(), Error> {
         let applied = self.applied()?;
         // fjall syncs under a lock that writes need; what is on the disk already does not hold them up.
-        journals::sync(&self.folder.join(ROWS_FOLDER)).map_err(|source| Error::io(&self.folder, "sync", source))?;
+        journals::sync(&self.folder.join(ROWS_FOLDER))
+            .map_err(|source| Error::io(&self.folder, "sync", source))?;
         self.database.persist(PersistMode::SyncAll).map_err(self.error("persist"))?;
         mark::write(&self.folder, applied).map_err(|source| Error::io(&self.folder, "mark", source))
     }
