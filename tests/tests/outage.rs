@@ -1,7 +1,7 @@
 //! Minutes without any master and without ZooKeeper: reads and writes of running clients go on (R6), and when ZooKeeper is
 //! back, every member registers again. In a binary of its own, because it takes long and little of the machine.
 //!
-//! `SLOTKV_OUTAGE_SECONDS` says how long the outage is: 20 s, or 300 s when `SLOTKV_TEST_LONG` is set.
+//! `SLOTKV_OUTAGE_SECONDS` says how long the outage is: 20 s, or 300 s when `SLOTKV_TEST_LONG` or `CI` is set.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use slotkv_coordination::ensemble::Ensemble;
 use slotkv_tests::{load::Load, process::Processes, until};
 
 fn outage() -> Duration {
-    let long = std::env::var_os("SLOTKV_TEST_LONG").is_some();
+    let long = ["SLOTKV_TEST_LONG", "CI"].iter().any(|name| std::env::var_os(name).is_some());
     let default = if long { 300 } else { 20 };
     let name = "SLOTKV_OUTAGE_SECONDS";
     Duration::from_secs(
