@@ -54,7 +54,11 @@ impl Redis {
                 "--appendonly",
                 "no",
             ]);
-            command.arg("--dir").arg(&home);
+            command
+                .arg("--dir")
+                .arg(&home)
+                .arg("--logfile")
+                .arg(project::scratch().join(format!("logs/redis-{port}.out")));
             servers.push(Server::start("redis-server", &log, &mut command)?);
         }
         let redis = Self {
@@ -141,8 +145,13 @@ impl Redis {
     /// Turns the append-only file on; `everysec` or `always`.
     pub fn append_only(&self, fsync: &str) -> Outcome<()> {
         for &port in &self.ports {
-            self.ask(port, &["config", "set", "appendfsync", fsync]);
-            self.ask(port, &["config", "set", "appendonly", "yes"]);
+            for setting in [["appendfsync", fsync], ["appendonly", "yes"]] {
+                let [name, value] = setting;
+                let answer = self.ask(port, &["config", "set", name, value]);
+                if answer.trim() != "OK" {
+                    return Err(format!("Redis on port {port}: config set {name} {value}: {answer:?}").into());
+                }
+            }
         }
         wait("the append-only files", || {
             self.ports.iter().all(|&port| {
@@ -172,7 +181,8 @@ impl Redis {
     fn ask(&self, port: u16, words: &[&str]) -> String {
         let out =
             process::tied(Command::new("redis-cli").args(["-p", &port.to_string()]).args(words)).output();
-        out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default()
+        out.map(|out| String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
+            .unwrap_or_default()
     }
 
     /// redis-benchmark takes one thread per master by itself.
