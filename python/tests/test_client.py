@@ -270,8 +270,11 @@ def test_the_interpreter_goes_on_during_a_call(client: slotkv.Client) -> None:
 
 
 INTERRUPTED = """
-import socket, threading
+import signal, socket, threading
 import slotkv
+
+# Who runs in the background of a shell inherits that the signal is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A master that takes connections and never answers. Whoever is connected to it waits in a call.
 server = socket.create_server(("127.0.0.1", 0))
