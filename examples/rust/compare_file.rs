@@ -68,8 +68,11 @@ async fn compare(client: &Client, chunk: Vec<(Vec<u8>, Vec<u8>)>, tally: &mut Ta
     Ok(())
 }
 
+/// A key and its value.
+type Record = (Vec<u8>, Vec<u8>);
+
 /// The record of a line; `None` for the header.
-fn record(line: &str) -> Result<Option<(Vec<u8>, Vec<u8>)>, Failure> {
+fn record(line: &str) -> Result<Option<Record>, Failure> {
     let mut fields: Value = serde_json::from_str(line)?;
     if fields.get("slotkv_export").is_some() {
         return Ok(None);

@@ -66,7 +66,8 @@ pub fn run(plan: &Plan) -> Report {
         .start_paused(true)
         .build()
         .expect("a runtime without I/O");
-    runtime.block_on(World::new(plan).run())
+    // Inside the runtime, where every clock is the virtual one.
+    runtime.block_on(async { World::new(plan).run().await })
 }
 
 struct World {
