@@ -8,6 +8,7 @@
 //!   once. A completion whose call is not there any more is dropped: that is how late replies end.
 //! - While `submissions` is not empty, a ring is under way: given, or promised by the host ([`Ring::AtEndOfTurn`]).
 //! - Host objects are handed out on the loop's thread only.
+//! - Lock order: the completion queue, then `calls`.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -16,7 +17,7 @@ use std::task::Poll;
 
 use slotkv::{Answer, CallOptions, CancelHandle, Client, Command};
 
-use crate::completion::{CompletionCounters, CompletionQueue};
+use crate::completion::{CompletionCounters, CompletionQueue, Flush};
 use crate::error::FacadeError;
 use crate::fork;
 use crate::guard::guard;
@@ -104,6 +105,18 @@ enum Cancel {
     Waiting,
     Call(CancelHandle),
     Task(tokio::task::AbortHandle),
+    /// It has come to its end and waits to be drained.
+    Ended,
+}
+
+impl Cancel {
+    fn cancel(self) {
+        match self {
+            Cancel::Waiting | Cancel::Ended => {}
+            Cancel::Call(handle) => handle.cancel(),
+            Cancel::Task(task) => task.abort(),
+        }
+    }
 }
 
 struct Submission {
@@ -205,11 +218,7 @@ impl<H: Send + 'static> Port<H> {
     /// was not sent will not be; of one that was, the worker is told, and a late reply is dropped.
     pub fn cancel(&self, call: Handle) -> Option<H> {
         let open = self.0.get()?.calls.lock().open.remove(call).ok()?;
-        match open.cancel {
-            Cancel::Waiting => {}
-            Cancel::Call(handle) => handle.cancel(),
-            Cancel::Task(task) => task.abort(),
-        }
+        open.cancel.cancel();
         Some(open.host)
     }
 
@@ -242,11 +251,7 @@ impl<H: Send + 'static> Port<H> {
         };
         open.into_iter()
             .map(|open| {
-                match open.cancel {
-                    Cancel::Waiting => {}
-                    Cancel::Call(handle) => handle.cancel(),
-                    Cancel::Task(task) => task.abort(),
-                }
+                open.cancel.cancel();
                 open.host
             })
             .collect()
@@ -348,13 +353,28 @@ impl<H: Send + 'static> Drop for End<H> {
 }
 
 impl<H: Send + 'static> Inner<H> {
-    fn complete(&self, call: Handle, result: Result<Reply, FacadeError>) {
+    fn complete(self: &Arc<Self>, call: Handle, result: Result<Reply, FacadeError>) {
         // Of a cancelled call nobody wants to hear, and its host may be asleep for long.
         if result.is_err() && self.calls.lock().open.get(call).is_err() {
             return;
         }
         if self.done.push((call, result)) {
-            self.runtime.flush_later(self.done.clone());
+            self.runtime.flush_later(self.clone());
         }
+    }
+}
+
+impl<H: Send + 'static> Flush for Inner<H> {
+    fn flush(&self) {
+        // What calls that have ended hold is freed here, where it was made, and not by the host's busy thread.
+        let mut ended = Vec::new();
+        self.done.look(|done| {
+            let mut calls = self.calls.lock();
+            ended.extend(done.iter().filter_map(|(call, _)| {
+                let open = calls.open.get_mut(*call).ok()?;
+                Some(std::mem::replace(&mut open.cancel, Cancel::Ended))
+            }));
+        });
+        self.done.flush();
     }
 }

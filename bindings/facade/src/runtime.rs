@@ -1,8 +1,8 @@
 //! The runtime for hosts with an event loop of their own: one thread, `slotkv-runtime`, that drives a current-thread
 //! tokio runtime. It is started by the first use in a process, and again, fresh, by the first use in a forked child.
 //!
-//! A host thread never waits for this thread, and this thread never calls into the host other than by a [`Wake`]
-//! (crate::signal::Wake). Two tasks of it are the facade's own: one takes submissions (a host rings once per batch),
+//! A host thread never waits for this thread, and this thread never calls into the host other than by a
+//! [`Wake`](crate::signal::Wake). Two tasks of it are the facade's own: one takes submissions (a host rings once per batch),
 //! the other gives wake-ups when everything that was ready has been done.
 
 use std::future::Future;

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
-use slotkv_facade::core::{Answer, CallOptions, Client as Core, Command, Condition, Range};
+use pyo3::types::PyDict;
+use slotkv_facade::core::{CallOptions, Client as Core, Condition, Range};
 use slotkv_facade::error::FacadeError;
-use slotkv_facade::lock::Mutex;
 use slotkv_facade::port::Reply;
 use slotkv_facade::{fork, scan};
 
@@ -17,73 +15,10 @@ use crate::arguments::{self, Key, Seconds, Settings, Value, call_options};
 use crate::bridge::Bridge;
 use crate::call::Call;
 use crate::errors;
-use crate::operation::{self, Form, Operation, unexpected};
-use crate::results::Item;
-use crate::view::{ClusterStatus, Explain, Stats};
-
-/// What becomes of a reply.
-pub(crate) enum Shape {
-    /// An object.
-    Form(Form),
-    /// A client.
-    Client(CallOptions),
-    /// The first item of a page.
-    Item(Arc<ScanState>),
-    /// Every item.
-    Items(Arc<ScanState>),
-    /// The state of the cluster.
-    Status,
-    /// Nothing.
-    Closed,
-}
-
-/// A reply, rendered.
-pub(crate) enum Rendered {
-    /// The call has ended.
-    Done(PyResult<Py<PyAny>>),
-    /// It takes another operation.
-    Again(Box<Again>),
-}
-
-/// The operation that a call goes on with.
-pub(crate) struct Again {
-    pub client: Core,
-    pub command: Command,
-    pub options: CallOptions,
-    pub shape: Shape,
-}
-
-impl Shape {
-    pub(crate) fn render(
-        self,
-        py: Python<'_>,
-        bridge: &Bound<'_, Bridge>,
-        reply: Reply,
-    ) -> PyResult<Rendered> {
-        let done = |value: PyResult<Py<PyAny>>| Ok(Rendered::Done(value));
-        match (self, reply) {
-            (Shape::Form(form), Reply::Answer(answer)) => done(form.render(py, answer)),
-            (Shape::Item(scan), Reply::Answer(Answer::Page(page))) => {
-                scan.scan.lock().fill(page);
-                scan.next_or_again(py, Shape::Item(scan.clone()))
-            }
-            (Shape::Items(scan), Reply::Answer(Answer::Page(page))) => {
-                scan.scan.lock().fill(page);
-                scan.all_or_again(py, Shape::Items(scan.clone()))
-            }
-            (Shape::Client(options), Reply::Client(core)) => {
-                let core = Arc::new(fork::Owned::new(core));
-                let client = Client { bridge: bridge.clone().unbind(), core, defaults: options };
-                done(client.into_py_any(py))
-            }
-            (Shape::Status, Reply::Status(status)) => {
-                done(ClusterStatus::new(py, *status).and_then(|status| status.into_py_any(py)))
-            }
-            (Shape::Closed, Reply::Closed) => done(Ok(py.None())),
-            (_, reply) => Err(unexpected(py, &format!("{reply:?} as a reply"))),
-        }
-    }
-}
+use crate::operation::{self, Operation};
+use crate::scan::{AsyncScan, ScanState, begin};
+use crate::shape::Shape;
+use crate::view::{Explain, Stats};
 
 /// Begins to connect; the call's result is a client. `slotkv.aio.connect` is what programs use.
 #[pyfunction]
@@ -121,7 +56,7 @@ pub(crate) fn begin_connect(
         }
         Ok(Reply::Client(core))
     };
-    Bridge::spawn(bridge.bind(py), work, Shape::Client(defaults))
+    Bridge::spawn(bridge.bind(py), work, Shape::Client(Box::new(defaults)))
 }
 
 /// A connection to a cluster, for one asyncio event loop.
@@ -310,11 +245,11 @@ impl Client {
         page_items: u32,
         cursor: Option<Key>,
         deadline: Option<Seconds>,
-    ) -> Scan {
+    ) -> AsyncScan {
         let range =
             Range { ordered, keys_only, items_max: page_items, ..arguments::range(prefix, start, end) };
         let scan = scan::Scan::new(range, cursor.map(|Key(cursor)| cursor), limit);
-        Scan { bridge: self.bridge.clone_ref(py), state: self.scan_state(scan, deadline) }
+        AsyncScan::new(self.bridge.clone_ref(py), self.scan_state(scan, deadline))
     }
 
     /// Every item that begins with `prefix`, in key order, as a list. For debugging: it has to fit into memory.
@@ -398,6 +333,10 @@ impl Client {
 }
 
 impl Client {
+    pub(crate) fn new(bridge: Py<Bridge>, core: Arc<fork::Owned<Core>>, defaults: CallOptions) -> Self {
+        Self { bridge, core, defaults }
+    }
+
     fn begin(&self, py: Python<'_>, operation: Operation, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
         let Operation { command, form } = operation;
         let options = call_options(&self.defaults, deadline);
@@ -413,96 +352,6 @@ impl Client {
     }
 
     fn scan_state(&self, scan: scan::Scan, deadline: Option<Seconds>) -> Arc<ScanState> {
-        let options = call_options(&self.defaults, deadline);
-        Arc::new(ScanState { core: self.core.clone(), options, scan: Mutex::new(scan) })
-    }
-}
-
-/// The items of a scan, for `async for`.
-#[pyclass(frozen, module = "slotkv.aio")]
-pub(crate) struct Scan {
-    bridge: Py<Bridge>,
-    state: Arc<ScanState>,
-}
-
-/// What a scan and its calls share.
-pub(crate) struct ScanState {
-    core: Arc<fork::Owned<Core>>,
-    options: CallOptions,
-    scan: Mutex<scan::Scan>,
-}
-
-#[pymethods]
-impl Scan {
-    fn __aiter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __anext__(&self, py: Python<'_>) -> PyResult<Py<Call>> {
-        // Else two calls would bring the same page.
-        if Arc::strong_count(&self.state) > 1 {
-            return Err(PyRuntimeError::new_err("the next item of this scan is being waited for already"));
-        }
-        let rendered = self.state.next_or_again(py, Shape::Item(self.state.clone()))?;
-        begin(self.bridge.bind(py), rendered)
-    }
-
-    /// Where the scan stands, behind the last item it gave: pass it to another scan of the same range, also in another
-    /// process or language. None if it gave none and began at the beginning.
-    #[getter]
-    fn cursor<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let core = self.state.core(py)?;
-        let cursor = self.state.scan.lock().cursor(core, &self.state.options);
-        Ok(cursor.map(|cursor| PyBytes::new(py, &cursor)))
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.bridge)
-    }
-}
-
-impl ScanState {
-    fn core(&self, py: Python<'_>) -> PyResult<&Core> {
-        self.core.get().ok_or_else(|| errors::exception(py, FacadeError::forked()))
-    }
-
-    fn next_or_again(&self, py: Python<'_>, shape: Shape) -> PyResult<Rendered> {
-        let (item, command) = {
-            let mut scan = self.scan.lock();
-            match scan.take() {
-                Some(item) => (Some(item), None),
-                None => (None, scan.command()),
-            }
-        };
-        match (item, command) {
-            (Some(item), _) => Ok(Rendered::Done(Item::new(py, &item).into_py_any(py))),
-            (None, Some(command)) => self.again(py, command, shape),
-            (None, None) => Ok(Rendered::Done(Err(PyStopAsyncIteration::new_err(())))),
-        }
-    }
-
-    fn all_or_again(&self, py: Python<'_>, shape: Shape) -> PyResult<Rendered> {
-        let command = self.scan.lock().command();
-        if let Some(command) = command {
-            return self.again(py, command, shape);
-        }
-        let items = std::iter::from_fn(|| self.scan.lock().take());
-        let items = items.map(|item| Py::new(py, Item::new(py, &item))).collect::<PyResult<Vec<_>>>();
-        Ok(Rendered::Done(items.and_then(|items| items.into_py_any(py))))
-    }
-
-    fn again(&self, py: Python<'_>, command: Command, shape: Shape) -> PyResult<Rendered> {
-        let client = self.core(py)?.clone();
-        Ok(Rendered::Again(Box::new(Again { client, command, options: self.options.clone(), shape })))
-    }
-}
-
-/// A call that begins with what was rendered without a reply.
-fn begin(bridge: &Bound<'_, Bridge>, rendered: Rendered) -> PyResult<Py<Call>> {
-    match rendered {
-        Rendered::Again(again) => {
-            Bridge::submit(bridge, &again.client, again.command, again.options, again.shape)
-        }
-        Rendered::Done(result) => Py::new(bridge.py(), Call::ended(bridge.clone().unbind(), result)),
+        ScanState::new(self.core.clone(), call_options(&self.defaults, deadline), scan)
     }
 }

@@ -20,8 +20,8 @@ use slotkv_facade::lock::Mutex;
 use slotkv_facade::port::{Completion, Port, Reply, Ring};
 use slotkv_facade::signal::Callback;
 
-use crate::aio::{Again, Rendered, Shape};
 use crate::call::Call;
+use crate::shape::{Again, Rendered, Shape};
 use crate::{errors, logs, python};
 
 /// A call of a host, as the port keeps it.

@@ -16,7 +16,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::{PyBytes, PyDict, PyType};
 use slotkv_facade::handle::Handle;
 use slotkv_facade::lock::Mutex;
 use slotkv_facade::log::{self, Level};
@@ -104,6 +104,17 @@ impl Call {
         state.take_callbacks()
     }
 
+    /// What an awaiting coroutine does next.
+    fn step(slf: &Bound<'_, Self>) -> PyResult<Step> {
+        match slf.get().outcome(slf.py()) {
+            None => {
+                slf.get().state.lock().blocking = true;
+                Ok(Step::Wait(slf.clone().unbind()))
+            }
+            Some(result) => result.map(Step::Done),
+        }
+    }
+
     fn outcome(&self, py: Python<'_>) -> Option<PyResult<Py<PyAny>>> {
         let mut state = self.state.lock();
         state.unseen = None;
@@ -115,6 +126,25 @@ impl Call {
         };
         drop(state);
         Some(Err(cancelled_error(py, cancelled)))
+    }
+}
+
+enum Step {
+    Wait(Py<Call>),
+    Done(Py<PyAny>),
+}
+
+/// Ends an iteration with a value: for `__next__`, which then returns none. It is what raising a StopIteration does, but
+/// with a value like bytes older interpreters need not make an exception of it.
+fn stop_with(value: &Bound<'_, PyAny>) {
+    // SAFETY: both are live objects, and the interpreter is attached.
+    unsafe {
+        let is_plain = value.is_exact_instance_of::<PyBytes>() || value.is_none();
+        if is_plain {
+            pyo3::ffi::PyErr_SetObject(pyo3::ffi::PyExc_StopIteration, value.as_ptr());
+        } else {
+            PyStopIteration::new_err((value.clone().unbind(),)).restore(value.py());
+        }
     }
 }
 
@@ -294,16 +324,13 @@ impl Call {
         slf
     }
 
-    fn __next__(slf: &Bound<'_, Self>) -> PyResult<Py<Self>> {
-        let py = slf.py();
-        match slf.get().outcome(py) {
-            None => {
-                slf.get().state.lock().blocking = true;
-                Ok(slf.clone().unbind())
+    fn __next__(slf: &Bound<'_, Self>) -> PyResult<Option<Py<Self>>> {
+        match Self::step(slf)? {
+            Step::Wait(call) => Ok(Some(call)),
+            Step::Done(value) => {
+                stop_with(value.bind(slf.py()));
+                Ok(None)
             }
-            // In a tuple, so that a value that is a tuple stays one.
-            Some(Ok(value)) => Err(PyStopIteration::new_err((value,))),
-            Some(Err(error)) => Err(error),
         }
     }
 
@@ -311,7 +338,11 @@ impl Call {
     #[pyo3(signature = (value, /))]
     fn send(slf: &Bound<'_, Self>, value: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
         let _ = value;
-        Self::__next__(slf)
+        match Self::step(slf)? {
+            Step::Wait(call) => Ok(call),
+            // In a tuple, so that a value that is a tuple stays one.
+            Step::Done(value) => Err(PyStopIteration::new_err((value,))),
+        }
     }
 
     /// Raises what it is given, as a coroutine does that does not catch it.

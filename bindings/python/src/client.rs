@@ -1,19 +1,17 @@
 //! The blocking client. A call drives the socket on the thread that makes it, with the interpreter released.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyDict;
 use slotkv_facade::blocking::BlockingClient;
-use slotkv_facade::core::{Answer, CallOptions, Condition, Range};
+use slotkv_facade::core::{CallOptions, Condition, Range};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::guard::guard;
-use slotkv_facade::lock::Mutex;
 use slotkv_facade::scan;
 
 use crate::arguments::{self, Key, Seconds, Settings, Value, call_options};
 use crate::operation::{self, Operation};
 use crate::results::Item;
+use crate::scan::Scan;
 use crate::view::{ClusterStatus, Explain, Stats};
 use crate::{errors, logs};
 
@@ -270,11 +268,7 @@ impl Client {
         let range =
             Range { ordered, keys_only, items_max: page_items, ..arguments::range(prefix, start, end) };
         let scan = scan::Scan::new(range, cursor.map(|Key(cursor)| cursor), limit);
-        Scan {
-            client: self.client.clone(),
-            options: call_options(&self.defaults, deadline),
-            scan: Arc::new(Mutex::new(scan)),
-        }
+        Scan::new(self.client.clone(), call_options(&self.defaults, deadline), scan)
     }
 
     /// Every item that begins with `prefix`, in key order, as a list. For debugging: it has to fit into memory.
@@ -378,63 +372,12 @@ impl Client {
     }
 }
 
-/// The items of a scan, one by one.
-#[pyclass(frozen, module = "slotkv")]
-pub(crate) struct Scan {
-    client: BlockingClient,
-    options: CallOptions,
-    scan: Arc<Mutex<scan::Scan>>,
-}
-
-#[pymethods]
-impl Scan {
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Item>> {
-        if let Some(mut scan) = self.scan.try_lock()
-            && let Some(item) = scan.take()
-        {
-            return Ok(Some(Item::new(py, &item)));
-        }
-        let item = detached(py, |mut interrupt| {
-            // Held over the call: threads that share a scan take turns.
-            let mut scan = self.scan.lock();
-            loop {
-                if let Some(item) = scan.take() {
-                    return Ok(Some(item));
-                }
-                let Some(command) = scan.command() else { return Ok(None) };
-                match self.client.call(command, &self.options, &mut interrupt)? {
-                    Answer::Page(page) => scan.fill(page),
-                    other => {
-                        return Err(FacadeError::unexpected(format!("{other:?} as the answer for a page")));
-                    }
-                }
-            }
-        })?;
-        Ok(item.map(|item| Item::new(py, &item)))
-    }
-
-    /// Where the scan stands, behind the last item it gave: pass it to another scan of the same range, also in another
-    /// process or language. None if it gave none and began at the beginning.
-    #[getter]
-    fn cursor<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-        let cursor = detached(py, |interrupt| {
-            let core = self.client.core(interrupt)?;
-            Ok(self.scan.lock().cursor(core, &self.options))
-        })?;
-        Ok(cursor.map(|cursor| PyBytes::new(py, &cursor)))
-    }
-}
-
 /// Asked now and then during a call that takes long.
-type Interrupt<'a> = &'a mut dyn FnMut() -> Result<(), FacadeError>;
+pub(crate) type Interrupt<'a> = &'a mut dyn FnMut() -> Result<(), FacadeError>;
 
 /// Runs `body` with the interpreter released. Signals are looked after meanwhile: what their handler raises, as
 /// KeyboardInterrupt, ends the call and is raised instead of its error.
-fn detached<T: Send>(
+pub(crate) fn detached<T: Send>(
     py: Python<'_>,
     body: impl FnOnce(Interrupt<'_>) -> Result<T, FacadeError> + Send,
 ) -> PyResult<T> {

@@ -2,8 +2,8 @@
 //! package `slotkv`, which re-exports it.
 //!
 //! Layout: [`client`] blocking · [`aio`] asyncio, with [`bridge`] one per event loop and [`call`] one per call ·
-//! [`operation`] what both ask of the core · [`arguments`] into Rust · [`results`], [`view`], [`errors`] into Python ·
-//! [`logs`] into `logging` · [`python`] calls of Python code.
+//! [`scan`] for both · [`operation`] what both ask of the core · [`arguments`] into Rust · [`results`], [`view`],
+//! [`shape`], [`errors`] into Python · [`logs`] into `logging` · [`python`] calls of Python code.
 
 mod aio;
 mod arguments;
@@ -16,6 +16,8 @@ mod operation;
 mod python;
 mod record;
 mod results;
+mod scan;
+mod shape;
 mod view;
 
 use std::time::Duration;
@@ -51,9 +53,11 @@ mod _slotkv {
     #[pymodule_export]
     use crate::call::Call;
     #[pymodule_export]
-    use crate::client::{Client, Scan, connect};
+    use crate::client::{Client, connect};
     #[pymodule_export]
     use crate::results::{Delete, Entry, Item, Put};
+    #[pymodule_export]
+    use crate::scan::Scan;
     #[pymodule_export]
     use crate::view::{ClusterStatus, Explain, MasterStatus, MemberStats, MemberStatus, ShardStatus, Stats};
 
@@ -64,7 +68,7 @@ mod _slotkv {
         let py = module.py();
         // Under other names than their own, which the blocking ones have here.
         module.add("AsyncClient", py.get_type::<crate::aio::Client>())?;
-        module.add("AsyncScan", py.get_type::<crate::aio::Scan>())?;
+        module.add("AsyncScan", py.get_type::<crate::scan::AsyncScan>())?;
         py.import("atexit")?.call_method1("register", (module.getattr("_shutdown")?,))?;
         let os = py.import("os")?;
         if os.hasattr("register_at_fork")? {

@@ -21,7 +21,7 @@ const MASTERS: u64 = 3;
 /// SETs on their way at once when the key space is filled.
 const FILL_PIPELINE: u64 = 1000;
 /// Longest time until the servers answer, or a rewrite of the append-only file ends.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Three masters.
 pub struct Redis {
