@@ -115,6 +115,8 @@ impl FjallEngine {
             fs::remove_dir_all(&unfinished)?;
         }
         let engine = Self::open_rows(folder, &unfinished, options).map_err(io::Error::other)?;
+        // fjall 3.1 takes a snapshot of an engine that was never written for none, and gives free what it still reads.
+        engine.write(first_batch()).map_err(io::Error::other)?;
         engine.database.persist(PersistMode::SyncAll).map_err(io::Error::other)?;
         drop(engine);
         mark::write(folder, Position::default())?;
@@ -165,6 +167,13 @@ impl FjallEngine {
             _ => damaged(folder, why),
         }
     }
+}
+
+/// What an engine begins with: it has applied nothing.
+fn first_batch() -> Batch {
+    let mut batch = Batch::new();
+    batch.put(keys::applied_key(), Position::default().encode());
+    batch
 }
 
 fn damaged(folder: &Path, why: impl Into<String>) -> Error {
