@@ -17,6 +17,7 @@ use std::{
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use hashbrown::HashTable;
+use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
@@ -64,6 +65,9 @@ pub struct FjallEngine {
     folder: PathBuf,
     database: Database,
     rows: Keyspace,
+    /// Held while a batch is applied and while a snapshot is begun: a flush that ends meanwhile lets fjall 3.1's
+    /// snapshots see the part of a batch that is there already.
+    writing: Mutex<()>,
 }
 
 impl FjallEngine {
@@ -135,7 +139,7 @@ impl FjallEngine {
         let rows = database
             .keyspace(KEYSPACE, || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes))
             .map_err(failed)?;
-        Ok(Self { folder: folder.into(), database, rows })
+        Ok(Self { folder: folder.into(), database, rows, writing: Mutex::new(()) })
     }
 
     fn applied(&self) -> Result<Position, Error> {
@@ -200,6 +204,7 @@ impl Engine for FjallEngine {
                 None => target.remove(&self.rows, key),
             }
         }
+        let _writing = self.writing.lock();
         target.commit().map_err(self.error("write"))
     }
 
@@ -213,11 +218,11 @@ impl Engine for FjallEngine {
     }
 
     fn snapshot(&self) -> Result<Box<dyn Reader>, Error> {
-        Ok(Box::new(FjallSnapshot {
-            folder: self.folder.clone(),
-            snapshot: self.database.snapshot(),
-            rows: self.rows.clone(),
-        }))
+        let snapshot = {
+            let _writing = self.writing.lock();
+            self.database.snapshot()
+        };
+        Ok(Box::new(FjallSnapshot { folder: self.folder.clone(), snapshot, rows: self.rows.clone() }))
     }
 
     fn size(&self) -> Size {

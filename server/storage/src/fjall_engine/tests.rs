@@ -145,7 +145,7 @@ fn scan_sees_no_batch_by_half_while_another_thread_writes() {
     };
     engine.write(batch(0)).unwrap();
     std::thread::scope(|scope| {
-        let writer = scope.spawn(|| (1..100).for_each(|number| engine.write(batch(number)).unwrap()));
+        let writer = scope.spawn(|| (1..500).for_each(|number| engine.write(batch(number)).unwrap()));
         while !writer.is_finished() {
             let mut rows = everything(&engine).unwrap();
             rows.retain(|(key, _)| *key != keys::applied_key());
