@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::process::CommandExt, path::Path, process::Command};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use support::Server;
@@ -112,17 +112,36 @@ fn an_import_goes_on_where_it_stopped() {
     assert!(other.stderr.contains("not the file that the state file belongs to"), "{other:?}");
 }
 
+/// The command, for which no file may grow beyond so many bytes, as on a disk that is full.
+fn limited(mut command: Command, bytes: usize) -> Command {
+    let limit = libc::rlimit { rlim_cur: bytes as libc::rlim_t, rlim_max: bytes as libc::rlim_t };
+    let limit = move || {
+        // SAFETY: plain system calls, the pointer is to a value of this closure. The signal would end the process where
+        // a full disk is only an error.
+        let refused = unsafe {
+            libc::signal(libc::SIGXFSZ, libc::SIG_IGN) == libc::SIG_ERR
+                || libc::setrlimit(libc::RLIMIT_FSIZE, &limit) != 0
+        };
+        if refused { Err(std::io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: what runs between fork and exec are two system calls and reads nothing that another thread may hold.
+    unsafe { command.pre_exec(limit) };
+    command
+}
+
 #[test]
 fn an_import_that_lost_its_cluster_goes_on_later() {
     let folder = tempfile::tempdir().unwrap();
     let (input, state, data) =
         (path(folder.path(), "in.jsonl"), path(folder.path(), "state"), path(folder.path(), "data"));
-    fs::write(&input, records(20_000)).unwrap();
+    // One at a time, they take several seconds on any machine; the state is written after the first.
+    const RECORDS: usize = 60_000;
+    fs::write(&input, records(RECORDS)).unwrap();
     let args = ["--data", &data, "--log", "off"];
     let dev = Server::dev(&args);
     let import = ["import", &input, "--resume", &state, "--patience", "1s", "--deadline-ms", "300"];
     let mut command = dev.command(&import);
-    command.args(["--in-flight", "4"]);
+    command.args(["--in-flight", "1"]);
     let running = std::thread::spawn(move || support::run(command, b""));
     while !Path::new(&state).exists() {
         std::thread::yield_now();
@@ -132,8 +151,70 @@ fn an_import_that_lost_its_cluster_goes_on_later() {
     assert!(matches!(done.code, Some(3 | 4)) && done.stderr.contains("given up after 1s"), "{done:?}");
     let dev = Server::dev(&args);
     let done = dev.run(&import).expect(0);
-    assert!(done.text().starts_with("imported 20000 records"), "{done:?}");
-    assert_eq!(dev.run(&["count"]).expect(0).text(), "15000\n");
+    assert!(done.text().starts_with(&format!("imported {RECORDS} records")), "{done:?}");
+    assert_eq!(dev.run(&["count"]).expect(0).text(), format!("{}\n", RECORDS / 4 * 3));
+}
+
+#[test]
+fn an_export_that_found_its_disk_full_goes_on_later_and_leaves_nothing_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let (output, state) = (path(folder.path(), "out.jsonl"), path(folder.path(), "state"));
+    let dev = Server::dev(&[]);
+    dev.run_with(&["import", "-"], records(20_000).as_bytes()).expect(0);
+    let whole = dev.run(&["export"]).expect(0).stdout;
+    let export = ["export", &output, "--resume", &state];
+    let mut before = 0;
+    for room in [whole.len() / 2, whole.len() * 3 / 4] {
+        let done = support::run(limited(dev.command(&export), room), b"").expect(3);
+        assert!(done.stderr.contains("cannot write"), "{done:?}");
+        let state: serde_json::Value = serde_json::from_slice(&fs::read(&state).unwrap()).unwrap();
+        assert_ne!(state["cursor"], "", "it is to go on from within the scan");
+        let offset = state["offset"].as_u64().unwrap();
+        assert!(before < offset && offset < room as u64, "{state}");
+        before = offset;
+    }
+    let done = dev.run(&export).expect(0);
+    assert!(fs::read(&output).unwrap() == whole);
+    assert_eq!(done.stderr, format!("exported 15000 records, {} bytes\n", whole.len()));
+}
+
+#[test]
+fn pipes_and_devices_are_read_and_written_like_files() {
+    let dev = Server::dev(&[]);
+    let done = dev.run_with(&["import", "/dev/stdin"], records(1000).as_bytes()).expect(0);
+    assert!(done.text().starts_with("imported 1000 records"), "{done:?}");
+    let whole = dev.run(&["export"]).expect(0).stdout;
+    let through = dev.run(&["export", "/dev/stdout"]).expect(0);
+    assert!(through.stdout == whole && through.stderr.starts_with("exported 750 records"), "{through:?}");
+    for args in [["import", "/dev/stdin"], ["export", "/dev/stdout"]] {
+        let refused = dev.run(&[&args[..], &["--resume", "state"]].concat()).expect(2);
+        assert!(refused.stderr.contains("--resume wants a regular file"), "{refused:?}");
+    }
+    dev.run(&["export", "/dev/null"]).expect(0);
+}
+
+#[test]
+fn an_export_whose_reader_goes_away_just_ends() {
+    let dev = Server::dev(&[]);
+    dev.run_with(&["import", "-"], records(4000).as_bytes()).expect(0);
+    for target in ["-", "/dev/stdout"] {
+        let mut command = dev.command(&["export", target]);
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{target}");
+    }
+}
+
+#[test]
+fn lines_that_name_the_imports_own_namespace_keep_their_order_too() {
+    let dev = Server::dev(&[]);
+    let line = |i: usize| match i % 2 {
+        0 => format!("{{\"key\":\"k\",\"value\":\"{i}\"}}\n"),
+        _ => format!("{{\"key\":\"k\",\"value\":\"{i}\",\"namespace\":\"own\"}}\n"),
+    };
+    let lines: String = (0..2000).map(line).collect();
+    dev.run_with(&["import", "-", "--namespace", "own"], lines.as_bytes()).expect(0);
+    assert_eq!(dev.run(&["get", "k", "--namespace", "own"]).expect(0).text(), "1999");
 }
 
 #[test]

@@ -110,15 +110,22 @@ struct Target<'a> {
 }
 
 enum Sink {
-    Stdout(io::Stdout),
+    /// stdout, a pipe or a device: bytes go through it and are gone.
+    Passage(Box<dyn Write + Send>),
     File(File),
 }
 
 impl Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Sink::Stdout(stdout) => stdout.write_all(bytes).and_then(|()| stdout.flush()),
+    /// Whether somebody still reads: that a reader goes away (`slotkv export | head`) is no error.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        let written = match self {
+            Sink::Passage(to) => to.write_all(bytes).and_then(|()| to.flush()),
             Sink::File(file) => file.write_all(bytes),
+        };
+        match written {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }
@@ -126,16 +133,21 @@ impl Sink {
 impl<'a> Target<'a> {
     fn open(flags: &'a ExportFlags, selection: String) -> Result<Self, Failure> {
         let fresh = ExportState { selection, ..ExportState::default() };
-        if flags.file.as_os_str() == "-" {
-            if flags.resume.is_some() {
-                return Err(Failure::usage(
-                    "--resume wants a file; what went to stdout cannot be gone on with",
-                ));
-            }
-            return Ok(Self { flags, sink: Sink::Stdout(io::stdout()), state: fresh });
-        }
         let shown = flags.file.display();
         let refuse = |error: io::Error| Failure::usage(format_args!("{shown}: {error}"));
+        let stdout = flags.file.as_os_str() == "-";
+        if stdout || std::fs::metadata(&flags.file).is_ok_and(|found| !found.is_file()) {
+            if flags.resume.is_some() {
+                return Err(Failure::usage(
+                    "--resume wants a regular file; what went to stdout, a pipe or a device cannot be gone on with",
+                ));
+            }
+            let to: Box<dyn Write + Send> = match stdout {
+                true => Box::new(io::stdout()),
+                false => Box::new(OpenOptions::new().write(true).open(&flags.file).map_err(refuse)?),
+            };
+            return Ok(Self { flags, sink: Sink::Passage(to), state: fresh });
+        }
         let state: Option<ExportState> =
             flags.resume.as_deref().map_or(Ok(None), |path| state::load(path, KIND))?;
         let Some(state) = state else {
@@ -174,19 +186,22 @@ impl<'a> Target<'a> {
         let mut saved = Instant::now();
         progress.set_position(self.state.records);
         while !self.state.complete {
-            match next_page(scan, flags.patience).await? {
-                Some(page) => {
-                    for item in &page.items {
-                        record::push_record(&mut lines, namespace, &item.key, &item.value);
-                    }
-                    self.state.records += page.items.len() as u64;
-                    self.state.cursor = encode_cursor(&scan.cursor());
-                }
-                None => self.state.complete = true,
+            let page = next_page(scan, flags.patience).await?;
+            let items = page.as_ref().map_or(&[][..], |page| &page.items);
+            for item in items {
+                record::push_record(&mut lines, namespace, &item.key, &item.value);
             }
             let write = |error| Failure::io(format_args!("cannot write {}", flags.file.display()), error);
-            self.sink.write(&lines).map_err(write)?;
+            if !self.sink.write(&lines).map_err(write)? {
+                return Ok(());
+            }
+            // All together, and only now: a state that is ahead of the file would leave out a page.
             self.state.offset += lines.len() as u64;
+            self.state.records += items.len() as u64;
+            match page {
+                Some(_) => self.state.cursor = encode_cursor(&scan.cursor()),
+                None => self.state.complete = true,
+            }
             lines.clear();
             progress.set_position(self.state.records);
             if saved.elapsed() >= SAVE_INTERVAL {

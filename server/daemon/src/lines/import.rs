@@ -34,7 +34,7 @@ use crate::{
         exit::{Exit, Failure},
         flags::ImportFlags,
     },
-    client::{connect_with, explained, failure, in_flight, output::Output},
+    client::{connect_with, explained, failure, in_flight, namespace_of, output::Output},
     signals,
 };
 
@@ -56,8 +56,9 @@ pub(crate) async fn import(flags: ImportFlags) -> Result<Exit, Failure> {
     let source = Source::open(&flags)?;
     let options = in_flight(flags.in_flight);
     let client = connect_with(&flags.client, options).await?;
+    let namespace = namespace_of(&flags.client)?;
     let progress = progress::bytes(source.length);
-    let mut import = Import::new(&flags, client.clone(), &source.state, progress);
+    let mut import = Import::new(&flags, client.clone(), namespace, &source.state, progress);
     let outcome = import.run(source, stop).await;
     let saved = import.save(true);
     import.progress.finish_and_clear();
@@ -88,7 +89,13 @@ impl Source {
         let shown = flags.file.display();
         let refuse = |error: io::Error| Failure::usage(format_args!("{shown}: {error}"));
         let mut file = File::open(&flags.file).map_err(refuse)?;
-        let length = file.metadata().map_err(refuse)?.len();
+        let found = file.metadata().map_err(refuse)?;
+        if !found.is_file() && flags.resume.is_some() {
+            return Err(Failure::usage(format_args!(
+                "--resume wants a regular file; {shown} cannot be read a second time"
+            )));
+        }
+        let length = found.is_file().then_some(found.len());
         let state: ImportState = match &flags.resume {
             Some(path) => state::load(path, KIND)?.unwrap_or_default(),
             None => ImportState::default(),
@@ -100,10 +107,10 @@ impl Source {
             if found != state.fingerprint {
                 return Err(changed());
             }
+            file.seek(SeekFrom::Start(state.offset)).map_err(refuse)?;
         }
-        file.seek(SeekFrom::Start(state.offset)).map_err(refuse)?;
         let reader = Box::new(BufReader::with_capacity(1 << 20, file));
-        Ok(Self { reader, length: Some(length), state })
+        Ok(Self { reader, length, state })
     }
 }
 
@@ -127,6 +134,8 @@ enum Event {
 struct Import<'a> {
     flags: &'a ImportFlags,
     client: Client,
+    /// Where lines go that name no namespace.
+    namespace: String,
     /// Of every line that has finished, also behind one that has not.
     counts: Counts,
     saved: Place,
@@ -135,7 +144,7 @@ struct Import<'a> {
     waiting: VecDeque<Parsed>,
     jobs: BTreeMap<u64, Job>,
     jobs_bytes: usize,
-    /// Keys on their way, with their namespace.
+    /// Keys on their way, with their namespace; `None` is the client's own, also for lines that name it.
     busy: HashSet<(Option<String>, Bytes)>,
     events: mpsc::UnboundedSender<Event>,
     answers: mpsc::UnboundedReceiver<Event>,
@@ -144,12 +153,19 @@ struct Import<'a> {
 }
 
 impl<'a> Import<'a> {
-    fn new(flags: &'a ImportFlags, client: Client, state: &ImportState, progress: ProgressBar) -> Self {
+    fn new(
+        flags: &'a ImportFlags,
+        client: Client,
+        namespace: String,
+        state: &ImportState,
+        progress: ProgressBar,
+    ) -> Self {
         // Bounded by the jobs: each has one event outstanding.
         let (events, answers) = mpsc::unbounded_channel();
         Self {
             flags,
             client,
+            namespace,
             counts: state.counts,
             saved: state.place(),
             window: Window::new(state.place(), state.counts),
@@ -212,7 +228,8 @@ impl<'a> Import<'a> {
         {
             let Some(next) = self.waiting.pop_front() else { return };
             match next.line {
-                Ok(Line::Record(record)) => {
+                Ok(Line::Record(mut record)) => {
+                    record.namespace.take_if(|named| *named == self.namespace);
                     let place = (record.namespace.clone(), Bytes::copy_from_slice(&record.key));
                     if self.busy.contains(&place) {
                         self.waiting.push_front(Parsed { end: next.end, line: Ok(Line::Record(record)) });
