@@ -59,6 +59,39 @@ fn threads_loops_and_runtimes_do_the_same_work() {
 }
 
 #[test]
+fn faults_of_the_warm_up_are_not_counted() {
+    let dev = Server::dev(&["--shards", "1"]);
+    let scans = ["--load-only", "--records", "100"];
+    bench(&dev, &scans);
+    // Nothing is measured after the warm-up, so nothing is counted: neither keys scanned nor keys missing.
+    for (workload, records) in [("e", "100"), ("c", "1000")] {
+        let more = ["--run-only", "--workload", workload, "--records", records];
+        let report = bench(&dev, &[&more[..], &["--warm-up", "300ms", "--time", "0ms"]].concat());
+        let run = &report["phases"]["run"];
+        let counted = ["operations", "scanned_keys", "missing", "wrong"].map(|name| run[name].as_u64());
+        assert_eq!(counted, [Some(0); 4], "{run}");
+        assert_eq!(run["client_cpu_us_per_operation"], 0.0, "the warm-up's CPU time is not counted: {run}");
+    }
+}
+
+#[test]
+fn a_run_that_a_signal_ended_reports_and_is_done_in_part() {
+    let dev = Server::dev(&["--shards", "1"]);
+    let args = ["bench", "--json", "--records", "100", "--workload", "d", "--operations", "1000000000"];
+    let mut command = dev.command(&args);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let child = child.spawn().unwrap();
+    while dev.run(&["count"]).expect(0).text().trim().parse::<u64>().unwrap() <= 100 {}
+    support::signal(child.id(), libc::SIGTERM);
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(5), "{done:?}");
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(report["phases"]["run"]["stopped_by"], "SIGTERM");
+    assert!(report["phases"]["run"]["operations"].as_u64().unwrap() > 0);
+    assert!(String::from_utf8_lossy(&done.stderr).contains("stopped by SIGTERM"), "{done:?}");
+}
+
+#[test]
 fn a_data_set_that_is_not_there_is_a_fault() {
     let dev = Server::dev(&[]);
     let args = ["bench", "--run-only", "--workload", "c", "--records", "10", "--operations", "100", "--json"];

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use std::{
 use slotkv::{Answer, CallOptions, Client, Command, Condition, Error, Page, Range};
 
 use super::{
+    cpu_time,
     data::DataSet,
     inbox::{Finished, Inbox},
     measures::Measures,
@@ -41,6 +42,8 @@ pub(crate) struct Shared {
     pub ended: AtomicU64,
     /// Nothing new is to begin.
     pub stop: AtomicBool,
+    /// CPU time of this process when the first measured operation began.
+    pub cpu_before: OnceLock<Duration>,
 }
 
 /// When a driver begins operations, and how many.
@@ -79,6 +82,7 @@ pub(crate) struct Driver {
     running: Vec<Option<Running>>,
     free: Vec<usize>,
     measures: Measures,
+    error_told: bool,
     begun: u64,
     start: Instant,
 }
@@ -94,6 +98,7 @@ impl Driver {
             running: (0..pace.in_flight).map(|_| None).collect(),
             free: (0..pace.in_flight).rev().collect(),
             measures: Measures::new(),
+            error_told: false,
             begun: 0,
             start: Instant::now(),
             pace,
@@ -103,7 +108,7 @@ impl Driver {
     /// Runs to the end. Also returns how long the measured part took.
     pub async fn run(mut self) -> (Measures, Duration) {
         self.start = Instant::now();
-        let _clock = self.pace.interval.map(|interval| Clock::start(self.inbox.clone(), interval));
+        let _clock = self.schedule().map(|schedule| Clock::start(self.inbox.clone(), schedule));
         let mut batch = Vec::with_capacity(self.pace.in_flight);
         loop {
             let more = self.begin_all();
@@ -119,14 +124,17 @@ impl Driver {
         (self.measures, took)
     }
 
+    /// Of the open loop.
+    fn schedule(&self) -> Option<Schedule> {
+        self.pace.interval.map(|interval| Schedule { start: self.start, interval })
+    }
+
     /// Begins what is due. Returns whether there is more.
     fn begin_all(&mut self) -> bool {
+        let schedule = self.schedule();
         let mut now = Instant::now();
         loop {
-            let since = match self.pace.interval {
-                Some(interval) => self.start + interval.mul_f64(self.begun as f64),
-                None => now,
-            };
+            let since = schedule.map_or(now, |schedule| schedule.due(self.begun));
             let age = since.saturating_duration_since(self.start);
             let measured = age >= self.pace.warm_up;
             let late = self.pace.time.is_some_and(|time| age >= self.pace.warm_up + time);
@@ -137,10 +145,13 @@ impl Driver {
                 return true;
             }
             let Some(operation) = self.next() else { return false };
-            self.pace.operations -= u64::from(measured);
+            if measured {
+                self.shared.cpu_before.get_or_init(cpu_time);
+                self.pace.operations -= 1;
+            }
             self.begun += 1;
             self.begin(operation, since, measured);
-            if self.pace.interval.is_none() {
+            if schedule.is_none() {
                 now = Instant::now();
             }
         }
@@ -205,7 +216,7 @@ impl Driver {
                         .succeeded(running.operation.kind(), at.saturating_duration_since(running.since));
                 }
             }
-            Err(error) => self.take_error(&error),
+            Err(error) => self.take_error(&error, running.measured),
         }
         self.shared.ended.fetch_add(1, Relaxed);
         self.free.push(place);
@@ -215,10 +226,10 @@ impl Driver {
     fn take_answer(&mut self, running: &mut Running, answer: Answer) -> Option<Command> {
         match (running.operation, answer) {
             (Operation::Read(index), Answer::Entry(entry)) => {
-                self.check(index, entry.map(|entry| entry.value))
+                self.check(index, entry.map(|entry| entry.value), running.measured)
             }
             (Operation::ReadModifyWrite(index), Answer::Entry(entry)) if !running.writing => {
-                self.check(index, entry.map(|entry| entry.value));
+                self.check(index, entry.map(|entry| entry.value), running.measured);
                 running.writing = true;
                 return Some(self.put(index));
             }
@@ -229,7 +240,7 @@ impl Driver {
             }
             (Operation::Scan(index, _), Answer::Page(Page { items, cursor })) => {
                 let count = items.len() as u32;
-                self.measures.scanned += u64::from(count);
+                self.measures.scanned += if running.measured { u64::from(count) } else { 0 };
                 running.wanted = running.wanted.saturating_sub(count);
                 if running.wanted > 0 && cursor.is_some() {
                     return Some(self.scan(index, running.wanted, cursor));
@@ -240,17 +251,21 @@ impl Driver {
         None
     }
 
-    fn check(&mut self, index: u64, value: Option<bytes::Bytes>) {
+    fn check(&mut self, index: u64, value: Option<bytes::Bytes>, measured: bool) {
         match value {
+            _ if !measured => {}
             None => self.measures.missing += 1,
             Some(value) if value != self.data.value(index) => self.measures.wrong += 1,
             Some(_) => {}
         }
     }
 
-    fn take_error(&mut self, error: &Error) {
-        if self.measures.errors.is_empty() {
+    fn take_error(&mut self, error: &Error, measured: bool) {
+        if !std::mem::replace(&mut self.error_told, true) {
             eprintln!("slotkv: the first error: {}", crate::client::explained(error));
+        }
+        if !measured {
+            return;
         }
         self.measures.failed(error.code.name());
         if self.measures.faults() >= FAULTS_MAX {
@@ -259,16 +274,41 @@ impl Driver {
     }
 }
 
+/// When the operations of an open loop are due.
+#[derive(Clone, Copy, Debug)]
+struct Schedule {
+    start: Instant,
+    interval: Duration,
+}
+
+impl Schedule {
+    /// When the `index`-th operation is due.
+    fn due(self, index: u64) -> Instant {
+        let nanos = self.interval.as_nanos().saturating_mul(index.into());
+        self.start + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    /// When to look again after `now`: when the next operation is due, or in steps of [`TICK`] if they come faster. Counts
+    /// from the start, so that one late wake-up does not make the later ones late.
+    fn next_after(self, now: Instant) -> Instant {
+        let steps = Self { interval: self.interval.max(TICK), ..self };
+        let passed = now.saturating_duration_since(self.start).as_nanos() / steps.interval.as_nanos();
+        steps.due(u64::try_from(passed).unwrap_or(u64::MAX).saturating_add(1))
+    }
+}
+
 /// A thread that wakes the driver when operations are due; the runtime's own timers have steps of a millisecond.
 struct Clock(Arc<AtomicBool>);
 
 impl Clock {
-    fn start(inbox: Arc<Inbox>, interval: Duration) -> Self {
+    fn start(inbox: Arc<Inbox>, schedule: Schedule) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let tick = move || {
+            wake_precisely();
             while !stopped.load(Relaxed) {
-                std::thread::sleep(interval.max(TICK));
+                let now = Instant::now();
+                std::thread::sleep(schedule.next_after(now).saturating_duration_since(now));
                 inbox.wake();
             }
         };
@@ -282,5 +322,42 @@ impl Clock {
 impl Drop for Clock {
     fn drop(&mut self) {
         self.0.store(true, Relaxed);
+    }
+}
+
+/// Linux wakes a thread up to 50 us late unless it asks for less, and all of it would count as latency.
+fn wake_precisely() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: a plain system call with plain numbers, about the calling thread alone.
+    unsafe {
+        libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn late_wake_ups_do_not_add_up() {
+        let schedule = Schedule { start: Instant::now(), interval: Duration::from_millis(10) };
+        let mut now = schedule.start;
+        for index in 1..1000 {
+            let wake = schedule.next_after(now);
+            assert_eq!(wake, schedule.due(index));
+            now = wake + Duration::from_micros(60);
+        }
+        let missed = schedule.due(1000) + Duration::from_millis(25);
+        assert_eq!(schedule.next_after(missed), schedule.due(1003));
+    }
+
+    #[test]
+    fn operations_that_come_faster_than_the_clock_are_begun_together() {
+        let schedule = Schedule { start: Instant::now(), interval: Duration::from_nanos(700) };
+        assert_eq!(schedule.next_after(schedule.start), schedule.start + TICK);
+        assert_eq!(schedule.due(1000), schedule.start + Duration::from_micros(700));
+        let none = Schedule { interval: Duration::ZERO, ..schedule };
+        assert_eq!(none.due(5), none.start);
+        assert_eq!(none.next_after(none.start), none.start + TICK);
     }
 }

@@ -54,7 +54,8 @@ pub(crate) fn bench(flags: BenchFlags) -> Result<Exit, Failure> {
         phases.push(phase(&flags, &watcher, "load")?);
     }
     let distribution = Plan::new(plan_options(&flags, 0)).distribution();
-    let loaded = phases.iter().all(|load| load.measures.operations() == flags.records);
+    let loaded =
+        phases.iter().all(|load| load.stopped_by.is_none() && load.measures.operations() == flags.records);
     if !flags.load_only && loaded {
         phases.push(phase(&flags, &watcher, "run")?);
     }
@@ -66,7 +67,11 @@ pub(crate) fn bench(flags: BenchFlags) -> Result<Exit, Failure> {
         output.bytes(report::to_text(&phases).as_bytes())?;
     }
     let faults: u64 = phases.iter().map(|phase| phase.measures.faults()).sum();
-    output.end(if faults > 0 { Exit::Partly } else { Exit::Done })
+    let stopped_by = phases.iter().find_map(|phase| phase.stopped_by);
+    if let Some(name) = stopped_by {
+        eprintln!("slotkv: stopped by {name}");
+    }
+    output.end(if faults > 0 || stopped_by.is_some() { Exit::Partly } else { Exit::Done })
 }
 
 fn data_set(flags: &BenchFlags) -> Result<DataSet, Failure> {
@@ -91,6 +96,7 @@ fn plan_options(flags: &BenchFlags, part: u64) -> PlanOptions {
         workload: flags.workload,
         distribution: flags.distribution,
         records: flags.records,
+        operations: flags.operations / u64::from(flags.threads),
         scan_max: flags.scan_max,
         seed: flags.seed,
         part,
@@ -122,13 +128,16 @@ type PartResult = Result<(Measures, Duration), Failure>;
 
 fn phase(flags: &BenchFlags, watcher: &Runtime, name: &'static str) -> Result<Phase, Failure> {
     let shared = Arc::new(Shared::default());
-    let cpu_before = cpu_time();
+    let stop = {
+        let _context = watcher.enter();
+        signals::stop_requested().map_err(|error| Failure::io("cannot wait for signals", error))?
+    };
     let parts = match flags.runtime {
         RuntimeName::Current => start_threads(flags, name, &shared)?,
         RuntimeName::Multi => start_tasks(flags, name, &shared)?,
     };
     let expected = if name == "load" { flags.records } else { flags.operations };
-    let results = watcher.block_on(watch(parts, &shared, expected, name))?;
+    let (results, stopped_by) = watcher.block_on(watch(parts, &shared, expected, name, stop));
     let mut measures = Measures::new();
     let mut took = Duration::ZERO;
     for result in results {
@@ -136,7 +145,9 @@ fn phase(flags: &BenchFlags, watcher: &Runtime, name: &'static str) -> Result<Ph
         measures.add(part);
         took = took.max(part_took);
     }
-    Ok(Phase { name, measures, took, cpu: cpu_time().saturating_sub(cpu_before) })
+    let cpu = cpu_time();
+    let cpu = cpu.saturating_sub(shared.cpu_before.get().copied().unwrap_or(cpu));
+    Ok(Phase { name, measures, took, cpu, stopped_by })
 }
 
 /// Each part with a thread, a runtime and a client of its own.
@@ -215,15 +226,16 @@ async fn run_part(
     Ok(Driver::new(client, data, source, pace, shared).run().await)
 }
 
-/// Waits for every part, moves the progress bar, and ends the phase early at a signal.
+/// Waits for every part, moves the progress bar, and ends the phase early at a signal, which it names.
 async fn watch(
     parts: Vec<oneshot::Receiver<PartResult>>,
     shared: &Shared,
     expected: u64,
     name: &'static str,
-) -> Result<Vec<PartResult>, Failure> {
-    let stop = signals::stop_requested().map_err(|error| Failure::io("cannot wait for signals", error))?;
+    stop: impl Future<Output = &'static str>,
+) -> (Vec<PartResult>, Option<&'static str>) {
     tokio::pin!(stop);
+    let mut stopped_by = None;
     let bar = progress::items(Some(expected));
     bar.set_message(name);
     let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
@@ -233,14 +245,17 @@ async fn watch(
             tokio::select! {
                 biased;
                 result = &mut part => break result,
-                _ = &mut stop, if !shared.stop.load(Relaxed) => shared.stop.store(true, Relaxed),
+                name = &mut stop, if stopped_by.is_none() => {
+                    stopped_by = Some(name);
+                    shared.stop.store(true, Relaxed);
+                }
                 _ = ticks.tick() => bar.set_position(shared.ended.load(Relaxed)),
             }
         };
         results.push(result.unwrap_or_else(|_| Err(Failure::failed("a thread of the bench ended early"))));
     }
     bar.finish_and_clear();
-    Ok(results)
+    (results, stopped_by)
 }
 
 fn runtime(mut builder: Builder) -> Result<Runtime, Failure> {

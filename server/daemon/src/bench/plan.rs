@@ -7,6 +7,9 @@ use super::{
 };
 use crate::cli::flags::{DistributionName, WorkloadName};
 
+/// Draws for a key that exists, after which any that exists is taken. At least about half of the draws hit one.
+const DRAWS_MAX: u32 = 64;
+
 /// One operation on the key of an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Operation {
@@ -47,6 +50,8 @@ pub(crate) struct PlanOptions {
     pub distribution: Option<DistributionName>,
     /// Indexes below this one exist.
     pub records: u64,
+    /// How many operations will be taken, about.
+    pub operations: u64,
     /// Longest scan.
     pub scan_max: u32,
     /// The same seed makes the same operations.
@@ -64,6 +69,9 @@ pub(crate) struct Plan {
     distribution: DistributionName,
     chance: Chance,
     zipfian: Zipfian,
+    /// Places that favourites are spread over: those of the data set and of the inserts to come. Fixed, since with another
+    /// number of places every favourite would be another key.
+    places: u64,
     issued: u64,
     /// Own inserts that were acknowledged, oldest first; the others may not be asked for.
     acknowledged: Vec<u64>,
@@ -77,11 +85,19 @@ impl Plan {
             WorkloadName::Get | WorkloadName::Put => DistributionName::Uniform,
             _ => DistributionName::Zipfian,
         });
+        let inserts = match options.workload {
+            // A part in twenty, and as many again for chance. No more than records, so that most places are taken.
+            WorkloadName::D | WorkloadName::E => (options.operations / 10).min(options.records),
+            _ => 0,
+        };
+        let places = options.records.saturating_add(inserts);
+        let ranks = if distribution == DistributionName::Zipfian { places } else { options.records };
         Self {
             options,
             distribution,
             chance: Chance::new(mix(options.seed).wrapping_add(options.part)),
-            zipfian: Zipfian::new(options.records),
+            zipfian: Zipfian::new(ranks),
+            places,
             issued: 0,
             acknowledged: Vec::new(),
         }
@@ -112,7 +128,9 @@ impl Plan {
     /// The key of this index was inserted.
     pub fn inserted(&mut self, index: u64) {
         self.acknowledged.push(index);
-        self.zipfian.grow_to(self.known());
+        if self.distribution == DistributionName::Latest {
+            self.zipfian.grow_to(self.known());
+        }
     }
 
     fn insert(&mut self) -> Operation {
@@ -128,20 +146,27 @@ impl Plan {
 
     fn choose(&mut self) -> u64 {
         match self.distribution {
-            DistributionName::Uniform => {
-                let place = self.chance.below(self.known());
-                self.at(place)
-            }
+            DistributionName::Uniform => self.choose_any(),
             // Scrambled, so that the favourites are spread over slots and shards.
             DistributionName::Zipfian => {
-                let rank = self.zipfian.next(&mut self.chance);
-                self.at(mix(rank) % self.known())
+                for _ in 0..DRAWS_MAX {
+                    let place = mix(self.zipfian.next(&mut self.chance)) % self.places;
+                    if place < self.known() {
+                        return self.at(place);
+                    }
+                }
+                self.choose_any()
             }
             DistributionName::Latest => {
                 let rank = self.zipfian.next(&mut self.chance);
                 self.at(self.known() - 1 - rank)
             }
         }
+    }
+
+    fn choose_any(&mut self) -> u64 {
+        let place = self.chance.below(self.known());
+        self.at(place)
     }
 
     /// The index at a place: first the data set, then the own inserts.
@@ -162,6 +187,7 @@ mod tests {
             workload,
             distribution,
             records: 1000,
+            operations: 20_000,
             scan_max: 100,
             seed: 3,
             part: 1,
@@ -235,6 +261,22 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn favourites_stay_while_keys_are_inserted() {
+        let mut plan = plan(WorkloadName::D, Some(DistributionName::Zipfian));
+        let favourites = |plan: &mut Plan| {
+            let mut counts = std::collections::HashMap::<u64, u32>::new();
+            (0..100_000).for_each(|_| *counts.entry(plan.choose()).or_default() += 1);
+            let mut keys: Vec<u64> = counts.keys().copied().filter(|key| *key < 1000).collect();
+            keys.sort_by_key(|key| std::cmp::Reverse(counts[key]));
+            keys.truncate(3);
+            keys
+        };
+        let before = favourites(&mut plan);
+        (0..777).for_each(|own| plan.inserted(1001 + 2 * own));
+        assert_eq!(favourites(&mut plan), before);
     }
 
     #[test]

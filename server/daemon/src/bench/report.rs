@@ -13,8 +13,10 @@ pub(crate) struct Phase {
     pub name: &'static str,
     pub measures: Measures,
     pub took: Duration,
-    /// CPU time of this process.
+    /// CPU time of this process, in the measured part.
     pub cpu: Duration,
+    /// The signal that ended it early.
+    pub stopped_by: Option<&'static str>,
 }
 
 impl Phase {
@@ -38,6 +40,7 @@ impl Phase {
             "missing": measures.missing,
             "wrong": measures.wrong,
             "scanned_keys": measures.scanned,
+            "stopped_by": self.stopped_by,
         })
     }
 
