@@ -8,6 +8,12 @@ use slotkv_coordination::{
     registers::{Register, ShardRegister},
 };
 use slotkv_daemon::dev::{Dev, DevError, DevOptions};
+use tonic::transport::Channel;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+};
 
 fn options() -> DevOptions {
     DevOptions { session_timeout: Duration::from_millis(500), ..DevOptions::default() }
@@ -131,4 +137,56 @@ async fn one_shard_and_one_master_over_ipv6_are_a_cluster() {
     client.put("k", "v").await.unwrap();
     client.close().await;
     dev.shutdown().await;
+}
+
+/// What reflection lists, sorted, after it has described each of them.
+async fn listed(channel: &Channel) -> Vec<String> {
+    let ask = async |request| {
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+        let asked = futures_util::stream::iter([request]);
+        let mut client = ServerReflectionClient::new(channel.clone());
+        let mut answers = client.server_reflection_info(asked).await.unwrap().into_inner();
+        answers.message().await.unwrap().unwrap().message_response.unwrap()
+    };
+    let answer = ask(MessageRequest::ListServices(String::new())).await;
+    let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
+    let mut names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    names.sort();
+    for name in &names {
+        let answer = ask(MessageRequest::FileContainingSymbol(name.clone())).await;
+        assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{name}: {answer:?}");
+    }
+    names
+}
+
+#[tokio::test]
+async fn each_member_tells_what_it_serves_and_when_it_stops() {
+    const SERVING: i32 = 1;
+    const NOT_SERVING: i32 = 2;
+    let dev = Dev::start(DevOptions { masters: 1, shards: 1, ..options() }).await.unwrap();
+    let members = [
+        (dev.master_addresses().remove(0), ["slotkv.v1.Admin", "slotkv.v1.Master"]),
+        (dev.worker_addresses().remove(0), ["slotkv.v1.Master", "slotkv.v1.Store"]),
+    ];
+    let mut watched = Vec::new();
+    for (address, services) in members {
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        let everywhere = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
+        assert_eq!(listed(&channel).await, [everywhere, services].concat());
+        let mut health = HealthClient::new(channel);
+        for service in ["", services[0], services[1]] {
+            let request = HealthCheckRequest { service: service.to_owned() };
+            let mut changes = health.watch(request).await.unwrap().into_inner();
+            assert_eq!(changes.message().await.unwrap().unwrap().status, SERVING, "{service}");
+            watched.push((format!("{service} of {address}"), changes));
+        }
+        let request = HealthCheckRequest { service: "slotkv.v1.Nothing".to_owned() };
+        assert_eq!(health.check(request).await.unwrap_err().code(), tonic::Code::NotFound);
+    }
+    let told = async {
+        for (service, mut changes) in watched {
+            assert_eq!(changes.message().await.unwrap().unwrap().status, NOT_SERVING, "{service}");
+        }
+    };
+    tokio::join!(told, dev.shutdown());
 }

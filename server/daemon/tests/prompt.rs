@@ -52,8 +52,8 @@ impl Terminal {
         Self { child, keyboard, screen, shown: String::new() }
     }
 
-    fn press(&mut self, keys: &str) {
-        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    fn press(&mut self, keys: impl AsRef<[u8]>) {
+        self.keyboard.write_all(keys.as_ref()).unwrap();
     }
 
     /// Waits until this is shown behind what was waited for before.
@@ -102,6 +102,15 @@ fn a_person_at_the_prompt_is_helped_and_not_thrown_out() {
     terminal.wait_for("slotkv other> ");
     terminal.press("\x1b[A\x1b[A\x1b[A\r");
     terminal.wait_for("not found");
+    terminal.wait_for("slotkv other> ");
+    terminal.press(b"get caf\xff");
+    terminal.wait_for("no UTF-8");
+    terminal.wait_for("up to Enter> ");
+    // What is left of that line is no command.
+    terminal.press("put dropped by-mistake\r");
+    terminal.wait_for("slotkv other> ");
+    terminal.press("has dropped\r");
+    terminal.wait_for("no\r\n");
     terminal.wait_for("slotkv other> ");
     terminal.press("\x04");
     assert_eq!(terminal.child.wait().unwrap().code(), Some(0));

@@ -5,9 +5,10 @@ mod support;
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    os::unix::process::CommandExt,
 };
 
-use support::{Server, free_ports, run, signal, slotkv};
+use support::{Server, dev_on_free_ports, run, signal, slotkv};
 
 fn refused(args: &[&str], code: i32) -> String {
     let mut command = slotkv();
@@ -19,8 +20,7 @@ fn refused(args: &[&str], code: i32) -> String {
 
 #[test]
 fn dev_says_ready_once_and_ends_well() {
-    let port = free_ports(5);
-    let dev = Server::start(&["dev", "--port", &port.to_string(), "--log", "warn"]);
+    let (dev, port) = dev_on_free_ports(5, &[]);
     assert_eq!(dev.uri, format!("slotkv://127.0.0.1:{port}"));
     for member in 0..5 {
         TcpStream::connect(("127.0.0.1", port + member)).unwrap();
@@ -91,6 +91,42 @@ fn what_cannot_be_started_is_refused_by_name() {
     assert!(refused(&["dev", "--port", &port, "--shards", "1"], 3).contains(&port));
 }
 
+/// `slotkv dev` of one shard with these limits of file descriptors, soft and hard.
+fn dev_with_descriptors(soft: libc::rlim_t, hard: libc::rlim_t) -> std::process::Command {
+    let mut command = slotkv();
+    command.args(["dev", "--port", "0", "--shards", "1", "--log", "slotkv_daemon=info,warn"]);
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    let set = move || {
+        // SAFETY: a plain system call, the pointer is to a value of this closure.
+        match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: between fork and exec runs one system call, on a value of its own.
+    unsafe { command.pre_exec(set) };
+    command
+}
+
+#[test]
+fn a_server_takes_the_file_descriptors_it_may_have_and_says_if_they_are_few() {
+    let dev = Server::start_command(dev_with_descriptors(64, 4096));
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", dev.pid())).unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert_eq!(files.split_whitespace().nth(3), Some("4096"), "{files}");
+    dev.terminate();
+
+    let mut command = dev_with_descriptors(200, 600);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
+    signal(child.id(), libc::SIGTERM);
+    let done = child.wait_with_output().unwrap();
+    let log = String::from_utf8(done.stderr).unwrap();
+    assert!(log.contains("takes 100 connections instead of 10000") && log.contains("600"), "{log}");
+    assert_eq!(done.status.code(), Some(0));
+}
+
 #[test]
 fn an_open_connection_does_not_hold_up_the_end() {
     let dev = Server::dev(&[]);
@@ -103,23 +139,11 @@ fn an_open_connection_does_not_hold_up_the_end() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    // No coordinator answers there, so the orderly stop has something to wait for.
-    let mut command = slotkv();
-    let port = free_ports(1);
-    let coordinator = format!("zk://127.0.0.1:{port}");
-    command.args(["master", "--coordinator", &coordinator, "--listen", "127.0.0.1:0", "--log", "info"]);
-    let mut child =
-        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    // The first line is logged after the signals were taken over.
-    std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
-    signal(child.id(), libc::SIGTERM);
-    while !line.contains("SIGTERM") {
-        line.clear();
-        assert_ne!(std::io::BufRead::read_line(&mut stderr, &mut line).unwrap(), 0);
+    let mut dev = Server::dev(&[]);
+    // While it is held both signals pile up, so that the second one is there before the orderly stop can be over.
+    for name in [libc::SIGSTOP, libc::SIGINT, libc::SIGTERM, libc::SIGCONT] {
+        signal(dev.pid(), name);
     }
-    signal(child.id(), libc::SIGTERM);
-    let code = child.wait().unwrap().code();
-    assert!(matches!(code, Some(0 | 143)), "{code:?}");
+    let (code, rest) = dev.end();
+    assert!(matches!(code, Some(130 | 143)) && rest.is_empty(), "{code:?} {rest}");
 }

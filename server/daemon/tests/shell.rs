@@ -7,7 +7,7 @@ use std::{
     process::Stdio,
 };
 
-use support::{Server, free_ports, run, slotkv};
+use support::{Server, dev_on_free_ports, run, slotkv};
 
 #[test]
 fn every_command_answers() {
@@ -107,9 +107,8 @@ fn the_end_of_input_and_exit_are_good_ends() {
 #[test]
 fn the_loss_of_the_cluster_is_told_and_its_return_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
-    let (port, data) = (free_ports(5).to_string(), folder.path().to_str().unwrap());
-    let args = ["dev", "--port", &port, "--data", data, "--log", "off"];
-    let dev = Server::start(&args);
+    let kept = ["--data", folder.path().to_str().unwrap(), "--log", "off"];
+    let (dev, port) = dev_on_free_ports(5, &kept);
     let mut shell = slotkv()
         .args(["shell", "--uri", &format!("{}?deadline_ms=1000", dev.uri)])
         .stdin(Stdio::piped())
@@ -126,7 +125,7 @@ fn the_loss_of_the_cluster_is_told_and_its_return_is_noticed() {
     writeln!(input, "get k").unwrap();
     let told = errors.next().unwrap();
     assert!(told.starts_with("error: line 2: "), "{told}");
-    let _dev = Server::start(&args);
+    let _dev = Server::start(&[&["dev", "--port", &port.to_string()], &kept[..]].concat());
     writeln!(input, "get k").unwrap();
     assert!(answers.next().unwrap().starts_with("\"v\""));
     drop(input);

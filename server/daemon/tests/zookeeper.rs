@@ -2,12 +2,17 @@
 
 mod support;
 
+use std::time::{Duration, Instant};
+
 use slotkv_coordination::ensemble::Ensemble;
 use support::Server;
 
+/// How long the standby may take to lead.
+const LEADING_MAX: Duration = Duration::from_secs(60);
+
 #[tokio::test]
 async fn processes_on_zookeeper_are_a_cluster_in_whatever_order_they_start() {
-    if Ensemble::is_skipped() {
+    if Ensemble::skips("processes that meet in ZooKeeper") {
         return;
     }
     let ensemble = Ensemble::start(1).await.unwrap();
@@ -40,8 +45,10 @@ async fn processes_on_zookeeper_are_a_cluster_in_whatever_order_they_start() {
     let place = masters.iter().position(|master| master.uri.ends_with(&leader)).unwrap();
     drop(masters.remove(place));
     workers[0].run(&["put", "without its leader", "v"]).expect(0);
+    let begun = Instant::now();
     while leading(&masters[0]).is_none_or(|now| now == leader) {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(begun.elapsed() < LEADING_MAX, "the standby does not lead after {LEADING_MAX:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
     // An orderly stop and a crash; both come back on their data, with new addresses.
@@ -57,4 +64,27 @@ async fn processes_on_zookeeper_are_a_cluster_in_whatever_order_they_start() {
     for server in workers.into_iter().chain(masters) {
         assert_eq!(server.terminate().0, Some(0));
     }
+}
+
+#[tokio::test]
+async fn processes_on_zookeeper_end_well_while_it_is_silent() {
+    if Ensemble::skips("an orderly stop while ZooKeeper is silent") {
+        return;
+    }
+    let ensemble = Ensemble::start(1).await.unwrap();
+    let coordinator = ensemble.uri("/slotkv");
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    // A session so long that the coordinator's client still waits for an answer when the process has to end.
+    let common =
+        ["--listen", "127.0.0.1:0", "--coordinator", &coordinator, "--session", "30s", "--log", "warn"];
+    let mut master = Server::spawn(&[&["master", "--shards", "1"], &common[..]].concat());
+    let mut worker = Server::spawn(&[&["worker", "--data", &data], &common[..]].concat());
+    master.wait_until_ready();
+    worker.wait_until_ready();
+    worker.run(&["put", "k", "v", "--deadline-ms", "20000"]).expect(0);
+    ensemble.pause(0);
+    assert_eq!(worker.terminate().0, Some(0));
+    assert_eq!(master.terminate().0, Some(0));
+    ensemble.resume(0);
 }

@@ -36,6 +36,8 @@ use crate::{
 const COORDINATOR_PAUSE_MS: u64 = 200;
 /// How long a stop waits for the writes that are under way.
 pub const STOP_MS_MAX: u64 = 10_000;
+/// Longest time that leaving the cluster may take; without it the coordinator finds out by itself.
+const LEAVE_MS_MAX: u64 = 3_000;
 
 /// What a worker is told.
 #[derive(Clone)]
@@ -281,7 +283,7 @@ impl Worker {
             }
             session.close().await;
         };
-        let _ = tokio::time::timeout(Duration::from_millis(STOP_MS_MAX), leaving).await;
+        let _ = tokio::time::timeout(Duration::from_millis(LEAVE_MS_MAX), leaving).await;
     }
 }
 

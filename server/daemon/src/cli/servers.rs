@@ -18,6 +18,7 @@ use slotkv_worker::Options as WorkerOptions;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
+    descriptors,
     exit::{Exit, Failure},
     flags::{DevFlags, MasterFlags, WorkerFlags},
 };
@@ -38,7 +39,9 @@ const THREADS_WAIT: Duration = Duration::from_secs(1);
 /// `slotkv dev`.
 pub(crate) fn dev(flags: DevFlags) -> Result<Exit, Failure> {
     let runtime = runtime(Builder::new_current_thread())?;
-    let options = dev_options(&flags)?;
+    let mut options = dev_options(&flags)?;
+    let members = options.masters + options.shards;
+    options.connections_max = descriptors::connections_max(options.connections_max, members);
     finish(runtime, async {
         let stop = stop_requested()?;
         tokio::pin!(stop);
@@ -119,7 +122,7 @@ pub(crate) fn master(flags: MasterFlags) -> Result<Exit, Failure> {
             session_timeout: flags.server.session,
             ..MasterOptions::new("", flags.shards)
         };
-        let connections_max = flags.server.connections_max;
+        let connections_max = descriptors::connections_max(flags.server.connections_max, 1);
         let server =
             MasterServer::start(options, listening, connections_max, coordinator, Arc::new(SystemChance))
                 .await
@@ -162,10 +165,11 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         options.checkpoint_bytes = flags.checkpoint_bytes;
         options.session_timeout = flags.server.session;
         let seams = seams(coordinator, Arc::new(RealDisk::new()), flags.store.engine_cache_bytes);
+        let connections_max = descriptors::connections_max(flags.server.connections_max, 1);
         let server = tokio::select! {
             biased;
             name = &mut stop => return stopped_early(name),
-            started = WorkerServer::start(options, listening, flags.server.connections_max, seams) => {
+            started = WorkerServer::start(options, listening, connections_max, seams) => {
                 started.map_err(serve_failure)?
             }
         };

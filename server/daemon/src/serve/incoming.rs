@@ -22,6 +22,8 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
+/// Bytes with which every HTTP/2 peer begins.
+const PREFACE_BYTES: usize = 24;
 /// Connections past the limit that may wait for their refusal.
 const REFUSED_MAX: usize = 64;
 /// Pause after a failed accept, as when the process has no file descriptor left.
@@ -61,6 +63,7 @@ impl Incoming {
             stream,
             admitted,
             silence: Some(Box::pin(tokio::time::sleep(Duration::from_millis(HANDSHAKE_MS_MAX)))),
+            preface_left: PREFACE_BYTES,
             cut: Box::pin(self.cut.clone().cancelled_owned()),
             _permit: permit,
         })
@@ -94,8 +97,10 @@ impl Stream for Incoming {
 pub(crate) struct Connection {
     stream: TcpStream,
     admitted: bool,
-    /// Until the first bytes have come; of a refused connection for good.
+    /// Until the whole preface has come, since nobody asks a peer for signs of life before that; of a refused connection
+    /// for good.
     silence: Option<Pin<Box<Sleep>>>,
+    preface_left: usize,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     _permit: OwnedSemaphorePermit,
 }
@@ -129,8 +134,10 @@ impl AsyncRead for Connection {
         {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        let before = buf.filled().len();
         let outcome = std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
-        if self.admitted {
+        self.preface_left = self.preface_left.saturating_sub(buf.filled().len() - before);
+        if self.admitted && self.preface_left == 0 {
             self.silence = None;
         }
         Poll::Ready(outcome)

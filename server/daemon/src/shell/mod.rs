@@ -11,7 +11,7 @@ mod run;
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use rustyline::{CompletionType, Config, Editor, error::ReadlineError};
+use rustyline::{CompletionType, Config, Editor, error::ReadlineError, history::FileHistory};
 use tokio::runtime::Runtime;
 
 use self::{command::ShellCommand, complete::Completion, history::History, run::Session};
@@ -77,9 +77,31 @@ fn prompt(runtime: &Runtime, session: &mut Session, flags: &ShellFlags) -> Resul
             }
             Err(ReadlineError::Interrupted) => {}
             Err(ReadlineError::Eof) => return Ok(Exit::Done),
-            Err(error) => return Err(Failure::failed(format_args!("cannot read the next line: {error}"))),
+            Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                eprintln!("error: no UTF-8; write other bytes as escapes: \\xff");
+                if !skip_line(&mut editor)? {
+                    return Ok(Exit::Done);
+                }
+            }
+            Err(error) => return Err(unreadable(error)),
         }
     }
+}
+
+/// Drops the rest of a line, which must not be taken for a command of its own. Returns whether the input goes on.
+fn skip_line(editor: &mut Editor<Completion, FileHistory>) -> Result<bool, Failure> {
+    loop {
+        match editor.readline("the line is dropped up to Enter> ") {
+            Ok(_) | Err(ReadlineError::Interrupted) => return Ok(true),
+            Err(ReadlineError::Eof) => return Ok(false),
+            Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+}
+
+fn unreadable(error: ReadlineError) -> Failure {
+    Failure::failed(format_args!("cannot read the next line: {error}"))
 }
 
 fn script(

@@ -3,9 +3,18 @@
 #![allow(dead_code)]
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
+    net::{Ipv4Addr, TcpListener},
     process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::{
+        atomic::{AtomicU16, Ordering::Relaxed},
+        mpsc,
+    },
+    time::Duration,
 };
+
+/// How long a server may take until it is ready.
+const READY_MAX: Duration = Duration::from_secs(60);
 
 /// The binary, without any `SLOTKV_*` variable of the caller.
 pub fn slotkv() -> Command {
@@ -21,7 +30,8 @@ pub fn slotkv() -> Command {
 /// A server process; killed when dropped.
 pub struct Server {
     child: Child,
-    stdout: BufReader<ChildStdout>,
+    /// Its lines, as they come.
+    stdout: mpsc::Receiver<String>,
     /// From the ready line.
     pub uri: String,
 }
@@ -34,21 +44,36 @@ impl Server {
         server
     }
 
+    /// Starts this command and waits until it is ready.
+    pub fn start_command(command: Command) -> Self {
+        let mut server = Self::spawn_command(command);
+        server.wait_until_ready();
+        server
+    }
+
     /// Starts the binary with these arguments.
     pub fn spawn(args: &[&str]) -> Self {
         let mut command = slotkv();
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("the binary starts");
-        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        command.args(args);
+        Self::spawn_command(command)
+    }
+
+    fn spawn_command(mut command: Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");
+        let stdout = lines(child.stdout.take().expect("stdout is piped"));
         Self { child, stdout, uri: String::new() }
     }
 
     /// Reads the ready line.
+    #[track_caller]
     pub fn wait_until_ready(&mut self) {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("stdout is read");
-        let uri = line.strip_prefix("ready ").map(|uri| uri.trim_end().to_owned());
-        self.uri = uri.unwrap_or_else(|| panic!("said {line:?} instead of being ready"));
+        let line = match self.stdout.recv_timeout(READY_MAX) {
+            Ok(line) => line,
+            Err(mpsc::RecvTimeoutError::Timeout) => panic!("not ready after {READY_MAX:?}"),
+            Err(mpsc::RecvTimeoutError::Disconnected) => String::new(),
+        };
+        self.uri = uri_of(&line);
     }
 
     /// `slotkv dev` on free ports.
@@ -68,8 +93,7 @@ impl Server {
 
     /// Waits until it has ended.
     pub fn end(&mut self) -> (Option<i32>, String) {
-        let mut rest = String::new();
-        self.stdout.read_to_string(&mut rest).expect("stdout is read");
+        let rest = self.stdout.iter().collect();
         (self.child.wait().expect("the child is waited for").code(), rest)
     }
 
@@ -96,6 +120,29 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What a ready line names.
+#[track_caller]
+fn uri_of(line: &str) -> String {
+    let uri = line.strip_prefix("ready ").map(|uri| uri.trim_end().to_owned());
+    uri.unwrap_or_else(|| panic!("said {line:?} instead of being ready"))
+}
+
+/// The lines of a server's stdout with their ends, read by a thread, so that a test can wait for one for a while.
+fn lines(stdout: ChildStdout) -> mpsc::Receiver<String> {
+    let (to, lines) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut stdout = BufReader::new(stdout);
+        loop {
+            let mut line = String::new();
+            match stdout.read_line(&mut line) {
+                Ok(1..) if to.send(line).is_ok() => {}
+                _ => return,
+            }
+        }
+    });
+    lines
 }
 
 /// Sends a signal to a process that the test has started.
@@ -143,17 +190,34 @@ pub fn run(mut command: Command, stdin: &[u8]) -> Done {
     Done { code: status.code(), stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }
 }
 
-/// A port from which on some are free, as far as one can know.
+/// The first of so many free ports in a row. They are below those that the system gives to outgoing connections, and no
+/// other test of this process gets them; against another process, whoever binds one tries again.
 pub fn free_ports(count: u16) -> u16 {
-    for _ in 0..1000 {
-        let first = std::net::TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let port = first.local_addr().expect("it has an address").port();
-        let rest: Vec<_> = (1..count)
-            .map(|more| std::net::TcpListener::bind(("127.0.0.1", port.saturating_add(more))).ok())
-            .collect();
-        if rest.iter().all(Option::is_some) {
-            return port;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 10_000;
+    const PORTS: u16 = 9_000;
+    let start = std::process::id() as u16 % PORTS;
+    let is_free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    for _ in 0..PORTS / count {
+        let first = FIRST + start.wrapping_add(NEXT.fetch_add(count, Relaxed)) % PORTS;
+        if (first..first + count).all(is_free) {
+            return first;
         }
     }
     panic!("no {count} ports in a row are free");
+}
+
+/// `slotkv dev` on ports of the test's choice, of which the first is returned.
+pub fn dev_on_free_ports(members: u16, more: &[&str]) -> (Server, u16) {
+    for _ in 0..10 {
+        let port = free_ports(members);
+        let args = ["dev", "--port", &port.to_string(), "--log", "warn"];
+        let mut server = Server::spawn(&[&args, more].concat());
+        if let Ok(line) = server.stdout.recv_timeout(READY_MAX) {
+            server.uri = uri_of(&line);
+            return (server, port);
+        }
+        assert_eq!(server.end().0, Some(3), "a port that is taken is the one reason not to start");
+    }
+    panic!("every port was taken by somebody else");
 }
