@@ -86,6 +86,20 @@ fn what_cannot_be_started_is_refused_by_name() {
         refused(&["worker", "--coordinator", "zk://a:1", "--data", "/tmp/x", "--listen", "a b"], 2)
             .contains("a b")
     );
+    for (flag, bad, limit) in [
+        ("--weight", "NaN", "from 0 on"),
+        ("--weight", "inf", "from 0 on"),
+        ("--weight", "-1", "from 0 on"),
+        ("--shard", "4096", "0..4096"),
+        ("--shard", "4294967295", "0..4096"),
+        ("--shard", "-1", "--shard"),
+    ] {
+        let told = refused(
+            &["worker", "--coordinator", "zk://a:1", "--data", "/tmp/x", &format!("{flag}={bad}")],
+            2,
+        );
+        assert!(told.contains(flag) && told.contains(bad) && told.contains(limit), "{told}");
+    }
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     assert!(refused(&["dev", "--port", &port, "--shards", "1"], 3).contains(&port));

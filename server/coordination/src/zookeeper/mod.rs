@@ -1,4 +1,4 @@
-//! The coordinator that is a ZooKeeper ensemble (3.6 or later), by the crate `zookeeper-client`.
+//! The coordinator that is a ZooKeeper ensemble (3.8 or newer), by the crate `zookeeper-client`.
 //!
 //! What this layer adds to the crate, learned from its source and from tests:
 //! - A request made while the connection is away would wait in the crate and be applied much later; here it fails at once.

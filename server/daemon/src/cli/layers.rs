@@ -5,7 +5,8 @@
 //! become the flags' defaults before the command line is read.
 //!
 //! The file is TOML. A key at the top holds for every command that has a flag of that name; a key in a table named
-//! after a command (`[worker]`, `[admin.status]`) holds for that command alone. A name that no flag has is refused.
+//! after a command (`[worker]`, `[admin.status]`) holds for that command alone, also for the flags that every command
+//! has, like `log`. A name that no flag has is refused, and so is `config`: a file names no other file.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -28,7 +29,9 @@ pub(crate) fn read(command: Command, args: &[OsString]) -> Result<Result<ArgMatc
         }
         let text = std::fs::read_to_string(&path).map_err(|e| usage(&shown, e))?;
         let settings: toml::Table = text.parse().map_err(|e: toml::de::Error| usage(&shown, e))?;
-        command = with_settings(command, &settings).map_err(|why| usage(&shown, why))?;
+        let everywhere: Vec<Arg> =
+            command.get_arguments().filter(|arg| is_flag(arg) && arg.is_global_set()).cloned().collect();
+        command = with_settings(command, &settings, &everywhere).map_err(|why| usage(&shown, why))?;
     }
     Ok(command.try_get_matches_from(args))
 }
@@ -85,13 +88,24 @@ fn with_value(arg: Arg) -> Arg {
 }
 
 /// Settings of the table first, those of the tables inside it after them, so that the more particular one holds.
-fn with_settings(mut command: Command, settings: &toml::Table) -> Result<Command, String> {
+/// `everywhere` are the flags of every command, which clap gives to the commands only later.
+fn with_settings(
+    mut command: Command,
+    settings: &toml::Table,
+    everywhere: &[Arg],
+) -> Result<Command, String> {
     for (key, value) in settings.iter().filter(|(_, value)| !value.is_table()) {
         let default = text_of(value).map_err(|why| format!("{key}: {why}"))?;
+        let long = key.replace('_', "-");
+        if long == "config" {
+            return Err("config: a file names no other file".to_owned());
+        }
         let mut found = false;
-        command = with_default(command, &key.replace('_', "-"), &default, &mut found);
+        command = with_default(command, &long, &default, &mut found);
         if !found {
-            return Err(format!("unknown setting {key}"));
+            let flag = everywhere.iter().find(|flag| flag.get_long() == Some(&long));
+            let flag = flag.ok_or_else(|| format!("unknown setting {key}"))?;
+            command = command.arg(flag.clone().default_value(default));
         }
     }
     for (key, table) in settings.iter().filter_map(|(key, value)| Some((key, value.as_table()?))) {
@@ -99,7 +113,7 @@ fn with_settings(mut command: Command, settings: &toml::Table) -> Result<Command
             return Err(format!("unknown table [{key}]; tables are named after commands"));
         }
         let mut outcome = Ok(());
-        command = command.mut_subcommand(key, |sub| match with_settings(sub.clone(), table) {
+        command = command.mut_subcommand(key, |sub| match with_settings(sub.clone(), table, everywhere) {
             Ok(sub) => sub,
             Err(why) => {
                 outcome = Err(format!("[{key}] {why}"));
@@ -171,6 +185,24 @@ mod tests {
         let file =
             "uri = \"slotkv://top:1\"\n[has]\nuri = \"slotkv://own:1\"\n[get]\nuri = \"slotkv://other:1\"";
         assert_eq!(uri(parse(file, &["has", "k"]).unwrap()), "slotkv://own:1");
+    }
+
+    #[test]
+    fn flags_of_every_command_may_stand_in_a_commands_own_table() {
+        let log = |file, args: &[&str]| parse(file, args).unwrap().log;
+        let file = "log = \"warn\"\n[has]\nlog = \"debug\"\n[admin.status]\nlog = \"trace\"";
+        assert_eq!(log(file, &["has", "k"]).as_deref(), Some("debug"));
+        assert_eq!(log(file, &["admin", "status"]).as_deref(), Some("trace"));
+        assert_eq!(log(file, &["get", "k"]).as_deref(), Some("warn"));
+        assert_eq!(log("[has]\nlog = \"debug\"", &["get", "k"]), None);
+        assert_eq!(log("[admin]\nlog = \"debug\"", &["admin", "status"]).as_deref(), Some("debug"));
+        for args in [["--log", "off", "has", "k"], ["has", "--log", "off", "k"], ["has", "k", "--log", "off"]]
+        {
+            assert_eq!(log(file, &args).as_deref(), Some("off"), "{args:?}");
+        }
+        for file in ["config = \"x\"", "[has]\nconfig = \"x\""] {
+            assert!(parse(file, &["has", "k"]).unwrap_err().contains("config: a file names no other file"));
+        }
     }
 
     #[test]

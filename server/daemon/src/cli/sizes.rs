@@ -1,4 +1,4 @@
-//! Flag values that need more than `FromStr`: sizes in bytes, durations.
+//! Flag values that need more than `FromStr`: sizes in bytes, durations, weights.
 
 use std::time::Duration;
 
@@ -33,6 +33,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| format!("{text} is longer than 64 bits of milliseconds"))
 }
 
+/// A share of the slots; 0 is none. The cluster's placement may allow less.
+pub(crate) fn weight(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(weight) if weight.is_finite() && weight >= 0.0 => Ok(weight),
+        Ok(_) => Err("wants a finite number from 0 on".to_owned()),
+        Err(_) => Err(format!("{text:?} is not a number; wants a finite one from 0 on")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,5 +56,13 @@ mod tests {
         assert_eq!(duration("250"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("2d").unwrap_err().contains("\"d\""));
+    }
+
+    #[test]
+    fn a_weight_is_finite_and_not_below_nothing() {
+        assert_eq!((weight("0.5"), weight("0")), (Ok(0.5), Ok(0.0)));
+        for bad in ["NaN", "inf", "-inf", "-1", "1e999", "", "much"] {
+            assert!(weight(bad).unwrap_err().contains("from 0 on"), "{bad}");
+        }
     }
 }

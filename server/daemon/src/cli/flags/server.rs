@@ -5,6 +5,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 use clap::Args;
 use slotkv_coordination::registers::Durability;
 use slotkv_master::placement;
+use slotkv_proto::limits::SHARDS_MAX;
 
 use crate::cli::sizes;
 
@@ -107,7 +108,7 @@ pub(crate) struct WorkerFlags {
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
     /// Id of the shard [default: the one of the data folder, else a new one]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u32).range(..SHARDS_MAX as i64))]
     pub shard: Option<u32>,
     /// Name of this replica [default: the one of the data folder, else made from the shard]
     #[arg(long)]
@@ -116,7 +117,7 @@ pub(crate) struct WorkerFlags {
     #[arg(long, default_value = "")]
     pub zone: String,
     /// Share of the slots, relative to the other shards [default: the shard's, at first 1]
-    #[arg(long)]
+    #[arg(long, value_parser = sizes::weight)]
     pub weight: Option<f64>,
     /// Bytes of the log after which the engine is made durable and the log is cut
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = sizes::bytes)]
