@@ -126,8 +126,7 @@ fn measure(setting: &Setting, wanted: &[&'static Comparison]) -> Outcome<Vec<Row
             rows.push(comparison.measure(setting, &ours, &redis)?);
         }
         let writes_per_sync = ours.stop()?;
-        let synced_puts = |row: &&mut Row| row.comparison.name.starts_with("put-sync");
-        for row in rows[first..].iter_mut().filter(synced_puts) {
+        for row in rows[first..].iter_mut().filter(|row| row.comparison.writes_per_sync_min.is_some()) {
             row.writes_per_sync = writes_per_sync;
         }
     }

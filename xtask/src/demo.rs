@@ -3,7 +3,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use serde_json::Value;
 
@@ -13,6 +13,9 @@ use crate::project::{self, Profile};
 use crate::table::{Table, thousands};
 use crate::venv::Venv;
 use crate::{Outcome, process};
+
+/// Folders of demos that were kept.
+const FOLDERS_MAX: u32 = 100;
 
 /// Exits with success only if every client found every record identical.
 pub fn run(arguments: &[String]) -> Outcome<bool> {
@@ -38,13 +41,10 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
         eprintln!("{}: {} records, {} MB", set.name, thousands(set.records), set.bytes / 1_000_000);
     }
 
-    let data = dataset::dir().join("data");
-    if data.exists() {
-        std::fs::remove_dir_all(&data)?;
-    }
-    let data = data.to_string_lossy().into_owned();
+    let mut folder = Folder::new(&dataset::dir())?;
+    let data = folder.path.to_string_lossy().into_owned();
     let start = if keep { Dev::start_detached } else { Dev::start };
-    let cluster = start(&slotkv, "demo", &["--data", &data])?;
+    let cluster = start(&slotkv, &folder.name, &["--data", &data])?;
     eprintln!("cluster: {} (2 masters, 3 shards, data in {data})", cluster.uri);
 
     let mut table = Table::new(&["client", "data set", "records", "ops/s", "result"]);
@@ -67,11 +67,43 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     if keep {
         print_how_to_connect(&cluster, &slotkv, &venv);
         cluster.leave_running();
+        folder.kept = true;
     } else if !cluster.stop()? {
         return Err("`slotkv dev` did not leave in an orderly way on SIGTERM".into());
     }
     println!("{}", if all_identical { "all records are byte-identical" } else { "records DIFFER" });
     Ok(all_identical)
+}
+
+/// The cluster's data: a folder of this run alone, since the cluster of an earlier one may have been kept.
+struct Folder {
+    /// Of the folder and of the cluster's log.
+    name: String,
+    path: PathBuf,
+    kept: bool,
+}
+
+impl Folder {
+    fn new(parent: &Path) -> Outcome<Self> {
+        for number in 1..=FOLDERS_MAX {
+            let name = format!("demo-{number}");
+            let path = parent.join(&name);
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok(Self { name, path, kept: false }),
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+            }
+        }
+        Err(format!("{} has {FOLDERS_MAX} kept demos; remove some", parent.display()).into())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
 }
 
 /// A program that writes or compares the records of a file.
@@ -140,7 +172,16 @@ impl Client {
         bar.finish_and_clear();
         let status = child.wait()?;
         // Differences are reported, not failed on; anything else that ends the client is an error.
-        found.ok_or_else(|| format!("{} ended without a result ({status})", self.name).into())
+        ended(found, status).map_err(|why| format!("{} {why}", self.name).into())
+    }
+}
+
+/// The result of a client that ended well; one that failed afterwards may have lost more than it says.
+fn ended(found: Option<Found>, status: ExitStatus) -> Result<Found, String> {
+    match found {
+        Some(found) if status.success() => Ok(found),
+        Some(_) => Err(format!("failed after its result ({status})")),
+        None => Err(format!("ended without a result ({status})")),
     }
 }
 
@@ -168,4 +209,34 @@ fn print_how_to_connect(cluster: &Dev, slotkv: &Path, venv: &Venv) {
     );
     println!("  Rust     slotkv::Client::connect(\"{uri}\").await");
     println!("  stop it  kill {pid}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn a_client_that_fails_after_its_result_has_failed() {
+        let found = || Some(Found { records: 1, seconds: 1.0, different: 0 });
+        let exit = |code: i32| ExitStatus::from_raw(code << 8);
+        assert!(ended(found(), exit(0)).is_ok());
+        assert!(ended(found(), exit(1)).is_err_and(|why| why.contains("after its result")));
+        assert!(ended(None, exit(0)).is_err());
+    }
+
+    #[test]
+    fn each_demo_has_a_folder_and_removes_it_unless_it_is_kept() {
+        let parent = std::env::temp_dir().join(format!("slotkv-xtask-demo-{}", std::process::id()));
+        std::fs::create_dir(&parent).unwrap();
+        let mut first = Folder::new(&parent).unwrap();
+        let second = Folder::new(&parent).unwrap();
+        assert_eq!((&*first.name, &*second.name), ("demo-1", "demo-2"));
+        first.kept = true;
+        let (kept, removed) = (first.path.clone(), second.path.clone());
+        drop((first, second));
+        assert!(kept.exists() && !removed.exists());
+        std::fs::remove_dir_all(parent).unwrap();
+    }
 }

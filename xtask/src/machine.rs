@@ -1,4 +1,4 @@
-//! What xtask installs on a Debian machine, and only when it is missing.
+//! What xtask installs on a Debian machine, and only when it is missing; parts of the Rust toolchain, too.
 
 use std::path::Path;
 use std::process::Command;
@@ -40,6 +40,18 @@ pub fn install_by_name(names: &[&str]) -> Outcome<()> {
     let mut command = apt_get();
     command.args(["install", "-y", "--no-install-recommends"]).args(names);
     process::logged(&format!("apt-get install {}", names.join(" ")), &log, &mut command)
+}
+
+/// Adds what `cargo VERB` wants to the Rust toolchain, if it is missing and rustup manages the toolchain.
+pub fn install_rust(verb: &str, component: &str) -> Outcome<()> {
+    let there = process::works(project::cargo().args([verb, "--version"]));
+    if there || !process::works(Command::new("rustup").arg("--version")) {
+        return Ok(());
+    }
+    let log = project::scratch().join("logs/rustup.log");
+    let mut command = Command::new("rustup");
+    command.args(["component", "add", component]).current_dir(project::root());
+    process::logged(&format!("rustup component add {component}"), &log, &mut command)
 }
 
 /// Reads the package index anew.

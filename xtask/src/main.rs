@@ -34,7 +34,7 @@ usage: cargo xtask VERB
 
   test [--long] [--list] [SUITE...]
       installs what it needs and runs every suite (or those named), one table at the end
-        --long     the tests that take minutes, too
+        --long     the tests and the installations of tools that take minutes, too
         --list     the names of the suites
 
   zookeeper [--servers 1|3] [--dir DIR]

@@ -28,6 +28,13 @@ const PYTHON_TOOLS: [&str; 6] = [
     "pyright==1.1.414",
 ];
 
+/// The version that the deny suite installs.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Set to 1, tests that need ZooKeeper are skipped, and say so in a line that begins like this.
+const SKIP_ZOOKEEPER: &str = "SLOTKV_SKIP_ZOOKEEPER";
+const SKIPPED_LINE: &str = "SKIPPED, because ";
+
 /// Longest run of one Python test; a hanging one fails with the stacks of all threads.
 const PYTEST_TIMEOUT: &str = "--timeout=600";
 
@@ -41,7 +48,7 @@ struct Suite {
 const SUITES: [Suite; 11] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
-    Suite { name: "deny", about: "cargo-deny, where it is installed", run: deny },
+    Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
     Suite { name: "rust", about: "Rust unit, crate and whole-cluster tests, the simulation", run: rust },
     Suite { name: "doctest", about: "examples in the Rust documentation", run: doctest },
     Suite { name: "zookeeper", about: "coordinator conformance on ZooKeeper x1 and x3", run: zookeeper },
@@ -65,8 +72,10 @@ struct Bench {
 
 /// How a suite ended when nothing failed.
 enum Tested {
-    /// All well; so many single tests, if the suite counts them.
-    Passed(Option<u64>),
+    /// All well; the suite counts no single tests.
+    Passed,
+    /// So many single tests passed, and so many of them said that they skip what they are for.
+    Counted { tests: u64, skipped: u64 },
     /// Not run, and why.
     Skipped(&'static str),
 }
@@ -101,22 +110,43 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     for suite in wanted {
         eprintln!("\n== {}: {}", suite.name, suite.about);
         let start = Instant::now();
-        let (result, tests) = match (suite.run)(&bench) {
-            Ok(Tested::Passed(tests)) => {
-                passed += 1;
-                ("passed".to_owned(), tests.map_or(String::new(), |tests| tests.to_string()))
-            }
-            Ok(Tested::Skipped(why)) => (format!("skipped: {why}"), String::new()),
-            Err(error) => {
-                eprintln!("{error}");
-                failed += 1;
-                ("FAILED".to_owned(), String::new())
-            }
-        };
+        let outcome = (suite.run)(&bench);
+        let (verdict, result, tests) = judged(&outcome);
+        match verdict {
+            Some(true) => passed += 1,
+            Some(false) => failed += 1,
+            None => {}
+        }
+        if let Err(error) = outcome {
+            eprintln!("{error}");
+        }
         table.row([suite.name.to_owned(), result, tests, format!("{:.0}", start.elapsed().as_secs_f64())]);
     }
     println!("\n{}\n{passed} passed, {failed} failed", table.text());
     Ok(failed == 0)
+}
+
+/// Whether a suite passed or failed, if it ran, and how the table says it.
+fn judged(outcome: &Outcome<Tested>) -> (Option<bool>, String, String) {
+    match outcome {
+        Ok(Tested::Passed) => (Some(true), "passed".to_owned(), String::new()),
+        // As after a mistake in a filter: nothing was shown.
+        Ok(Tested::Counted { tests: 0, .. }) => {
+            (Some(false), "FAILED: no test ran".to_owned(), "0".to_owned())
+        }
+        Ok(Tested::Counted { tests, skipped: 0 }) => (Some(true), "passed".to_owned(), tests.to_string()),
+        Ok(Tested::Counted { tests, skipped }) => {
+            (Some(true), format!("passed, {skipped} skipped"), tests.to_string())
+        }
+        Ok(Tested::Skipped(why)) => (None, format!("skipped: {why}"), String::new()),
+        Err(_) => (Some(false), "FAILED".to_owned(), String::new()),
+    }
+}
+
+impl Tested {
+    fn count(tests: u64) -> Self {
+        Tested::Counted { tests, skipped: 0 }
+    }
 }
 
 impl Bench {
@@ -157,21 +187,40 @@ impl Bench {
 }
 
 fn fmt(bench: &Bench) -> Outcome<Tested> {
+    machine::install_rust("fmt", "rustfmt")?;
     bench.step("fmt", project::cargo().args(["fmt", "--all", "--check", "--", "--color", "never"]))?;
-    Ok(Tested::Passed(None))
+    Ok(Tested::Passed)
 }
 
 fn clippy(bench: &Bench) -> Outcome<Tested> {
-    bench.step("clippy", bench.cargo("clippy").args(["--all-targets", "--", "-D", "warnings"]))?;
-    Ok(Tested::Passed(None))
+    machine::install_rust("clippy", "clippy")?;
+    let strict = ["--all-targets", "--", "-D", "warnings"];
+    bench.step("clippy", bench.cargo("clippy").args(strict))?;
+    if bench.long {
+        let benches = ["clippy", "--package", "slotkv-benches"];
+        bench.step("clippy benches", project::cargo().args(benches).args(strict))?;
+    }
+    Ok(Tested::Passed)
 }
 
 fn deny(bench: &Bench) -> Outcome<Tested> {
-    if !process::works(project::cargo().args(["deny", "--version"])) {
-        return Ok(Tested::Skipped("cargo-deny is not installed"));
+    let tools = project::scratch().join("tools");
+    let own = tools.join("bin/cargo-deny");
+    let installed = process::works(project::cargo().args(["deny", "--version"]));
+    if !installed && !own.exists() {
+        if !bench.long {
+            return Ok(Tested::Skipped("cargo-deny is not installed; --long does it, in minutes"));
+        }
+        let what = ["install", "--locked", "cargo-deny", "--version", CARGO_DENY, "--root"];
+        bench.step("install cargo-deny", project::cargo().args(what).arg(&tools))?;
     }
-    bench.step("deny", project::cargo().args(["deny", "check", "licenses", "bans", "sources"]))?;
-    Ok(Tested::Passed(None))
+    let mut command = if installed { project::cargo() } else { Command::new(own) };
+    if installed {
+        command.arg("deny");
+    }
+    command.args(["check", "licenses", "bans", "sources"]).current_dir(project::root());
+    bench.step("deny", &mut command)?;
+    Ok(Tested::Passed)
 }
 
 fn rust(bench: &Bench) -> Outcome<Tested> {
@@ -188,19 +237,22 @@ fn rust(bench: &Bench) -> Outcome<Tested> {
             "zookeeper",
         ]),
     )?;
-    Ok(Tested::Passed(Some(cargo_count(&log)?)))
+    cargo_count(&log)
 }
 
 fn doctest(bench: &Bench) -> Outcome<Tested> {
     let log = bench.step("doctest", bench.cargo("test").args(["--doc", "--no-fail-fast"]))?;
-    Ok(Tested::Passed(Some(cargo_count(&log)?)))
+    cargo_count(&log)
 }
 
 fn zookeeper(bench: &Bench) -> Outcome<Tested> {
+    if std::env::var_os(SKIP_ZOOKEEPER).is_some_and(|value| value == "1") {
+        return Ok(Tested::Skipped("SLOTKV_SKIP_ZOOKEEPER=1"));
+    }
     machine::install(&[machine::JAVA, machine::ZOOKEEPER])?;
     let log = bench
         .step("zookeeper", bench.cargo("test").args(["--tests", "--no-fail-fast", "--", "zookeeper"]))?;
-    Ok(Tested::Passed(Some(cargo_count(&log)?)))
+    cargo_count(&log)
 }
 
 fn python(bench: &Bench) -> Outcome<Tested> {
@@ -212,7 +264,7 @@ fn python(bench: &Bench) -> Outcome<Tested> {
             .args(["-m", "pytest", "-v", "-p", "no:cacheprovider", PYTEST_TIMEOUT, "python/tests"])
             .env("SLOTKV_BIN", slotkv),
     )?;
-    Ok(Tested::Passed(Some(pytest_count(&log)?)))
+    Ok(Tested::count(pytest_count(&log)?))
 }
 
 fn types(bench: &Bench) -> Outcome<Tested> {
@@ -239,7 +291,7 @@ fn types(bench: &Bench) -> Outcome<Tested> {
         "stubtest",
         venv.python().args(["-m", "mypy.stubtest", "slotkv"]).current_dir(project::scratch()),
     )?;
-    Ok(Tested::Passed(None))
+    Ok(Tested::Passed)
 }
 
 fn all_examples(bench: &Bench) -> Outcome<Tested> {
@@ -247,21 +299,28 @@ fn all_examples(bench: &Bench) -> Outcome<Tested> {
     let venv = bench.venv()?;
     let rust = examples::rust(slotkv)?;
     let python = examples::python(slotkv, venv)?;
-    Ok(Tested::Passed(Some(rust + python)))
+    Ok(Tested::count(rust + python))
 }
 
 fn fail_over(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::Passed(Some(examples::fail_over(bench.slotkv()?, bench.venv()?)?)))
+    Ok(Tested::count(examples::fail_over(bench.slotkv()?, bench.venv()?)?))
 }
 
 fn docs(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::Passed(Some(documents::run(bench.slotkv()?, bench.venv()?)?)))
+    Ok(Tested::count(documents::run(bench.slotkv()?, bench.venv()?)?))
 }
 
-/// Sum over "test result: ok. N passed".
-fn cargo_count(log: &Path) -> Outcome<u64> {
-    let text = fs::read_to_string(log)?;
-    Ok(text.lines().filter_map(|line| number_before(line.strip_prefix("test result:")?, " passed")).sum())
+/// Sum over "test result: ok. N passed", and the tests among them that skip what they are for.
+fn cargo_count(log: &Path) -> Outcome<Tested> {
+    Ok(count(&fs::read_to_string(log)?))
+}
+
+fn count(text: &str) -> Tested {
+    let passed = |line: &str| number_before(line.strip_prefix("test result:")?, " passed");
+    Tested::Counted {
+        tests: text.lines().filter_map(passed).sum(),
+        skipped: text.lines().filter(|line| line.starts_with(SKIPPED_LINE)).count() as u64,
+    }
 }
 
 /// "12 passed, 1 skipped in 3.4s"
@@ -283,5 +342,17 @@ mod tests {
         assert_eq!(number_before(" ok. 12 passed; 0 failed; 3 ignored", " passed"), Some(12));
         assert_eq!(number_before("123 passed, 2 skipped in 4.5s", " passed"), Some(123));
         assert_eq!(number_before("nothing", " passed"), None);
+    }
+
+    #[test]
+    fn a_suite_without_tests_fails_and_skipped_ones_are_seen() {
+        let judged = |text: &str| judged(&Ok(count(text)));
+        let (verdict, result, _) = judged("test result: ok. 0 passed; 0 failed; 5 filtered out\n");
+        assert_eq!((verdict, &*result), (Some(false), "FAILED: no test ran"));
+        let text =
+            "test a ... ok\ntest result: ok. 2 passed; 0 failed\ntest result: ok. 3 passed; 0 failed\n";
+        assert_eq!(judged(text), (Some(true), "passed".to_owned(), "5".to_owned()));
+        let text = format!("\n{SKIPPED_LINE}{SKIP_ZOOKEEPER}=1: something\n{text}");
+        assert_eq!(judged(&text), (Some(true), "passed, 1 skipped".to_owned(), "5".to_owned()));
     }
 }

@@ -61,6 +61,8 @@ pub fn write_json(setting: &Setting, rows: &[Row], command: &str) -> Outcome<()>
                 "ratio": row.ratio,
                 "target": row.comparison.target,
                 "writes_per_sync": row.writes_per_sync,
+                "writes_per_sync_min": row.comparison.writes_per_sync_min,
+                "met": row.is_met(),
             })
         })
         .collect();
@@ -99,11 +101,19 @@ fn speeds(rows: &[Row], name: impl Fn(&Row) -> String) -> Table {
             thousands(row.peer.rate as u64),
             format!("{:.2}", row.ratio),
             format!("{:.1}", row.comparison.target),
-            if row.ratio >= row.comparison.target { "yes" } else { "no" }.to_owned(),
-            row.writes_per_sync.map_or(String::new(), |writes| format!("{writes:.0}")),
+            if row.is_met() { "yes" } else { "no" }.to_owned(),
+            writes_per_sync(row),
         ]);
     }
     table
+}
+
+/// How many writes share an fsync, and whether they are as many as wanted.
+fn writes_per_sync(row: &Row) -> String {
+    let Some(wanted) = row.comparison.writes_per_sync_min else { return String::new() };
+    let found = row.writes_per_sync.map_or("not measured".to_owned(), |found| format!("{found:.0}"));
+    let met = if row.is_synced_in_groups() { "met" } else { "missed" };
+    format!("{found} ({wanted:.0} wanted: {met})")
 }
 
 fn costs(rows: &[Row], name: impl Fn(&Row) -> String) -> Table {
