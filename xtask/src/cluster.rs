@@ -1,8 +1,10 @@
 //! A slotkv cluster as child processes: `slotkv dev`, or masters and workers of their own on a ZooKeeper.
 
 use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::process::Server;
@@ -204,14 +206,20 @@ impl Split {
     }
 }
 
-/// Ports that are free now.
+/// Ports that are free now, below those that the system gives to outgoing connections: a worker that is started again
+/// finds its own still free.
 pub fn free_ports(count: usize) -> Outcome<Vec<u16>> {
-    let sockets =
-        (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>()?;
-    Ok(sockets
-        .iter()
-        .map(|socket| socket.local_addr().map(|address| address.port()))
-        .collect::<Result<_, _>>()?)
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 20_000;
+    const PORTS: u16 = 9_000;
+    let start = std::process::id() as u16 % PORTS;
+    let next = || FIRST + start.wrapping_add(NEXT.fetch_add(1, Relaxed)) % PORTS;
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let found: Vec<u16> = (0..PORTS).map(|_| next()).filter(is_free).take(count).collect();
+    if found.len() < count {
+        return Err(format!("no {count} of {PORTS} ports are free").into());
+    }
+    Ok(found)
 }
 
 fn log(name: &str) -> PathBuf {

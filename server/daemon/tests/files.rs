@@ -2,7 +2,12 @@
 
 mod support;
 
-use std::{fs, os::unix::process::CommandExt, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::Path,
+    process::Command,
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use support::Server;
@@ -191,6 +196,22 @@ fn pipes_and_devices_are_read_and_written_like_files() {
         assert!(refused.stderr.contains("--resume wants a regular file"), "{refused:?}");
     }
     dev.run(&["export", "/dev/null"]).expect(0);
+}
+
+#[test]
+fn an_import_that_waits_for_the_writer_of_a_fifo_ends_at_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = path(folder.path(), "fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut command = support::slotkv();
+    let mut child = command.args(["import", &fifo]).spawn().unwrap();
+    // Nobody writes, so it sleeps in the call that opens the fifo; there is nothing else that it waits for.
+    let status = format!("/proc/{}/status", child.id());
+    while !fs::read_to_string(&status).unwrap().contains("State:\tS") {
+        std::thread::yield_now();
+    }
+    support::signal(child.id(), libc::SIGTERM);
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
 }
 
 #[test]

@@ -42,12 +42,11 @@ const KIND: &str = "export";
 
 /// `slotkv export`.
 pub(crate) async fn export(flags: ExportFlags) -> Result<Exit, Failure> {
-    let stop = signals::stop_requested().map_err(|error| Failure::io("cannot wait for signals", error))?;
     let mut range = range_of(&flags.range)?;
     range.ordered = flags.ordered;
     let client = connect(&flags.client).await?;
     let namespace = namespace_of(&flags.client)?;
-    let outcome = write_all(&flags, &client, range, namespace, stop).await;
+    let outcome = write_all(&flags, &client, range, namespace).await;
     client.close().await;
     outcome
 }
@@ -57,7 +56,6 @@ async fn write_all(
     client: &Client,
     range: Range,
     namespace: String,
-    stop: impl Future<Output = &'static str>,
 ) -> Result<Exit, Failure> {
     let whole = range.prefix.is_empty() && range.start.is_empty() && range.end.is_empty();
     let length = if whole { client.count(Range::all()).await.ok() } else { None };
@@ -67,6 +65,8 @@ async fn write_all(
         false => client.scan_from(range, &decode_cursor(&target.state.cursor)?),
     };
     let progress = progress::items(length);
+    // Only now: before, as while a FIFO waits for its reader, a signal simply ends the process.
+    let stop = signals::stop_requested().map_err(|error| Failure::io("cannot wait for signals", error))?;
     tokio::pin!(stop);
     let outcome = match scan {
         Ok(mut scan) => tokio::select! {

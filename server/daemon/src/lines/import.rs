@@ -52,13 +52,14 @@ const KIND: &str = "import";
 
 /// `slotkv import`.
 pub(crate) async fn import(flags: ImportFlags) -> Result<Exit, Failure> {
-    let stop = signals::stop_requested().map_err(|error| Failure::io("cannot wait for signals", error))?;
     let source = Source::open(&flags)?;
     let options = in_flight(flags.in_flight);
     let client = connect_with(&flags.client, options).await?;
     let namespace = namespace_of(&flags.client)?;
     let progress = progress::bytes(source.length);
     let mut import = Import::new(&flags, client.clone(), namespace, &source.state, progress);
+    // Only now: before, as while a FIFO waits for its writer, a signal simply ends the process.
+    let stop = signals::stop_requested().map_err(|error| Failure::io("cannot wait for signals", error))?;
     let outcome = import.run(source, stop).await;
     let saved = import.save(true);
     import.progress.finish_and_clear();
