@@ -8,7 +8,7 @@
 //! - Deltas compose: applying the deltas of any split of a history, each at least once and in order, gives the table
 //!   that the whole history gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{limits::SHARDS_MAX, slot::SlotCount, v1};
 
@@ -137,9 +137,10 @@ impl SlotTable {
         self.routes.values()
     }
 
-    /// Sum of the routes' revisions. Of two tables whose routes are ordered, the sums are ordered alike.
+    /// Sum of the routes' revisions, as far as a u64 goes. Of two tables whose routes are ordered, the sums are ordered
+    /// alike.
     pub fn route_revisions(&self) -> u64 {
-        self.routes.values().map(|route| route.revision).sum()
+        self.routes.values().fold(0, |sum, route| sum.saturating_add(route.revision))
     }
 
     /// Number of slots that `shard` owns.
@@ -245,10 +246,10 @@ impl SlotTable {
                 delta.from_version, delta.version
             )));
         }
-        if delta.routes.len() > SHARDS_MAX {
+        let routes = delta.routes.len().max(self.routes_with(delta));
+        if routes > SHARDS_MAX {
             return Err(TableError::Malformed(format!(
-                "{} routes; there are at most {SHARDS_MAX} shards",
-                delta.routes.len()
+                "{routes} routes; there are at most {SHARDS_MAX} shards"
             )));
         }
         let ranges = delta.ranges.iter().map(|range| (range.first, range.last, range.shard));
@@ -273,6 +274,13 @@ impl SlotTable {
             changed |= self.set_route(route);
         }
         Ok(changed)
+    }
+
+    /// How many routes there would be with those of `delta`.
+    fn routes_with(&self, delta: &v1::TableDelta) -> usize {
+        let shards = delta.routes.iter().map(|route| route.shard);
+        let new: BTreeSet<_> = shards.filter(|shard| !self.routes.contains_key(shard)).collect();
+        self.routes.len() + new.len()
     }
 }
 

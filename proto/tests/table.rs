@@ -224,7 +224,10 @@ proptest! {
         from_version in 0u64..8,
         version in 0u64..30,
         ranges in prop::collection::vec((0u32..20, 0u32..20, prop_oneof![0..SHARDS, Just(UNALLOCATED)]), 0..4),
-        routes in prop::collection::vec((prop_oneof![0..SHARDS, Just(UNALLOCATED)], 0u64..4, 0u64..6), 0..4),
+        routes in prop::collection::vec(
+            (prop_oneof![0..SHARDS, Just(UNALLOCATED)], 0u64..4, prop_oneof![0u64..6, u64::MAX - 2..=u64::MAX]),
+            0..4,
+        ),
     ) {
         let mut truth = Truth::new();
         steps.iter().for_each(|change| truth.make(change));
@@ -243,6 +246,7 @@ proptest! {
             Err(_) | Ok(false) => prop_assert_eq!(table, truth.table),
             Ok(true) => {
                 prop_assert_eq!(table.version(), truth.table.version().max(version));
+                prop_assert!(table.route_revisions() >= truth.table.route_revisions());
                 for known in truth.table.routes() {
                     let now = table.route(known.shard).unwrap();
                     prop_assert!(now.revision >= known.revision && now.epoch >= known.epoch);
@@ -250,6 +254,32 @@ proptest! {
                 for slot in 0..SLOTS {
                     prop_assert!(truth.table.owner(slot).is_none() || table.owner(slot).is_some());
                 }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn deltas_never_add_up_to_more_routes_than_shards_can_be(
+        deltas in prop::collection::vec((0..2 * SHARDS_MAX as u32, 1..=SHARDS_MAX as u32), 1..8),
+    ) {
+        let mut table = empty();
+        for (first, count) in deltas {
+            let shards = first..first + count;
+            let mut delta = table.full();
+            delta.routes = shards.clone().map(|shard| v1::Route::from(&route(shard, 1, u64::MAX))).collect();
+            let before = table.clone();
+            let new = shards.filter(|&shard| before.route(shard).is_none()).count();
+            let taken = table.apply(&delta);
+            if before.routes().count() + new > SHARDS_MAX {
+                prop_assert!(matches!(taken, Err(TableError::Malformed(_))), "{:?}", taken);
+                prop_assert_eq!(&table, &before);
+            } else {
+                prop_assert_eq!(taken, Ok(new > 0));
+                prop_assert_eq!(table.routes().count(), before.routes().count() + new);
             }
         }
     }
