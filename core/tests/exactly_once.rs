@@ -167,6 +167,36 @@ async fn a_write_that_was_only_refused_takes_the_fence_of_the_shard_that_it_move
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_that_may_have_been_applied_takes_no_fence_to_another_shard() {
+    let fake = Fake::new(2);
+    let client = fake.client().await;
+    let key = fake.key_of(0);
+    fake.store("w0:1", |store| store.set_index(500));
+    client.get(&key).await.unwrap();
+    let slot = fake.truth().slot(key.as_bytes());
+    fake.script_first("w0:1", [Action::ServeThenCut]);
+    let call = {
+        let (client, key) = (client.clone(), key.clone());
+        tokio::spawn(async move { client.increment(key, 1).await })
+    };
+    fake.until(|| fake.log("w0:1").len() == 2).await;
+    // The slot moves, and the other shard, whose log is shorter, has forgotten the result.
+    fake.give(&[(slot, 1)]);
+    let data = fake.store("w0:1", |store| store.take_slot(slot));
+    fake.store("w1:1", |store| {
+        store.absorb(data);
+        store.set_index(20);
+        store.forget();
+    });
+    let delta = fake.delta();
+    fake.script("w0:1", move |_| Action::Correct(refused(Code::Moved), delta.clone()));
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!((error.code, error.outcome), (Code::Indeterminate, Outcome::Unknown));
+    assert_eq!(numbers(&fake, "w1:1"), [(1, 0)]);
+    assert_eq!(fake.store("w1:1", |store| store.value(&key)).unwrap(), "1", "not done twice");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_oldest_open_write_holds_the_mark() {
     let fake = Fake::new(1);
     let client = fake.client().await;

@@ -84,9 +84,11 @@ impl Dispatch {
             if inner.request.sequence == 0 {
                 inner.request.sequence = self.sequences.begin();
                 inner.request.fence_index = lane.applied_index();
-            } else if inner.history.unknown.is_none() && before.is_some_and(|b| b.shard != taken.shard) {
-                // The log indexes of another shard say nothing here, and there nothing was applied.
-                inner.request.fence_index = lane.applied_index();
+            } else if before.is_some_and(|before| before.shard != taken.shard) {
+                // The log indexes of another shard say nothing here. If nothing can have been applied there, those of this
+                // one hold; else the write counts as begun before anything that this shard may have forgotten.
+                let harmless = inner.history.unknown.is_none();
+                inner.request.fence_index = if harmless { lane.applied_index() } else { 0 };
             }
             inner.request.repeated = inner.history.unknown.is_some();
             inner.request.oldest_open = self.sequences.oldest_open();
