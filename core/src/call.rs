@@ -13,10 +13,10 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use slotkv_proto::{limits, table::ShardId, v1};
+use slotkv_proto::{Code, limits, table::ShardId, v1};
 use tokio::time::Instant;
 
-use crate::{Error, Result};
+use crate::{Error, Outcome, Result};
 
 /// Gets the reply of a call; must be short.
 pub(crate) type Callback = Box<dyn FnOnce(Result<v1::Reply>) + Send>;
@@ -183,6 +183,23 @@ impl Call {
     }
 }
 
+/// A call that is lost, as when its client ends while a member has it, still tells its caller.
+impl Drop for Call {
+    fn drop(&mut self) {
+        let write = is_write(self.operation);
+        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(inner.waiter, Waiter::Callback(_)) {
+            return;
+        }
+        let sent = inner.history.unknown.is_some() || matches!(inner.place, Place::Sent(..));
+        let outcome = if write && sent { Outcome::Unknown } else { Outcome::Failed };
+        let error = Error::new(Code::Closed, "the client was closed").with_outcome(outcome);
+        if let Some((_, delivery)) = inner.claim(|_| Err(error)) {
+            delivery.make();
+        }
+    }
+}
+
 impl Inner {
     /// See [`Call::claim`].
     pub fn claim(&mut self, result: impl FnOnce(&Inner) -> Result<v1::Reply>) -> Option<(Place, Delivery)> {
@@ -246,6 +263,30 @@ fn append_request(request: &v1::Request, frame: &mut BytesMut) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_that_is_lost_tells_its_caller() {
+        struct Nowhere;
+        impl Holder for Nowhere {
+            fn release(&self, _ticket: u64) {}
+        }
+        let lost = |operation: v1::Operation, sent: bool| {
+            let (send, told) = std::sync::mpsc::channel();
+            let request = v1::Request { operation: operation as i32, ..Default::default() };
+            let callback: Callback = Box::new(move |reply| send.send(reply).unwrap());
+            let call = Call::new(request, (0, 0), Instant::now(), tracing::Span::none(), Some(callback));
+            if sent {
+                call.put(Place::Sent(Arc::new(Nowhere), 1));
+            }
+            drop(call);
+            let error = told.try_recv().unwrap().unwrap_err();
+            assert_eq!(error.code, Code::Closed);
+            error.outcome
+        };
+        assert_eq!(lost(v1::Operation::Put, true), Outcome::Unknown);
+        assert_eq!(lost(v1::Operation::Put, false), Outcome::Failed);
+        assert_eq!(lost(v1::Operation::Get, true), Outcome::Failed);
+    }
 
     #[test]
     fn requests_appended_one_by_one_are_the_requests_of_one_frame() {

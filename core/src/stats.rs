@@ -38,6 +38,8 @@ pub struct Stats {
     pub pings_failed: u64,
     /// Answers of members of other clusters, which were ignored.
     pub wrong_cluster: u64,
+    /// Answers in versions of the protocol that this client does not speak, which were ignored.
+    pub wrong_version: u64,
     /// Calls open now, those that wait for room not counted.
     pub in_flight: u64,
     /// Calls that wait for room now.
@@ -89,6 +91,7 @@ pub(crate) struct Counters {
     pub refreshes_failed: AtomicU64,
     pub pings_failed: AtomicU64,
     pub wrong_cluster: AtomicU64,
+    pub wrong_version: AtomicU64,
 }
 
 impl Counters {
@@ -112,6 +115,7 @@ impl Counters {
             refreshes_failed: count(&self.refreshes_failed),
             pings_failed: count(&self.pings_failed),
             wrong_cluster: count(&self.wrong_cluster),
+            wrong_version: count(&self.wrong_version),
             ..Stats::default()
         }
     }

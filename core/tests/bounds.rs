@@ -319,6 +319,35 @@ async fn the_last_clone_that_goes_ends_calls_and_tasks() {
     fake.until(|| tasks() == before).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_ends_what_it_sent_to_a_former_primary() {
+    for close in [false, true] {
+        let fake = Fake::new(1);
+        let client = fake.client().await;
+        fake.script("w0:1", |_| Action::Hold);
+        let answers = [put("k", 1), get("k")].map(|command| {
+            let (handle, answer) = submit(&client, command);
+            drop(handle);
+            answer
+        });
+        fake.until(|| fake.held("w0:1") == 2).await;
+        fake.add_worker("w1:1", 0, fake::Store::default());
+        fake.change(|table| {
+            table.set_route(fake::route(0, 2, 2, Some("w1:1")));
+        });
+        fake.until(|| client.explain(b"k").connected && client.explain(b"k").epoch == 2).await;
+        if close {
+            client.close().await;
+        }
+        drop(client);
+        for (answer, outcome) in answers.into_iter().zip([Outcome::Unknown, Outcome::Failed]) {
+            let answer = timeout(Duration::from_secs(1), answer).await.unwrap();
+            let error = answer.expect("the callback was dropped").unwrap_err();
+            assert_eq!((error.code, error.outcome), (Code::Closed, outcome));
+        }
+    }
+}
+
 #[test]
 fn a_runtime_that_goes_first_ends_every_call() {
     let fake = Fake::new(1);

@@ -372,3 +372,59 @@ async fn without_any_member_connect_names_each_and_why() {
     let error = client.status().await.unwrap_err();
     assert_eq!(error.code, Code::NoMaster);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_welcomes_and_hangs_up_is_tried_ever_more_seldom() {
+    let fake = Fake::new(1);
+    let client = fake.client().await;
+    client.put("k", "v").await.unwrap();
+    let opened = fake.opened("w0:1");
+    fake.hang_up("w0:1");
+    sleep(Duration::from_secs(20)).await;
+    let opened = fake.opened("w0:1") - opened;
+    assert!((10..=60).contains(&opened), "{opened} connections in 20 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn fetches_are_spread_over_the_masters_and_ask_one_at_a_time() {
+    let fake = Fake::new(1);
+    let client = fake.client().await;
+    fake.until(|| fake.asked("m0:1").0 + fake.asked("m1:1").0 > 0).await;
+    let fetches = || (fake.asked("m0:1").1, fake.asked("m1:1").1);
+    let (before, refreshes) = (fetches(), client.stats().refreshes);
+    for round in 1..=40 {
+        fake.cut("w0:1");
+        client.put("k", "v").await.unwrap();
+        fake.until(|| client.stats().refreshes >= refreshes + round).await;
+    }
+    let asked = (fetches().0 - before.0, fetches().1 - before.1);
+    assert!(asked.0 >= 5 && asked.1 >= 5, "{asked:?}");
+    assert_eq!(asked.0 + asked.1, client.stats().refreshes - refreshes);
+
+    // Whoever hangs is not waited for.
+    fake.hang_master("m0:1", true);
+    for _ in 0..10 {
+        fake.until(|| client.stats().members[0].connected).await;
+        let (refreshes, begun) = (client.stats().refreshes, Instant::now());
+        fake.cut("w0:1");
+        fake.until(|| client.stats().refreshes > refreshes).await;
+        assert!(begun.elapsed() < Duration::from_millis(400), "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_master_of_another_protocol_version_is_not_believed() {
+    let fake = Fake::new(1);
+    let client = fake.client().await;
+    fake.set_version_of_master("m0:1", 2);
+    fake.set_version_of_master("m1:1", 0);
+    fake.change(|table| {
+        table.set_route(route(0, 1, 2, Some("w0:1")));
+    });
+    sleep(Duration::from_secs(3)).await;
+    let stats = client.stats();
+    assert_eq!((stats.route_revisions, stats.wrong_cluster), (1, 0), "its news are no news");
+    assert!(stats.wrong_version >= 10 && stats.pings_failed >= 5, "{stats:?}");
+    fake.set_version_of_master("m1:1", 1);
+    fake.until(|| client.stats().route_revisions == 2).await;
+}

@@ -43,6 +43,11 @@ pub(crate) const SILENCE_MS_MAX: u64 = 4_000;
 pub(crate) const RECONNECT_MS_FIRST: u64 = 20;
 /// Longest pause before connecting again, in milliseconds.
 pub(crate) const RECONNECT_MS_MAX: u64 = 1_000;
+/// The same when calls were sent in vain, which pause by themselves: the longer a lane pauses, the more of them meet in the
+/// first frame, and the more the next break costs.
+pub(crate) const REOPEN_MS_MAX: u64 = 40;
+/// A session that brought no reply counts as one that could not be made, unless it lasted so long, in milliseconds.
+pub(crate) const SESSION_SOUND_MS: u64 = 1_000;
 /// What a call is told whose request does not fit into the member's frames.
 pub(crate) const TOO_LARGE: &str = "the request is larger than the frames that the member takes";
 /// A frame is closed when it holds this many bytes.

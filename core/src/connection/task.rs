@@ -14,8 +14,8 @@ use slotkv_proto::{Code, handshake, v1};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::{
-    Failure, Lane, REARM, RECONNECT_MS_FIRST, RECONNECT_MS_MAX, STOP, TOO_LARGE, outgoing::Outgoing,
-    state::Bounds,
+    Failure, Lane, REARM, RECONNECT_MS_FIRST, RECONNECT_MS_MAX, REOPEN_MS_MAX, SESSION_SOUND_MS, STOP,
+    TOO_LARGE, outgoing::Outgoing, state::Bounds,
 };
 use crate::{
     call::Call,
@@ -26,8 +26,8 @@ use crate::{
 enum Ended {
     /// It did not begin.
     Refused(Failure),
-    /// It broke.
-    Broken(String),
+    /// It broke; whether it had done any good before.
+    Broken(String, bool),
 }
 
 /// What came first while a lane waited for something.
@@ -76,30 +76,31 @@ impl Lane {
             let Some(ended) = self.session(&mut timer).await else { return };
             let (sent, unsent) = self.end_session();
             let member = &self.member.address;
-            let message = match ended {
+            let (message, longest_ms) = match ended {
                 Ended::Refused(failure) => {
-                    failures += 1;
+                    failures = failures.saturating_add(1);
                     tracing::debug!(%member, code = %failure.code, "no connection: {}", failure.message);
                     let parked = mem::take(&mut self.lock().parked).into_values().collect();
                     self.fail(parked, &failure);
-                    failure.message
+                    (failure.message, RECONNECT_MS_MAX)
                 }
-                Ended::Broken(message) => {
-                    failures = 0;
+                Ended::Broken(message, sound) => {
+                    failures = if sound { 0 } else { failures.saturating_add(1) };
                     tracing::debug!(%member, "connection lost: {message}");
                     self.context.counters.connections_lost.fetch_add(1, Ordering::Relaxed);
+                    let longest_ms = if sent.is_empty() { RECONNECT_MS_MAX } else { REOPEN_MS_MAX };
                     let failure =
                         |code, sent| Failure { code, message: format!("connection lost: {message}"), sent };
                     self.fail(sent, &failure(Code::ConnectionLost, true));
                     self.fail(unsent, &failure(Code::Unavailable, false));
-                    message
+                    (message, longest_ms)
                 }
             };
             self.lock().last_error = message;
             if let Some(receiver) = self.context.receiver.upgrade() {
                 receiver.broken(&self);
             }
-            let pause = self.reconnect_pause(failures);
+            let pause = self.reconnect_pause(failures, longest_ms);
             match self.attend(&mut timer, sleep(pause)).await {
                 Attended::Stopped => return,
                 Attended::Done(()) | Attended::Silent => {}
@@ -120,8 +121,8 @@ impl Lane {
         calls
     }
 
-    fn reconnect_pause(&self, failures: u32) -> Duration {
-        let longest = (RECONNECT_MS_FIRST << failures.min(10)).min(RECONNECT_MS_MAX);
+    fn reconnect_pause(&self, failures: u32, longest_ms: u64) -> Duration {
+        let longest = (RECONNECT_MS_FIRST << failures.min(10)).min(longest_ms);
         Duration::from_millis(longest / 2 + self.context.chance.below(longest / 2 + 1))
     }
 
@@ -141,27 +142,26 @@ impl Lane {
                 return Some(Ended::Refused(Failure::unsent(Code::Unavailable, message)));
             }
         };
+        let opened = Instant::now();
+        let mut sound = false;
         let mut answered = Vec::new();
-        loop {
+        let message = loop {
             match self.attend(timer, incoming.next()).await {
                 Attended::Stopped => return None,
-                Attended::Silent => {
-                    return Some(Ended::Broken("nothing came although replies are owed".into()));
-                }
-                Attended::Done(None) => return Some(Ended::Broken("the member closed the stream".into())),
-                Attended::Done(Some(Err(error))) => return Some(Ended::Broken(error.message)),
+                Attended::Silent => break "nothing came although replies are owed".into(),
+                Attended::Done(None) => break "the member closed the stream".into(),
+                Attended::Done(Some(Err(error))) => break error.message,
                 Attended::Done(Some(Ok(frame))) => {
-                    let refusal = self.receive(frame, &mut answered);
-                    if let Some(refusal) = refusal {
+                    sound |= !frame.replies.is_empty();
+                    if let Some(refusal) = self.receive(frame, &mut answered) {
                         let code = Code::from_wire(refusal.code);
-                        return Some(Ended::Broken(format!(
-                            "the member ended the stream: {code}: {}",
-                            refusal.message
-                        )));
+                        break format!("the member ended the stream: {code}: {}", refusal.message);
                     }
                 }
             }
-        }
+        };
+        sound |= opened.elapsed() >= Duration::from_millis(SESSION_SOUND_MS);
+        Some(Ended::Broken(message, sound))
     }
 
     /// Opens the stream and says hello; the member's frames behind the welcome.
@@ -207,6 +207,7 @@ impl Lane {
             return Err(Failure::unsent(Code::Unexpected, message));
         };
         if handshake::agree(welcome.version, welcome.version).is_none() {
+            self.context.counters.wrong_version.fetch_add(1, Ordering::Relaxed);
             let message = format!(
                 "{address} speaks protocol version {}; this client speaks {} to {}",
                 welcome.version,

@@ -1,9 +1,9 @@
 //! The masters: which there are, which answered last, and the first table.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use slotkv_proto::{Code, SlotTable, handshake, v1};
+use slotkv_proto::{Code, SlotTable, handshake, seam::Chance, v1};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::Routing;
@@ -13,6 +13,8 @@ use crate::{Error, Options, Result, stats::count};
 pub(crate) const MASTERS_MAX: usize = 64;
 /// Members that are asked for the same thing at once.
 pub(crate) const ASKED_AT_ONCE_MAX: usize = 16;
+/// How long a member has to itself to answer before others are asked the same, in milliseconds.
+const WIDEN_MS: u64 = 200;
 /// How long a master may take to answer a ping, in milliseconds.
 pub(crate) const PING_TIMEOUT_MS: u64 = 1_000;
 /// Pause between two rounds of asking every host for the first table, in milliseconds.
@@ -37,10 +39,10 @@ impl Masters {
         self.good.clone()
     }
 
-    /// Everybody else, the masters first, each once, `members` last.
-    pub fn others(&self, members: &[String]) -> Vec<String> {
+    /// Everybody else, the masters first, each once.
+    pub fn others(&self) -> Vec<String> {
         let mut others: Vec<String> = Vec::new();
-        for address in self.known.iter().chain(&self.hosts).chain(members) {
+        for address in self.known.iter().chain(&self.hosts) {
             if self.good.as_ref() != Some(address) && !others.contains(address) {
                 others.push(address.clone());
             }
@@ -48,9 +50,23 @@ impl Masters {
         others
     }
 
+    /// Everybody once, in random order: the masters, or who may be one, and then `members`.
+    pub fn at_random(&self, members: &[String], chance: &dyn Chance) -> Vec<String> {
+        let masters = if self.known.is_empty() { &self.hosts } else { &self.known };
+        let (mut seen, mut order) = (BTreeSet::new(), Vec::new());
+        for addresses in [masters, &self.hosts, members] {
+            let mut new: Vec<_> = addresses.iter().filter(|&address| seen.insert(address)).cloned().collect();
+            for last in (1..new.len()).rev() {
+                new.swap(last, chance.below(last as u64 + 1) as usize);
+            }
+            order.extend(new);
+        }
+        order
+    }
+
     /// Everybody, the good one first.
     pub fn in_order(&self) -> Vec<String> {
-        self.good.iter().cloned().chain(self.others(&[])).collect()
+        self.good.iter().cloned().chain(self.others()).collect()
     }
 
     /// Takes the list of a reply, and the one who replied as good: if it is a master.
@@ -71,7 +87,7 @@ impl Routing {
         loop {
             let (good, others) = {
                 let masters = self.masters();
-                (masters.good(), masters.others(&[]))
+                (masters.good(), masters.others())
             };
             let mut answer = None;
             for round in [good.into_iter().collect(), others] {
@@ -120,6 +136,11 @@ impl Routing {
             }
         };
         let refusal = match context.transport.ping(&address, request).await {
+            Ok(reply) if handshake::agree(reply.version, reply.version).is_none() => {
+                count(&context.counters.wrong_version);
+                tracing::debug!("{address} is ignored: it answers in protocol version {}", reply.version);
+                return None;
+            }
             Ok(reply) if reply.cluster_id == context.cluster_id => return Some(reply),
             Ok(reply) => format!("it belongs to cluster {:?}", reply.cluster_id),
             Err(error) if error.code == Code::WrongCluster => error.message,
@@ -155,6 +176,39 @@ pub(super) async fn ask_all<T, F: Future<Output = Option<T>>>(
         }
     }
     None
+}
+
+/// Asks one, and if it does not answer soon two more, then four, and so on, without giving up on those asked before; the
+/// first good answer and who gave it.
+pub(super) async fn ask_widening<T, F: Future<Output = Option<T>>>(
+    addresses: Vec<String>,
+    patience: Duration,
+    ask: impl Fn(String) -> F,
+) -> Option<(String, T)> {
+    let mut left = addresses.into_iter().peekable();
+    let mut asked = FuturesUnordered::new();
+    let mut wave = 1;
+    loop {
+        let room = ASKED_AT_ONCE_MAX - asked.len();
+        asked.extend(left.by_ref().take(wave.min(room)).map(|address| {
+            let answer = timeout(patience, ask(address.clone()));
+            async { answer.await.ok().flatten().map(|answer| (address, answer)) }
+        }));
+        wave = (2 * wave).min(ASKED_AT_ONCE_MAX);
+        let widen = Instant::now() + Duration::from_millis(WIDEN_MS);
+        loop {
+            let next = match left.peek() {
+                Some(_) => timeout_at(widen, asked.next()).await,
+                None => Ok(asked.next().await),
+            };
+            match next {
+                Ok(Some(Some(answer))) => return Some(answer),
+                Ok(Some(None)) => {}
+                Ok(None) if left.peek().is_none() => return None,
+                Ok(None) | Err(_) => break,
+            }
+        }
+    }
 }
 
 /// The first table, of whichever host tells it first. Its cluster is the client's from then on.

@@ -68,6 +68,8 @@ pub(crate) struct Routing {
     wanted: Notify,
     masters: Mutex<Masters>,
     lanes_made: AtomicU64,
+    /// Lanes that no snapshot has any more and that end when what they sent is answered.
+    retired: Mutex<Vec<Weak<Lane>>>,
     stop: watch::Sender<bool>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -85,6 +87,7 @@ impl Routing {
             wanted: Notify::new(),
             masters: Mutex::new(masters),
             lanes_made: AtomicU64::new(0),
+            retired: Mutex::default(),
             stop: watch::Sender::new(false),
             tasks: Mutex::default(),
         })
@@ -143,7 +146,15 @@ impl Routing {
     /// Tells every task and connection to end.
     pub fn stop(&self) {
         self.stop.send_replace(true);
+        self.stop_lanes();
+    }
+
+    fn stop_lanes(&self) {
         for (_, lane) in self.load().lanes() {
+            lane.stop();
+        }
+        let retired = self.retired().clone();
+        for lane in retired.iter().filter_map(Weak::upgrade) {
             lane.stop();
         }
     }
@@ -186,6 +197,10 @@ impl Routing {
 
     fn inbox(&self) -> MutexGuard<'_, Vec<v1::TableDelta>> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<Weak<Lane>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn masters(&self) -> MutexGuard<'_, Masters> {

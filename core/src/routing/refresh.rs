@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use slotkv_proto::{Code, v1};
 use tokio::time::sleep;
 
-use super::{Routing, masters::ask_all};
+use super::{Routing, masters::ask_widening};
 use crate::stats::count;
 
 /// A fetch begins at a random time within so long, so that the clients of a cluster do not all ask at once.
@@ -50,8 +50,8 @@ impl Routing {
         }
     }
 
-    /// The changes since the present table, of the last good master, or else of whoever answers first: workers, too, know
-    /// the table.
+    /// The changes since the present table, of a random master, or else of whoever answers first: workers, too, know the
+    /// table.
     async fn fetch(&self) -> Option<v1::TableDelta> {
         let snapshot = self.snapshot();
         let context = &self.setup.context;
@@ -66,12 +66,8 @@ impl Routing {
         };
         let members = snapshot.shards.iter().filter_map(|shard| shard.primary.as_ref());
         let members: Vec<String> = members.map(|primary| primary.member.address.clone()).collect();
-        let (good, mut others) = {
-            let masters = self.masters();
-            (masters.good(), masters.others(&members))
-        };
-        shuffle(&mut others, context.chance.as_ref());
-        others.truncate(REFRESH_ASKED_MAX);
+        let mut order = self.masters().at_random(&members, context.chance.as_ref());
+        order.truncate(REFRESH_ASKED_MAX);
         let timeout = Duration::from_millis(REFRESH_TIMEOUT_MS);
         let ask = |address: String| {
             let request = request.clone();
@@ -84,17 +80,6 @@ impl Routing {
                 None
             }
         };
-        for round in [good.into_iter().collect(), others] {
-            if let Some((_, delta)) = ask_all(round, timeout, ask).await {
-                return Some(delta);
-            }
-        }
-        None
-    }
-}
-
-fn shuffle(addresses: &mut [String], chance: &dyn slotkv_proto::seam::Chance) {
-    for last in (1..addresses.len()).rev() {
-        addresses.swap(last, chance.below(last as u64 + 1) as usize);
+        ask_widening(order, timeout, ask).await.map(|(_, delta)| delta)
     }
 }

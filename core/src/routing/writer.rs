@@ -74,10 +74,16 @@ impl Routing {
             shards.push(Arc::new(Shard { id: route.shard, epoch: route.epoch, gate, applied, primary }));
         }
         tracing::debug!(version = table.version(), shards = shards.len(), "slot table");
+        {
+            // Before the snapshot lets them go: who stops the client finds every lane here or there.
+            let mut retired = self.retired();
+            retired.retain(|lane| lane.strong_count() > 0);
+            retired.extend(lanes_left.values().map(Arc::downgrade));
+        }
         self.snapshot.store(Arc::new(Snapshot::new(table, shards, self.setup.clock.wall_ms())));
         if *self.stop.borrow() {
             // The client stopped meanwhile and has not seen the new connections.
-            self.load().lanes().for_each(|(_, lane)| lane.stop());
+            self.stop_lanes();
         }
 
         let returned: Vec<Arc<Call>> = lanes_left.values().flat_map(|lane| lane.retire()).collect();

@@ -65,6 +65,7 @@ struct Worker {
     script: Option<Script>,
     welcome: Option<v1::ServerFrame>,
     silent: bool,
+    hangs_up: bool,
     cuts: Vec<watch::Sender<bool>>,
     held: Vec<(mpsc::UnboundedSender<Item>, Seen)>,
     opened: u64,
@@ -78,6 +79,7 @@ struct Master {
     up: bool,
     hangs: bool,
     cluster_id: String,
+    version: u32,
     /// What it tells instead of the truth.
     stale: Option<SlotTable>,
     pings: u64,
@@ -119,6 +121,7 @@ impl Fake {
             up: true,
             hangs: false,
             cluster_id: CLUSTER.into(),
+            version: 1,
             stale: None,
             pings: 0,
             fetches: 0,
@@ -209,6 +212,12 @@ impl Fake {
         self.worker(address, |worker| worker.silent = silent);
     }
 
+    /// From now on the worker breaks each stream right after the welcome.
+    pub fn hang_up(&self, address: &str) {
+        self.worker(address, |worker| worker.hangs_up = true);
+        self.cut(address);
+    }
+
     pub fn set_up(&self, address: &str, up: bool) {
         let mut state = self.lock();
         if let Some(master) = state.masters.get_mut(address) {
@@ -232,6 +241,10 @@ impl Fake {
 
     pub fn rename_cluster_of_master(&self, address: &str, cluster_id: &str) {
         self.lock().masters.get_mut(address).unwrap().cluster_id = cluster_id.into();
+    }
+
+    pub fn set_version_of_master(&self, address: &str, version: u32) {
+        self.lock().masters.get_mut(address).unwrap().version = version;
     }
 
     /// Breaks every connection to the worker.
@@ -320,6 +333,7 @@ impl Fake {
                 up: true,
                 hangs: worker.silent,
                 cluster_id: CLUSTER.into(),
+                version: 1,
                 stale: None,
                 pings: 0,
                 fetches: 0,
@@ -352,7 +366,7 @@ impl Fake {
                 let welcome = worker.welcome.clone().unwrap_or_else(|| welcome(worker.shard));
                 let _ = replies.send(Ok(welcome));
             }
-            return true;
+            return !worker.hangs_up;
         }
         worker.frames.push(bytes);
         worker.cancels.extend(frame.cancels);
@@ -491,7 +505,7 @@ impl Transport for Fake {
             let reply = self.master(address, |master, table| {
                 master.pings += 1;
                 v1::PingReply {
-                    version: 1,
+                    version: master.version,
                     cluster_id: master.cluster_id.clone(),
                     table_version: table.version(),
                     route_revisions: table.route_revisions(),
