@@ -3,9 +3,13 @@
 //! In slot order a scan is a [`Walk`] and asks for the next page while its user is busy with the last one. In key order it
 //! merges one ordered scan for each run of slots that have the same owner.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use slotkv_proto::{Code, v1};
 use tokio::time::Instant;
 
@@ -13,9 +17,16 @@ use crate::{
     CallOptions, Client, Item, Page, Range, Result,
     cursor::{self, Position},
     policy::Waiting,
-    walk::{PLANS_MAX, Walk, no_progress, range_request, slots_of},
+    walk::{PAGE_BYTES, PLANS_MAX, Walk, no_progress, range_request, slots_of},
     wire::{self, unexpected},
 };
+
+/// Runs of slots that a page in key order asks at once.
+pub(crate) const RUNS_AT_ONCE_MAX: usize = 8;
+/// Items that each run is asked for at least, when a page is divided among them.
+const PART_ITEMS_MIN: usize = 8;
+/// Bytes that each run is asked for at least.
+const PART_BYTES_MIN: u32 = 16 << 10;
 
 /// A scan under way. Keys that are there from its beginning to its end come once; those that come or go meanwhile may be
 /// in it or not.
@@ -80,7 +91,7 @@ impl Scan {
                 Err(error) => return Some(Err(error)),
             }
         } else {
-            std::mem::take(&mut self.buffer).into()
+            mem::take(&mut self.buffer).into()
         };
         if let Some(item) = items.last() {
             self.given = Position { slot: item.slot, key: item.key.clone() };
@@ -128,9 +139,13 @@ struct SlotOrder {
     ahead: Option<(Waiting, u16)>,
 }
 
+/// A page that is given up half-way, by an error or by its caller, is gone on with by the next one.
 struct KeyOrder {
-    /// Goes on behind this key.
+    /// Behind the last page given.
+    given: Bytes,
+    /// Behind the last item of `page`: merged up to there.
     after: Bytes,
+    page: Vec<Item>,
     /// What is merged; empty before it is planned.
     runs: Vec<Run>,
     done: bool,
@@ -153,7 +168,13 @@ impl Pages {
             Some(cursor) => cursor::decode(cursor, &range, client.namespace_name(), client.slots())?,
         };
         let order = if range.ordered {
-            Order::Keys(KeyOrder { after: position.key, runs: Vec::new(), done: false })
+            Order::Keys(KeyOrder {
+                given: position.key.clone(),
+                after: position.key,
+                page: Vec::new(),
+                runs: Vec::new(),
+                done: false,
+            })
         } else {
             let position = position.max(Position { slot: first, key: Bytes::new() });
             Order::Slots(SlotOrder { walk: Walk::new(position, last), ahead: None })
@@ -177,16 +198,7 @@ impl Pages {
         let asker = Asker { client: &self.client, range: &self.range, traceparent: &self.traceparent, end };
         Some(match &mut self.order {
             Order::Slots(order) => order.next(&asker, self.look_ahead).await,
-            Order::Keys(order) => {
-                let before = order.after.clone();
-                let page = order.next(&asker).await;
-                if page.is_err() {
-                    // What was merged already comes again.
-                    order.after = before;
-                    order.runs.clear();
-                }
-                page
-            }
+            Order::Keys(order) => order.next(&asker).await,
         })
     }
 
@@ -200,7 +212,7 @@ impl Pages {
     fn position(&self) -> Position {
         match &self.order {
             Order::Slots(order) => order.walk.position.clone(),
-            Order::Keys(order) => Position { slot: 0, key: order.after.clone() },
+            Order::Keys(order) => Position { slot: 0, key: order.given.clone() },
         }
     }
 
@@ -235,7 +247,7 @@ impl Asker<'_> {
         if reply.status() != v1::Status::Page {
             return Err(unexpected(v1::Operation::Scan, reply));
         }
-        wire::items(std::mem::take(&mut reply.items), self.client.slots().get())
+        wire::items(mem::take(&mut reply.items), self.client.slots().get())
     }
 }
 
@@ -268,45 +280,54 @@ impl SlotOrder {
 impl KeyOrder {
     async fn next(&mut self, asker: &Asker<'_>) -> Result<Vec<Item>> {
         let items_max = asker.range.page_items() as usize;
-        let mut page = Vec::new();
         let mut plans = 0;
-        while page.len() < items_max {
+        // The runs may have nothing left although the last item of all is not given yet.
+        while self.page.len() < items_max && !self.used_up() {
             if self.runs.is_empty() {
                 self.plan(asker);
             }
-            match self.fill(asker).await {
+            match self.fill(asker, items_max - self.page.len()).await {
                 Err(error) if error.code == Code::Moved && plans < PLANS_MAX => {
                     plans += 1;
                     self.runs.clear();
-                    continue;
                 }
-                filled => filled?,
-            }
-            // Until a run is used up; only then it is not known which key comes next.
-            let mut heads: BTreeMap<Bytes, usize> = self
-                .runs
-                .iter()
-                .enumerate()
-                .filter_map(|(index, run)| Some((run.items.front()?.key.clone(), index)))
-                .collect();
-            while page.len() < items_max
-                && let Some((key, index)) = heads.pop_first()
-            {
-                let run = &mut self.runs[index];
-                page.extend(run.items.pop_front());
-                self.after = key;
-                match run.items.front() {
-                    Some(item) => drop(heads.insert(item.key.clone(), index)),
-                    None if run.done => {}
-                    None => break,
+                Err(error) => {
+                    self.runs.clear();
+                    return Err(error);
                 }
-            }
-            if self.runs.iter().all(|run| run.done && run.items.is_empty()) {
-                self.done = true;
-                break;
+                Ok(()) => self.merge(items_max),
             }
         }
-        Ok(page)
+        self.done = self.used_up();
+        self.given = self.after.clone();
+        Ok(mem::take(&mut self.page))
+    }
+
+    /// Whether every run has given all that it had.
+    fn used_up(&self) -> bool {
+        !self.runs.is_empty() && self.runs.iter().all(|run| run.done && run.items.is_empty())
+    }
+
+    /// Merges until the page is full or a run has no item left; only when that is filled it is known which key comes next.
+    fn merge(&mut self, items_max: usize) {
+        let mut heads: BTreeMap<Bytes, usize> = self
+            .runs
+            .iter()
+            .enumerate()
+            .filter_map(|(index, run)| Some((run.items.front()?.key.clone(), index)))
+            .collect();
+        while self.page.len() < items_max
+            && let Some((key, index)) = heads.pop_first()
+        {
+            let run = &mut self.runs[index];
+            self.page.extend(run.items.pop_front());
+            self.after = key;
+            match run.items.front() {
+                Some(item) => drop(heads.insert(item.key.clone(), index)),
+                None if run.done => {}
+                None => return,
+            }
+        }
     }
 
     fn plan(&mut self, asker: &Asker<'_>) {
@@ -323,22 +344,36 @@ impl KeyOrder {
         }
     }
 
-    /// Asks, all at once, for the next page of every run that has no item left.
-    async fn fill(&mut self, asker: &Asker<'_>) -> Result<()> {
+    /// Asks every run that has no item left for its part of the items that the page wants.
+    async fn fill(&mut self, asker: &Asker<'_>, wanted: usize) -> Result<()> {
+        let runs = self.runs.len().max(1);
+        // A quarter more than its part, so that a run that happens to have more of the next keys need not be asked again.
+        let items = (wanted + wanted / 4).div_ceil(runs).clamp(PART_ITEMS_MIN.min(wanted), wanted) as u32;
+        let bytes = (PAGE_BYTES / runs as u32).max(PART_BYTES_MIN);
         loop {
-            let mut asked = Vec::new();
-            for (index, run) in self.runs.iter().enumerate() {
-                if run.items.is_empty() && !run.done {
-                    let after = (!run.after.is_empty()).then_some((0, &run.after));
-                    let request = range_request(asker.range, v1::Operation::Scan, run.slots, after);
-                    asked.push((index, asker.send(request)));
-                }
-            }
-            if asked.is_empty() {
+            let empty = |run: &Run| run.items.is_empty() && !run.done;
+            let asks: Vec<_> = self
+                .runs
+                .iter()
+                .enumerate()
+                .filter(|(_, run)| empty(run))
+                .map(|(index, run)| (index, run.slots, run.after.clone()))
+                .collect();
+            if asks.is_empty() {
                 return Ok(());
             }
-            for (index, waiting) in asked {
-                let mut reply = waiting.await?;
+            let replies = asks.into_iter().map(|(index, slots, after)| async move {
+                let after = (!after.is_empty()).then_some((0, &after));
+                let mut request = range_request(asker.range, v1::Operation::Scan, slots, after);
+                if let Some(range) = &mut request.range {
+                    range.items_max = items;
+                    range.bytes_max = bytes.min(range.bytes_max);
+                }
+                (index, asker.send(request).await)
+            });
+            let mut replies = stream::iter(replies).buffer_unordered(RUNS_AT_ONCE_MAX);
+            while let Some((index, reply)) = replies.next().await {
+                let mut reply = reply?;
                 let items = asker.items(&mut reply)?;
                 let run = &mut self.runs[index];
                 if reply.more {

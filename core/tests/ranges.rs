@@ -254,3 +254,96 @@ async fn a_member_whose_pages_make_no_sense_is_an_error() {
     assert_eq!(client.count(Range::all()).await.unwrap_err().code, Code::Unexpected);
     assert_eq!(slot::hash_tag(b"{a}"), Some(&b"a"[..]));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_scan_whose_futures_are_dropped_anywhere_loses_and_doubles_nothing() {
+    for ordered in [false, true] {
+        for patience in 0..24 {
+            let fake = Fake::new(3);
+            let (client, pairs) = filled(&fake, 120).await;
+            let range = Range { ordered, items_max: 30, ..Range::all() };
+            let mut scan = client.scan(range.clone()).unwrap();
+            let mut items = Vec::new();
+            let mut dropped = 0;
+            loop {
+                // Looks at the future so many times and drops it; each time it gets nowhere once more.
+                let looks = async {
+                    for _ in 0..patience + dropped {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                let next = tokio::select! {
+                    biased;
+                    next = scan.next() => next,
+                    () = looks => {
+                        dropped += 1;
+                        if dropped % 5 == 0 {
+                            scan = client.scan_from(range.clone(), &scan.cursor()).unwrap();
+                        }
+                        continue;
+                    }
+                };
+                match next {
+                    Some(item) => items.push(item.unwrap()),
+                    None => break,
+                }
+                dropped = 0;
+            }
+            assert_eq!((items.len(), sorted(&items)), (120, pairs), "ordered {ordered}, patience {patience}");
+            assert!(!ordered || items.is_sorted_by_key(|item| item.key.clone()));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_in_key_order_is_divided_among_the_members() {
+    let fake = Fake::new(3);
+    let (client, _) = filled(&fake, 3000).await;
+    let before: Vec<_> = (0..3).map(|shard| fake.log(&format!("w{shard}:1")).len()).collect();
+    let range = Range::all().ordered().items_max(1000);
+    let command = Command::ScanPage { range, cursor: None };
+    let Ok(Answer::Page(page)) = client.call(command, &CallOptions::default()).await else {
+        panic!("no page")
+    };
+    assert_eq!(page.items.len(), 1000);
+    let mut asked = (0, 0);
+    for (shard, &before) in before.iter().enumerate() {
+        for seen in &fake.log(&format!("w{shard}:1"))[before..] {
+            let range = seen.request.range.as_ref().unwrap();
+            asked = (asked.0 + range.items_max, asked.1 + range.bytes_max);
+        }
+    }
+    assert!((1000..1500).contains(&asked.0), "{} items for a page of 1000", asked.0);
+    assert!(asked.1 <= 2 << 20, "{} bytes", asked.1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_in_key_order_asks_few_runs_of_slots_at_once() {
+    let fake = Fake::new(2);
+    let (client, pairs) = filled(&fake, 200).await;
+    let every_other: Vec<_> = (0..16).map(|slot| (slot, u32::from(slot % 2))).collect();
+    fake.give(&every_other);
+    for (from, to) in [(0, 1), (1, 0)] {
+        for slot in (0..16).filter(|&slot| u32::from(slot % 2) == to) {
+            let data = fake.store(&format!("w{from}:1"), |store| store.take_slot(slot));
+            fake.store(&format!("w{to}:1"), |store| store.absorb(data));
+        }
+    }
+    fake.until(|| client.slot_table().version() == 2).await;
+    for address in ["w0:1", "w1:1"] {
+        fake.script(address, |_| Action::Hold);
+    }
+    let scanned = {
+        let client = client.clone();
+        tokio::spawn(async move { all(&client, Range::all().ordered()).await })
+    };
+    let held = || fake.held("w0:1") + fake.held("w1:1");
+    fake.until(|| held() == 8).await;
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    assert_eq!(held(), 8, "of 16 runs");
+    for address in ["w0:1", "w1:1"] {
+        fake.unscript(address);
+        fake.release(address);
+    }
+    assert_eq!(sorted(&scanned.await.unwrap()), pairs);
+}
