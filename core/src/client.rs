@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     Answer, CallOptions, Command, Error, Explain, Options, Result, Stats,
     call::{Call, Callback},
-    composite::CompositeTask,
+    composite::{CompositeTask, Composites},
     connection::{Context, Receiver},
     options::DEADLINE_MS_MAX,
     policy::{Dispatch, Waiting},
@@ -64,6 +64,7 @@ struct Shared {
     cluster_id: String,
     slots: SlotCount,
     namespace: String,
+    composites: Arc<Composites>,
 }
 
 impl Drop for Shared {
@@ -121,7 +122,14 @@ impl Client {
             Dispatch::new(routing, counters, options.chance.clone(), options.inflight_max)
         });
         dispatch.launch();
-        let shared = Shared { dispatch, runtime, cluster_id, slots, namespace: target.namespace };
+        let shared = Shared {
+            dispatch,
+            runtime,
+            cluster_id,
+            slots,
+            namespace: target.namespace,
+            composites: Arc::default(),
+        };
         Ok(Client { shared: Arc::new(shared), namespace: None, deadline: options.deadline })
     }
 
@@ -134,6 +142,7 @@ impl Client {
 
     /// The same client with another deadline for each call; at most [`DEADLINE_MS_MAX`].
     pub fn with_deadline(&self, deadline: Duration) -> Client {
+        let deadline = capped(deadline);
         Client { shared: self.shared.clone(), namespace: self.namespace.clone(), deadline }
     }
 
@@ -176,11 +185,20 @@ impl Client {
                 CancelHandle(Cancel::Call(self.shared.dispatch.clone(), call))
             }
             Ok((Parsed::Composite(command), told)) => {
+                let (count, bytes) = command.load(self.snapshot().shards.len());
+                let counted = match self.shared.composites.admit(count, bytes) {
+                    Ok(counted) => counted,
+                    Err(error) => {
+                        callback(Err(error));
+                        return CancelHandle(Cancel::Nothing);
+                    }
+                };
                 let client = self.view(&told);
                 let traceparent = told.traceparent();
                 let task = CompositeTask::spawn(
                     &self.shared.runtime,
                     command.may_write(),
+                    counted,
                     Box::new(callback),
                     async move { client.composite(command, &traceparent).await },
                 );
@@ -221,9 +239,15 @@ impl Client {
 
     /// What a master says of the whole cluster.
     pub async fn status(&self) -> Result<v1::StatusReply> {
+        self.status_with(&CallOptions::default()).await
+    }
+
+    /// The same within the deadline of these options; the others have no meaning for it.
+    pub async fn status_with(&self, options: &CallOptions) -> Result<v1::StatusReply> {
+        let deadline = self.told(options)?.deadline;
         let status = self.shared.dispatch.routing.status();
-        timeout(self.deadline, status).await.unwrap_or_else(|_| {
-            let message = format!("no master told the status within {} ms", self.deadline.as_millis());
+        timeout(deadline, status).await.unwrap_or_else(|_| {
+            let message = format!("no master told the status within {} ms", deadline.as_millis());
             Err(Error::new(Code::NoMaster, message))
         })
     }
@@ -259,7 +283,7 @@ impl Client {
         let operation = request.operation();
         let span = tracing::debug_span!("slotkv", operation = operation.as_str_name(), slot = slots.0);
         let now = Instant::now();
-        let deadline = now + told.deadline.min(Duration::from_millis(DEADLINE_MS_MAX.into()));
+        let deadline = now + told.deadline;
         self.shared.dispatch.begin(Call::new(request, slots, deadline, span, callback), now)
     }
 
@@ -268,7 +292,7 @@ impl Client {
         let mut told = Told {
             namespace: self.namespace.as_deref(),
             namespace_bytes: self.namespace_name().len(),
-            deadline: options.deadline.unwrap_or(self.deadline),
+            deadline: options.deadline.map_or(self.deadline, capped),
             traceparent: options.traceparent.as_deref(),
         };
         if let Some(name) = options.namespace.as_deref() {
@@ -292,6 +316,11 @@ impl Client {
         self.shared.dispatch.routing.snapshot()
     }
 
+    /// Share of the client's room that calls for a key count to.
+    pub(crate) fn gate(&self, key: &[u8]) -> usize {
+        self.shared.dispatch.routing.load().gate(self.slot(key)) as usize
+    }
+
     pub(crate) fn slots(&self) -> SlotCount {
         self.shared.slots
     }
@@ -309,6 +338,11 @@ impl fmt::Debug for Client {
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
+}
+
+/// A deadline that can be added to an instant.
+fn capped(deadline: Duration) -> Duration {
+    deadline.min(Duration::from_millis(DEADLINE_MS_MAX.into()))
 }
 
 /// Cancels a call that was submitted. Dropping it does nothing.

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::{Error, Range, Result};
+use crate::{Error, Range, Result, count::COUNTS_AT_ONCE_MAX, scan::RUNS_AT_ONCE_MAX};
 
 /// An operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,25 @@ impl Command {
                 false
             }
             Command::Many { commands } => commands.iter().any(Command::may_write),
+        }
+    }
+
+    /// Requests that it has open at once at most, and bytes of keys and values that it carries, in a cluster of so many
+    /// shards.
+    pub(crate) fn load(&self, shards: usize) -> (usize, usize) {
+        match self {
+            Command::Get { key }
+            | Command::Has { key }
+            | Command::Delete { key, .. }
+            | Command::Increment { key, .. } => (1, key.len()),
+            Command::Put { key, value, .. } => (1, key.len() + value.len()),
+            Command::Count { .. } => (shards.clamp(1, COUNTS_AT_ONCE_MAX), 0),
+            Command::ScanPage { range, .. } if range.ordered => (shards.clamp(1, RUNS_AT_ONCE_MAX), 0),
+            Command::ScanPage { .. } => (1, 0),
+            Command::Many { commands } => {
+                let loads = commands.iter().map(|command| command.load(shards));
+                loads.fold((1, 0), |sum, load| (sum.0 + load.0, sum.1 + load.1))
+            }
         }
     }
 }

@@ -1,24 +1,15 @@
 //! Operations that take more than one request: many keys, counts, pages of scans.
 
 use std::{
-    collections::VecDeque,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use slotkv_proto::Code;
-use tokio::{runtime, task::AbortHandle, time::Instant};
+use tokio::{runtime, task::AbortHandle};
 
-use crate::{
-    Answer, Client, Command, Error, Outcome, Result,
-    policy::Waiting,
-    scan::Pages,
-    wire::{self, Parsed},
-};
-
-/// Requests of one operation on many keys that are open at once.
-pub(crate) const MANY_OPEN_MAX: usize = 1024;
+use crate::{Answer, Client, Command, Error, Outcome, Result, scan::Pages};
 
 impl Client {
     /// Carries out an operation that takes more than one request, within this client's deadline.
@@ -30,61 +21,52 @@ impl Client {
                 pages.page().await.map(Answer::Page)
             }
             Command::Many { commands } => {
-                Ok(Answer::Many(self.many_of(commands.into_iter(), traceparent, Ok).await))
+                Ok(Answer::Many(self.many(commands.into_iter(), traceparent, Ok).await))
             }
             single => Err(Error::invalid(format!("{single:?} takes one request"))),
         }
     }
+}
 
-    /// Carries out operations on one key each; results in their order.
-    pub(crate) async fn many<T>(
-        &self,
-        commands: impl Iterator<Item = Command>,
-        read: impl Fn(Answer) -> Result<T>,
-    ) -> Vec<Result<T>> {
-        self.many_of(commands, "", read).await
+/// Requests that submitted operations of more than one request may take together; further ones get OVERLOADED. One that
+/// takes more by itself is carried out alone.
+pub(crate) const COMPOSITES_COUNT_MAX: usize = 65_536;
+/// Bytes of keys and values of such operations.
+pub(crate) const COMPOSITES_BYTES_MAX: usize = 128 << 20;
+
+/// The submitted operations of more than one request that are under way.
+#[derive(Default)]
+pub(crate) struct Composites(Mutex<(usize, usize)>);
+
+/// What one of them counts for, until it is dropped.
+pub(crate) struct Counted {
+    of: Arc<Composites>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Composites {
+    /// Lets one in that takes so many requests with so many bytes.
+    pub fn admit(self: &Arc<Self>, count: usize, bytes: usize) -> Result<Counted> {
+        let mut open = self.lock();
+        let (all_count, all_bytes) = (open.0 + count, open.1 + bytes);
+        if open.0 > 0 && (all_count > COMPOSITES_COUNT_MAX || all_bytes > COMPOSITES_BYTES_MAX) {
+            let message = format!("submitted operations take {} requests already, as many as may", open.0);
+            return Err(Error::new(Code::Overloaded, message));
+        }
+        *open = (all_count, all_bytes);
+        Ok(Counted { of: self.clone(), count, bytes })
     }
 
-    async fn many_of<T>(
-        &self,
-        commands: impl Iterator<Item = Command>,
-        traceparent: &str,
-        read: impl Fn(Answer) -> Result<T>,
-    ) -> Vec<Result<T>> {
-        enum Begun {
-            Sent(slotkv_proto::v1::Operation, Waiting),
-            Refused(Error),
-        }
-        let end = Instant::now() + self.deadline();
-        let namespace_bytes = self.namespace_name().len();
-        let mut results = Vec::with_capacity(commands.size_hint().0.min(1 << 20));
-        // The oldest is awaited while the others go on; they need nobody to drive them.
-        let mut open: VecDeque<Begun> = VecDeque::new();
-        let mut commands = commands.fuse();
-        loop {
-            while open.len() < MANY_OPEN_MAX
-                && let Some(command) = commands.next()
-            {
-                open.push_back(match wire::parse(command, namespace_bytes) {
-                    Ok(Parsed::Single(request)) => {
-                        let left = end.saturating_duration_since(Instant::now());
-                        Begun::Sent(request.operation(), self.send(request, left, traceparent))
-                    }
-                    Ok(Parsed::Composite(_)) => {
-                        Begun::Refused(Error::invalid("an operation among many is one on a single key"))
-                    }
-                    Err(error) => Begun::Refused(error),
-                });
-            }
-            let reply = match open.pop_front() {
-                None => return results,
-                Some(Begun::Refused(error)) => Err(error),
-                Some(Begun::Sent(operation, waiting)) => {
-                    waiting.await.and_then(|reply| wire::answer(operation, reply))
-                }
-            };
-            results.push(reply.and_then(&read));
-        }
+    fn lock(&self) -> MutexGuard<'_, (usize, usize)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut open = self.of.lock();
+        *open = (open.0 - self.count, open.1 - self.bytes);
     }
 }
 
@@ -101,6 +83,7 @@ impl CompositeTask {
     pub fn spawn(
         runtime: &runtime::Handle,
         may_write: bool,
+        counted: Counted,
         callback: Callback,
         work: impl Future<Output = Result<Answer>> + Send + 'static,
     ) -> Self {
@@ -109,6 +92,7 @@ impl CompositeTask {
         let unfinished = Unfinished { callback: callback.clone(), outcome };
         let task = runtime.spawn(async move {
             let result = work.await;
+            drop(counted);
             give(&unfinished.callback, result);
         });
         Self { task: task.abort_handle(), callback, outcome }

@@ -44,6 +44,7 @@ mod count;
 mod cursor;
 mod error;
 mod explain;
+mod many;
 mod operations;
 mod options;
 mod payload;

@@ -96,7 +96,7 @@ impl Client {
         keys: impl IntoIterator<Item = K>,
     ) -> Vec<Result<Option<Bytes>>> {
         let commands = keys.into_iter().map(|key| Command::Get { key: key.into_bytes() });
-        self.many(commands, |answer| Ok(entry(answer)?.map(|entry| entry.value))).await
+        self.many(commands, "", |answer| Ok(entry(answer)?.map(|entry| entry.value))).await
     }
 
     /// Stores many values, each with its own result, in their order. Nothing is atomic about it: some may be stored and
@@ -110,14 +110,14 @@ impl Client {
             value: value.into_bytes(),
             condition: Condition::Always,
         });
-        self.many(commands, put).await
+        self.many(commands, "", put).await
     }
 
     /// Removes many keys, each with its own result, in their order. Nothing is atomic about it.
     pub async fn delete_many<K: IntoBytes>(&self, keys: impl IntoIterator<Item = K>) -> Vec<Result<Delete>> {
         let condition = Condition::Always;
         let commands = keys.into_iter().map(|key| Command::Delete { key: key.into_bytes(), condition });
-        self.many(commands, delete).await
+        self.many(commands, "", delete).await
     }
 }
 

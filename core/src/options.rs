@@ -27,7 +27,7 @@ pub struct Options {
     /// Time for `connect`, and for one connection to a member. URI: `connect_timeout_ms`. Default 5 s.
     pub connect_timeout: Duration,
     /// Calls open at once; further ones wait. URI: `inflight_max`. Default 16384. One shard has at most half of it,
-    /// so that calls to a dead one leave room for the others.
+    /// and a quarter is kept for all shards in equal parts, so that calls to dead ones leave room for the others.
     pub inflight_max: usize,
     /// How often the master is pinged. URI: `ping_ms`. Default 300 ms.
     pub ping: Duration,

@@ -13,7 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use fake::{Action, Fake, refused};
-use slotkv::{Answer, CallOptions, Client, Code, Command, Condition, Error, Options, Outcome};
+use slotkv::{Answer, CallOptions, Client, Code, Command, Condition, Error, Options, Outcome, Range};
 use slotkv_proto::v1;
 use tokio::{
     sync::oneshot,
@@ -465,4 +465,88 @@ fn every_call_ends_once_whenever_the_client_goes() {
             assert_eq!(ended, (0..300).collect::<Vec<_>>(), "round {round}");
         }
     });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_without_time_left_is_not_sent() {
+    let fake = Fake::new(1);
+    let client = fake.client().await;
+    fake.until(|| client.stats().members[0].connected).await;
+    let options = CallOptions { deadline: Some(Duration::ZERO), ..CallOptions::default() };
+    let many = Command::Many { commands: vec![put("a", 1), get("b")] };
+    let Ok(Answer::Many(results)) = client.call(many, &options).await else { panic!("no results") };
+    let mut errors: Vec<_> = results.into_iter().map(Result::unwrap_err).collect();
+    errors.push(client.call(put("k", 1), &options).await.unwrap_err());
+    errors.push(client.with_deadline(Duration::ZERO).get("k").await.unwrap_err());
+    errors.push(client.with_deadline(Duration::ZERO).count(Range::all()).await.unwrap_err());
+    let (send, answer) = oneshot::channel();
+    let _ = client.submit(put("k", 1), options, |answer| send.send(answer).unwrap());
+    errors.push(answer.await.unwrap().unwrap_err());
+    for error in errors {
+        assert_eq!(
+            (error.code, error.outcome, error.attempts),
+            (Code::Timeout, Outcome::Failed, 0),
+            "{error}"
+        );
+    }
+    sleep(Duration::from_millis(50)).await;
+    assert!(fake.log("w0:1").is_empty());
+    let stats = client.stats();
+    assert_eq!((stats.calls, stats.calls_failed, stats.in_flight), (6, 6, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_of_all_deadlines_is_cut_and_panics_nowhere() {
+    let fake = Fake::new(2);
+    let client = fake.client().await.with_deadline(Duration::MAX);
+    client.put("k", "v").await.unwrap();
+    assert!(client.get_many(["k", "l"]).await.iter().all(Result::is_ok));
+    assert_eq!(client.count(Range::all()).await.unwrap(), 1);
+    for range in [Range::all(), Range::all().ordered()] {
+        assert_eq!(client.scan(range).unwrap().next().await.unwrap().unwrap().key, "k");
+    }
+    client.status().await.unwrap();
+    let options = CallOptions { deadline: Some(Duration::MAX), ..CallOptions::default() };
+    for command in
+        [get("k"), Command::Count { range: Range::all() }, Command::Many { commands: vec![get("k")] }]
+    {
+        client.call(command, &options).await.unwrap();
+    }
+    let longest = fake.log("w0:1").iter().chain(&fake.log("w1:1")).map(|seen| seen.request.deadline_ms).max();
+    assert_eq!(longest, Some(slotkv::DEADLINE_MS_MAX));
+}
+
+#[tokio::test(start_paused = true)]
+async fn submitted_operations_of_many_requests_are_bounded_together() {
+    let fake = Fake::new(2);
+    let client = fake.client().await;
+    for address in ["w0:1", "w1:1"] {
+        fake.script(address, |_| Action::Hold);
+    }
+    let many = |count: usize| Command::Many { commands: (0..count).map(|n| get(&format!("k{n}"))).collect() };
+    // One that is too large by itself goes alone.
+    let mut first = submit(&client, many(70_000));
+    for command in [many(1), Command::Count { range: Range::all() }] {
+        let error = submit(&client, command).1.await.unwrap().unwrap_err();
+        assert_eq!((error.code, error.outcome), (Code::Overloaded, Outcome::Failed));
+    }
+    assert!(first.1.try_recv().is_err());
+    first.0.cancel();
+    first.1.await.unwrap().unwrap_err();
+    sleep(Duration::from_millis(10)).await;
+
+    let open: Vec<_> = (0..65_536 / 1000).map(|_| submit(&client, many(999))).collect();
+    let large = submit(&client, Command::Many { commands: vec![put("k", 16 << 20); 9] });
+    let error = large.1.await.unwrap().unwrap_err();
+    assert_eq!((error.code, error.outcome), (Code::Overloaded, Outcome::Failed));
+    let error = submit(&client, many(999)).1.await.unwrap().unwrap_err();
+    assert_eq!(error.code, Code::Overloaded);
+    for address in ["w0:1", "w1:1"] {
+        fake.unscript(address);
+        fake.release(address);
+    }
+    for (_, answer) in open {
+        answer.await.unwrap().unwrap();
+    }
+    submit(&client, many(1)).1.await.unwrap().unwrap();
 }

@@ -132,6 +132,30 @@ async fn deadline_traceparent_table_version_and_epoch_travel() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_traceparent_travels_with_every_request_of_every_operation() {
+    let fake = Fake::new(2);
+    let client = fake.client().await;
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let options = CallOptions { traceparent: Some(traceparent.into()), ..CallOptions::default() };
+    let get = |key: String| Command::Get { key: key.into() };
+    let range = slotkv::Range::all();
+    for command in [
+        get("k".into()),
+        Command::Count { range: range.clone() },
+        Command::ScanPage { range: range.clone(), cursor: None },
+        Command::ScanPage { range: range.ordered(), cursor: None },
+        Command::Many { commands: vec![get(fake.key_of(0)), get(fake.key_of(1))] },
+    ] {
+        let (send, answer) = tokio::sync::oneshot::channel();
+        let _ = client.submit(command, options.clone(), |answer| send.send(answer).unwrap());
+        answer.await.unwrap().unwrap();
+    }
+    let seen = [fake.log("w0:1"), fake.log("w1:1")].concat();
+    assert!(seen.len() >= 8);
+    assert!(seen.iter().all(|seen| seen.request.traceparent == traceparent));
+}
+
+#[tokio::test(start_paused = true)]
 async fn submitted_calls_are_answered_once_without_being_polled() {
     let fake = Fake::new(3);
     let client = fake.client().await;

@@ -309,6 +309,66 @@ async fn a_dead_member_does_not_slow_the_others() {
     }
     assert_eq!(Instant::now(), before);
     assert_eq!(fake.held("w0:1"), 500);
+    let dead = fake.keys_of(0, alive.len());
+    let mixed = dead.iter().zip(&alive).flat_map(|(dead, alive)| [dead, alive]);
+    let got = client.with_deadline(Duration::from_millis(200)).get_many(mixed).await;
+    for pair in got.chunks(2) {
+        assert_eq!(pair[0].as_ref().unwrap_err().code, Code::Timeout);
+        assert_eq!(pair[1], Ok(None));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_keys_of_a_dead_shard_do_not_hold_up_those_of_living_ones() {
+    let fake = Fake::new(3);
+    let client = fake.client().await;
+    fake.script("w0:1", |_| Action::Hold);
+    // Those of the dead one come first.
+    let mut keys = fake.keys_of(0, 3000);
+    keys.extend((0..2000).map(|n| format!("key{n}")));
+    let truth = fake.truth();
+    let is_dead = |key: &String| truth.owner(truth.slot(key.as_bytes())) == Some(0);
+    let living = keys.iter().filter(|key| !is_dead(key)).count();
+    let call = {
+        let (client, keys) = (client.clone(), keys.clone());
+        tokio::spawn(async move { client.put_many(keys.into_iter().map(|key| (key, "v"))).await })
+    };
+    sleep(Duration::from_millis(50)).await;
+    let served = fake.log("w1:1").len() + fake.log("w2:1").len();
+    assert_eq!(served, living, "before any deadline passes");
+    let sent = fake.log("w0:1").len();
+    assert_eq!(sent, 1024 / 3, "the part of one shard");
+    let put = call.await.unwrap();
+    assert_eq!(put.len(), keys.len());
+    let mut unknown = 0;
+    for (key, put) in keys.iter().zip(put) {
+        match put {
+            Ok(_) => assert!(!is_dead(key)),
+            Err(error) => {
+                assert!(is_dead(key));
+                assert_eq!(error.code, Code::Timeout);
+                unknown += usize::from(error.outcome == Outcome::Unknown);
+            }
+        }
+    }
+    assert_eq!(unknown, sent, "what was not sent has failed");
+    assert_eq!(fake.log("w0:1").len(), sent, "nothing is sent after the deadline");
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_dead_shards_of_three_leave_room_to_the_third() {
+    let fake = Fake::new(3);
+    let client = fake.client_with(|options| Options { inflight_max: 100, ..options }).await;
+    for (shard, address) in [(0, "w0:1"), (1, "w1:1")] {
+        fake.script(address, |_| Action::Hold);
+        for key in fake.keys_of(shard, 200) {
+            let command = Command::Get { key: key.into() };
+            let _ = client.submit(command, CallOptions::default(), |_| {});
+        }
+    }
+    let before = Instant::now();
+    assert!(client.get_many(fake.keys_of(2, 200)).await.iter().all(Result::is_ok));
+    assert_eq!(Instant::now(), before);
 }
 
 #[tokio::test(start_paused = true)]
@@ -427,4 +487,18 @@ async fn a_master_of_another_protocol_version_is_not_believed() {
     assert!(stats.wrong_version >= 10 && stats.pings_failed >= 5, "{stats:?}");
     fake.set_version_of_master("m1:1", 1);
     fake.until(|| client.stats().route_revisions == 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_is_asked_for_within_the_deadline_of_the_call() {
+    let fake = Fake::new(1);
+    let client = fake.client().await;
+    let options = |deadline| CallOptions { deadline: Some(deadline), ..CallOptions::default() };
+    let status = client.status_with(&options(Duration::MAX)).await.unwrap();
+    assert_eq!(status.cluster_id, fake::CLUSTER);
+    fake.hang_master("m0:1", true);
+    fake.hang_master("m1:1", true);
+    let begun = Instant::now();
+    let error = client.status_with(&options(Duration::from_millis(70))).await.unwrap_err();
+    assert_eq!((error.code, begun.elapsed().as_millis()), (Code::NoMaster, 70));
 }

@@ -2,7 +2,9 @@
 //!
 //! Invariants:
 //! - A call is open from its admission to its end, whatever happens to it between, pauses included.
-//! - No shard has more than half of the room, so that calls to a dead one leave room for the others.
+//! - No shard has more than half of the room, and a quarter of it is kept for all shards in equal parts: so a living shard
+//!   has room however many others are dead.
+//! - `borrowed` is what the shards have beyond their parts.
 //! - Who finds no room waits, first come first served within a shard.
 
 use std::{
@@ -16,10 +18,13 @@ use tokio::time::Instant;
 use crate::{
     call::{Call, Place},
     connection::SWEEP_MS,
+    routing::GATE_NOBODY,
 };
 
 /// Bytes of keys and values of open calls.
 pub(crate) const OPEN_BYTES_MAX: usize = 128 << 20;
+/// One part in so many of the room is kept for all shards, in equal parts.
+const KEPT: usize = 4;
 /// Submitted calls that may wait for room; further ones get OVERLOADED. (Who awaits a call waits with it, unbounded.)
 pub(crate) const WAITING_COUNT_MAX: usize = 65_536;
 /// Bytes of keys and values of submitted calls that may wait for room.
@@ -46,11 +51,14 @@ struct State {
     calls: u64,
     open: Load,
     waiting: Load,
+    borrowed: Load,
+    /// What is kept for each shard; nothing if there is one only.
+    part: Load,
+    shards: usize,
     /// By gate number of the shard.
     shares: Vec<Share>,
     tickets: u64,
     sweep_at: Option<Instant>,
-    shared: bool,
     closed: bool,
 }
 
@@ -58,6 +66,23 @@ impl State {
     fn deserted(&self) -> bool {
         self.closed && self.open.count + self.waiting.count == 0
     }
+
+    /// Adds to what is open, or takes from it.
+    fn shift(&mut self, gate: usize, by: impl Fn(&mut Load)) {
+        by(&mut self.open);
+        let part = part_of(gate, self.part);
+        let open = &mut self.shares[gate].open;
+        let before = open.beyond(part);
+        by(open);
+        let after = open.beyond(part);
+        self.borrowed.count = self.borrowed.count - before.count + after.count;
+        self.borrowed.bytes = self.borrowed.bytes - before.bytes + after.bytes;
+    }
+}
+
+/// What is kept for a gate: calls to slots without an owner have no part, since nobody answers them.
+fn part_of(gate: usize, part: Load) -> Load {
+    if gate == GATE_NOBODY as usize { Load::default() } else { part }
 }
 
 #[derive(Default)]
@@ -81,6 +106,11 @@ impl Load {
     fn sub(&mut self, load: Load) {
         self.count -= load.count;
         self.bytes -= load.bytes;
+    }
+
+    fn beyond(&self, part: Load) -> Load {
+        let count = self.count.saturating_sub(part.count);
+        Load { count, bytes: self.bytes.saturating_sub(part.bytes) }
     }
 
     fn fits(&self, bytes: usize, count_max: usize, bytes_max: usize) -> bool {
@@ -109,7 +139,9 @@ impl Gate {
     /// Lets a new call in, or lets it wait. The room is shared if there are several shards.
     pub fn admit(&self, call: &Arc<Call>, shards: usize) -> Admission {
         let mut state = self.lock();
-        state.shared = shards > 1;
+        if state.shards != shards {
+            self.divide(&mut state, shards);
+        }
         if state.closed {
             return Admission::Closed;
         }
@@ -119,8 +151,7 @@ impl Gate {
             state.shares.resize_with(gate + 1, Share::default);
         }
         if state.shares[gate].waiting.is_empty() && self.has_room(&state, gate, call.bytes) {
-            state.open.add(call.bytes);
-            state.shares[gate].open.add(call.bytes);
+            state.shift(gate, |load| load.add(call.bytes));
             return Admission::Admitted;
         }
         if !call.patient && !state.waiting.fits(call.bytes, WAITING_COUNT_MAX, WAITING_BYTES_MAX) {
@@ -144,8 +175,7 @@ impl Gate {
     pub fn free(&self, freed: &Freed) -> (Vec<Arc<Call>>, bool) {
         let mut state = self.lock();
         for &(gate, load) in &freed.0 {
-            state.open.sub(load);
-            state.shares[gate as usize].open.sub(load);
+            state.shift(gate as usize, |open| open.sub(load));
         }
         let mut admitted = Vec::new();
         while state.waiting.count > 0 {
@@ -154,8 +184,7 @@ impl Gate {
             state.waiting.sub(Load { count: 1, bytes: call.bytes });
             // One that has ended meanwhile is about to be forgotten.
             if call.put(Place::Moving) {
-                state.open.add(call.bytes);
-                state.shares[gate].open.add(call.bytes);
+                state.shift(gate, |load| load.add(call.bytes));
                 admitted.push(call);
             }
         }
@@ -172,10 +201,45 @@ impl Gate {
     }
 
     fn has_room(&self, state: &State, gate: usize, bytes: usize) -> bool {
-        let parts = if state.shared { 2 } else { 1 };
-        let share = state.shares[gate].open;
-        state.open.fits(bytes, self.count_max, OPEN_BYTES_MAX)
-            && share.fits(bytes, self.count_max.div_ceil(parts), OPEN_BYTES_MAX / parts)
+        if !state.open.fits(bytes, self.count_max, OPEN_BYTES_MAX) {
+            return false;
+        }
+        let open = state.shares[gate].open;
+        if state.shards <= 1 || open.count == 0 {
+            return true;
+        }
+        let (part, more) =
+            (part_of(gate, state.part), Load { count: open.count + 1, bytes: open.bytes + bytes });
+        let (now, then) = (open.beyond(part), more.beyond(part));
+        let kept = Load { count: state.part.count * state.shards, bytes: state.part.bytes * state.shards };
+        open.fits(bytes, self.count_max.div_ceil(2), OPEN_BYTES_MAX / 2)
+            && (then.count == now.count || state.borrowed.count < self.count_max - kept.count)
+            && (then.bytes == now.bytes
+                || state.borrowed.bytes - now.bytes + then.bytes <= OPEN_BYTES_MAX - kept.bytes)
+    }
+
+    /// Gives each of so many shards its part.
+    fn divide(&self, state: &mut State, shards: usize) {
+        state.shards = shards;
+        state.part = match shards {
+            0 | 1 => Load::default(),
+            _ => Load {
+                count: self.count_max.div_ceil(KEPT * shards).min(self.count_max / shards),
+                bytes: OPEN_BYTES_MAX / (KEPT * shards),
+            },
+        };
+        let part = state.part;
+        let beyond =
+            state.shares.iter().enumerate().map(|(gate, share)| share.open.beyond(part_of(gate, part)));
+        state.borrowed = beyond.fold(Load::default(), |sum, load| Load {
+            count: sum.count + load.count,
+            bytes: sum.bytes + load.bytes,
+        });
+    }
+
+    /// Counts a call that does not come in.
+    pub fn count(&self) {
+        self.lock().calls += 1;
     }
 
     /// Removes a waiting call.
@@ -270,6 +334,59 @@ mod tests {
             assert!(free(&gate, &other).is_empty());
         }
         assert_eq!(gate.counts(), (16, 3, 3));
+    }
+
+    #[test]
+    fn a_living_shard_has_room_whoever_else_is_dead() {
+        for (count_max, shards) in [(3, 3), (100, 3), (1000, 50), (16384, 4096)] {
+            let gate = Gate::new(count_max);
+            for dead in 1..shards {
+                for _ in 0..count_max / 2 + 2 {
+                    if gate.admit(&call(dead, 1, true), shards as usize) != Admission::Admitted {
+                        break;
+                    }
+                }
+            }
+            let part = (count_max / (4 * shards as usize)).max(1);
+            let living: Vec<_> = (0..part).map(|_| call(shards, 1, true)).collect();
+            for call in &living {
+                assert_eq!(gate.admit(call, shards as usize), Admission::Admitted, "{count_max} {shards}");
+            }
+            assert!(gate.counts().1 <= count_max);
+            for call in &living {
+                assert!(free(&gate, call).is_empty(), "what a living one gives back is not for a dead one");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_borrowed_is_counted_though_shards_come_and_go() {
+        let gate = Gate::new(100);
+        let chance = slotkv_proto::seam::SeededChance::new(3);
+        let mut open = Vec::new();
+        for step in 0..5000 {
+            use slotkv_proto::seam::Chance;
+            let shards = 1 + chance.below(5) as usize;
+            let call = call(chance.below(6) as u32, chance.below(8 << 20) as usize, true);
+            if open.is_empty() || chance.below(5) < 3 {
+                match gate.admit(&call, shards) {
+                    Admission::Admitted => open.push(call),
+                    _ => {
+                        let Place::Gated(ticket) = call.lock().place else { panic!("not waiting") };
+                        gate.forget(&call, ticket);
+                    }
+                }
+            } else {
+                let call = open.swap_remove(chance.below(open.len() as u64) as usize);
+                assert!(free(&gate, &call).is_empty());
+            }
+            let mut state = gate.lock();
+            let counted = (state.borrowed.count, state.borrowed.bytes);
+            let shards = state.shards;
+            gate.divide(&mut state, shards);
+            assert_eq!(counted, (state.borrowed.count, state.borrowed.bytes), "step {step}");
+            assert!(state.open.count <= 100 && state.open.bytes <= OPEN_BYTES_MAX + (8 << 20));
+        }
     }
 
     #[test]

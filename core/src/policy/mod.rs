@@ -96,6 +96,12 @@ impl Dispatch {
             snapshot.shards.len()
         };
         let call = Arc::new(call);
+        if call.deadline <= now {
+            self.gate.count();
+            let error = Error::new(Code::Timeout, "the deadline had passed before the call began");
+            self.turn_away(&call, error);
+            return call;
+        }
         match self.gate.admit(&call, shards) {
             Admission::Admitted => {
                 let mut batch = Batch::default();

@@ -28,7 +28,7 @@ use tokio::{
 };
 
 pub(crate) use masters::{Masters, connect};
-pub(crate) use snapshot::{Snapshot, Unroutable};
+pub(crate) use snapshot::{GATE_NOBODY, Snapshot, Unroutable};
 
 use crate::{
     Error, Result,
