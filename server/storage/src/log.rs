@@ -146,6 +146,11 @@ impl Log {
         recover::open(disk, dir, identity, options).await
     }
 
+    /// Whether there is a log in `dir`, whole or not.
+    pub fn exists(disk: &dyn Disk, dir: &Path) -> Result<bool, Error> {
+        recover::exists(disk, dir)
+    }
+
     /// Appends records of one epoch with one write. Returns the index of the last record. About errors see
     /// [`Group::commit`].
     pub fn append<P: AsRef<[u8]>>(&mut self, epoch: u64, payloads: &[P]) -> Result<u64, Error> {

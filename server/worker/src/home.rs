@@ -20,12 +20,18 @@ use slotkv_storage::{
     Disk, Engine, Error, Identity, Lock, Log, LogRecord, Position, RowCache, log, write_atomic,
 };
 
-use crate::replica::Replica;
+use crate::{error::StartError, replica::Replica};
 
 /// Format of `replica.json`.
 const FORMAT: u32 = 1;
 /// Log bytes replayed as one group.
 const REPLAY_BYTES: usize = 4 << 20;
+/// Incarnations that may wait for a lead to be confirmed. Past it the second oldest is dropped: the oldest is the one that
+/// the register is known to have named, the others count only if an answer of the coordinator was lost.
+const OPEN_INCS_MAX: usize = 256;
+/// By how much log indexes and version counters are raised once the last interval's writes may be lost. They were
+/// acknowledged and read, so their numbers must not be given again; nobody logs as many in an interval.
+pub const LOSS_GAP: u64 = 1 << 32;
 
 /// Opens the engine in a folder.
 pub type OpenEngine = Arc<dyn Fn(&Path) -> Result<Arc<dyn Engine>, Error> + Send + Sync>;
@@ -42,8 +48,10 @@ pub struct Identification {
     pub shard: ShardId,
     /// Names the data (protocol.md, storage incarnation).
     pub inc: String,
-    /// The incarnation before, if this one was made because an unsynced tail may be lost.
-    pub previous_inc: Option<String>,
+    /// The incarnations since the last confirmed lead, the oldest first: each was left because an unsynced tail may be
+    /// lost, and the register names one of them or `inc`.
+    #[serde(default)]
+    open_incs: Vec<String>,
     /// The incarnation that the log's files carry.
     log_inc: String,
     /// The highest epoch this replica has promised.
@@ -52,11 +60,18 @@ pub struct Identification {
     durability: String,
 }
 
+impl Identification {
+    /// Whether data that the register names so is what this folder holds, but for a tail that may be lost.
+    pub fn holds(&self, inc: &str) -> bool {
+        self.inc == inc || self.open_incs.iter().any(|open| open == inc)
+    }
+}
+
 /// A locked replica folder.
 pub struct Home {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    _lock: Box<dyn Lock>,
+    lock: Box<dyn Lock>,
     identification: Option<Identification>,
 }
 
@@ -87,7 +102,7 @@ impl Home {
                 Some(parse(&file, &bytes)?)
             }
         };
-        Ok(Self { disk, dir: dir.to_owned(), _lock: lock, identification })
+        Ok(Self { disk, dir: dir.to_owned(), lock, identification })
     }
 
     /// Whose data the folder holds; `None` if it is empty.
@@ -110,7 +125,7 @@ impl Home {
             name: name.into(),
             shard,
             inc: inc.clone(),
-            previous_inc: None,
+            open_incs: Vec::new(),
             log_inc: inc,
             promised_epoch: 0,
             durability: Durability::Sync.to_string(),
@@ -134,8 +149,23 @@ impl Home {
         self.store(identification).await
     }
 
+    /// The register names the present incarnation, so that no earlier one counts any more.
+    pub async fn confirm_lead(&mut self) -> Result<(), Error> {
+        match &self.identification {
+            Some(known) if !known.open_incs.is_empty() => {
+                self.store(Identification { open_incs: Vec::new(), ..known.clone() }).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What keeps other processes out of the folder: for whoever writes to it last.
+    pub fn into_lock(self) -> Box<dyn Lock> {
+        self.lock
+    }
+
     /// Opens log and engine and replays what the engine lacks. Under `interval` durability an unclean stop makes a new
-    /// incarnation: acknowledged writes of the last interval may be missing.
+    /// incarnation, whose log and versions go on behind a gap: acknowledged writes of the last interval may be missing.
     pub async fn open(
         &mut self,
         open_engine: &OpenEngine,
@@ -143,10 +173,15 @@ impl Home {
         slots: SlotCount,
         segment_bytes: u64,
         chance: &dyn Chance,
-    ) -> Result<Opened, Error> {
+    ) -> Result<Opened, StartError> {
         let Some(identification) = self.identification.clone() else {
-            return Err(Error::Misfit("a replica without identification has no data".into()));
+            return Err(Error::Misfit("a replica without identification has no data".into()).into());
         };
+        let log_dir = self.dir.join("log");
+        if identification.promised_epoch > 0 && !Log::exists(&*self.disk, &log_dir)? {
+            let Identification { shard, name, inc, .. } = identification;
+            return Err(StartError::DataMissing { shard, name, inc });
+        }
         let engine_dir = self.dir.join("engine");
         let identity = Identity {
             cluster_id: identification.cluster_id.clone(),
@@ -154,8 +189,7 @@ impl Home {
             incarnation: identification.log_inc.clone(),
         };
         let options = log::Options { segment_bytes, ..log::Options::default() };
-        let (mut log, recovery) =
-            Log::open(self.disk.clone(), &self.dir.join("log"), identity, options).await?;
+        let (mut log, recovery) = Log::open(self.disk.clone(), &log_dir, identity, options).await?;
         if recovery.cut_bytes > 0 {
             tracing::warn!(bytes = recovery.cut_bytes, "cut the torn tail of the log");
         }
@@ -166,14 +200,23 @@ impl Home {
             !recovery.created && !recovery.clean && identification.durability != Durability::Sync.to_string();
         if tail_may_be_lost {
             self.renew(identification, chance).await?;
-            if replica.applied().index > log.last_index() {
-                // The engine's batches reached the disk, the log's last records did not: the engine is the longer copy.
-                replica.recount()?;
-                log.reset(replica.applied()).await?;
-            }
         }
-        log.check_joins(replica.applied())?;
-        let replayed_count = replay(&mut replica, &log)?;
+        let replayed_count = if tail_may_be_lost && replica.applied().index > log.last_index() {
+            // The engine's batches reached the disk, the log's last records did not: the engine is the longer copy.
+            if replica.checkpoint() < replica.applied() {
+                replica.recount()?;
+            }
+            0
+        } else {
+            log.check_joins(replica.applied())?;
+            replay(&mut replica, &log)?
+        };
+        if tail_may_be_lost {
+            replica.skip(LOSS_GAP)?;
+            // The new log begins behind what the engine holds, so the engine must hold it whatever happens next.
+            engine.persist()?;
+            log.reset(replica.applied()).await?;
+        }
         Ok(Opened { log, replica, engine, cache, replayed_count })
     }
 
@@ -183,7 +226,10 @@ impl Home {
             durability = identification.durability,
             "stopped without a sync: acknowledged writes of the last interval may be missing"
         );
-        identification.previous_inc = Some(std::mem::replace(&mut identification.inc, inc));
+        identification.open_incs.push(std::mem::replace(&mut identification.inc, inc));
+        if identification.open_incs.len() > OPEN_INCS_MAX {
+            identification.open_incs.remove(1);
+        }
         self.store(identification).await
     }
 

@@ -10,7 +10,10 @@ use slotkv_coordination::{
 };
 use slotkv_proto::table::ShardId;
 
-use crate::{error::StartError, home::Home};
+use crate::{
+    error::StartError,
+    home::{Home, Identification},
+};
 
 /// What an operator may say about a shard; `None` leaves the register as it is.
 #[derive(Clone, Debug, Default)]
@@ -44,9 +47,10 @@ pub async fn lead(
                 let known = ShardRegister::decode(&path, &node.data)?;
                 if known.primary.as_ref() == Some(process) {
                     // An earlier attempt whose answer was lost has taken effect.
+                    home.confirm_lead().await?;
                     return Ok(known);
                 }
-                check_electable(shard, &known, &own, identification.previous_inc.as_deref())?;
+                check_electable(shard, &known, &identification)?;
                 (next(known, &own, process, wishes), Some(node.version))
             }
         };
@@ -56,7 +60,10 @@ pub async fn lead(
             Some(version) => session.set(&path, register.encode(), Expect::Version(version)).await.map(drop),
         };
         match written {
-            Ok(()) => return Ok(register),
+            Ok(()) => {
+                home.confirm_lead().await?;
+                return Ok(register);
+            }
             Err(CoordinatorError::BadVersion { .. } | CoordinatorError::NodeExists { .. }) => continue,
             Err(error) if error.is_unknown() => continue,
             Err(error) => return Err(error.into()),
@@ -92,12 +99,7 @@ fn next(known: ShardRegister, own: &Replica, process: &Primary, wishes: &Wishes)
 
 /// Refuses a replica whose data is not the ISR's. Data that may lack the last interval's writes counts if there is no
 /// other: the caller has said so in the log.
-fn check_electable(
-    shard: ShardId,
-    known: &ShardRegister,
-    own: &Replica,
-    previous_inc: Option<&str>,
-) -> Result<(), StartError> {
+fn check_electable(shard: ShardId, known: &ShardRegister, own: &Identification) -> Result<(), StartError> {
     let [only] = &known.isr[..] else {
         return Err(StartError::Misfit(format!(
             "shard {shard} has {} replicas in sync; this release leads shards of one",
@@ -107,7 +109,7 @@ fn check_electable(
     if only.name != own.name {
         return Err(StartError::Taken { shard, holder: only.name.clone(), name: own.name.clone() });
     }
-    if only.inc != own.inc && Some(only.inc.as_str()) != previous_inc {
+    if !own.holds(&only.inc) {
         return Err(StartError::DataMissing { shard, name: own.name.clone(), inc: only.inc.clone() });
     }
     Ok(())

@@ -33,6 +33,8 @@ use crate::{
 
 /// The name of the meta row with the position that the stored results belong to.
 const CHECKPOINT: &str = "checkpoint";
+/// The name of the meta row with the logged time at the checkpoint: a record that changes no row raises it too.
+const LOGGED_TIME: &str = "logged_time";
 
 /// One shard's data, as its single writer sees it.
 pub struct Replica {
@@ -80,7 +82,7 @@ pub enum Staged {
 }
 
 impl Replica {
-    /// Reads slot rows, results and applied position of an engine. The log's records behind [`Self::checkpoint`] are to be
+    /// Reads slot rows, results, logged time and applied position of an engine. The log's records behind [`Self::checkpoint`] are to be
     /// staged and applied next.
     pub fn load(engine: Arc<dyn Engine>, cache: Arc<RowCache>, slot_count: SlotCount) -> Result<Self, Error> {
         let applied = read_position(&*engine, &keys::applied_key())?;
@@ -104,7 +106,7 @@ impl Replica {
                 SlotResults::decode(value).map_err(|why| Error::Malformed { what: "results", why })?;
             Ok(())
         })?;
-        let time_ms = slots.iter().map(|slot| slot.row.logged_time_ms).max().unwrap_or(0);
+        let time_ms = read_time(&*engine)?;
         Ok(Self { engine, cache, slots, applied, checkpoint, time_ms })
     }
 
@@ -211,6 +213,9 @@ impl Replica {
             .ok()
             .filter(|&slot| usize::from(slot) < self.slots.len())
             .ok_or_else(|| malformed(format!("record {}: slot {}", position.index, record.slot)))?;
+        if record.slot_row.is_empty() && !record.effects.is_empty() {
+            return Err(malformed(format!("record {}: it has effects and no slot row", position.index)));
+        }
         if !record.slot_row.is_empty() {
             group.slots.insert(slot, SlotRow::decode(&record.slot_row)?);
         }
@@ -281,6 +286,13 @@ impl Replica {
     /// Stores slot rows and results in the engine as they stand. Once the engine is persisted, the log is needed only behind the
     /// returned position.
     pub fn checkpoint_rows(&mut self) -> Result<Position, Error> {
+        let batch = self.checkpoint_batch();
+        self.engine.write(batch)?;
+        self.checkpoint = self.applied;
+        Ok(self.checkpoint)
+    }
+
+    fn checkpoint_batch(&mut self) -> Batch {
         let mut batch = Batch::new();
         let time_ms = self.time_ms;
         for (number, slot) in self.slots.iter_mut().enumerate() {
@@ -292,9 +304,22 @@ impl Replica {
             }
         }
         batch.put(keys::meta_key(CHECKPOINT), self.applied.encode());
+        batch.put(keys::meta_key(LOGGED_TIME), time_ms.to_le_bytes().to_vec());
+        batch
+    }
+
+    /// Goes on `gap` log indexes and versions further, so that none that a lost record may have had is given again.
+    pub fn skip(&mut self, gap: u64) -> Result<(), Error> {
+        self.applied.index += gap;
+        for slot in &mut self.slots {
+            slot.row.version_counter += gap;
+            slot.changed = true;
+        }
+        let mut batch = self.checkpoint_batch();
+        batch.put(keys::applied_key(), self.applied.encode());
         self.engine.write(batch)?;
         self.checkpoint = self.applied;
-        Ok(self.checkpoint)
+        Ok(())
     }
 
     /// For an engine that holds more than the log: gives up every stored result, so that whoever repeats a write from
@@ -432,6 +457,13 @@ fn add(sums: &mut SlotRow, namespace: &str, key: &[u8], version: u64, value: &[u
 
 fn read_position(engine: &dyn Engine, key: &[u8]) -> Result<Position, Error> {
     engine.get(key)?.map_or(Ok(Position::default()), |bytes| Position::decode(&bytes))
+}
+
+fn read_time(engine: &dyn Engine) -> Result<u64, Error> {
+    let Some(bytes) = engine.get(&keys::meta_key(LOGGED_TIME))? else { return Ok(0) };
+    let bytes = bytes[..].try_into();
+    let malformed = |_| Error::Malformed { what: "logged time", why: "it is no u64".into() };
+    bytes.map(u64::from_le_bytes).map_err(malformed)
 }
 
 fn visit(

@@ -57,6 +57,16 @@ pub async fn open(
     finish(disk, dir, identity, options, mark_file, mark, created, walk).await
 }
 
+/// Whether anything of a log is in `dir`.
+pub fn exists(disk: &dyn Disk, dir: &Path) -> Result<bool, Error> {
+    if !disk.exists(dir).map_err(|source| Error::io(dir, "look for", source))? {
+        return Ok(false);
+    }
+    let mark = dir.join(mark::FILE);
+    Ok(disk.exists(&mark).map_err(|source| Error::io(&mark, "look for", source))?
+        || !find(disk, dir)?.is_empty())
+}
+
 /// First indexes of the segments in the folder, in order.
 fn find(disk: &dyn Disk, dir: &Path) -> Result<Vec<u64>, Error> {
     let names = disk.list(dir).map_err(|source| Error::io(dir, "list", source))?;
