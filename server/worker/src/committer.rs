@@ -14,7 +14,7 @@ use std::{
 use futures_util::FutureExt;
 use slotkv_coordination::registers::Durability;
 use slotkv_proto::{Code, seam::Clock, v1::Reply};
-use slotkv_storage::{Disk, Engine, Error, Log, Open, Position};
+use slotkv_storage::{Disk, Engine, Error, Lock, Log, Open, Position};
 use tokio::time::Instant;
 
 use crate::{
@@ -36,6 +36,8 @@ pub const FREE_BYTES_MIN: u64 = 64 << 20;
 const CHECKPOINT_FREE_BYTES_MIN: u64 = FREE_BYTES_MIN / 4;
 /// How often the space on the disk is looked at. Nobody fills the reserve in so short a time.
 const FREE_CHECK_MS: u64 = 10;
+/// How often an idle committer looks whether a checkpoint is durable.
+const PERSIST_CHECK_MS: u64 = 100;
 
 /// How a committer makes things durable and keeps the log short.
 pub struct Settings {
@@ -66,6 +68,8 @@ pub struct Committer {
     persisted_index: Arc<AtomicU64>,
     free_checked: Option<Instant>,
     logged: Logged,
+    /// Dropped last: nobody else may open the folder while this log may still be written.
+    _lock: Box<dyn Lock>,
 }
 
 /// What a committer has done so far; the last words of a worker, and how benches count writes per sync.
@@ -95,6 +99,8 @@ pub struct Parts {
     pub engine: Arc<dyn Engine>,
     /// Where a checkpoint's sync runs.
     pub runner: Runner,
+    /// Keeps other processes out of the folder.
+    pub lock: Box<dyn Lock>,
 }
 
 impl Committer {
@@ -118,6 +124,7 @@ impl Committer {
             persisted_index,
             free_checked: None,
             logged: Logged::default(),
+            _lock: parts.lock,
         }
     }
 
@@ -136,15 +143,17 @@ impl Committer {
         Ok(())
     }
 
-    /// Serves until the queue is closed and empty, then leaves everything durable. An error means that the process
+    /// Serves until the queue is closed and empty, then leaves everything durable; or until the shard is aborted, and
+    /// leaves everything as it is. An error means that the process
     /// must end: what is on disk is recovered by the next start.
     pub async fn run(mut self) -> Result<(), Error> {
         loop {
             let writes = self.shard.queue().take(self.idle_wait()).await;
             let closing = writes.is_empty() && self.shard.queue().is_closed();
-            for group in groups(writes) {
-                self.commit(group).await?;
+            if self.shard.is_aborted() {
+                return Ok(());
             }
+            self.commit_all(writes).await?;
             self.sync_if_due(closing).await?;
             self.checkpoint_if_due().await?;
             if closing {
@@ -157,6 +166,22 @@ impl Committer {
         let Logged { records, syncs } = self.logged;
         tracing::info!(records, syncs, "the log is closed");
         self.log.close().await
+    }
+
+    /// After an error the groups that were not begun are refused: they have not been applied.
+    async fn commit_all(&mut self, writes: Vec<Write>) -> Result<(), Error> {
+        let mut groups = groups(writes).into_iter();
+        while let Some(group) = groups.next() {
+            if let Err(error) = self.commit(group).await {
+                let text = format!("the shard has stopped: {error}");
+                groups.for_each(|group| refuse_all(&group, Code::ShuttingDown, &text));
+                return Err(error);
+            }
+            if self.shard.is_aborted() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn commit(&mut self, writes: Vec<Write>) -> Result<(), Error> {
@@ -229,11 +254,12 @@ impl Committer {
 
     /// How long the queue may stay empty before there is something else to do.
     fn idle_wait(&self) -> Option<Duration> {
-        let Durability::Interval(ms) = self.settings.durability else {
-            return self.persisting.map(|_| Duration::from_millis(100));
-        };
-        let since = self.unsynced_since?;
-        Some((since + Duration::from_millis(ms)).saturating_duration_since(Instant::now()))
+        let persisted = self.persisting.map(|_| Duration::from_millis(PERSIST_CHECK_MS));
+        let Durability::Interval(ms) = self.settings.durability else { return persisted };
+        let sync = self
+            .unsynced_since
+            .map(|since| (since + Duration::from_millis(ms)).saturating_duration_since(Instant::now()));
+        persisted.into_iter().chain(sync).min()
     }
 
     async fn sync_if_due(&mut self, closing: bool) -> Result<(), Error> {
@@ -275,13 +301,13 @@ impl Committer {
     async fn checkpoint_if_due(&mut self) -> Result<(), Error> {
         if let Some(position) = self.persisting {
             match self.persisted_index.load(Ordering::Acquire) {
+                FAILED => {
+                    return Err(Error::Misfit("the engine could not be made durable".into()));
+                }
                 index if index >= position.index => {
                     self.persisting = None;
                     self.log.truncate_front(position.index).await?;
                     self.log_bytes_at_checkpoint = self.log.bytes();
-                }
-                FAILED => {
-                    return Err(Error::Misfit("the engine could not be made durable".into()));
                 }
                 _ => {}
             }
@@ -297,15 +323,14 @@ impl Committer {
         // The engine must not become durable beyond the log.
         self.log.sync().await?;
         self.unsynced_since = None;
+        self.sent_ahead = false;
         let position = self.replica.checkpoint_rows()?;
         self.persisting = Some(position);
-        let (engine, persisted) = (self.engine.clone(), self.persisted_index.clone());
+        let engine = self.engine.clone();
+        let mut outcome = Persisted { index: FAILED, told: self.persisted_index.clone() };
         self.runner.blocking(move || match engine.persist() {
-            Ok(()) => persisted.store(position.index, Ordering::Release),
-            Err(error) => {
-                tracing::error!(%error, "checkpoint failed");
-                persisted.store(FAILED, Ordering::Release);
-            }
+            Ok(()) => outcome.succeeded(position),
+            Err(error) => tracing::error!(%error, "checkpoint failed"),
         });
         Ok(())
     }
@@ -328,6 +353,24 @@ impl Committer {
 
 /// The persist thread could not do its work.
 const FAILED: u64 = u64::MAX;
+
+/// Tells the committer what the persist thread came to, also if it panicked.
+struct Persisted {
+    index: u64,
+    told: Arc<AtomicU64>,
+}
+
+impl Persisted {
+    fn succeeded(&mut self, position: Position) {
+        self.index = position.index;
+    }
+}
+
+impl Drop for Persisted {
+    fn drop(&mut self) {
+        self.told.store(self.index, Ordering::Release);
+    }
+}
 
 /// Splits what waited into groups within the limits, in order.
 fn groups(writes: Vec<Write>) -> Vec<Vec<Write>> {

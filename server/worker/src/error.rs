@@ -53,6 +53,16 @@ pub enum StartError {
         /// Which data.
         inc: String,
     },
+    /// An option past its limit: written into a register it would be every member's trouble.
+    #[error("{what} {found}; {limit}")]
+    OutOfBounds {
+        /// Which option.
+        what: &'static str,
+        /// What was asked for.
+        found: String,
+        /// What is allowed.
+        limit: String,
+    },
     /// An option or a state that does not fit.
     #[error("{0}")]
     Misfit(String),

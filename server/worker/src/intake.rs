@@ -1,7 +1,7 @@
 //! What happens to one request when it comes in: reads are answered at once, writes go to the committer, pages to a
 //! thread. Streams and unary calls both come through here.
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use slotkv_proto::{
     limits::DEADLINE_MS_MAX,
@@ -29,6 +29,8 @@ pub struct Intake<'a> {
     pub outbox: &'a Arc<Outbox>,
     /// When they came in.
     pub received: Instant,
+    /// Reads among them that went to the engine.
+    pub cold_reads: Cell<usize>,
 }
 
 impl Intake<'_> {
@@ -41,7 +43,7 @@ impl Intake<'_> {
                 let slot = slotkv_proto::slot(&request.key, slots);
                 self.ownership.check_slot(slot)?;
                 let namespace = request.namespace.as_deref().unwrap_or(&self.sender.namespace);
-                self.shard.read(slot, namespace, &request, value).map(Some)
+                self.shard.read(slot, namespace, &request, value, &self.cold_reads).map(Some)
             }
             Asked::Write(change, ticket) => {
                 let slot = slotkv_proto::slot(&request.key, slots);
@@ -63,7 +65,9 @@ impl Intake<'_> {
                 Ok(None)
             }
             Asked::Page(page) => {
-                self.outbox.admit(0)?;
+                let making = self.shard.begin_page()?;
+                let admitted_bytes = if page.count_only { 0 } else { page.bytes_max };
+                self.outbox.admit(admitted_bytes)?;
                 let namespace = request::namespace(&request, self.sender);
                 let (shard, ownership, outbox) =
                     (self.shard.clone(), self.ownership.clone(), self.outbox.clone());
@@ -78,7 +82,8 @@ impl Intake<'_> {
                     let reply = shard
                         .page(&ownership, &namespace, &page, id, gone)
                         .unwrap_or_else(|refusal| request::refuse(id, refusal));
-                    outbox.complete([(reply, 0)]);
+                    drop(making);
+                    outbox.complete([(reply, admitted_bytes)]);
                 });
                 Ok(None)
             }

@@ -28,11 +28,14 @@ struct State {
     replies: Vec<Reply>,
     waiting_count: usize,
     waiting_bytes: usize,
+    /// Of the replies that the stream has not taken.
+    reply_bytes: usize,
     cancelled: HashSet<u64>,
 }
 
 impl Outbox {
-    /// Counts requests that will be answered later; refuses them past the stream's limits.
+    /// Counts requests that will be answered later; refuses them past the stream's limits. Replies that the stream has
+    /// not taken count too, so that a client that reads none does not fill the memory.
     pub fn admit(&self, bytes: usize) -> Result<(), (Code, String)> {
         let mut state = self.state.lock();
         if state.waiting_count >= INFLIGHT_COUNT_MAX {
@@ -41,7 +44,8 @@ impl Outbox {
                 format!("{INFLIGHT_COUNT_MAX} requests are in flight on this connection"),
             ));
         }
-        if state.waiting_count > 0 && state.waiting_bytes + bytes > INFLIGHT_BYTES_MAX {
+        let held = state.waiting_bytes + state.reply_bytes;
+        if held > 0 && held + bytes > INFLIGHT_BYTES_MAX {
             return Err((
                 Code::Overloaded,
                 format!("more than {INFLIGHT_BYTES_MAX} bytes are in flight on this connection"),
@@ -62,7 +66,13 @@ impl Outbox {
                 if !state.cancelled.is_empty() {
                     state.cancelled.remove(&reply.id);
                 }
+                state.reply_bytes += size(&reply);
                 state.replies.push(reply);
+            }
+            if state.waiting_count == 0 {
+                // What is left came after its reply.
+                state.cancelled.clear();
+                self.any_cancelled.store(false, Ordering::Release);
             }
         }
         self.waker.wake();
@@ -71,11 +81,12 @@ impl Outbox {
     /// Moves replies into `into` until it holds about a frame's worth; `bytes` counts what it holds.
     pub fn take(&self, into: &mut Vec<Reply>, bytes: &mut usize) {
         let mut state = self.state.lock();
-        let mut count = 0;
+        let (mut count, before) = (0, *bytes);
         while count < state.replies.len() && *bytes < REPLY_BYTES_SOFT {
             *bytes += size(&state.replies[count]);
             count += 1;
         }
+        state.reply_bytes = state.reply_bytes.saturating_sub(*bytes - before);
         if into.is_empty() && count == state.replies.len() {
             std::mem::swap(into, &mut state.replies);
         } else {
@@ -94,13 +105,18 @@ impl Outbox {
         self.waker.register(waker);
     }
 
-    /// The caller of request `id` has gone. Ignored unless requests wait, so the set stays within the admission limit.
+    /// The caller of request `id` has gone. Ignored unless requests wait. There are no more cancels than those; one past
+    /// that means that others came after their replies, and as nobody knows which, all make room: a cancel only saves work.
     pub fn cancel(&self, id: u64) {
         let mut state = self.state.lock();
-        if state.cancelled.len() < state.waiting_count {
-            state.cancelled.insert(id);
-            self.any_cancelled.store(true, Ordering::Release);
+        if state.waiting_count == 0 {
+            return;
         }
+        if state.cancelled.len() >= state.waiting_count {
+            state.cancelled.clear();
+        }
+        state.cancelled.insert(id);
+        self.any_cancelled.store(true, Ordering::Release);
     }
 
     /// Whether nobody waits for request `id` any more: it was cancelled.
@@ -166,6 +182,28 @@ mod tests {
             assert_eq!(replies.iter().map(|reply| reply.id).collect::<Vec<_>>(), vec![id]);
         }
         assert!(outbox.is_idle());
+    }
+
+    #[test]
+    fn replies_that_nobody_takes_count_until_they_are_taken() {
+        let outbox = Outbox::default();
+        outbox.admit(0).unwrap();
+        outbox.complete([(reply(1, INFLIGHT_BYTES_MAX), 0)]);
+        assert_eq!(outbox.admit(1).unwrap_err().0, Code::Overloaded);
+        outbox.take(&mut Vec::new(), &mut 0);
+        outbox.admit(1).unwrap();
+    }
+
+    #[test]
+    fn cancels_that_come_after_their_replies_do_not_keep_later_ones_out() {
+        let outbox = Outbox::default();
+        outbox.admit(0).unwrap();
+        outbox.cancel(1);
+        outbox.cancel(2);
+        assert!(outbox.is_cancelled(2));
+        outbox.complete([(reply(9, 0), 0)]);
+        outbox.admit(0).unwrap();
+        assert!(!outbox.is_cancelled(2));
     }
 
     #[test]

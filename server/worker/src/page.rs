@@ -35,6 +35,9 @@ impl Shard {
         id: u64,
         gone: impl Fn() -> bool,
     ) -> Result<Reply, Refusal> {
+        if gone() {
+            return Err((Code::Cancelled, "nobody waits for the page any more".into()));
+        }
         for slot in page.slots.0..=page.slots.1 {
             ownership.check_slot(slot)?;
         }

@@ -133,6 +133,18 @@ impl Queue {
         self.arrived.notify_one();
     }
 
+    /// Refuses what waits in a closed queue that nobody takes from any more: it was not begun.
+    pub fn refuse_rest(&self) {
+        let (writes, closed) = {
+            let mut state = self.state.lock();
+            state.bytes = 0;
+            (std::mem::take(&mut state.writes), state.closed.clone())
+        };
+        if let Some(refusal) = closed {
+            writes.iter().for_each(|write| write.refuse(refusal.clone()));
+        }
+    }
+
     /// Whether the queue was closed.
     pub fn is_closed(&self) -> bool {
         self.state.lock().closed.is_some()

@@ -5,6 +5,7 @@
 //! frame's worth of replies, so a client that does not read its replies is not read from either.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     future::Future,
     pin::Pin,
@@ -15,7 +16,9 @@ use std::{
 
 use futures_util::Stream;
 use slotkv_proto::{
-    Code, handshake,
+    Code,
+    code::code_of,
+    handshake,
     limits::{self, CLIENT_NAME_BYTES_MAX, HANDSHAKE_MS_MAX, NAMESPACE_BYTES_MAX, REPLY_BYTES_SOFT},
     v1::{ClientFrame, Hello, Reply, Request, ServerFrame, Welcome},
 };
@@ -35,6 +38,8 @@ use crate::{
 pub const CATCH_UP_MS_MAX: u64 = 500;
 /// Requests answered in one poll before other streams get their turn.
 const REQUESTS_PER_POLL_MAX: usize = 8192;
+/// Reads from the engine, which may be reads from the disk, before the stream gives way to the others of its thread.
+const COLD_READS_PER_TURN_MAX: usize = 64;
 
 /// One client's stream, as the stream of its reply frames.
 pub struct Session<S> {
@@ -47,6 +52,10 @@ pub struct Session<S> {
     ready: Vec<Reply>,
     ready_bytes: usize,
     writes: Vec<Write>,
+    /// The present turn has read enough from the engine.
+    gives_way: bool,
+    /// What broke the stream, if its sender is to be told.
+    broken: Option<Status>,
     outbox: Arc<Outbox>,
     sent_version: u64,
     sent_epoch: u64,
@@ -77,6 +86,8 @@ where
             ready: Vec::new(),
             ready_bytes: 0,
             writes: Vec::new(),
+            gives_way: false,
+            broken: None,
             outbox: Arc::new(Outbox::default()),
             sent_version: 0,
             sent_epoch: 0,
@@ -117,11 +128,23 @@ where
         let admitted = shard.check_serving().and_then(|()| ownership.check_epoch(self.todo.epoch));
         let (sender, outbox) = (self.sender.clone(), self.outbox.clone());
         let received = self.todo.received.unwrap_or_else(Instant::now);
-        let intake =
-            Intake { shard: &shard, ownership: &ownership, sender: &sender, outbox: &outbox, received };
+        let intake = Intake {
+            shard: &shard,
+            ownership: &ownership,
+            sender: &sender,
+            outbox: &outbox,
+            received,
+            cold_reads: Cell::new(0),
+        };
         while self.ready_bytes < REPLY_BYTES_SOFT && *budget > 0 {
             let Some(request) = self.todo.requests.pop_front() else { break };
             *budget -= 1;
+            if intake.cold_reads.get() >= COLD_READS_PER_TURN_MAX {
+                self.todo.requests.push_front(request);
+                self.gives_way = true;
+                *budget = 0;
+                break;
+            }
             let id = request.id;
             let done = match &admitted {
                 Ok(()) => intake.start(request, &mut self.writes),
@@ -184,9 +207,14 @@ where
                     ))))
                 }
             },
-            Poll::Ready(None) | Poll::Ready(Some(Err(_))) => {
+            Poll::Ready(None) => {
                 self.input = None;
                 Poll::Ready(None)
+            }
+            Poll::Ready(Some(Err(error))) => {
+                self.input = None;
+                let code = code_of(&error);
+                Poll::Ready(code.map(|code| refusal_frame((code, words(&error)))))
             }
             Poll::Ready(Some(Ok(mut frame))) => match welcome(&self.shard, frame.hello.take()) {
                 Ok((sender, welcome)) => {
@@ -219,6 +247,10 @@ where
         let session = &mut *self;
         if session.hello.is_some() {
             return session.poll_hello(cx).map(|frame| frame.map(Ok));
+        }
+        if std::mem::take(&mut session.gives_way) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let mut budget = REQUESTS_PER_POLL_MAX;
         session.outbox.register(cx.waker());
@@ -258,14 +290,20 @@ where
             let Some(input) = &mut session.input else { break };
             match Pin::new(input).poll_next(cx) {
                 Poll::Ready(Some(Ok(frame))) => session.accept(frame),
-                Poll::Ready(Some(Err(_))) => {
+                Poll::Ready(Some(Err(error))) => {
                     session.input = None;
                     session.outbox.close();
+                    session.broken = code_of(&error).is_some().then_some(error);
                 }
                 // A sender that has said all it wants to say still gets its replies.
                 Poll::Ready(None) => session.input = None,
                 Poll::Pending => break,
             }
+        }
+        if let Some(error) = session.broken.take() {
+            session.todo = Todo::default();
+            session.ready.clear();
+            return Poll::Ready(Some(Err(error)));
         }
         if !session.ready.is_empty() {
             return Poll::Ready(Some(Ok(session.frame())));
@@ -340,6 +378,11 @@ fn limits() -> slotkv_proto::v1::Limits {
         inflight_count_max: limits::INFLIGHT_COUNT_MAX as u32,
         inflight_bytes_max: limits::INFLIGHT_BYTES_MAX as u64,
     }
+}
+
+/// What a status of ours says behind its code.
+fn words(status: &Status) -> String {
+    status.message().split_once(": ").map_or("", |(_, words)| words).into()
 }
 
 fn refusal_frame((code, message): Refusal) -> ServerFrame {

@@ -2,7 +2,7 @@
 //! Many streams read it at once; the committer, the membership task and the view's task are its only writers.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -17,9 +17,12 @@ use slotkv_proto::{
     v1::{Reply, Request, Status},
 };
 use slotkv_storage::{Engine, Error, Row, RowCache, keys};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{ownership::Ownership, queue::Queue, request::Refusal, runner::Runner};
+
+/// Pages that one shard makes, or has waiting for a thread, at a time; past it they are refused as OVERLOADED.
+pub const PAGES_MAX: usize = 64;
 
 /// One shard as the streams see it.
 pub struct Shard {
@@ -29,12 +32,14 @@ pub struct Shard {
     cache: Arc<RowCache>,
     queue: Queue,
     runner: Runner,
+    pages: Arc<Semaphore>,
     ownership: ArcSwap<Ownership>,
     version: watch::Sender<u64>,
     wanted_version: watch::Sender<u64>,
     applied_index: AtomicU64,
     serving: AtomicBool,
     writable: AtomicBool,
+    aborted: AtomicBool,
     refusal: RwLock<Refusals>,
 }
 
@@ -62,12 +67,14 @@ impl Shard {
             cache,
             queue: Queue::default(),
             runner,
+            pages: Arc::new(Semaphore::new(PAGES_MAX)),
             ownership: ArcSwap::from_pointee(ownership),
             version: watch::Sender::new(version),
             wanted_version: watch::Sender::new(version),
             applied_index: AtomicU64::new(0),
             serving: AtomicBool::new(false),
             writable: AtomicBool::new(true),
+            aborted: AtomicBool::new(false),
             refusal: RwLock::new(Refusals {
                 serving: (Code::NotPrimary, "this worker is joining its shard".into()),
                 disk: (Code::ReadOnly, String::new()),
@@ -143,6 +150,17 @@ impl Shard {
         self.queue.close(refusal);
     }
 
+    /// Ends as a crash would: writes that wait stay unanswered, the log is not closed.
+    pub fn abort(&self, refusal: Refusal) {
+        self.aborted.store(true, Ordering::Release);
+        self.stop(refusal);
+    }
+
+    /// Whether the committer is to stop where it is.
+    pub fn is_aborted(&self) -> bool {
+        self.aborted.load(Ordering::Acquire)
+    }
+
     /// Refuses a request while the shard is not served here.
     pub fn check_serving(&self) -> Result<(), Refusal> {
         if self.serving.load(Ordering::Acquire) { Ok(()) } else { Err(self.refusal.read().serving.clone()) }
@@ -161,14 +179,28 @@ impl Shard {
         self.writable.store(free.is_none(), Ordering::Release);
     }
 
-    /// Reads a key. `request` names it; the caller has checked that the slot is served.
-    pub fn read(&self, slot: u16, namespace: &str, request: &Request, value: bool) -> Result<Reply, Refusal> {
+    /// Counts a page as being made until what it returns is dropped; refuses it past [`PAGES_MAX`].
+    pub fn begin_page(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let full = |_| (Code::Overloaded, format!("{PAGES_MAX} pages are being made in this shard"));
+        self.pages.clone().try_acquire_owned().map_err(full)
+    }
+
+    /// Reads a key. `request` names it; the caller has checked that the slot is served. `cold` counts a visit to the
+    /// engine.
+    pub fn read(
+        &self,
+        slot: u16,
+        namespace: &str,
+        request: &Request,
+        value: bool,
+        cold: &Cell<usize>,
+    ) -> Result<Reply, Refusal> {
         thread_local! {
             static ENGINE_KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
         let row = ENGINE_KEY.with_borrow_mut(|key| {
             keys::data_key_into(key, slot, namespace, &request.key);
-            self.row(key)
+            self.row(key, cold)
         });
         // The lease is looked at after the value was read (protocol.md rule 5).
         self.check_serving()?;
@@ -189,10 +221,11 @@ impl Shard {
         &*self.engine
     }
 
-    fn row(&self, key: &[u8]) -> Result<Option<Row>, Error> {
+    fn row(&self, key: &[u8], cold: &Cell<usize>) -> Result<Option<Row>, Error> {
         if let Some(row) = self.cache.get(key) {
             return Ok(Some(row));
         }
+        cold.set(cold.get() + 1);
         let ticket = self.cache.ticket(key);
         let Some(bytes) = self.engine.get(key)? else { return Ok(None) };
         let row = Row::decode(bytes)?;

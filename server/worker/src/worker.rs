@@ -11,23 +11,27 @@ use slotkv_coordination::{
     registers::{Cluster, MemberRecord, Primary, Register, Role, ShardRegister},
 };
 use slotkv_proto::{
-    Code,
+    Code, SlotCount,
+    limits::SHARDS_MAX,
     seam::{Chance, Clock},
     table::{Member, ShardId},
-    v1::{ClientFrame, store_server::StoreServer},
+    v1::ClientFrame,
 };
 use slotkv_storage::{Disk, RowCache};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinHandle,
+};
 use tonic::Status;
 
 use crate::{
     committer::{Committer, Parts, Settings},
     error::StartError,
-    home::{Home, OpenEngine},
+    home::{Home, OpenEngine, Opened},
     join::{self, Wishes},
     ownership::Ownership,
     runner::Runner,
-    service::StoreService,
+    service::{StoreFront, StoreService},
     session::Session,
     shard::Shard,
 };
@@ -108,17 +112,16 @@ pub struct Worker {
     following: JoinHandle<()>,
     session: watch::Receiver<Arc<dyn CoordinatorSession>>,
     member: MemberRecord,
-    // Locks the folder until the worker is gone.
-    _home: Home,
 }
 
 impl Worker {
     /// Starts a worker; returns when it serves, whether or not slots have been allocated to it yet. Waits for the
     /// coordinator and for the first master as long as it takes; dropping the future gives up.
     pub async fn start(options: Options, seams: Seams) -> Result<Worker, StartError> {
+        check_options(&options)?;
         let mut home = Home::lock(seams.disk.clone(), &options.dir)?;
         check_home(&home, &options)?;
-        let session = open_session(&*seams.coordinator, options.session_timeout).await;
+        let mut session = open_session(&*seams.coordinator, options.session_timeout).await;
         let cluster = wait_for_cluster(&session).await?;
         let slots = cluster.slots()?;
         if let Some(found) = home.identification().map(|known| known.cluster_id.clone())
@@ -131,6 +134,7 @@ impl Worker {
                 Some(shard) => shard,
                 None => membership::allocate_shard_id(&*session).await?,
             };
+            check_shard(shard)?;
             let name = options.name.clone().unwrap_or_else(|| format!("w-{:016x}", seams.chance.next_u64()));
             paths::validate_name("worker name", &name)?;
             check_free(&*session, shard, &name).await?;
@@ -138,8 +142,7 @@ impl Worker {
         }
 
         let cache = Arc::new(RowCache::new(options.cache_bytes));
-        let opened =
-            home.open(&seams.open_engine, cache, slots, options.segment_bytes, &*seams.chance).await?;
+        let (mut home, opened) = open_data(home, &seams, cache, slots, options.segment_bytes).await?;
         let (shard, name, inc) = match home.identification() {
             Some(known) => (known.shard, known.name.clone(), known.inc.clone()),
             None => return Err(StartError::Misfit("the replica's folder lost its identification".into())),
@@ -149,7 +152,20 @@ impl Worker {
             run: format!("{:016x}", seams.chance.next_u64()),
             address: options.address.clone(),
         };
-        let register = join::lead(&*session, &mut home, shard, &process, &options.wishes).await?;
+        let register = loop {
+            match join::lead(&*session, &mut home, shard, &process, &options.wishes).await {
+                // Opening the data may have taken longer than the session lasts.
+                Err(StartError::Coordinator(error)) if error.is_over() => {
+                    tracing::warn!(shard, %error, "cannot take the lead yet; opening a new session");
+                    session = open_session(&*seams.coordinator, options.session_timeout).await;
+                }
+                Err(StartError::Coordinator(error)) if error.is_passing() => {
+                    tracing::warn!(shard, %error, "cannot take the lead yet");
+                    tokio::time::sleep(Duration::from_millis(COORDINATOR_PAUSE_MS)).await;
+                }
+                outcome => break outcome?,
+            }
+        };
         tracing::info!(
             shard,
             name,
@@ -192,6 +208,7 @@ impl Worker {
             disk: seams.disk.clone(),
             engine: opened.engine,
             runner: seams.runner.clone(),
+            lock: home.into_lock(),
         });
         committer.commit_barrier().await?;
 
@@ -209,6 +226,9 @@ impl Worker {
                     }
                 };
                 committing.stop((Code::ShuttingDown, format!("shard {shard} has stopped: {text}")));
+                if !committing.is_aborted() {
+                    committing.queue().refuse_rest();
+                }
                 end.send_replace(Some(text));
             })
             .map_err(|error| StartError::Misfit(format!("no thread for shard {shard}: {error}")))?;
@@ -224,16 +244,7 @@ impl Worker {
             view.clone(),
             member.clone(),
         ));
-        Ok(Worker {
-            shard: shared,
-            view,
-            ended,
-            membership,
-            following,
-            session: session_receiver,
-            member,
-            _home: home,
-        })
+        Ok(Worker { shard: shared, view, ended, membership, following, session: session_receiver, member })
     }
 
     /// The shard that the worker serves.
@@ -247,7 +258,7 @@ impl Worker {
     }
 
     /// Its gRPC service.
-    pub fn store_server(&self) -> StoreServer<StoreService> {
+    pub fn store_server(&self) -> StoreFront {
         StoreService::server(self.shard.clone())
     }
 
@@ -293,6 +304,41 @@ impl Drop for Worker {
         self.following.abort();
         self.membership.abort();
     }
+}
+
+/// Opens the data where it holds up nothing else: it may take longer than a session with the coordinator lasts.
+async fn open_data(
+    mut home: Home,
+    seams: &Seams,
+    cache: Arc<RowCache>,
+    slots: SlotCount,
+    segment_bytes: u64,
+) -> Result<(Home, Opened), StartError> {
+    let (open_engine, chance) = (seams.open_engine.clone(), seams.chance.clone());
+    let (sender, receiver) = oneshot::channel();
+    let opening = async move {
+        let opened = home.open(&open_engine, cache, slots, segment_bytes, &*chance).await;
+        let _ = sender.send(opened.map(|opened| (home, opened)));
+    };
+    let begun = seams.runner.dedicated("open".into(), opening);
+    begun.map_err(|error| StartError::Misfit(format!("no thread to open the data: {error}")))?;
+    receiver.await.map_err(|_| StartError::Misfit("opening the data was not finished".into()))?
+}
+
+fn check_options(options: &Options) -> Result<(), StartError> {
+    if let Some(weight) = options.wishes.weight.filter(|weight| !(weight.is_finite() && *weight >= 0.0)) {
+        let limit = "a weight is a finite number from 0 on".into();
+        return Err(StartError::OutOfBounds { what: "weight", found: weight.to_string(), limit });
+    }
+    options.shard.map_or(Ok(()), check_shard)
+}
+
+fn check_shard(shard: ShardId) -> Result<(), StartError> {
+    if (shard as usize) < SHARDS_MAX {
+        return Ok(());
+    }
+    let limit = format!("a cluster has at most {SHARDS_MAX} shards, numbered from 0");
+    Err(StartError::OutOfBounds { what: "shard", found: shard.to_string(), limit })
 }
 
 fn check_home(home: &Home, options: &Options) -> Result<(), StartError> {

@@ -5,9 +5,16 @@ mod common;
 use std::path::Path;
 
 use common::{Caller, Machine, get, increment, put};
-use slotkv_proto::{Code, SlotCount};
-use slotkv_storage::Disk;
-use slotkv_worker::StartError;
+use slotkv_proto::{
+    Code, SlotCount,
+    seam::{Chance, SeededChance},
+    v1::{ClientFrame, Request},
+};
+use slotkv_storage::{Disk, Engine, MemoryEngine, RowCache, SimDisk};
+use slotkv_worker::{
+    StartError,
+    home::{Home, LOSS_GAP, Opened},
+};
 
 fn keys(count: usize) -> Vec<String> {
     let slots = SlotCount::new(common::SLOTS).unwrap();
@@ -31,6 +38,8 @@ async fn acknowledged_writes_survive_the_loss_of_everything_unsynced() {
         for (n, key) in keys(50).iter().enumerate() {
             assert_eq!(caller.ask(get(key)).await.value, format!("{round}/{n}"));
         }
+        drop(caller);
+        worker.shutdown().await;
     }
 }
 
@@ -106,7 +115,7 @@ async fn a_failed_sync_stops_the_shard_and_acknowledges_nothing() {
     let key = &keys(1)[0];
     let mut write = put(key, "v");
     write.id = 1;
-    caller.send(slotkv_proto::v1::ClientFrame {
+    caller.send(ClientFrame {
         requests: vec![write],
         table_version: 1,
         epoch: caller.epoch,
@@ -184,4 +193,202 @@ async fn an_unclean_stop_under_interval_durability_makes_a_new_incarnation_that_
     let second = inc(&machine);
     machine.start().await;
     assert_eq!(inc(&machine), second, "a clean stop keeps the incarnation");
+}
+
+/// Opens the data as a start does that never comes to lead.
+async fn open_data(machine: &Machine, seed: u64) -> Result<(Home, Opened), StartError> {
+    let seams = machine.seams();
+    let mut home = Home::lock(seams.disk.clone(), &machine.options.dir)?;
+    let cache = std::sync::Arc::new(RowCache::new(1 << 16));
+    let slots = SlotCount::new(common::SLOTS).unwrap();
+    let opened = home.open(&seams.open_engine, cache, slots, 4096, &SeededChance::new(seed)).await?;
+    Ok((home, opened))
+}
+
+fn crash_data(machine: &Machine, data: (Home, Opened)) {
+    drop(data);
+    machine.disk.crash();
+    machine.engine.crash();
+}
+
+#[tokio::test(start_paused = true)]
+async fn crashes_before_the_lead_under_interval_durability_leave_the_shard_startable() {
+    let mut machine = Machine::new().await;
+    machine.options.wishes.durability = Some("interval(1000)".parse().unwrap());
+    for round in 0..3 {
+        let worker = machine.start().await;
+        let mut caller = Caller::new(&worker, 1).await;
+        assert_eq!(caller.ask(put(&keys(1)[0], "v")).await.code, 0);
+        drop(caller);
+        machine.crash(worker);
+        for crash in 0..300 {
+            crash_data(&machine, open_data(&machine, 1_000 * round + crash).await.unwrap());
+        }
+    }
+    machine.start().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_outlived_the_log_is_taken_over_whole_whatever_crashes_then() {
+    for seed in 0..30 {
+        let mut machine = Machine::new().await;
+        machine.engine = MemoryEngine::recoverable(seed);
+        machine.options.wishes.durability = Some("interval(1000)".parse().unwrap());
+        let worker = machine.start().await;
+        let mut caller = Caller::new(&worker, 1).await;
+        caller.ask_all(keys(20).iter().map(|key| put(key, "v")).collect()).await;
+        machine.engine.persist().unwrap();
+        let applied = worker.shard().applied_index();
+        drop(caller);
+        machine.crash(worker);
+        for crash in 0..3 {
+            let data =
+                open_data(&machine, crash).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            assert!(data.1.log.last_index() >= applied + LOSS_GAP);
+            crash_data(&machine, data);
+        }
+        let worker = machine.start().await;
+        let mut caller = Caller::new(&worker, 2).await;
+        for key in keys(20) {
+            assert_eq!(&caller.ask(get(&key)).await.value[..], b"v", "seed {seed}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_intervals_lose_only_a_tail_and_give_no_version_and_no_index_twice() {
+    for seed in 0..40 {
+        let chance = SeededChance::new(seed);
+        let mut machine = Machine::new().await;
+        machine.disk = SimDisk::new(seed);
+        machine.engine = MemoryEngine::recoverable(seed);
+        machine.options.wishes.durability = Some("interval(1000)".parse().unwrap());
+        (machine.options.segment_bytes, machine.options.checkpoint_bytes) = (4096, 8192);
+        let key = &keys(1)[0];
+        // The number that a synced write left, and the last one acknowledged.
+        let (mut synced, mut last) = (0, 0);
+        let (mut version, mut index, mut sequence, mut fence) = (0, 0, 0, 0);
+        for _ in 0..6 {
+            let worker = machine.start().await;
+            let mut caller = Caller::new(&worker, 1).await;
+            let found = caller.ask(get(key)).await;
+            let number = std::str::from_utf8(&found.value).unwrap().parse().unwrap_or(0);
+            assert!((synced..=last).contains(&number), "seed {seed}: {number}, not {synced} to {last}");
+            assert!(caller.applied_index > index, "seed {seed}: the index went back");
+            if sequence > 0 {
+                // It is answered as before, not executed, or its write was lost.
+                let last_attempt = Request { fence_index: fence, ..increment(key, 1, sequence) };
+                let again = caller.ask(last_attempt).await;
+                match Code::from_number(again.code) {
+                    None if again.replayed => assert_eq!(again.number, number, "seed {seed}"),
+                    None => assert!(number < last && again.number == number + 1, "seed {seed}"),
+                    code => assert_eq!(code, Some(Code::Indeterminate), "seed {seed}"),
+                }
+            }
+            let found = caller.ask(get(key)).await;
+            last = std::str::from_utf8(&found.value).unwrap().parse().unwrap_or(0);
+            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+            synced = last;
+            for _ in 0..chance.below(60) {
+                sequence += 1;
+                fence = caller.applied_index;
+                let write = Request { fence_index: fence, ..increment(key, 1, sequence) };
+                let done = caller.ask(write).await;
+                assert_eq!((done.code, done.number), (0, last + 1), "seed {seed}");
+                assert!(done.version > version, "seed {seed}: version {} after {version}", done.version);
+                (version, last) = (done.version, done.number);
+                if chance.below(20) == 0 {
+                    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+                    synced = last;
+                }
+            }
+            index = caller.applied_index;
+            drop(caller);
+            if chance.below(5) == 0 {
+                worker.shutdown().await;
+                synced = last;
+            } else {
+                machine.crash(worker);
+                for crash in 0..chance.below(3) {
+                    crash_data(&machine, open_data(&machine, crash).await.unwrap());
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_folder_whose_log_is_gone_is_refused_and_stays_refused() {
+    let machine = Machine::new().await;
+    machine.start().await.shutdown().await;
+    machine.disk.kill();
+    let dir = Path::new("/replica/log");
+    for name in machine.disk.list(dir).unwrap() {
+        machine.disk.remove(&dir.join(name)).unwrap();
+    }
+    machine.engine.crash();
+    for _ in 0..2 {
+        let Err(StartError::DataMissing { shard: 0, .. }) = machine.try_start().await else {
+            panic!("it started")
+        };
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_aborted_worker_leaves_its_log_as_a_crash_does() {
+    let mut machine = Machine::new().await;
+    machine.options.wishes.durability = Some("interval(1000)".parse().unwrap());
+    let worker = machine.start().await;
+    worker.shard().abort((Code::ShuttingDown, "killed".into()));
+    worker.failed().await;
+    drop(worker);
+    let (_, opened) = open_data(&machine, 1).await.unwrap();
+    assert!(opened.log.last_index() >= LOSS_GAP, "the log was closed in order");
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_behind_a_failed_group_are_refused_as_not_begun() {
+    let machine = Machine::new().await;
+    let worker = machine.start().await;
+    let mut caller = Caller::new(&worker, 1).await;
+    machine.disk.fail_sync(0);
+    // Together they are more than one group may hold.
+    let large = "v".repeat(5 << 20);
+    let requests = (1..=2).map(|id| Request { id, ..put(&keys(1)[0], &large) }).collect();
+    caller.send(ClientFrame { requests, table_version: 1, epoch: caller.epoch, ..Default::default() });
+    let frame = caller.next().await.unwrap();
+    let told: Vec<_> = frame.replies.iter().map(|reply| (reply.id, reply.code)).collect();
+    assert_eq!(told, [(2, Code::ShuttingDown.number())]);
+    worker.failed().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn weights_and_shards_past_their_limits_are_refused_before_anything_is_written() {
+    let mut machine = Machine::new().await;
+    for weight in [f64::NAN, f64::INFINITY, -1.0] {
+        machine.options.wishes.weight = Some(weight);
+        let Err(StartError::OutOfBounds { what: "weight", .. }) = machine.try_start().await else {
+            panic!("it started with a weight of {weight}")
+        };
+    }
+    machine.options.wishes.weight = None;
+    for shard in [4096, u32::MAX] {
+        machine.options.shard = Some(shard);
+        let Err(error) = machine.try_start().await else { panic!("it started as shard {shard}") };
+        assert!(error.to_string().contains("4096 shards"), "{error}");
+    }
+    assert!(!machine.disk.exists(Path::new("/replica/replica.json")).unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_ends_while_the_data_is_opened_is_replaced() {
+    let machine = Machine::new().await;
+    let mut seams = machine.seams();
+    let (open, faults) = (seams.open_engine.clone(), machine.coordinator.faults());
+    seams.open_engine = std::sync::Arc::new(move |dir| {
+        faults.sessions().into_iter().for_each(|session| faults.expire(session));
+        open(dir)
+    });
+    let worker = slotkv_worker::Worker::start(machine.options.clone(), seams).await.unwrap();
+    assert_eq!(worker.shard().ownership().epoch(), 1);
 }

@@ -7,12 +7,12 @@ use slotkv_proto::{
     SlotCount,
     seam::{Chance, SeededChance},
 };
-use slotkv_storage::{Engine, LogRecord, MemoryEngine, Position, RowCache};
+use slotkv_storage::{Effect, Engine, Error, Kind, LogRecord, MemoryEngine, Position, RowCache};
 use slotkv_worker::{
     decide::{Change, Condition},
     outbox::Outbox,
     queue::Write,
-    replica::{Replica, Staged},
+    replica::{Replica, Staged, barrier},
     retry::Ticket,
 };
 
@@ -95,4 +95,27 @@ fn replay_gives_the_slot_rows_that_were_there_before_the_restart() {
             assert!(after.3 >= before.3, "seed {seed}: the version counter of slot {slot} went back");
         }
     }
+}
+
+#[test]
+fn logged_time_comes_back_also_from_a_record_that_changed_no_row() {
+    let engine = MemoryEngine::new();
+    let mut replica = load(&engine);
+    let mut group = replica.begin(5_000);
+    replica.stage_record(&mut group, Position { epoch: 1, index: 1 }, &barrier(5_000)).unwrap();
+    replica.apply(group).unwrap();
+    replica.checkpoint_rows().unwrap();
+    assert_eq!(load(&engine).begin(7).time_ms(), 5_000);
+}
+
+#[test]
+fn a_record_that_changes_rows_without_their_slots_row_is_refused() {
+    let replica = load(&MemoryEngine::new());
+    let record = LogRecord {
+        kind: Kind::Write as i32,
+        effects: vec![Effect { key: Bytes::from("k"), ..Effect::default() }],
+        ..barrier(0)
+    };
+    let refused = replica.stage_record(&mut replica.begin(0), Position { epoch: 1, index: 1 }, &record);
+    assert!(matches!(refused, Err(Error::Malformed { .. })), "{refused:?}");
 }

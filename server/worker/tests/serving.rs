@@ -329,3 +329,39 @@ async fn a_stopping_worker_refuses_and_keeps_what_it_acknowledged() {
     let mut caller = Caller::new(&worker, 1).await;
     assert_eq!(&caller.ask(get(&key)).await.value[..], b"v");
 }
+
+#[tokio::test(start_paused = true)]
+async fn pages_that_nobody_reads_are_bounded_by_the_bytes_of_a_stream() {
+    let worker = Machine::new().await.start().await;
+    let mut caller = Caller::new(&worker, 1).await;
+    let value = "v".repeat(1 << 20);
+    for n in 0..5 {
+        assert_eq!(caller.ask(put(&own_key(n), &value)).await.code, 0);
+    }
+    let range = Range { slot_last: 14, ..Range::default() };
+    let replies = caller.ask_all(vec![scan(range); 30]).await;
+    let bytes: usize = replies.iter().flat_map(|reply| &reply.items).map(|item| item.value.len()).sum();
+    assert!(bytes <= slotkv_proto::limits::INFLIGHT_BYTES_MAX, "{bytes} bytes were held");
+    let refused = replies.iter().filter(|reply| reply.code == Code::Overloaded.number()).count();
+    assert!((1..30).contains(&refused), "{refused} were refused");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_of_the_engine_give_way_to_other_streams() {
+    let worker = Machine::new().await.start().await;
+    let mut caller = Caller::new(&worker, 1).await;
+    let requests = (1..=200).map(|id| Request { id, ..get(&own_key(0)) }).collect();
+    caller.send(ClientFrame { requests, table_version: 1, epoch: caller.epoch, ..Default::default() });
+    let (mut replies, mut gave_way) = (0, 0);
+    while replies < 200 {
+        match futures_util::poll!(futures_util::StreamExt::next(&mut caller.session)) {
+            std::task::Poll::Ready(frame) => {
+                let count = frame.unwrap().unwrap().replies.len();
+                assert!(count <= 64, "{count} replies in one turn");
+                replies += count;
+            }
+            std::task::Poll::Pending => gave_way += 1,
+        }
+    }
+    assert!(gave_way >= 3, "it gave way {gave_way} times");
+}

@@ -75,7 +75,7 @@ impl WorkerServer {
     /// data folder is free when this returns.
     pub async fn kill(self) {
         drop(self.serving);
-        self.worker.shard().stop((Code::ShuttingDown, "the worker was killed".into()));
+        self.worker.shard().abort((Code::ShuttingDown, "the worker was killed".into()));
         self.worker.failed().await;
     }
 }
