@@ -45,6 +45,11 @@ pub trait Engine: Reader {
     /// The rows as they stand now, for as long as the snapshot lives.
     fn snapshot(&self) -> Result<Box<dyn Reader>, Error>;
 
+    /// Bytes it has taken and not written as tables yet, for which the disk must still have room.
+    fn unflushed_bytes(&self) -> u64 {
+        0
+    }
+
     /// How much it holds, roughly.
     fn size(&self) -> Size;
 }

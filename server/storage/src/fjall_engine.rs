@@ -162,9 +162,14 @@ impl FjallEngine {
                 Error::io(folder, action, source)
             }
             fjall::Error::Locked => Error::Locked { folder: folder.into(), pid: None },
-            fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted => {
+            fjall::Error::Poisoned => {
+                let why =
+                    "it takes no more writes since one to its disk failed, as for lack of space; nothing \
+                           acknowledged is lost: give the disk room and start again"
+                        .into();
                 Error::Engine { folder: folder.into(), action, why }
             }
+            fjall::Error::KeyspaceDeleted => Error::Engine { folder: folder.into(), action, why },
             fjall::Error::InvalidVersion(Some(found)) => {
                 Error::Engine { folder: folder.into(), action, why: format!("its files are of {found:?}") }
             }
@@ -223,6 +228,10 @@ impl Engine for FjallEngine {
             self.database.snapshot()
         };
         Ok(Box::new(FjallSnapshot { folder: self.folder.clone(), snapshot, rows: self.rows.clone() }))
+    }
+
+    fn unflushed_bytes(&self) -> u64 {
+        self.database.write_buffer_size()
     }
 
     fn size(&self) -> Size {

@@ -30,8 +30,11 @@ use crate::{
 pub const GROUP_COUNT_MAX: usize = 4096;
 /// Bytes of keys and values in one group; one write larger than that is a group by itself.
 pub const GROUP_BYTES_MAX: usize = 8 << 20;
-/// Below this much space on the disk a shard takes no writes, so that the engine can still finish its own.
+/// Below this much space on the disk a shard takes no writes, so that the engine can still finish its own; what the engine
+/// holds in memory comes on top.
 pub const FREE_BYTES_MIN: u64 = 64 << 20;
+/// What a byte in the engine's memory may still take on the disk: in a table, and in the table that merges it.
+const ENGINE_COPIES: u64 = 2;
 /// Below this much space no checkpoint begins: the engine could fail in the middle of it, which ends the process.
 const CHECKPOINT_FREE_BYTES_MIN: u64 = FREE_BYTES_MIN / 4;
 /// How often the space on the disk is looked at. Nobody fills the reserve in so short a time.
@@ -341,7 +344,8 @@ impl Committer {
         if self.free_checked.is_none_or(|checked| now.duration_since(checked) >= fresh) {
             self.free_checked = Some(now);
             let free = self.free_bytes();
-            self.shard.set_disk_full((free < FREE_BYTES_MIN).then_some(free));
+            let reserve = FREE_BYTES_MIN + ENGINE_COPIES * self.engine.unflushed_bytes();
+            self.shard.set_disk_full((free < reserve).then_some(free));
         }
         self.shard.check_disk()
     }

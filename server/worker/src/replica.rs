@@ -28,7 +28,7 @@ use crate::{
     decide::{Decision, decide},
     queue::Write,
     request,
-    retry::{ClientId, SlotResults, Ticket, Verdict},
+    retry::{ClientId, ENTRIES_PER_SHARD_MAX, SlotResults, Ticket, Verdict, forget_oldest},
 };
 
 /// The name of the meta row with the position that the stored results belong to.
@@ -44,6 +44,10 @@ pub struct Replica {
     applied: Position,
     checkpoint: Position,
     time_ms: u64,
+    /// Results and clients that may be kept.
+    entries_max: usize,
+    /// Results and clients that are kept in all slots; after a loss of some it may be too high.
+    entries: usize,
 }
 
 #[derive(Default)]
@@ -107,7 +111,9 @@ impl Replica {
             Ok(())
         })?;
         let time_ms = read_time(&*engine)?;
-        Ok(Self { engine, cache, slots, applied, checkpoint, time_ms })
+        let entries = slots.iter().map(|slot| slot.results.entries()).sum();
+        let entries_max = ENTRIES_PER_SHARD_MAX;
+        Ok(Self { engine, cache, slots, applied, checkpoint, time_ms, entries_max, entries })
     }
 
     /// The last record that the engine holds.
@@ -255,8 +261,13 @@ impl Replica {
         self.time_ms = self.time_ms.max(group.time_ms);
         for kept in group.kept {
             let slot = &mut self.slots[usize::from(kept.slot)];
+            let before = slot.results.entries();
             slot.results.keep(&kept.ticket, kept.index, kept.time_ms, kept.outcome);
             slot.changed = true;
+            self.entries = (self.entries + slot.results.entries()).saturating_sub(before);
+            if self.entries > self.entries_max {
+                self.make_room();
+            }
         }
         for (number, row) in group.slots {
             let slot = &mut self.slots[usize::from(number)];
@@ -281,6 +292,18 @@ impl Replica {
         }
         self.applied = last;
         Ok(())
+    }
+
+    fn make_room(&mut self) {
+        self.entries = self.slots.iter().map(|slot| slot.results.entries()).sum();
+        let Some(surplus) = self.entries.checked_sub(self.entries_max) else { return };
+        let mut changed = Vec::new();
+        let mut results: Vec<_> = self.slots.iter_mut().map(|slot| &mut slot.results).collect();
+        forget_oldest(&mut results, surplus + self.entries_max / 8, |place| changed.push(place));
+        for place in changed {
+            self.slots[place].changed = true;
+        }
+        self.entries = self.slots.iter().map(|slot| slot.results.entries()).sum();
     }
 
     /// Stores slot rows and results in the engine as they stand. Once the engine is persisted, the log is needed only behind the
@@ -482,4 +505,58 @@ fn visit(
         }
     })?;
     failed.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use slotkv_storage::MemoryEngine;
+
+    use super::*;
+    use crate::{
+        decide::{Change, Condition},
+        outbox::Outbox,
+    };
+
+    #[test]
+    fn the_results_of_a_shard_are_bounded_and_one_forgotten_is_not_executed_again() {
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
+        let slots = SlotCount::new(16).expect("a power of two");
+        let load = || Replica::load(engine.clone(), Arc::new(RowCache::new(0)), slots).expect("it loads");
+        let write = |sequence: u64| Write {
+            id: sequence,
+            slot: sequence as u16 % 16,
+            namespace: Arc::from(""),
+            key: Bytes::from(sequence.to_string()),
+            change: Change::Put(Bytes::new(), Condition::Always),
+            ticket: Ticket {
+                client: [1; 16],
+                sequence,
+                oldest_open: 1,
+                fence_index: sequence - 1,
+                repeated: false,
+            },
+            expires: None,
+            admitted_bytes: 0,
+            outbox: Arc::new(Outbox::default()),
+        };
+        let mut replica = load();
+        replica.entries_max = 100;
+        for sequence in 1..=300 {
+            let mut group = replica.begin(0);
+            replica
+                .stage(&mut group, &write(sequence), Position { epoch: 1, index: sequence })
+                .expect("staged");
+            replica.apply(group).expect("applied");
+            let kept: usize = replica.slots.iter().map(|slot| slot.results.entries()).sum();
+            assert!(kept <= 100 && kept == replica.entries, "{kept} entries, {} counted", replica.entries);
+        }
+        replica.checkpoint_rows().expect("stored");
+        let replica = load();
+        for (sequence, code) in [(1, Code::Indeterminate.number()), (300, 0)] {
+            let again =
+                replica.stage(&mut replica.begin(0), &write(sequence), Position { epoch: 1, index: 301 });
+            let Ok(Staged::Answer(reply)) = again else { panic!("write {sequence} is executed again") };
+            assert_eq!((reply.code, reply.replayed), (code, code == 0));
+        }
+    }
 }

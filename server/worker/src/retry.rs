@@ -7,6 +7,7 @@
 //! Invariants:
 //! - A result is dropped either because its sequence lies below the client's `oldest_open`, or `forgotten_index` rises
 //!   to its log index at least.
+//! - `entries` counts `clients` and their `results`.
 //! - A write with no result is executed only if its sequence is not below `oldest_open` and its fence (the applied
 //!   index its client knew before it first sent the write) is not below `forgotten_index`: then no earlier attempt of
 //!   it can have been executed and forgotten. No clock takes part in that decision; logged time only decides when room
@@ -22,6 +23,9 @@ use slotkv_storage::Outcome;
 pub const CLIENTS_PER_SLOT_MAX: usize = 256;
 /// Results one slot keeps for one client; past it the oldest is forgotten.
 pub const RESULTS_PER_CLIENT_MAX: usize = 512;
+/// Results and clients that all slots of a shard keep together, at some hundred bytes each; past it the clients that wrote
+/// longest ago are forgotten, an eighth of the bound at once.
+pub const ENTRIES_PER_SHARD_MAX: usize = 1 << 20;
 /// Age in logged time after which a client's results are forgotten.
 pub const RESULT_AGE_MS_MAX: u64 = 15 * 60 * 1000;
 
@@ -80,6 +84,8 @@ impl Client {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SlotResults {
     clients: HashMap<ClientId, Client>,
+    /// Clients and results.
+    entries: usize,
     forgotten_index: u64,
 }
 
@@ -109,8 +115,12 @@ impl SlotResults {
         if !self.clients.contains_key(&ticket.client) && self.clients.len() >= CLIENTS_PER_SLOT_MAX {
             self.make_room(time_ms);
         }
-        let client = self.clients.entry(ticket.client).or_default();
+        let client = self.clients.entry(ticket.client).or_insert_with(|| {
+            self.entries += 1;
+            Client::default()
+        });
         client.last_index = index;
+        let before = client.results.len();
         client.last_time_ms = time_ms;
         if ticket.oldest_open > client.oldest_open {
             client.oldest_open = ticket.oldest_open;
@@ -125,6 +135,12 @@ impl SlotResults {
             let dropped = client.results.remove(0);
             self.forgotten_index = self.forgotten_index.max(dropped.index);
         }
+        self.entries = self.entries + client.results.len() - before;
+    }
+
+    /// How many clients and results it keeps.
+    pub fn entries(&self) -> usize {
+        self.entries
     }
 
     /// Highest log index of a record whose result was dropped for room or age.
@@ -134,12 +150,22 @@ impl SlotResults {
 
     /// Drops clients that have not written to the slot for [`RESULT_AGE_MS_MAX`] of logged time. Returns whether any was.
     pub fn expire(&mut self, time_ms: u64) -> bool {
-        let forgotten = &mut self.forgotten_index;
+        self.retain(|client| time_ms.saturating_sub(client.last_time_ms) < RESULT_AGE_MS_MAX)
+    }
+
+    /// Drops clients that have not written to the slot since the log's record `index`. Returns whether any was.
+    fn forget_until(&mut self, index: u64) -> bool {
+        self.retain(|client| client.last_index > index)
+    }
+
+    fn retain(&mut self, keep: impl Fn(&Client) -> bool) -> bool {
+        let (forgotten, entries) = (&mut self.forgotten_index, &mut self.entries);
         let before = self.clients.len();
         self.clients.retain(|_, client| {
-            let keep = time_ms.saturating_sub(client.last_time_ms) < RESULT_AGE_MS_MAX;
+            let keep = keep(client);
             if !keep {
                 *forgotten = (*forgotten).max(client.last_index);
+                *entries -= 1 + client.results.len();
             }
             keep
         });
@@ -149,6 +175,7 @@ impl SlotResults {
     /// Drops everything; no record up to `index` is known any more.
     pub fn forget(&mut self, index: u64) {
         self.clients.clear();
+        self.entries = 0;
         self.forgotten_index = self.forgotten_index.max(index);
     }
 
@@ -157,9 +184,8 @@ impl SlotResults {
         if self.expire(time_ms) {
             return;
         }
-        let oldest = self.clients.iter().min_by_key(|(_, client)| client.last_index).map(|(id, _)| *id);
-        if let Some(client) = oldest.and_then(|id| self.clients.remove(&id)) {
-            self.forgotten_index = self.forgotten_index.max(client.last_index);
+        if let Some(oldest) = self.clients.values().map(|client| client.last_index).min() {
+            self.forget_until(oldest);
         }
     }
 
@@ -221,7 +247,34 @@ impl SlotResults {
                 },
             );
         }
-        Ok(Self { clients, forgotten_index: rows.forgotten_index })
+        let entries = clients.values().map(|client: &Client| 1 + client.results.len()).sum();
+        Ok(Self { clients, entries, forgotten_index: rows.forgotten_index })
+    }
+}
+
+/// Up to which log index clients have to have written last, so that at least `count` entries go with them.
+fn oldest_until<'a>(slots: impl Iterator<Item = &'a SlotResults>, count: usize) -> u64 {
+    let clients = slots.flat_map(|slot| slot.clients.values());
+    let mut ages: Vec<(u64, usize)> =
+        clients.map(|client| (client.last_index, 1 + client.results.len())).collect();
+    ages.sort_unstable();
+    let mut found = 0;
+    let last = ages.into_iter().take_while(|(_, entries)| {
+        let needed = found < count;
+        found += entries;
+        needed
+    });
+    last.last().map_or(0, |(index, _)| index)
+}
+
+/// Forgets the clients that wrote longest ago, so that `count` entries fewer are kept at least. Calls `changed` with the
+/// place of each slot that forgot any.
+pub fn forget_oldest(slots: &mut [&mut SlotResults], count: usize, mut changed: impl FnMut(usize)) {
+    let until = oldest_until(slots.iter().map(|slot| &**slot), count);
+    for (place, slot) in slots.iter_mut().enumerate() {
+        if slot.forget_until(until) {
+            changed(place);
+        }
     }
 }
 
@@ -327,6 +380,36 @@ mod tests {
         assert_eq!(slot.forgotten_index(), 101);
         assert_eq!(slot.judge(&ticket(1, 1, 1, 0)), Verdict::Forgotten);
         assert_eq!(slot.judge(&ticket(1, 2, 1, 0)), Verdict::Replay(result(2)));
+    }
+
+    #[test]
+    fn a_full_shard_forgets_the_clients_that_wrote_longest_ago_in_whatever_slot() {
+        let mut slots = vec![SlotResults::default(), SlotResults::default()];
+        for index in 1..=10_u64 {
+            slots[index as usize % 2].keep(&ticket(index as u8, 1, 1, 0), index, 0, result(index));
+        }
+        let entries = |slots: &[SlotResults]| slots.iter().map(SlotResults::entries).sum::<usize>();
+        assert_eq!(entries(&slots), 20);
+        let mut changed = Vec::new();
+        forget_oldest(&mut slots.iter_mut().collect::<Vec<_>>(), 5, |place| changed.push(place));
+        assert_eq!((entries(&slots), changed), (14, vec![0, 1]));
+        assert_eq!([slots[0].forgotten_index(), slots[1].forgotten_index()], [2, 3]);
+        assert_eq!(slots[1].judge(&ticket(3, 1, 1, 2)), Verdict::Forgotten);
+        assert_eq!(slots[1].judge(&ticket(5, 1, 1, 0)), Verdict::Replay(result(5)));
+    }
+
+    #[test]
+    fn entries_are_counted_however_they_go() {
+        let mut slot = SlotResults::default();
+        for sequence in 1..=(RESULTS_PER_CLIENT_MAX as u64 + 5) {
+            slot.keep(&ticket(1, sequence, 1, 0), sequence, 0, result(1));
+        }
+        assert_eq!(slot.entries(), 1 + RESULTS_PER_CLIENT_MAX);
+        assert_eq!(SlotResults::decode(&slot.encode()).unwrap().entries(), slot.entries());
+        slot.keep(&ticket(1, 600, 600, 0), 600, 0, result(1));
+        assert_eq!(slot.entries(), 2);
+        slot.expire(RESULT_AGE_MS_MAX);
+        assert_eq!(slot.entries(), 0);
     }
 
     #[test]

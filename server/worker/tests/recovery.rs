@@ -10,7 +10,10 @@ use slotkv_proto::{
     seam::{Chance, SeededChance},
     v1::{ClientFrame, Request},
 };
-use slotkv_storage::{Disk, Engine, MemoryEngine, RowCache, SimDisk};
+use slotkv_storage::{
+    Batch, Disk, Engine, MemoryEngine, Reader, RowCache, SimDisk,
+    engine::{Bounds, Size, Visitor},
+};
 use slotkv_worker::{
     StartError,
     home::{Home, LOSS_GAP, Opened},
@@ -391,4 +394,66 @@ async fn a_session_that_ends_while_the_data_is_opened_is_replaced() {
     });
     let worker = slotkv_worker::Worker::start(machine.options.clone(), seams).await.unwrap();
     assert_eq!(worker.shard().ownership().epoch(), 1);
+}
+
+/// An engine with much in memory that the disk must have room for.
+struct Full(MemoryEngine);
+
+impl Reader for Full {
+    fn get(&self, key: &[u8]) -> Result<Option<bytes::Bytes>, slotkv_storage::Error> {
+        self.0.get(key)
+    }
+
+    fn scan(&self, bounds: Bounds<'_>, visit: &mut Visitor<'_>) -> Result<(), slotkv_storage::Error> {
+        self.0.scan(bounds, visit)
+    }
+}
+
+impl Engine for Full {
+    fn write(&self, batch: Batch) -> Result<(), slotkv_storage::Error> {
+        self.0.write(batch)
+    }
+
+    fn persist(&self) -> Result<(), slotkv_storage::Error> {
+        panic!("as an engine does whose thread has died")
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Reader>, slotkv_storage::Error> {
+        self.0.snapshot()
+    }
+
+    fn unflushed_bytes(&self) -> u64 {
+        100 << 20
+    }
+
+    fn size(&self) -> Size {
+        self.0.size()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn room_is_kept_for_what_the_engine_has_in_memory() {
+    let machine = Machine::new().await;
+    let mut seams = machine.seams();
+    seams.open_engine = std::sync::Arc::new(|_| Ok(std::sync::Arc::new(Full(MemoryEngine::new()))));
+    let worker = slotkv_worker::Worker::start(machine.options.clone(), seams).await.unwrap();
+    worker.shard().catch_up(1).await;
+    let mut caller = Caller::new(&worker, 1).await;
+    machine.disk.set_capacity(Some(machine.disk.used_bytes() + (200 << 20)));
+    assert_eq!(caller.ask(put(&keys(1)[0], "v")).await.code, Code::ReadOnly.number());
+}
+
+#[tokio::test]
+async fn an_engine_that_panics_while_it_persists_stops_the_shard() {
+    let mut machine = Machine::new().await;
+    (machine.options.segment_bytes, machine.options.checkpoint_bytes) = (4096, 4096);
+    let mut seams = machine.seams();
+    seams.open_engine = std::sync::Arc::new(|_| Ok(std::sync::Arc::new(Full(MemoryEngine::new()))));
+    seams.runner = slotkv_worker::Runner::Threads(tokio::runtime::Handle::current());
+    let worker = slotkv_worker::Worker::start(machine.options.clone(), seams).await.unwrap();
+    worker.shard().catch_up(1).await;
+    let mut caller = Caller::new(&worker, 1).await;
+    let large = "v".repeat(8192);
+    assert_eq!(caller.ask(put(&keys(1)[0], &large)).await.code, 0);
+    assert!(worker.failed().await.contains("durable"));
 }
