@@ -359,7 +359,8 @@ async fn writes_behind_a_failed_group_are_refused_as_not_begun() {
     let large = "v".repeat(5 << 20);
     let requests = (1..=2).map(|id| Request { id, ..put(&keys(1)[0], &large) }).collect();
     caller.send(ClientFrame { requests, table_version: 1, epoch: caller.epoch, ..Default::default() });
-    let frame = caller.next().await.unwrap();
+    let patience = std::time::Duration::from_secs(60);
+    let frame = tokio::time::timeout(patience, caller.next()).await.expect("no word of the second").unwrap();
     let told: Vec<_> = frame.replies.iter().map(|reply| (reply.id, reply.code)).collect();
     assert_eq!(told, [(2, Code::ShuttingDown.number())]);
     worker.failed().await;
