@@ -325,7 +325,8 @@ impl Client {
         self.shared.slots
     }
 
-    pub(crate) fn deadline(&self) -> Duration {
+    /// Time of a call that names none.
+    pub fn deadline(&self) -> Duration {
         self.deadline
     }
 }

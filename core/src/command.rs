@@ -62,7 +62,7 @@ pub enum Command {
 
 impl Command {
     /// Whether it may change anything.
-    pub(crate) fn may_write(&self) -> bool {
+    pub fn may_write(&self) -> bool {
         match self {
             Command::Put { .. } | Command::Delete { .. } | Command::Increment { .. } => true,
             Command::Get { .. } | Command::Has { .. } | Command::Count { .. } | Command::ScanPage { .. } => {
