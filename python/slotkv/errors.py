@@ -296,7 +296,8 @@ class UnexpectedError(SlotkvError):
 class ManyError(SlotkvError):
     """Some keys of a call on many failed.
 
-    Code, kind and the rest are those of the first key that failed, except that the outcome is "unknown" if any key's is.
+    Code, kind and the rest are those of the first key that failed, which is the cause; but the outcome is "unknown" if
+    any key's is, and the call is retryable only if every key's error is.
     """
 
     #: The result of every key, in their order: what the call would have returned, or the key's error.
@@ -310,25 +311,6 @@ class ManyError(SlotkvError):
     def errors(self) -> dict[int, SlotkvError]:
         """The errors by the index of their key."""
         return {index: result for index, result in enumerate(self.results) if isinstance(result, SlotkvError)}
-
-    @classmethod
-    def _of(cls, results: list[Any]) -> ManyError:
-        errors = [result for result in results if isinstance(result, SlotkvError)]
-        first = errors[0]
-        error = cls(
-            f"{len(errors)} of {len(results)} keys failed, the first with: {first.message}",
-            results=results,
-            code=first.code,
-            kind=first.kind,
-            retry=first.retry,
-            retryable=all(error.retryable for error in errors),
-            outcome="unknown" if any(error.outcome == "unknown" for error in errors) else "failed",
-            member=first.member,
-            attempts=first.attempts,
-            causes=first.causes,
-        )
-        error.__cause__ = first
-        return error
 
 
 class _Classes(dict[int, type[SlotkvError]]):

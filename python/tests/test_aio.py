@@ -263,12 +263,23 @@ async def test_a_deadline_is_a_timeout_error(cluster: Cluster, uri: str) -> None
             assert isinstance(caught.value, errors.DeadlineError) and caught.value.outcome == "unknown"
             with pytest.raises(TimeoutError):
                 await client.with_deadline(0.1).get("key")
+            with pytest.raises(errors.DeadlineError):
+                await client.with_deadline(0.1).status()
             # Many at once, and the client's own deadline.
             results = await asyncio.gather(
                 *(client.get("key", deadline=0.1) for _ in range(100)), return_exceptions=True
             )
             assert all(isinstance(result, errors.DeadlineError) for result in results)
         assert await client.get("key", deadline=30) == b"value"
+
+
+async def test_a_traceparent_goes_with_the_calls_of_its_view(uri: str) -> None:
+    async with aio.connect(uri) as client:
+        traced = client.with_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+        await traced.namespace("other").put("key", "value")
+        assert await client.namespace("other").get("key") == b"value"
+        with pytest.raises(errors.TooLargeError, match="traceparent"):
+            await client.with_traceparent("0" * 1000).get("key")
 
 
 async def test_a_cancel_while_nobody_answers_frees_everything(cluster: Cluster, uri: str) -> None:
@@ -315,6 +326,13 @@ def test_loops_come_and_go_and_leave_nothing(uri: str) -> None:
         client = await aio.connect(uri)
         other = await aio.connect(uri)
         await asyncio.gather(client.put("key", "value"), other.get("key"))
+        # What failed is held by the frame that awaited it, which the error's traceback holds.
+        failing = [client.get("") for _ in range(10)]
+        await asyncio.gather(*failing, return_exceptions=True)
+        try:
+            await failing[0]
+        except errors.InvalidArgumentError:
+            pass
         await client.close()
         # The other one is left open, with calls under way that nobody awaits.
         for _ in range(10):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import array
+import os
 import signal
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from conftest import Cluster, program
@@ -161,6 +163,9 @@ def test_a_deadline_is_a_timeout_error_that_says_whether_the_write_may_be_there(
         with pytest.raises(errors.DeadlineError) as caught:
             client.with_deadline(0.1).get("key")
         assert caught.value.outcome == "failed"
+        with pytest.raises(errors.DeadlineError) as caught:
+            client.with_deadline(0.1).status()
+        assert caught.value.outcome == "failed"
     assert client.get("key", deadline=30) in (b"value", b"other")
 
 
@@ -301,6 +306,117 @@ def test_control_c_ends_a_call_that_blocks() -> None:
         process.send_signal(signal.SIGINT)
         assert process.stdout.read() == "interrupted\n"
     assert process.wait() == 0
+
+
+BLOCKED = """
+import os, signal, sys, threading
+import slotkv
+from slotkv import errors
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+client = slotkv.connect(sys.argv[1])
+client.put("key", "value")
+scan = client.scan(deadline=100)
+
+def interrupt(number):
+    # As soon as a call is under way.
+    def wait():
+        while client.stats().in_flight == 0:
+            pass
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=wait).start()
+
+def expect(error, body):
+    try:
+        body()
+    except error:
+        return
+    raise AssertionError(f"no {error}")
+
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+{body}
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+# The cluster goes on.
+sys.stdin.readline()
+{after}
+"""
+
+BLOCKS = {
+    "a get": ("""
+    interrupt(signal.SIGINT)
+    client.get("key", deadline=100)
+""", "assert client.get('key', deadline=30) == b'value'"),
+    "a page of a scan": ("""
+    interrupt(signal.SIGINT)
+    next(scan)
+""", "assert [item.key for item in scan] == [b'key']"),
+    "a handler that uses the client and the scan": ("""
+    def handler(*_):
+        assert scan.cursor is None
+        expect(ValueError, lambda: next(scan))
+        expect(errors.DeadlineError, lambda: client.get("key", deadline=0.1))
+        assert client.stats().calls > 0
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGUSR1, handler)
+    interrupt(signal.SIGUSR1)
+    next(scan)
+""", "assert [item.key for item in scan] == [b'key']"),
+    "the first call in a child": ("""
+    child = os.fork()
+    if child > 0:
+        assert os.waitpid(child, 0)[1] == 0
+        raise KeyboardInterrupt
+
+    def handler(*_):
+        try:
+            client.get("key", deadline=0.1)
+        except errors.DeadlineError:
+            # Before the call below: the next one finds it.
+            return
+        except errors.UnavailableError:
+            os._exit(0)
+
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    client.get("key", deadline=100)
+    os._exit(1)
+""", "assert client.get('key', deadline=30) == b'value'"),
+}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("what", BLOCKS)
+def test_signals_reach_their_handlers_during(cluster: Cluster, uri: str, what: str) -> None:
+    body, after = BLOCKS[what]
+    text = BLOCKED.replace("{body}", body).replace("{after}", after)
+    process = subprocess.Popen(
+        [sys.executable, "-c", text, uri],
+        env={**os.environ, "PYTHONPATH": str(Path(slotkv.__file__).resolve().parents[1])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    with process.stdin as told, process.stdout as said:
+        assert said.readline() == "ready\n"
+        with cluster.paused():
+            print("paused", file=told, flush=True)
+            assert said.readline() == "interrupted\n"
+        print("going on", file=told, flush=True)
+        assert process.wait(60) == 0
+
+
+def test_a_traceparent_goes_with_the_calls_of_its_view(client: slotkv.Client) -> None:
+    traced = client.with_traceparent("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    traced.namespace("other").put("key", "value")
+    assert client.namespace("other").get("key") == b"value"
+    with pytest.raises(errors.TooLargeError, match="traceparent"):
+        client.with_traceparent("0" * 1000).get("key")
 
 
 def test_a_client_that_nobody_closes_goes_with_its_last_reference(uri: str) -> None:

@@ -197,15 +197,41 @@ def test_a_child_may_end_as_any_program(uri: str) -> None:
 def test_logs_of_a_child_reach_its_own_logging(uri: str) -> None:
     check(
         """
-import logging, os, sys
+import logging, os, sys, threading
 import slotkv
-from slotkv import _slotkv
+
+class Handler(logging.Handler):
+    def __init__(self):
+        super().__init__()
+        self.pids = set()
+        self.arrived = threading.Event()
+
+    def emit(self, record):
+        self.pids.add(os.getpid())
+        self.arrived.set()
+
+parent = Handler()
+logger = logging.getLogger("slotkv")
+logger.addHandler(parent)
+logger.setLevel(logging.DEBUG)
 client = slotkv.connect(sys.argv[1])
+client.get("key")
+assert parent.arrived.wait(30)
 child = os.fork()
 if child == 0:
-    client.get("key")
-    os._exit(0)
+    code = 1
+    try:
+        own = Handler()
+        logger.addHandler(own)
+        # Its first call connects, of which there is something to tell.
+        client.get("key")
+        assert own.arrived.wait(30)
+        assert own.pids == {os.getpid()}
+        code = 0
+    finally:
+        os._exit(code)
 assert os.waitpid(child, 0)[1] == 0
+assert parent.pids == {os.getpid()}
 print("ok")
 """,
         uri,

@@ -2,6 +2,7 @@
 //! mapping from the core's errors is total; what has no code of its own is UNEXPECTED with its text.
 
 use std::fmt;
+use std::time::Duration;
 
 pub use slotkv::{Code, Outcome, Retry};
 use slotkv_proto::Applied;
@@ -63,6 +64,18 @@ impl FacadeError {
         Self::new(Code::Cancelled, "the call was cancelled")
     }
 
+    /// The deadline passed before `what` was there; nothing was changed by it.
+    pub fn timed_out(what: &str, deadline: Duration) -> Self {
+        let message = format!("{what} was not there within {} ms", deadline.as_millis());
+        Self::new(Code::Timeout, message).with_outcome(Outcome::Failed)
+    }
+
+    /// The same error with what is known of the outcome.
+    pub fn with_outcome(mut self, outcome: Outcome) -> Self {
+        self.outcome = outcome;
+        self
+    }
+
     /// Something that cannot be, unless the other side is newer than this one.
     pub fn unexpected(message: impl Into<String>) -> Self {
         Self::new(Code::Unexpected, message)
@@ -85,7 +98,12 @@ impl FacadeError {
 
     /// Whether the host may repeat the very same call without thinking: it was not applied and may succeed later.
     pub fn is_retryable(&self) -> bool {
-        self.outcome == Outcome::Failed && matches!(self.retry, Retry::Reroute | Retry::Backoff)
+        self.outcome == Outcome::Failed && self.may_help()
+    }
+
+    /// Whether repeating it can help, and nobody has to think about it first.
+    pub(crate) fn may_help(&self) -> bool {
+        matches!(self.retry, Retry::Reroute | Retry::Backoff)
     }
 }
 

@@ -63,6 +63,15 @@ impl<T> Owned<T> {
     }
 }
 
+impl<T> Owned<T> {
+    /// The value, unless this process is a forked child of the one that made it.
+    pub fn into_inner(self) -> Option<T> {
+        let mut this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: `this` is never used again, so the value is taken once and not dropped in its old place.
+        (this.generation == generation()).then(|| unsafe { std::mem::ManuallyDrop::take(&mut this.value) })
+    }
+}
+
 impl<T> Drop for Owned<T> {
     fn drop(&mut self) {
         if self.generation == generation() {

@@ -138,9 +138,23 @@ impl<T> Table<T> {
         self.places.iter().filter_map(|place| place.value.as_ref())
     }
 
+    /// Every object with its handle, in the order of their places, to change.
+    pub fn entries_mut(&mut self) -> impl Iterator<Item = (Handle, &mut T)> {
+        let kind = self.kind;
+        self.places.iter_mut().enumerate().filter_map(move |(number, place)| {
+            let handle = Handle::new(kind, place.generation, number as u32);
+            place.value.as_mut().map(|value| (handle, value))
+        })
+    }
+
     /// How many objects there are.
     pub fn len(&self) -> usize {
         self.values().count()
+    }
+
+    /// Whether nothing more goes in.
+    pub fn is_full(&self) -> bool {
+        self.free.is_empty() && self.places.len() >= self.count_max
     }
 
     /// Whether there is none.
@@ -196,6 +210,7 @@ mod tests {
         let mut table = Table::new(1, 2);
         let first = table.insert(1).unwrap();
         table.insert(2).unwrap();
+        assert!(table.is_full());
         assert_eq!(table.insert(3), Err(HandleError::Full));
         table.remove(first).unwrap();
         assert!(table.insert(3).is_ok());
@@ -217,6 +232,8 @@ mod tests {
         let mut table = Table::new(1, 10);
         let handles: Vec<_> = (0..3).map(|number| table.insert(number).unwrap()).collect();
         table.remove(handles[1]).unwrap();
+        let entries: Vec<_> = table.entries_mut().map(|(handle, &mut value)| (handle, value)).collect();
+        assert_eq!(entries, [(handles[0], 0), (handles[2], 2)]);
         assert_eq!(table.drain(), vec![0, 2]);
         assert!(table.is_empty());
         assert!(handles.iter().all(|&handle| table.get(handle) == Err(HandleError::Closed)));

@@ -3,13 +3,14 @@
 //!
 //! ```no_run
 //! use slotkv_facade::blocking::BlockingClient;
-//! use slotkv_facade::core::{CallOptions, Command, Options};
+//! use slotkv_facade::core::{CallOptions, Command};
+//! use slotkv_facade::settings::Settings;
 //! # fn main() -> Result<(), slotkv_facade::error::FacadeError> {
 //!
 //! // Asked now and then during a call that takes long; an error ends the call.
 //! let patient = || Ok(());
-//! let client = BlockingClient::connect("slotkv://127.0.0.1:7700", Options::default, patient)?;
-//! let answer = client.call(Command::Get { key: "greeting".into() }, &CallOptions::default(), patient)?;
+//! let client = BlockingClient::connect("slotkv://127.0.0.1:7700", Settings::new("example/1"), patient)?;
+//! let answer = client.call(Command::Get { key: "greeting".into() }, CallOptions::default(), patient)?;
 //! println!("{answer:?}");
 //! client.close()
 //! # }
@@ -18,9 +19,10 @@
 //! # The two ways
 //!
 //! Hosts whose programs block use [`blocking`]: the socket is driven on the caller's own thread, by a [`driver`].
-//! Hosts with an event loop use [`port`]: calls go to the one thread of the [`runtime`] in batches and come back through
-//! a [`completion`] queue, with one wake-up per batch by a [`signal`]. Both bring the core's values ([`core`]) and
-//! [`error`]s that are plain data; [`scan`] takes pages apart for both.
+//! Hosts with an event loop or with callbacks use [`nonblocking`] on a [`port`]: calls go to the one thread of the
+//! [`runtime`] in batches and come back through a [`completion`] queue, with one wake-up per batch by a [`signal`]. Both
+//! have clients with the same functions, options ([`settings`]), scans and rules for [`many`] keys; both bring the
+//! core's values ([`core`]) and [`error`]s that are plain data.
 //!
 //! # Rules that hold everywhere
 //!
@@ -39,9 +41,12 @@ pub mod guard;
 pub mod handle;
 pub mod lock;
 pub mod log;
+pub mod many;
+pub mod nonblocking;
 pub mod port;
 pub mod runtime;
-pub mod scan;
+mod scan;
+pub mod settings;
 pub mod signal;
 
 /// The core's values, which hosts translate.

@@ -2,6 +2,9 @@
 //!
 //! The core speaks `tracing`. A process belongs to its host, so no global subscriber is installed: the facade's own
 //! threads, and a caller's for the time of a blocking call, use the one here, which copies events into a bounded queue.
+//! Each [`Sink`] of the process, up to [`SINKS_MAX`], has its own queue: the core's events go to all of them, as several
+//! hosts in one process, like Node's workers, cannot know of one another.
+//!
 //! The host is woken once per batch and takes the records on a thread of its choice; nothing is ever called back from
 //! the middle of a call. When the host does not keep up, the newest records are dropped and counted
 //! ([`Record::dropped_before`]). Spans are not recorded.
@@ -9,12 +12,15 @@
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use std::sync::{Arc, MutexGuard};
 
+use slotkv_proto::Code;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Metadata, Subscriber, dispatcher, span};
 
+use crate::error::FacadeError;
 use crate::fork;
 use crate::lock::Mutex;
 use crate::signal::Wake;
@@ -23,6 +29,9 @@ use crate::signal::Wake;
 pub const RECORDS_MAX: usize = 1024;
 /// Longest text of one record, in bytes; the rest is cut.
 pub const TEXT_BYTES_MAX: usize = 4096;
+
+/// Sinks that a process may have.
+pub const SINKS_MAX: usize = 64;
 
 /// What the targets of records begin with; what libraries below the core say is left out.
 const TARGETS: &str = "slotkv";
@@ -68,14 +77,69 @@ pub struct Record {
     pub dropped_before: u64,
 }
 
-struct Sink {
+/// Where a host gets records. Dropping it ends that; what waits is lost.
+pub struct Sink(fork::Owned<Arc<Queue>>);
+
+impl Sink {
+    /// Sends records up to `level` here from now on, and wakes the host by `wake` for each batch. In a forked child it
+    /// gets none; the child installs its own.
+    ///
+    /// Errors: OVERLOADED past [`SINKS_MAX`].
+    pub fn install(level: Level, wake: impl Wake) -> Result<Self, FacadeError> {
+        let queue = Arc::new(Queue {
+            level: AtomicU8::new(level as u8),
+            waiting: Mutex::default(),
+            wake: Box::new(wake),
+        });
+        // Before the first record can come: a fork while tracing's lock is held would block the child.
+        dispatches();
+        let registry = registry_or_new();
+        let mut queues = registry.queues.lock();
+        if queues.len() >= SINKS_MAX {
+            let message = format!("{SINKS_MAX} sinks of logs are installed, the limit");
+            return Err(FacadeError::new(Code::Overloaded, message));
+        }
+        queues.push(queue.clone());
+        registry.changed(queues);
+        Ok(Self(fork::Owned::new(queue)))
+    }
+
+    /// Whether it was made in this process, and not before a fork.
+    pub fn is_usable(&self) -> bool {
+        self.0.get().is_some()
+    }
+
+    /// Changes which records are sent.
+    pub fn set_level(&self, level: Level) {
+        if let (Some(queue), Some(registry)) = (self.0.get(), registry())
+            && queue.level.swap(level as u8, Ordering::Relaxed) != level as u8
+        {
+            registry.changed(registry.queues.lock());
+        }
+    }
+
+    /// Takes the records that wait.
+    pub fn drain(&self) -> Vec<Record> {
+        let Some(queue) = self.0.get() else { return Vec::new() };
+        queue.wake.clear();
+        queue.waiting.lock().records.drain(..).collect()
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        if let (Some(queue), Some(registry)) = (self.0.get(), registry()) {
+            let mut queues = registry.queues.lock();
+            queues.retain(|known| !Arc::ptr_eq(known, queue));
+            registry.changed(queues);
+        }
+    }
+}
+
+struct Queue {
     level: AtomicU8,
     waiting: Mutex<Waiting>,
     wake: Box<dyn Wake>,
-    dispatch: Dispatch,
-    /// Never used. While tracing knows one dispatch only, it asks the calling thread's about the interest in an event and
-    /// remembers the answer; a thread that captures nothing would switch the event off for all.
-    _second: Dispatch,
 }
 
 #[derive(Default)]
@@ -84,88 +148,136 @@ struct Waiting {
     dropped: u64,
 }
 
-impl Sink {
-    fn push(&self, level: Level, target: &str, message: String) {
+impl Queue {
+    fn takes(&self, level: Level) -> bool {
+        level as u8 <= self.level.load(Ordering::Relaxed)
+    }
+
+    /// Puts a record in; true if the host is to be woken.
+    fn push(&self, level: Level, target: &str, message: &str) -> bool {
         let mut waiting = self.waiting.lock();
         if waiting.records.len() >= RECORDS_MAX {
             waiting.dropped += 1;
-            return;
+            return false;
         }
         let dropped_before = std::mem::take(&mut waiting.dropped);
-        waiting.records.push_back(Record { level, target: target.into(), message, dropped_before });
-        let is_first = waiting.records.len() == 1;
-        drop(waiting);
-        if is_first {
-            self.wake.wake();
+        waiting.records.push_back(Record {
+            level,
+            target: target.into(),
+            message: message.into(),
+            dropped_before,
+        });
+        waiting.records.len() == 1
+    }
+}
+
+/// The sinks of one process.
+struct Registry {
+    queues: Mutex<Vec<Arc<Queue>>>,
+    /// The most detailed level of them; 0 if there is none.
+    level: AtomicU8,
+}
+
+impl Registry {
+    /// Sees to it that tracing asks for what the sinks ask for.
+    fn changed(&self, queues: MutexGuard<'_, Vec<Arc<Queue>>>) {
+        let level = queues.iter().map(|queue| queue.level.load(Ordering::Relaxed)).max().unwrap_or(0);
+        self.level.store(level, Ordering::Relaxed);
+        drop(queues);
+        tracing::callsite::rebuild_interest_cache();
+    }
+
+    fn push(&self, level: Level, target: &str, message: &str) {
+        // Hosts are woken without the lock.
+        let mut woken = Vec::new();
+        for queue in self.queues.lock().iter() {
+            if queue.takes(level) && queue.push(level, target, message) {
+                woken.push(queue.clone());
+            }
+        }
+        for queue in woken {
+            queue.wake.wake();
         }
     }
 }
 
-static SINK: AtomicPtr<fork::Owned<Sink>> = AtomicPtr::new(std::ptr::null_mut());
+static REGISTRY: AtomicPtr<fork::Owned<Registry>> = AtomicPtr::new(std::ptr::null_mut());
 
-fn sink() -> Option<&'static Sink> {
+fn registry() -> Option<&'static Registry> {
     // SAFETY: what is stored here was leaked from a box and is never freed.
-    unsafe { SINK.load(Ordering::Acquire).as_ref() }?.get()
+    unsafe { REGISTRY.load(Ordering::Acquire).as_ref() }?.get()
 }
 
-/// Whether this process has a sink; one made before a fork does not count.
-pub fn is_installed() -> bool {
-    sink().is_some()
-}
-
-/// Sends records up to `level` to the queue from now on, and wakes the host by `wake` for each batch. Takes the place
-/// of an earlier sink, whose waiting records are lost.
-pub fn install(level: Level, wake: impl Wake) {
-    let sink = Sink {
-        level: AtomicU8::new(level as u8),
-        waiting: Mutex::default(),
-        wake: Box::new(wake),
-        dispatch: Dispatch::new(Tap),
-        _second: Dispatch::new(Tap),
-    };
-    // The earlier one stays leaked: threads may be using it. A process installs one or two in its life.
-    SINK.store(Box::into_raw(Box::new(fork::Owned::new(sink))), Ordering::Release);
-    tracing::callsite::rebuild_interest_cache();
-}
-
-/// Changes which records are sent.
-pub fn set_level(level: Level) {
-    if let Some(sink) = sink()
-        && sink.level.swap(level as u8, Ordering::Relaxed) != level as u8
-    {
-        tracing::callsite::rebuild_interest_cache();
+fn registry_or_new() -> &'static Registry {
+    loop {
+        let known = REGISTRY.load(Ordering::Acquire);
+        // SAFETY: as in `registry`.
+        if let Some(registry) = unsafe { known.as_ref() }.and_then(fork::Owned::get) {
+            return registry;
+        }
+        let fresh = Registry { queues: Mutex::default(), level: AtomicU8::new(0) };
+        let fresh = Box::into_raw(Box::new(fork::Owned::new(fresh)));
+        if REGISTRY.compare_exchange(known, fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // SAFETY: nobody has seen `fresh`.
+            drop(unsafe { Box::from_raw(fresh) });
+        }
     }
 }
 
-/// Takes the records that wait.
-pub fn drain() -> Vec<Record> {
-    let Some(sink) = sink() else { return Vec::new() };
-    sink.wake.clear();
-    sink.waiting.lock().records.drain(..).collect()
+fn level() -> u8 {
+    registry().map_or(0, |registry| registry.level.load(Ordering::Relaxed))
 }
 
-/// Sends a record of the binding's own. Without a sink, or when it is not asked for, it does nothing.
-pub fn emit(level: Level, target: &str, message: String) {
-    if let Some(sink) = sink()
-        && level as u8 <= sink.level.load(Ordering::Relaxed)
-    {
-        sink.push(level, target, message);
+/// Made once and inherited by forked children: making one takes tracing's lock for writing, which in a child may be held
+/// by a thread that it does not have.
+struct Dispatches {
+    tap: Dispatch,
+    /// Never used. While tracing knows one dispatch only, it asks the calling thread's about the interest in an event and
+    /// remembers the answer; a thread that captures nothing would switch the event off for all.
+    _second: Dispatch,
+}
+
+fn dispatches() -> &'static Dispatches {
+    static DISPATCHES: AtomicPtr<Dispatches> = AtomicPtr::new(std::ptr::null_mut());
+    let known = DISPATCHES.load(Ordering::Acquire);
+    // SAFETY: what is stored here was leaked from a box and is never freed.
+    if let Some(known) = unsafe { known.as_ref() } {
+        return known;
+    }
+    let fresh = Dispatches { tap: Dispatch::new(Tap), _second: Dispatch::new(Tap) };
+    let fresh = Box::into_raw(Box::new(fresh));
+    match DISPATCHES.compare_exchange(known, fresh, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: as above; `fresh` is leaked now.
+        Ok(_) => unsafe { &*fresh },
+        Err(other) => {
+            // SAFETY: nobody has seen `fresh`; `other` was leaked.
+            unsafe {
+                drop(Box::from_raw(fresh));
+                &*other
+            }
+        }
     }
 }
 
-/// Sends this thread's events to the sink until the guard is dropped. Without a sink it does nothing.
+/// Sends a record of the binding's own. Without a sink that asks for it, it does nothing.
+pub fn emit(level: Level, target: &str, message: &str) {
+    if let Some(registry) = registry() {
+        registry.push(level, target, message);
+    }
+}
+
+/// Sends this thread's events to the sinks until the guard is dropped. While no sink was ever made it does nothing.
 pub fn capture() -> Option<dispatcher::DefaultGuard> {
-    sink().map(|sink| dispatcher::set_default(&sink.dispatch))
+    registry().map(|_| dispatcher::set_default(&dispatches().tap))
 }
 
-/// The subscriber. It has no state: what it needs is the process's sink.
+/// The subscriber. It has no state: what it needs is the process's sinks.
 struct Tap;
 
 impl Tap {
     fn takes(metadata: &Metadata<'_>) -> bool {
-        let level = sink().map_or(0, |sink| sink.level.load(Ordering::Relaxed));
         metadata.is_event()
-            && Level::from_tracing(metadata.level()) as u8 <= level
+            && Level::from_tracing(metadata.level()) as u8 <= level()
             && metadata.target().starts_with(TARGETS)
     }
 }
@@ -180,8 +292,7 @@ impl Subscriber for Tap {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        let level = sink().map_or(0, |sink| sink.level.load(Ordering::Relaxed));
-        Some(match level {
+        Some(match level() {
             0 => LevelFilter::OFF,
             1 => LevelFilter::ERROR,
             2 => LevelFilter::WARN,
@@ -200,11 +311,11 @@ impl Subscriber for Tap {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let Some(sink) = sink() else { return };
+        let Some(registry) = registry() else { return };
         let metadata = event.metadata();
         let mut text = Text::default();
         event.record(&mut text);
-        sink.push(Level::from_tracing(metadata.level()), metadata.target(), text.finish());
+        registry.push(Level::from_tracing(metadata.level()), metadata.target(), &text.finish());
     }
 
     fn enter(&self, _: &span::Id) {}
@@ -250,24 +361,26 @@ impl Visit for Text {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
     use crate::signal::Callback;
 
-    // One test: the sink is the process's, and tests of one binary share a process.
+    // One test: the sinks are the process's, and tests of one binary share a process.
     #[test]
     fn events_reach_the_host_in_batches_and_an_overflow_is_counted() {
         let woken = Arc::new(AtomicUsize::new(0));
         tracing::error!("before there is a sink: dropped");
         assert!(capture().is_none());
-        install(Level::Info, {
+        let sink = Sink::install(Level::Info, {
             let woken = woken.clone();
             Callback(move || {
                 woken.fetch_add(1, Ordering::SeqCst);
             })
         });
+        let sink = sink.unwrap();
+        let drain = || sink.drain();
+        let set_level = |level| sink.set_level(level);
         let guard = capture();
         tracing::info!(member = "h:1", attempt = 2, "connected to {}", "it");
         tracing::warn!(target: "slotkv::x", "second");
@@ -309,5 +422,25 @@ mod tests {
         drop(guard);
         tracing::error!("outside of a capture: dropped");
         assert!(drain().is_empty());
+
+        // Sinks do not know of one another.
+        let other = Sink::install(Level::Debug, Callback(|| {})).unwrap();
+        let guard = capture();
+        tracing::debug!("for one");
+        tracing::info!("for both");
+        emit(Level::Debug, "slotkv::binding", "for one");
+        assert_eq!((drain().len(), other.drain().len()), (1, 3));
+        drop(other);
+        tracing::debug!("for none");
+        tracing::info!("for the first");
+        assert_eq!(drain().len(), 1);
+        drop(guard);
+
+        let many: Vec<_> =
+            (1..SINKS_MAX).map(|_| Sink::install(Level::Error, Callback(|| {})).unwrap()).collect();
+        let refused = Sink::install(Level::Error, Callback(|| {}));
+        assert_eq!(refused.err().unwrap().code, Code::Overloaded);
+        drop(many);
+        assert!(Sink::install(Level::Error, Callback(|| {})).is_ok());
     }
 }

@@ -6,9 +6,9 @@
 //! the other gives wake-ups when everything that was ready has been done.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use once_cell::sync::OnceCell;
@@ -25,10 +25,13 @@ pub const THREAD_NAME: &str = "slotkv-runtime";
 /// How long [`shutdown`] waits unless told.
 pub const SHUTDOWN_MS: u64 = 2_000;
 
-/// Work that a host handed over in one go.
-pub(crate) trait Batch: Send + Sync + 'static {
-    /// Runs on the runtime's thread, inside the runtime.
+/// Who hands work to the runtime.
+pub(crate) trait Host: Send + Sync + 'static {
+    /// Takes what was handed over. Runs on the runtime's thread, inside the runtime.
     fn run(self: Arc<Self>);
+
+    /// Ends what is under way and wakes the host a last time: the runtime has ended. Runs on the runtime's thread.
+    fn stop(&self);
 }
 
 /// What the runtime has done so far.
@@ -48,9 +51,12 @@ pub struct Runtime {
 
 struct Shared {
     handle: tokio::runtime::Handle,
-    rung: Mutex<Vec<Arc<dyn Batch>>>,
+    hosts: Mutex<Vec<Weak<dyn Host>>>,
+    /// `None` once the runtime has ended: what stood there would keep this alive for ever.
+    rung: Mutex<Option<Vec<Arc<dyn Host>>>>,
     bell: Notify,
-    dirty: Mutex<Vec<Arc<dyn Flush>>>,
+    /// `None` once the runtime has ended.
+    dirty: Mutex<Option<Vec<Arc<dyn Flush>>>>,
     flush: Notify,
     stop: Notify,
     is_stopped: AtomicBool,
@@ -86,9 +92,10 @@ impl Runtime {
         let (done, stopped) = mpsc::channel();
         let shared = Arc::new(Shared {
             handle: runtime.handle().clone(),
-            rung: Mutex::new(Vec::new()),
+            hosts: Mutex::new(Vec::new()),
+            rung: Mutex::new(Some(Vec::new())),
             bell: Notify::new(),
-            dirty: Mutex::new(Vec::new()),
+            dirty: Mutex::new(Some(Vec::new())),
             flush: Notify::new(),
             stop: Notify::new(),
             is_stopped: AtomicBool::new(false),
@@ -107,6 +114,7 @@ impl Runtime {
                 runtime.block_on(own.shared.stop.notified());
                 // Name look-ups run on threads that cannot be interrupted; they are left behind.
                 runtime.shutdown_background();
+                own.shared.stop_hosts();
             })
             .map_err(|error| failed("the runtime's thread", error))?;
         Ok(Runtime { shared })
@@ -121,9 +129,18 @@ impl Runtime {
         self.shared.handle.spawn(future)
     }
 
-    /// Hands `batch` to the runtime's thread. Called by hosts, once per batch.
-    pub(crate) fn ring(&self, batch: Arc<dyn Batch>) {
-        self.shared.rung.lock().push(batch);
+    /// Has `host` told when the runtime ends.
+    pub(crate) fn register(&self, host: Weak<dyn Host>) {
+        let mut hosts = self.shared.hosts.lock();
+        hosts.retain(|known| known.strong_count() > 0);
+        hosts.push(host);
+    }
+
+    /// Has the runtime's thread take what `host` hands over. Called by hosts, once per batch.
+    pub(crate) fn ring(&self, host: Arc<dyn Host>) {
+        if let Some(rung) = &mut *self.shared.rung.lock() {
+            rung.push(host);
+        }
         self.shared.bell.notify_one();
     }
 
@@ -132,12 +149,12 @@ impl Runtime {
         self.shared.is_stopped.load(Ordering::Acquire)
     }
 
-    /// Has `host` flushed as soon as the tasks that are ready now have run.
+    /// Has `host` flushed as soon as the tasks that are ready now have run; at once if there are none any more.
     pub(crate) fn flush_later(&self, host: Arc<dyn Flush>) {
-        if self.is_stopped() {
-            return;
+        match &mut *self.shared.dirty.lock() {
+            Some(dirty) => dirty.push(host),
+            None => return host.flush(),
         }
-        self.shared.dirty.lock().push(host);
         self.shared.flush.notify_one();
     }
 
@@ -150,14 +167,31 @@ impl Runtime {
     }
 }
 
+impl Shared {
+    /// The runtime has ended, and its tasks with it.
+    fn stop_hosts(&self) {
+        // In this order: what is handed over from now on is refused by its host, which learns of the end below.
+        drop(self.rung.lock().take());
+        drop(self.dirty.lock().take());
+        let hosts = std::mem::take(&mut *self.hosts.lock());
+        for host in hosts {
+            if let Some(host) = host.upgrade() {
+                host.stop();
+            }
+        }
+    }
+}
+
 async fn take_submissions(runtime: Runtime) {
     let mut rung = Vec::new();
     loop {
         runtime.shared.bell.notified().await;
-        std::mem::swap(&mut *runtime.shared.rung.lock(), &mut rung);
-        for batch in rung.drain(..) {
+        let Some(()) = runtime.shared.rung.lock().as_mut().map(|new| std::mem::swap(new, &mut rung)) else {
+            return;
+        };
+        for host in rung.drain(..) {
             runtime.shared.batches.fetch_add(1, Ordering::Relaxed);
-            batch.run();
+            host.run();
         }
     }
 }
@@ -167,7 +201,9 @@ async fn give_wakeups(runtime: Runtime) {
     loop {
         runtime.shared.flush.notified().await;
         runtime.shared.flushes.fetch_add(1, Ordering::Relaxed);
-        std::mem::swap(&mut *runtime.shared.dirty.lock(), &mut dirty);
+        let Some(()) = runtime.shared.dirty.lock().as_mut().map(|new| std::mem::swap(new, &mut dirty)) else {
+            return;
+        };
         for host in dirty.drain(..) {
             host.flush();
         }
@@ -192,9 +228,8 @@ fn process() -> &'static Process {
     }
 }
 
-/// Stops the runtime of this process, if it runs, and waits for its thread up to `bound`. Hosts are not woken any more;
-/// who drains all the same finds the calls that were under way as CLOSED. The next use starts a fresh runtime. True if
-/// the thread has ended.
+/// Stops the runtime of this process, if it runs, and waits for its thread up to `bound`. Calls that were under way end
+/// as CLOSED, for which hosts are woken a last time. The next use starts a fresh runtime. True if the thread has ended.
 pub fn shutdown(bound: Duration) -> bool {
     let generation = fork::generation();
     let known = PROCESS.load(Ordering::Acquire);

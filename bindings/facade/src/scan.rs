@@ -1,4 +1,4 @@
-//! Scans for hosts: the host asks for a page when the buffer is empty, and takes items one by one.
+//! Pages of a scan taken apart, for both clients: a page is asked for when the buffer is empty, items go one by one.
 
 use std::collections::VecDeque;
 

@@ -2,10 +2,12 @@
 
 mod fake;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fake::Fake;
-use slotkv::{Answer, CallOptions, Code, Command, Condition};
-use slotkv_facade::blocking::BlockingClient;
+use slotkv::{Answer, CallOptions, Code, Command, Condition, Item, Outcome, Range};
+use slotkv_facade::blocking::{BlockingClient, BlockingScan};
 use slotkv_facade::error::FacadeError;
 
 fn patient() -> Result<(), FacadeError> {
@@ -13,8 +15,12 @@ fn patient() -> Result<(), FacadeError> {
 }
 
 fn connect(fake: &Fake) -> BlockingClient {
-    let fake = fake.clone();
-    BlockingClient::connect("slotkv://fake:1", move || fake.options(), patient).unwrap()
+    BlockingClient::connect("slotkv://fake:1", fake.settings(), patient).unwrap()
+}
+
+/// A client that this process has not connected yet, as in a forked child.
+fn forked(fake: &Fake) -> BlockingClient {
+    BlockingClient::unconnected("slotkv://fake:1", fake.settings())
 }
 
 fn increment(key: &'static str) -> Command {
@@ -32,12 +38,12 @@ fn thirty_two_threads_share_a_client() {
         for _ in 0..32 {
             scope.spawn(|| {
                 for _ in 0..50 {
-                    client.call(increment("n"), &CallOptions::default(), patient).unwrap();
+                    client.call(increment("n"), CallOptions::default(), patient).unwrap();
                 }
             });
         }
     });
-    let sum = client.call(increment("n"), &CallOptions::default(), patient);
+    let sum = client.call(increment("n"), CallOptions::default(), patient);
     assert_eq!(sum, Ok(Answer::Number(32 * 50 + 1)));
     client.close().unwrap();
 }
@@ -48,7 +54,7 @@ fn a_call_after_close_is_closed_and_closing_again_does_nothing() {
     let other = client.clone();
     client.close().unwrap();
     client.close().unwrap();
-    let error = other.call(get("a"), &CallOptions::default(), patient).unwrap_err();
+    let error = other.call(get("a"), CallOptions::default(), patient).unwrap_err();
     assert_eq!(error.code, Code::Closed);
     assert!(other.is_closed());
 }
@@ -59,18 +65,165 @@ fn an_interrupted_call_is_cancelled_at_the_member_and_the_next_one_works() {
     let client = connect(&fake);
     let hold =
         Command::Put { key: Bytes::from_static(b"hold"), value: Bytes::new(), condition: Condition::Always };
-    let result = client.call(hold, &CallOptions::default(), || Err(FacadeError::cancelled()));
+    let result = client.call(hold, CallOptions::default(), || Err(FacadeError::cancelled()));
     assert_eq!(result.unwrap_err().code, Code::Cancelled);
-    client.call(increment("n"), &CallOptions::default(), patient).unwrap();
+    client.call(increment("n"), CallOptions::default(), patient).unwrap();
     fake.wait_until(|fake| fake.cancels() == 1);
+}
+
+fn put(key: String) -> Command {
+    Command::Put { key: key.into(), value: Bytes::new(), condition: Condition::Always }
+}
+
+/// A client of a cluster with a few keys, and a scan of them.
+fn scanned(fake: &Fake, prefix: &'static str, count: usize) -> (BlockingClient, BlockingScan) {
+    let client = connect(fake);
+    for number in 0..count {
+        client.call(put(format!("s{number:03}")), CallOptions::default(), patient).unwrap();
+    }
+    let range = Range { prefix: Bytes::from_static(prefix.as_bytes()), items_max: 10, ..Range::all() };
+    let scan = client.scan(range, None, None, CallOptions::default());
+    (client, scan)
+}
+
+fn keys(scan: &BlockingScan) -> Vec<Bytes> {
+    std::iter::from_fn(|| scan.next(patient).unwrap()).map(|Item { key, .. }| key).collect()
+}
+
+#[test]
+fn a_scan_gives_every_key_once_also_to_threads_that_share_it() {
+    let (client, scan) = scanned(&Fake::default(), "s", 100);
+    let mut seen: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| keys(&scan))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    seen.sort();
+    assert_eq!(seen, (0..100).map(|number| format!("s{number:03}")).collect::<Vec<_>>());
+    let dumped = client.dump(Range::all(), CallOptions::default(), patient).unwrap();
+    assert_eq!(dumped.into_iter().map(|item| item.key).collect::<Vec<_>>(), seen);
+}
+
+#[test]
+fn a_handler_that_interrupts_a_page_may_ask_for_the_cursor_and_is_refused_the_next_item() {
+    let fake = Fake::default();
+    let (client, scan) = scanned(&fake, "hold", 1);
+    let mut refused = None;
+    let result = scan.next(|| {
+        assert_eq!(scan.cursor(patient), Ok(None));
+        refused = scan.next(patient).err();
+        client.call(increment("n"), CallOptions::default(), patient).unwrap();
+        Err(FacadeError::cancelled())
+    });
+    assert_eq!(result.unwrap_err().code, Code::Cancelled);
+    assert_eq!(refused.unwrap().code, Code::InvalidArgument);
+    // The turn was given back.
+    fake.release();
+    assert!(
+        scan.next(|| {
+            fake.release();
+            Ok(())
+        })
+        .unwrap()
+        .is_none()
+    );
+}
+
+#[test]
+fn who_waits_for_another_thread_s_page_can_be_interrupted_and_has_a_deadline() {
+    let fake = Fake::default();
+    let (client, _) = scanned(&fake, "hold", 0);
+    let range = Range { prefix: Bytes::from_static(b"hold"), ..Range::all() };
+    let scan = client.scan(range, None, None, CallOptions::default());
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| scan.next(patient));
+        fake.wait_until(|fake| fake.held() == 1);
+        let result = scan.next(|| Err(FacadeError::cancelled()));
+        assert_eq!(result.unwrap_err().code, Code::Cancelled);
+        assert_eq!(fake.held(), 1, "it asked for no page of its own");
+        fake.release();
+        assert!(other.join().unwrap().unwrap().is_none());
+    });
+    let quick = CallOptions { deadline: Some(Duration::from_millis(120)), ..CallOptions::default() };
+    let scan = client.scan(Range { prefix: Bytes::from_static(b"hold"), ..Range::all() }, None, None, quick);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| scan.next(patient));
+        fake.wait_until(|fake| fake.held() == 1);
+        for error in [scan.next(patient).unwrap_err(), other.join().unwrap().unwrap_err()] {
+            assert_eq!((error.code, error.outcome), (Code::Timeout, Outcome::Failed));
+        }
+    });
+}
+
+#[test]
+fn while_a_thread_connects_others_can_be_interrupted_and_the_same_is_refused() {
+    let fake = Fake::default();
+    let client = forked(&fake);
+    fake.silence(true);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let mut asked = 0;
+            client.call(increment("n"), CallOptions::default(), || {
+                asked += 1;
+                if asked == 1 {
+                    // A handler on the thread that connects.
+                    let again = client.call(increment("n"), CallOptions::default(), patient);
+                    assert_eq!(again.unwrap_err().code, Code::Unavailable);
+                }
+                Ok(())
+            })
+        });
+        fake.wait_until(|fake| fake.unanswered() > 0);
+        let result = client.call(get("n"), CallOptions::default(), || Err(FacadeError::cancelled()));
+        assert_eq!(result.unwrap_err().code, Code::Cancelled);
+        let quick = client.with_deadline(Duration::from_millis(1));
+        let error = quick.call(get("n"), CallOptions::default(), patient).unwrap_err();
+        assert_eq!((error.code, error.outcome), (Code::Timeout, Outcome::Failed));
+        fake.silence(false);
+        assert_eq!(other.join().unwrap(), Ok(Answer::Number(1)));
+    });
+}
+
+#[test]
+fn a_close_during_a_connect_ends_it_and_a_closed_client_never_connects() {
+    let fake = Fake::default();
+    let client = forked(&fake);
+    fake.silence(true);
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| client.call(increment("n"), CallOptions::default(), patient));
+        fake.wait_until(|fake| fake.unanswered() > 0);
+        client.close().unwrap();
+        assert_eq!(other.join().unwrap().unwrap_err().code, Code::Closed);
+    });
+    let before = fake.unanswered();
+    assert_eq!(client.core(patient).err().unwrap().code, Code::Closed);
+    assert_eq!(fake.unanswered(), before);
+}
+
+#[test]
+fn asking_for_the_status_keeps_the_deadline_of_the_view() {
+    let fake = Fake::default();
+    let client = connect(&fake);
+    fake.silence(true);
+    let error = client.with_deadline(Duration::from_millis(20)).status(patient).unwrap_err();
+    assert_eq!((error.code, error.outcome), (Code::Timeout, Outcome::Failed));
+}
+
+#[test]
+fn the_traceparent_of_a_view_travels_with_its_calls() {
+    let fake = Fake::default();
+    let client = connect(&fake);
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let view = client.with_traceparent(trace.into()).with_deadline(Duration::from_secs(9));
+    view.call(increment("n"), CallOptions::default(), patient).unwrap();
+    client.call(increment("n"), CallOptions::default(), patient).unwrap();
+    assert_eq!(fake.traceparents(), [trace]);
 }
 
 #[test]
 fn a_uri_that_cannot_be_is_refused() {
     let fake = Fake::default();
-    let options = move || fake.options();
     for uri in ["http://fake:1", "slotkv://", "slotkv://fake:1?colour=red", "slotkvs://fake:1"] {
-        let error = BlockingClient::connect(uri, options.clone(), patient).err().unwrap();
+        let error = BlockingClient::connect(uri, fake.settings(), patient).err().unwrap();
         assert!(matches!(error.code, Code::InvalidArgument | Code::Unsupported), "{uri}: {error}");
     }
 }
@@ -80,7 +233,7 @@ fn a_uri_that_cannot_be_is_refused() {
 fn a_client_goes_on_in_a_forked_child_with_a_client_id_of_its_own() {
     let fake = Fake::default();
     let client = connect(&fake);
-    client.call(increment("n"), &CallOptions::default(), patient).unwrap();
+    client.call(increment("n"), CallOptions::default(), patient).unwrap();
     assert_eq!(fake.clients(), 1);
     // Several: whatever a fork catches the keeper in the middle of must not matter.
     for _ in 0..20 {
@@ -88,7 +241,7 @@ fn a_client_goes_on_in_a_forked_child_with_a_client_id_of_its_own() {
         let child = unsafe { libc::fork() };
         if child == 0 {
             // The child's copy of the fake cluster is its own.
-            let sum = client.call(increment("n"), &CallOptions::default(), patient);
+            let sum = client.call(increment("n"), CallOptions::default(), patient);
             let is_new = fake.clients() == 2;
             drop(client);
             // SAFETY: ends the child at once.
@@ -99,6 +252,6 @@ fn a_client_goes_on_in_a_forked_child_with_a_client_id_of_its_own() {
         assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
         assert_eq!(status, 0);
     }
-    let sum = client.call(increment("n"), &CallOptions::default(), patient);
+    let sum = client.call(increment("n"), CallOptions::default(), patient);
     assert_eq!(sum, Ok(Answer::Number(2)), "the parent's connection is as it was");
 }

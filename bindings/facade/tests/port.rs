@@ -3,11 +3,13 @@
 mod fake;
 
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fake::Fake;
-use slotkv::{Answer, CallOptions, Client, Code, Command, Condition};
+use slotkv::{Answer, CallOptions, Code, Command, Condition, Outcome, Range};
 use slotkv_facade::error::FacadeError;
+use slotkv_facade::nonblocking::{AsyncClient, AsyncScan, Next};
 use slotkv_facade::port::{Completion, Port, RING_COUNT, Reply, Ring};
 use slotkv_facade::signal::Callback;
 
@@ -38,10 +40,10 @@ impl Loop {
     }
 
     /// Makes calls in one turn, has them answered in one frame and drains them.
-    fn batch(&mut self, fake: &Fake, client: &Client, count: usize) {
+    fn batch(&mut self, fake: &Fake, client: &AsyncClient, count: usize) {
         for number in 0..count {
             let key = format!("hold{number}");
-            self.port.submit(client, put(key), CallOptions::default(), number).unwrap();
+            client.submit(&self.port, put(key), CallOptions::default(), number).unwrap();
         }
         self.port.ring();
         fake.wait_until(|fake| fake.held() == count);
@@ -54,12 +56,10 @@ impl Loop {
         }
     }
 
-    fn connect(&mut self, fake: &Fake) -> Client {
-        let options = fake.options();
-        let work = async { Ok(Reply::Client(Client::connect_with("slotkv://fake:1", options).await?)) };
-        self.port.spawn(work, 0).unwrap();
+    fn connect(&mut self, fake: &Fake) -> AsyncClient {
+        AsyncClient::connect(&self.port, "slotkv://fake:1".into(), fake.settings(), 0).unwrap();
         match self.ended(1).remove(0) {
-            (0, Ok(Reply::Client(client))) => client,
+            (0, Ok(Reply::Client(client))) => *client,
             other => panic!("{other:?}"),
         }
     }
@@ -91,13 +91,13 @@ fn one_call_at_a_time_rings_at_once() {
     let mut host = Loop::new();
     let client = host.connect(&fake);
     for _ in 0..3 {
-        let (_, ring) = host.port.submit(&client, put("a"), CallOptions::default(), 0).unwrap();
+        let (_, ring) = client.submit(&host.port, put("a"), CallOptions::default(), 0).unwrap();
         assert_eq!(ring, Ring::Done);
         host.ended(1);
     }
     // After a batch the next turn waits for its end from the first call on.
     host.batch(&fake, &client, 2);
-    let (_, ring) = host.port.submit(&client, put("a"), CallOptions::default(), 0).unwrap();
+    let (_, ring) = client.submit(&host.port, put("a"), CallOptions::default(), 0).unwrap();
     assert_eq!(ring, Ring::AtEndOfTurn);
     host.port.ring();
     host.ended(1);
@@ -108,14 +108,14 @@ fn what_is_submitted_while_a_batch_is_worked_through_waits_for_its_end() {
     let fake = Fake::default();
     let mut host = Loop::new();
     let client = host.connect(&fake);
-    host.port.submit(&client, put("a"), CallOptions::default(), 0).unwrap();
+    client.submit(&host.port, put("a"), CallOptions::default(), 0).unwrap();
     host.woken.recv().unwrap();
     let mut batch = Vec::new();
     host.port.drain(&mut batch);
     assert_eq!(batch.len(), 1);
     let before = host.port.counters();
     for number in 0..10 {
-        let (_, ring) = host.port.submit(&client, put("a"), CallOptions::default(), number).unwrap();
+        let (_, ring) = client.submit(&host.port, put("a"), CallOptions::default(), number).unwrap();
         assert_eq!(ring, Ring::Done);
     }
     assert_eq!(host.port.counters().rings, before.rings);
@@ -131,7 +131,7 @@ fn a_turn_of_very_many_calls_does_not_wait_for_its_end() {
     let client = host.connect(&fake);
     host.batch(&fake, &client, 2);
     for number in 0..RING_COUNT {
-        host.port.submit(&client, put("a"), CallOptions::default(), number).unwrap();
+        client.submit(&host.port, put("a"), CallOptions::default(), number).unwrap();
     }
     // Nobody keeps the promise yet.
     assert_eq!(host.ended(RING_COUNT).len(), RING_COUNT);
@@ -143,10 +143,11 @@ fn a_call_cancelled_before_its_turn_ends_is_never_sent() {
     let mut host = Loop::new();
     let client = host.connect(&fake);
     host.batch(&fake, &client, 2);
-    let (call, ring) = host.port.submit(&client, put("hold"), CallOptions::default(), 7).unwrap();
+    let (call, ring) = client.submit(&host.port, put("hold"), CallOptions::default(), 7).unwrap();
     assert_eq!(ring, Ring::AtEndOfTurn);
-    host.port.submit(&client, put("after"), CallOptions::default(), 8).unwrap();
-    assert_eq!(host.port.cancel(call), Some(7));
+    client.submit(&host.port, put("after"), CallOptions::default(), 8).unwrap();
+    let (back, error) = host.port.cancel(call).unwrap();
+    assert_eq!((back, error.code, error.outcome), (7, Code::Cancelled, Outcome::Failed));
     assert_eq!(host.port.cancel(call), None, "its object comes back once");
     host.port.ring();
     assert_eq!(host.ended(1)[0].0, 8);
@@ -158,13 +159,14 @@ fn a_call_cancelled_later_reaches_the_member_and_its_late_reply_nobody() {
     let fake = Fake::default();
     let mut host = Loop::new();
     let client = host.connect(&fake);
-    let (call, _) = host.port.submit(&client, put("hold"), CallOptions::default(), 7).unwrap();
+    let (call, _) = client.submit(&host.port, put("hold"), CallOptions::default(), 7).unwrap();
     host.port.ring();
     fake.wait_until(|fake| fake.held() == 1);
-    assert_eq!(host.port.cancel(call), Some(7));
+    let (back, error) = host.port.cancel(call).unwrap();
+    assert_eq!((back, error.code, error.outcome), (7, Code::Cancelled, Outcome::Unknown));
     fake.wait_until(|fake| fake.cancels() == 1);
     fake.release();
-    host.port.submit(&client, put("after"), CallOptions::default(), 8).unwrap();
+    client.submit(&host.port, put("after"), CallOptions::default(), 8).unwrap();
     host.port.ring();
     let ended = host.ended(1);
     assert_eq!((ended.len(), ended[0].0), (1, 8));
@@ -175,22 +177,149 @@ fn errors_are_plain_and_say_what_happened() {
     let fake = Fake::default();
     let mut host = Loop::new();
     let client = host.connect(&fake);
-    host.port.submit(&client, put(""), CallOptions::default(), 1).unwrap();
+    client.submit(&host.port, put(""), CallOptions::default(), 1).unwrap();
     host.port.ring();
     let (_, result) = host.ended(1).remove(0);
     let error = result.unwrap_err();
     assert_eq!(error.code, Code::InvalidArgument, "{error}");
 
-    let closing = client.clone();
-    let close = async move {
-        closing.close().await;
-        Ok(Reply::Closed)
-    };
-    host.port.spawn(close, 2).unwrap();
+    client.close(&host.port, 2).unwrap();
     assert!(matches!(host.ended(1).remove(0), (2, Ok(Reply::Closed))));
-    host.port.submit(&client, put("a"), CallOptions::default(), 3).unwrap();
+    client.submit(&host.port, put("a"), CallOptions::default(), 3).unwrap();
     host.port.ring();
     assert_eq!(host.ended(1).remove(0).1.unwrap_err().code, Code::Closed);
+}
+
+#[test]
+fn a_read_given_up_was_not_applied_whether_it_was_sent_or_not() {
+    let fake = Fake::default();
+    let mut host = Loop::new();
+    let client = host.connect(&fake);
+    let get = Command::Get { key: Bytes::from_static(b"hold") };
+    let (call, _) = client.submit(&host.port, get, CallOptions::default(), 7).unwrap();
+    host.port.ring();
+    fake.wait_until(|fake| fake.held() == 1);
+    assert_eq!(host.port.cancel(call).unwrap().1.outcome, Outcome::Failed);
+}
+
+#[test]
+fn many_calls_are_submitted_with_one_ring() {
+    let fake = Fake::default();
+    let mut host = Loop::new();
+    let client = host.connect(&fake);
+    host.batch(&fake, &client, 2);
+    let before = host.port.counters();
+    let mut begun = Vec::new();
+    let calls = (0..10).map(|number| (put("a"), CallOptions::default(), number));
+    assert_eq!(client.submit_many(&host.port, calls, &mut begun).unwrap(), Ring::AtEndOfTurn);
+    host.port.ring();
+    assert_eq!(host.ended(10).len(), 10);
+    assert_eq!(begun.len(), 10);
+    assert_eq!(host.port.counters().rings, before.rings + 1);
+}
+
+#[test]
+fn a_shared_port_takes_calls_of_many_threads_and_rings_by_itself() {
+    let fake = Fake::default();
+    let (wake, woken) = channel();
+    let port = Port::shared(Callback(move || {
+        wake.send(()).ok();
+    }));
+    let mut host = Loop { port: port.unwrap(), woken };
+    let client = host.connect(&fake);
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (port, client) = (&host.port, &client);
+            scope.spawn(move || {
+                for number in 0..100 {
+                    let host = thread * 100 + number;
+                    let (_, ring) = client.submit(port, put("a"), CallOptions::default(), host).unwrap();
+                    assert_eq!(ring, Ring::Done);
+                }
+            });
+        }
+    });
+    // It is drained without a ring ever being promised or kept.
+    let mut ended = Vec::new();
+    while ended.len() < 800 {
+        host.woken.recv().unwrap();
+        host.port.drain(&mut ended);
+        let calls = [(put("b"), CallOptions::default(), 1000)];
+        if ended.len() < 800 {
+            assert_eq!(client.submit_many(&host.port, calls, &mut Vec::new()), Ok(Ring::Done));
+        }
+    }
+    let mut hosts: Vec<_> = ended.iter().map(|(host, _)| *host).filter(|host| *host < 1000).collect();
+    while hosts.len() < 800 {
+        host.woken.recv().unwrap();
+        ended.clear();
+        host.port.drain(&mut ended);
+        hosts.extend(ended.iter().map(|(host, _)| *host).filter(|host| *host < 1000));
+    }
+    hosts.sort_unstable();
+    assert_eq!(hosts, (0..800).collect::<Vec<_>>());
+    assert!(host.port.counters().completions.wakeups <= host.port.counters().completions.completions);
+}
+
+/// Takes a scan to its end.
+fn items(host: &mut Loop, scan: &AsyncScan) -> Vec<Bytes> {
+    let mut keys = Vec::new();
+    loop {
+        let item = match scan.next() {
+            Next::Item(item) => Some(item),
+            Next::End => None,
+            Next::Busy => panic!("nobody else has a turn"),
+            Next::Fetch(turn) => {
+                host.port.spawn(turn.work().unwrap(), 0).unwrap();
+                match host.ended(1).remove(0).1 {
+                    Ok(Reply::Answer(Answer::Page(page))) => turn.finish(page),
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        match item {
+            Some(item) => keys.push(item.key),
+            None => return keys,
+        }
+    }
+}
+
+#[test]
+fn a_scan_gives_every_key_once_and_a_turn_given_up_takes_nothing_with_it() {
+    let fake = Fake::default();
+    let mut host = Loop::new();
+    let client = host.connect(&fake);
+    let mut expected: Vec<_> = (0..50).map(|number| Bytes::from(format!("s{number:02}"))).collect();
+    let puts = expected.iter().map(|key| (put(key.clone()), CallOptions::default(), 0));
+    client.submit_many(&host.port, puts, &mut Vec::new()).unwrap();
+    host.port.ring();
+    host.ended(50);
+
+    let scan = client.scan(Range::all().items_max(7), None, None, CallOptions::default());
+    let Next::Fetch(turn) = scan.next() else { panic!("nothing is here") };
+    assert!(matches!(scan.next(), Next::Busy));
+    let call = host.port.spawn(turn.work().unwrap(), 9).unwrap();
+    host.port.cancel(call).unwrap();
+    drop(turn);
+    let mut seen = items(&mut host, &scan);
+    seen.sort();
+    assert_eq!(seen, expected);
+
+    client.dump(&host.port, Range::all(), CallOptions::default(), 3).unwrap();
+    let Ok(Reply::Items(dumped)) = host.ended(1).remove(0).1 else { panic!("no items") };
+    expected.sort();
+    assert_eq!(dumped.into_iter().map(|item| item.key).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn asking_for_the_status_keeps_the_deadline_of_the_view() {
+    let fake = Fake::default();
+    let mut host = Loop::new();
+    let client = host.connect(&fake);
+    fake.silence(true);
+    client.with_deadline(Duration::from_millis(20)).status(&host.port, 1).unwrap();
+    let error = host.ended(1).remove(0).1.unwrap_err();
+    assert_eq!((error.code, error.outcome), (Code::Timeout, Outcome::Failed));
 }
 
 #[test]
@@ -199,7 +328,7 @@ fn an_abandoned_port_hands_every_object_back() {
     let mut host = Loop::new();
     let client = host.connect(&fake);
     for number in 0..10 {
-        host.port.submit(&client, put("hold"), CallOptions::default(), number).unwrap();
+        client.submit(&host.port, put("hold"), CallOptions::default(), number).unwrap();
     }
     host.port.ring();
     fake.wait_until(|fake| fake.held() == 10);

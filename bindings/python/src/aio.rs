@@ -1,22 +1,18 @@
 //! The asyncio client.
 
-use std::sync::Arc;
-
 use pyo3::IntoPyObjectExt;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use slotkv_facade::core::{CallOptions, Client as Core, Condition, Range};
-use slotkv_facade::error::FacadeError;
-use slotkv_facade::port::Reply;
-use slotkv_facade::{fork, scan};
+use slotkv_facade::core::{Client as Core, Condition, Range};
+use slotkv_facade::nonblocking::AsyncClient;
 
-use crate::arguments::{self, Key, Seconds, Settings, Value, call_options};
+use crate::arguments::{self, Key, Seconds, Value, call_options};
 use crate::bridge::Bridge;
 use crate::call::Call;
 use crate::errors;
 use crate::operation::{self, Operation};
-use crate::scan::{AsyncScan, ScanState, begin};
+use crate::scan::AsyncScan;
 use crate::shape::Shape;
 use crate::view::{Explain, Stats};
 
@@ -38,7 +34,8 @@ pub(crate) fn begin_connect(
     streams_per_member: Option<usize>,
     client_name: Option<String>,
 ) -> PyResult<Py<Call>> {
-    let settings = Settings::new(
+    let settings = arguments::settings(
+        namespace,
         deadline,
         connect_timeout,
         ping_interval,
@@ -47,16 +44,9 @@ pub(crate) fn begin_connect(
         client_name,
     );
     let bridge = Bridge::of_running_loop(py)?;
-    let defaults = CallOptions { namespace: namespace.clone(), ..CallOptions::default() };
-    let work = async move {
-        let core = Core::connect_with(&uri, settings.options()).await?;
-        if let Some(name) = namespace {
-            // The core knows which names may be.
-            core.namespace(&name)?;
-        }
-        Ok(Reply::Client(core))
-    };
-    Bridge::spawn(bridge.bind(py), work, Shape::Client(Box::new(defaults)))
+    Bridge::begin(bridge.bind(py), Shape::Client, |port, waiting| {
+        AsyncClient::connect(port, uri, settings, waiting)
+    })
 }
 
 /// A connection to a cluster, for one asyncio event loop.
@@ -77,8 +67,7 @@ pub(crate) fn begin_connect(
 #[pyclass(frozen, module = "slotkv.aio", weakref)]
 pub(crate) struct Client {
     bridge: Py<Bridge>,
-    core: Arc<fork::Owned<Core>>,
-    defaults: CallOptions,
+    client: AsyncClient,
 }
 
 #[pymethods]
@@ -248,17 +237,18 @@ impl Client {
     ) -> AsyncScan {
         let range =
             Range { ordered, keys_only, items_max: page_items, ..arguments::range(prefix, start, end) };
-        let scan = scan::Scan::new(range, cursor.map(|Key(cursor)| cursor), limit);
-        AsyncScan::new(self.bridge.clone_ref(py), self.scan_state(scan, deadline))
+        let cursor = cursor.map(|Key(cursor)| cursor);
+        let scan = self.client.scan(range, cursor, limit, call_options(deadline));
+        AsyncScan::new(self.bridge.clone_ref(py), scan)
     }
 
     /// Every item that begins with `prefix`, in key order, as a list. For debugging: it has to fit into memory.
     #[pyo3(signature = (prefix=None, *, deadline=None))]
     fn dump(&self, py: Python<'_>, prefix: Option<Key>, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
-        let range = Range { ordered: true, ..arguments::range(prefix, None, None) };
-        let state = self.scan_state(scan::Scan::new(range, None, None), deadline);
-        let rendered = state.all_or_again(py, Shape::Items(state.clone()))?;
-        begin(self.bridge.bind(py), rendered)
+        let range = arguments::range(prefix, None, None);
+        Bridge::begin(self.bridge.bind(py), Shape::Items, |port, waiting| {
+            self.client.dump(port, range, call_options(deadline), waiting)
+        })
     }
 
     /// The slot of a key.
@@ -278,36 +268,33 @@ impl Client {
 
     /// What a master says of the whole cluster.
     fn status(&self, py: Python<'_>) -> PyResult<Py<Call>> {
-        let core = self.core(py)?.clone();
-        let work = async move { Ok(Reply::Status(Box::new(core.status().await?))) };
-        Bridge::spawn(self.bridge.bind(py), work, Shape::Status)
+        Bridge::begin(self.bridge.bind(py), Shape::Status, |port, waiting| self.client.status(port, waiting))
     }
 
     /// The same connections, for the keys of another namespace; "" is the one without a name.
     fn namespace(&self, py: Python<'_>, name: &str) -> PyResult<Client> {
-        // The core knows which names may be.
-        self.core(py)?.namespace(name).map_err(|error| errors::exception(py, error))?;
-        Ok(self.view(py, CallOptions { namespace: Some(name.into()), ..self.defaults.clone() }))
+        let client = self.client.namespace(name).map_err(|error| errors::exception(py, error))?;
+        Ok(self.view(py, client))
     }
 
     /// The same connections, with another deadline for calls that name none, in seconds.
     fn with_deadline(&self, py: Python<'_>, seconds: Seconds) -> Client {
-        self.view(py, call_options(&self.defaults, Some(seconds)))
+        self.view(py, self.client.with_deadline(seconds.0))
+    }
+
+    /// The same connections, for calls that are part of a trace: a W3C traceparent travels with each of them.
+    fn with_traceparent(&self, py: Python<'_>, traceparent: String) -> Client {
+        self.view(py, self.client.with_traceparent(traceparent))
     }
 
     /// Ends the client and whatever shares its connections, in bounded time. Closing again does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<Py<Call>> {
-        let core = self.core(py)?.clone();
-        let work = async move {
-            core.close().await;
-            Ok(Reply::Closed)
-        };
-        Bridge::spawn(self.bridge.bind(py), work, Shape::Closed)
+        Bridge::begin(self.bridge.bind(py), Shape::Closed, |port, waiting| self.client.close(port, waiting))
     }
 
     /// A call that has ended with this client.
     fn __aenter__(slf: &Bound<'_, Self>) -> PyResult<Call> {
-        Ok(Call::ended(slf.get().bridge.clone_ref(slf.py()), slf.into_py_any(slf.py())))
+        Ok(Call::ended(slf.get().bridge.clone_ref(slf.py()), slf.py(), slf.into_py_any(slf.py())))
     }
 
     #[pyo3(signature = (exception_type, exception, traceback, /))]
@@ -333,25 +320,23 @@ impl Client {
 }
 
 impl Client {
-    pub(crate) fn new(bridge: Py<Bridge>, core: Arc<fork::Owned<Core>>, defaults: CallOptions) -> Self {
-        Self { bridge, core, defaults }
+    pub(crate) fn new(bridge: Py<Bridge>, client: AsyncClient) -> Self {
+        Self { bridge, client }
     }
 
     fn begin(&self, py: Python<'_>, operation: Operation, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
         let Operation { command, form } = operation;
-        let options = call_options(&self.defaults, deadline);
-        Bridge::submit(self.bridge.bind(py), self.core(py)?, command, options, Shape::Form(form))
+        let options = call_options(deadline);
+        Bridge::submit(self.bridge.bind(py), Shape::Form(form), |port, waiting| {
+            self.client.submit(port, command, options, waiting)
+        })
     }
 
     fn core(&self, py: Python<'_>) -> PyResult<&Core> {
-        self.core.get().ok_or_else(|| errors::exception(py, FacadeError::forked()))
+        self.client.core().map_err(|error| errors::exception(py, error))
     }
 
-    fn view(&self, py: Python<'_>, defaults: CallOptions) -> Client {
-        Client { bridge: self.bridge.clone_ref(py), core: self.core.clone(), defaults }
-    }
-
-    fn scan_state(&self, scan: scan::Scan, deadline: Option<Seconds>) -> Arc<ScanState> {
-        ScanState::new(self.core.clone(), call_options(&self.defaults, deadline), scan)
+    fn view(&self, py: Python<'_>, client: AsyncClient) -> Client {
+        Client::new(self.bridge.clone_ref(py), client)
     }
 }

@@ -7,7 +7,8 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
-use slotkv_facade::core::{CallOptions, Options, Range};
+use slotkv_facade::core::{CallOptions, Range};
+use slotkv_facade::settings::Settings;
 
 /// Longest time that can be asked for, in seconds; the core has its own, shorter limits with errors that name them.
 const SECONDS_MAX: f64 = 1e9;
@@ -70,60 +71,30 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Seconds {
 }
 
 /// What one call says differently from its client.
-pub(crate) fn call_options(defaults: &CallOptions, deadline: Option<Seconds>) -> CallOptions {
-    let mut options = defaults.clone();
-    if let Some(Seconds(deadline)) = deadline {
-        options.deadline = Some(deadline);
-    }
-    options
+pub(crate) fn call_options(deadline: Option<Seconds>) -> CallOptions {
+    CallOptions { deadline: deadline.map(|Seconds(deadline)| deadline), ..CallOptions::default() }
 }
 
 /// The keyword arguments of `connect`.
-#[derive(Clone, Default)]
-pub(crate) struct Settings {
-    pub deadline: Option<Duration>,
-    pub connect_timeout: Option<Duration>,
-    pub ping_interval: Option<Duration>,
-    pub inflight_max: Option<usize>,
-    pub streams_per_member: Option<usize>,
-    pub client_name: Option<String>,
-}
-
-impl Settings {
-    pub fn new(
-        deadline: Option<Seconds>,
-        connect_timeout: Option<Seconds>,
-        ping_interval: Option<Seconds>,
-        inflight_max: Option<usize>,
-        streams_per_member: Option<usize>,
-        client_name: Option<String>,
-    ) -> Self {
-        let time = |seconds: Option<Seconds>| seconds.map(|Seconds(time)| time);
-        Self {
-            deadline: time(deadline),
-            connect_timeout: time(connect_timeout),
-            ping_interval: time(ping_interval),
-            inflight_max,
-            streams_per_member,
-            client_name,
-        }
-    }
-
-    /// Options with a transport of their own.
-    pub fn options(&self) -> Options {
-        let defaults = Options::default();
-        Options {
-            deadline: self.deadline.unwrap_or(defaults.deadline),
-            connect_timeout: self.connect_timeout.unwrap_or(defaults.connect_timeout),
-            ping: self.ping_interval.unwrap_or(defaults.ping),
-            inflight_max: self.inflight_max.unwrap_or(defaults.inflight_max),
-            streams_per_member: self.streams_per_member.unwrap_or(defaults.streams_per_member),
-            client_name: self
-                .client_name
-                .clone()
-                .unwrap_or_else(|| concat!("python/", env!("CARGO_PKG_VERSION")).into()),
-            ..defaults
-        }
+pub(crate) fn settings(
+    namespace: Option<String>,
+    deadline: Option<Seconds>,
+    connect_timeout: Option<Seconds>,
+    ping_interval: Option<Seconds>,
+    inflight_max: Option<usize>,
+    streams_per_member: Option<usize>,
+    client_name: Option<String>,
+) -> Settings {
+    let time = |seconds: Option<Seconds>| seconds.map(|Seconds(time)| time);
+    Settings {
+        namespace,
+        deadline: time(deadline),
+        connect_timeout: time(connect_timeout),
+        ping_interval: time(ping_interval),
+        inflight_max,
+        streams_per_member,
+        client_name,
+        ..Settings::new(concat!("python/", env!("CARGO_PKG_VERSION")))
     }
 }
 

@@ -13,15 +13,15 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyWeakrefReference};
-use slotkv_facade::core::{CallOptions, Client, Code, Command};
+use slotkv_facade::core::Code;
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::handle::Handle;
 use slotkv_facade::lock::Mutex;
-use slotkv_facade::port::{Completion, Port, Reply, Ring};
+use slotkv_facade::port::{Completion, Port, Ring};
 use slotkv_facade::signal::Callback;
 
 use crate::call::Call;
-use crate::shape::{Again, Rendered, Shape};
+use crate::shape::Shape;
 use crate::{errors, logs, python};
 
 /// A call of a host, as the port keeps it.
@@ -48,6 +48,7 @@ impl Bridge {
     pub(crate) fn of_running_loop(py: Python<'_>) -> PyResult<Py<Self>> {
         static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let event_loop = RUNNING.import(py, "asyncio", "get_running_loop")?.call0()?;
+        logs::start(py)?;
         let bridges = bridges(py)?;
         if let Ok(known) = bridges.get_item(&event_loop) {
             let known = known.call0()?;
@@ -65,7 +66,6 @@ impl Bridge {
 
     fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
         let py = event_loop.py();
-        logs::start(py)?;
         #[cfg(unix)]
         if let Some(bridge) = Self::watched(event_loop)? {
             return Ok(bridge);
@@ -117,60 +117,38 @@ impl Bridge {
         self.event_loop.bind(py)
     }
 
-    /// Begins an operation.
+    /// Begins an operation: `begin` hands it to the port.
     pub(crate) fn submit(
         slf: &Bound<'_, Self>,
-        client: &Client,
-        command: Command,
-        options: CallOptions,
         shape: Shape,
+        begin: impl FnOnce(&Port<Waiting>, Waiting) -> Result<(Handle, Ring), FacadeError>,
     ) -> PyResult<Py<Call>> {
         let py = slf.py();
         let this = slf.get();
         this.check_thread()?;
         let call = Py::new(py, Call::pending(slf.clone().unbind()))?;
-        this.resubmit(py, &call, client, command, options, shape)?;
-        Ok(call)
-    }
-
-    /// Begins an operation for a call that is pending.
-    fn resubmit(
-        &self,
-        py: Python<'_>,
-        call: &Py<Call>,
-        client: &Client,
-        command: Command,
-        options: CallOptions,
-        shape: Shape,
-    ) -> PyResult<()> {
-        let waiting = Waiting { call: call.clone_ref(py), shape };
-        let submitted = self.port.submit(client, command, options, waiting);
-        let (handle, ring) = submitted.map_err(|error| errors::exception(py, error))?;
+        let begun = begin(&this.port, Waiting { call: call.clone_ref(py), shape });
+        let (handle, ring) = begun.map_err(|error| errors::exception(py, error))?;
         call.get().set_handle(handle);
         if ring == Ring::AtEndOfTurn {
-            let ring = call.get().bridge().bind(py).getattr(intern!(py, "ring"))?;
-            python::call(&self.event_loop.bind(py).getattr(intern!(py, "call_soon"))?, (ring,), None)?;
+            let ring = slf.getattr(intern!(py, "ring"))?;
+            python::call(&this.event_loop.bind(py).getattr(intern!(py, "call_soon"))?, (ring,), None)?;
         }
-        Ok(())
+        Ok(call)
     }
 
     /// Begins something that is no operation on keys.
-    pub(crate) fn spawn<F>(slf: &Bound<'_, Self>, work: F, shape: Shape) -> PyResult<Py<Call>>
-    where
-        F: Future<Output = Result<Reply, FacadeError>> + Send + 'static,
-    {
-        let py = slf.py();
-        let this = slf.get();
-        this.check_thread()?;
-        let call = Py::new(py, Call::pending(slf.clone().unbind()))?;
-        let waiting = Waiting { call: call.clone_ref(py), shape };
-        let handle = this.port.spawn(work, waiting).map_err(|error| errors::exception(py, error))?;
-        call.get().set_handle(handle);
-        Ok(call)
+    pub(crate) fn begin(
+        slf: &Bound<'_, Self>,
+        shape: Shape,
+        begin: impl FnOnce(&Port<Waiting>, Waiting) -> Result<Handle, FacadeError>,
+    ) -> PyResult<Py<Call>> {
+        Self::submit(slf, shape, |port, waiting| Ok((begin(port, waiting)?, Ring::Done)))
     }
 
     pub(crate) fn cancel(&self, handle: Handle) -> Option<Waiting> {
-        self.port.cancel(handle)
+        // Cancelling raises CancelledError in Python, whatever the outcome.
+        self.port.cancel(handle).map(|(waiting, _)| waiting)
     }
 
     fn check_thread(&self) -> PyResult<()> {
@@ -208,26 +186,15 @@ impl Bridge {
         let mut ended = Vec::with_capacity(batch.len());
         for (Waiting { call, shape }, result) in batch.drain(..) {
             let mut unseen = None;
-            let rendered = match result {
+            let result = match result {
                 Ok(reply) => shape.render(py, slf, reply),
                 Err(error) => {
                     // That a client was closed is no news.
                     unseen = (error.code != Code::Closed).then(|| error.to_string());
-                    Ok(Rendered::Done(Err(errors::exception(py, error))))
+                    Err(errors::exception(py, error))
                 }
             };
-            let result = match rendered {
-                Ok(Rendered::Done(result)) => result,
-                Ok(Rendered::Again(again)) => {
-                    let Again { client, command, options, shape } = *again;
-                    match this.resubmit(py, &call, &client, command, options, shape) {
-                        Ok(()) => continue,
-                        Err(error) => Err(error),
-                    }
-                }
-                Err(error) => Err(error),
-            };
-            for callback in call.get().finish(result, unseen) {
+            for callback in call.get().finish(py, result, unseen) {
                 ended.push((callback.context, callback.function, call.clone_ref(py)));
             }
         }

@@ -11,7 +11,7 @@
 //! - Callbacks run once, on the loop's thread: directly in a turn (`slotkv._turn`), where no task is running, and through
 //!   `call_soon` from everywhere else.
 
-use pyo3::exceptions::PyStopIteration;
+use pyo3::exceptions::{PyBaseException, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -49,8 +49,18 @@ struct State {
 enum Phase {
     Pending,
     Done(Py<PyAny>),
-    Failed(PyErr),
+    /// As an object, which the garbage collector can visit: its traceback holds whoever has awaited it.
+    Failed(Py<PyBaseException>),
     Cancelled(Option<Py<PyAny>>),
+}
+
+impl Phase {
+    fn of(py: Python<'_>, result: PyResult<Py<PyAny>>) -> Self {
+        match result {
+            Ok(value) => Phase::Done(value),
+            Err(error) => Phase::Failed(error.into_value(py)),
+        }
+    }
 }
 
 /// A function and the context to run it in.
@@ -65,8 +75,8 @@ impl Call {
     }
 
     /// A call whose end was known before it began.
-    pub(crate) fn ended(bridge: Py<Bridge>, result: PyResult<Py<PyAny>>) -> Self {
-        Self::in_phase(bridge, result.map_or_else(Phase::Failed, Phase::Done))
+    pub(crate) fn ended(bridge: Py<Bridge>, py: Python<'_>, result: PyResult<Py<PyAny>>) -> Self {
+        Self::in_phase(bridge, Phase::of(py, result))
     }
 
     fn in_phase(bridge: Py<Bridge>, phase: Phase) -> Self {
@@ -81,10 +91,6 @@ impl Call {
         Self { bridge, state: Mutex::new(state) }
     }
 
-    pub(crate) fn bridge(&self) -> &Py<Bridge> {
-        &self.bridge
-    }
-
     /// Notes how the port knows the call; false if it has ended meanwhile.
     pub(crate) fn set_handle(&self, handle: Handle) -> bool {
         let mut state = self.state.lock();
@@ -94,13 +100,20 @@ impl Call {
 
     /// Ends the call. The callbacks are the caller's to run; none if it had ended before. `unseen` is logged if nobody
     /// ever asks for the result.
-    pub(crate) fn finish(&self, result: PyResult<Py<PyAny>>, unseen: Option<String>) -> Callbacks {
+    pub(crate) fn finish(
+        &self,
+        py: Python<'_>,
+        result: PyResult<Py<PyAny>>,
+        unseen: Option<String>,
+    ) -> Callbacks {
+        // Before the lock: making an exception runs Python code.
+        let phase = Phase::of(py, result);
         let mut state = self.state.lock();
         if !matches!(state.phase, Phase::Pending) {
             return Callbacks::default();
         }
         state.unseen = unseen;
-        state.phase = result.map_or_else(Phase::Failed, Phase::Done);
+        state.phase = phase;
         state.take_callbacks()
     }
 
@@ -121,7 +134,7 @@ impl Call {
         let cancelled = match &state.phase {
             Phase::Pending => return None,
             Phase::Done(value) => return Some(Ok(value.clone_ref(py))),
-            Phase::Failed(error) => return Some(Err(error.clone_ref(py))),
+            Phase::Failed(error) => return Some(Err(PyErr::from_value(error.bind(py).clone().into_any()))),
             Phase::Cancelled(message) => message.as_ref().map(|message| message.clone_ref(py)),
         };
         drop(state);
@@ -377,9 +390,9 @@ impl Call {
             Phase::Cancelled(_) => "cancelled",
             Phase::Done(_) => "done",
             Phase::Failed(error) => {
-                let error = error.clone_ref(py);
+                let error = error.bind(py).clone();
                 drop(state);
-                return Ok(format!("<slotkv.aio.Call failed {}>", error.value(py).repr()?));
+                return Ok(format!("<slotkv.aio.Call failed {}>", error.repr()?));
             }
         };
         Ok(format!("<slotkv.aio.Call {word}>"))
@@ -391,8 +404,9 @@ impl Call {
         let Some(state) = self.state.try_lock() else { return Ok(()) };
         match &state.phase {
             Phase::Done(value) => visit.call(value)?,
+            Phase::Failed(error) => visit.call(error)?,
             Phase::Cancelled(message) => visit.call(message)?,
-            Phase::Pending | Phase::Failed(_) => {}
+            Phase::Pending => {}
         }
         for callback in state.callback.iter().chain(&state.more_callbacks) {
             visit.call(&callback.function)?;
@@ -402,8 +416,13 @@ impl Call {
     }
 
     fn __clear__(&self) {
-        let callbacks = self.state.try_lock().map(|mut state| state.take_callbacks());
-        drop(callbacks);
+        let cleared = self.state.try_lock().map(|mut state| {
+            let has_ended = !matches!(state.phase, Phase::Pending);
+            // Nobody is left to ask for it.
+            let ended = has_ended.then(|| std::mem::replace(&mut state.phase, Phase::Cancelled(None)));
+            (ended, state.take_callbacks())
+        });
+        drop(cleared);
     }
 }
 
@@ -411,7 +430,7 @@ impl Drop for Call {
     fn drop(&mut self) {
         if let Some(error) = self.state.get_mut().unseen.take() {
             let text = format!("a call failed and nobody asked for its result: {error}");
-            log::emit(Level::Error, "slotkv::aio", text);
+            log::emit(Level::Error, "slotkv::aio", &text);
         }
     }
 }

@@ -3,12 +3,11 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use slotkv_facade::blocking::BlockingClient;
-use slotkv_facade::core::{CallOptions, Condition, Range};
+use slotkv_facade::core::{Condition, Range};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::guard::guard;
-use slotkv_facade::scan;
 
-use crate::arguments::{self, Key, Seconds, Settings, Value, call_options};
+use crate::arguments::{self, Key, Seconds, Value, call_options};
 use crate::operation::{self, Operation};
 use crate::results::Item;
 use crate::scan::Scan;
@@ -42,7 +41,8 @@ pub(crate) fn connect(
     streams_per_member: Option<usize>,
     client_name: Option<String>,
 ) -> PyResult<Client> {
-    let settings = Settings::new(
+    let settings = arguments::settings(
+        namespace,
         deadline,
         connect_timeout,
         ping_interval,
@@ -51,13 +51,8 @@ pub(crate) fn connect(
         client_name,
     );
     logs::start(py)?;
-    let client =
-        detached(py, |interrupt| BlockingClient::connect(&uri, move || settings.options(), interrupt))?;
-    let client = Client { client, defaults: CallOptions::default() };
-    match namespace {
-        Some(name) => client.namespace(py, &name),
-        None => Ok(client),
-    }
+    let client = detached(py, |interrupt| BlockingClient::connect(&uri, settings, interrupt))?;
+    Ok(Client { client })
 }
 
 /// A connection to a cluster, for blocking calls from any number of threads.
@@ -77,7 +72,6 @@ pub(crate) fn connect(
 #[pyclass(frozen, module = "slotkv", weakref)]
 pub(crate) struct Client {
     client: BlockingClient,
-    defaults: CallOptions,
 }
 
 #[pymethods]
@@ -267,8 +261,8 @@ impl Client {
     ) -> Scan {
         let range =
             Range { ordered, keys_only, items_max: page_items, ..arguments::range(prefix, start, end) };
-        let scan = scan::Scan::new(range, cursor.map(|Key(cursor)| cursor), limit);
-        Scan::new(self.client.clone(), call_options(&self.defaults, deadline), scan)
+        let cursor = cursor.map(|Key(cursor)| cursor);
+        Scan::new(self.client.scan(range, cursor, limit, call_options(deadline)))
     }
 
     /// Every item that begins with `prefix`, in key order, as a list. For debugging: it has to fit into memory.
@@ -279,12 +273,9 @@ impl Client {
         prefix: Option<Key>,
         deadline: Option<Seconds>,
     ) -> PyResult<Vec<Py<Item>>> {
-        let scan = self.scan(prefix, None, None, true, false, None, 0, None, deadline);
-        let mut items = Vec::new();
-        while let Some(item) = scan.__next__(py)? {
-            items.push(Py::new(py, item)?);
-        }
-        Ok(items)
+        let range = arguments::range(prefix, None, None);
+        let items = detached(py, |interrupt| self.client.dump(range, call_options(deadline), interrupt))?;
+        items.iter().map(|item| Py::new(py, Item::new(py, item))).collect()
     }
 
     /// The slot of a key.
@@ -313,16 +304,18 @@ impl Client {
 
     /// The same connections, for the keys of another namespace; "" is the one without a name.
     fn namespace(&self, py: Python<'_>, name: &str) -> PyResult<Client> {
-        let core = detached(py, |interrupt| self.client.core(interrupt))?;
-        // The core knows which names may be.
-        core.namespace(name).map_err(|error| errors::exception(py, error))?;
-        let defaults = CallOptions { namespace: Some(name.into()), ..self.defaults.clone() };
-        Ok(Client { client: self.client.clone(), defaults })
+        let client = detached(py, |interrupt| self.client.namespace(name, interrupt))?;
+        Ok(Client { client })
     }
 
     /// The same connections, with another deadline for calls that name none, in seconds.
     fn with_deadline(&self, seconds: Seconds) -> Client {
-        Client { client: self.client.clone(), defaults: call_options(&self.defaults, Some(seconds)) }
+        Client { client: self.client.with_deadline(seconds.0) }
+    }
+
+    /// The same connections, for calls that are part of a trace: a W3C traceparent travels with each of them.
+    fn with_traceparent(&self, traceparent: String) -> Client {
+        Client { client: self.client.with_traceparent(traceparent) }
     }
 
     /// Ends the client and whatever shares its connections, in bounded time. Closing again does nothing.
@@ -366,8 +359,8 @@ impl Client {
 impl Client {
     fn run(&self, py: Python<'_>, operation: Operation, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
         let Operation { command, form } = operation;
-        let options = call_options(&self.defaults, deadline);
-        let answer = detached(py, |interrupt| self.client.call(command, &options, interrupt))?;
+        let options = call_options(deadline);
+        let answer = detached(py, |interrupt| self.client.call(command, options, interrupt))?;
         form.render(py, answer)
     }
 }

@@ -16,6 +16,29 @@ pub(crate) fn exception(py: Python<'_>, error: impl Into<FacadeError>) -> PyErr 
 /// The exception as an object.
 pub(crate) fn instance(py: Python<'_>, error: FacadeError) -> PyResult<Bound<'_, PyAny>> {
     let class = classes(py)?.as_any().get_item(error.number())?;
+    python::call(&class, (&error.message,), Some(&fields(py, &error)?))
+}
+
+/// The exception for a call on many keys that failed as `failure` says: raised from its first error, with every key's
+/// result.
+pub(crate) fn many(
+    py: Python<'_>,
+    failure: FacadeError,
+    first: &Py<PyAny>,
+    results: Vec<Py<PyAny>>,
+) -> PyErr {
+    let made = || {
+        let class = module(py)?.getattr(intern!(py, "ManyError"))?;
+        let fields = fields(py, &failure)?;
+        fields.set_item(intern!(py, "results"), results)?;
+        let error = python::call(&class, (&failure.message,), Some(&fields))?;
+        error.setattr(intern!(py, "__cause__"), first)?;
+        Ok(error)
+    };
+    made().map_or_else(|problem| problem, PyErr::from_value)
+}
+
+fn fields<'py>(py: Python<'py>, error: &FacadeError) -> PyResult<Bound<'py, PyDict>> {
     let fields = PyDict::new(py);
     fields.set_item(intern!(py, "code"), error.number())?;
     fields.set_item(intern!(py, "kind"), error.name())?;
@@ -25,16 +48,7 @@ pub(crate) fn instance(py: Python<'_>, error: FacadeError) -> PyResult<Bound<'_,
     fields.set_item(intern!(py, "member"), &error.member)?;
     fields.set_item(intern!(py, "attempts"), error.attempts)?;
     fields.set_item(intern!(py, "causes"), PyTuple::new(py, &error.causes)?)?;
-    python::call(&class, (error.message,), Some(&fields))
-}
-
-/// The exception for a call on many keys of which at least one failed: the first error, with every key's result.
-pub(crate) fn many(py: Python<'_>, results: Vec<Py<PyAny>>) -> PyErr {
-    let made = || {
-        let class = module(py)?.getattr(intern!(py, "ManyError"))?;
-        python::call(&class.getattr(intern!(py, "_of"))?, (results,), None)
-    };
-    made().map_or_else(|problem| problem, PyErr::from_value)
+    Ok(fields)
 }
 
 fn classes(py: Python<'_>) -> PyResult<&Bound<'_, PyDict>> {

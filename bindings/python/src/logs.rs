@@ -12,10 +12,10 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use slotkv_facade::fork;
 use slotkv_facade::lock::Mutex;
-use slotkv_facade::log::{self, Level, Record};
+use slotkv_facade::log::{Level, Record, Sink};
 use slotkv_facade::signal::Callback;
 
-use crate::python;
+use crate::{errors, python};
 
 /// Name of the thread.
 const THREAD_NAME: &str = "slotkv-logs";
@@ -36,30 +36,48 @@ struct State {
     is_stopping: bool,
 }
 
-static PUMP: AtomicPtr<fork::Owned<Arc<Pump>>> = AtomicPtr::new(std::ptr::null_mut());
+/// A process's sink, and who empties it.
+struct Logs {
+    pump: Arc<Pump>,
+    sink: Sink,
+}
 
-fn pump() -> Option<&'static Arc<Pump>> {
+static LOGS: AtomicPtr<fork::Owned<Logs>> = AtomicPtr::new(std::ptr::null_mut());
+
+fn logs() -> Option<&'static Logs> {
     // SAFETY: what is stored here was leaked from a box and is never freed.
-    unsafe { PUMP.load(Ordering::Acquire).as_ref() }?.get()
+    unsafe { LOGS.load(Ordering::Acquire).as_ref() }?.get()
 }
 
 /// Sees to it that logs arrive, at the level that the logger has now. Called whenever a client is made.
 pub(crate) fn start(py: Python<'_>) -> PyResult<()> {
     let level = level(py)?;
-    if log::is_installed() {
-        log::set_level(level);
+    if let Some(logs) = logs() {
+        logs.sink.set_level(level);
         return Ok(());
     }
+    let known = LOGS.load(Ordering::Acquire);
     let pump = Arc::new(Pump::default());
-    // Leaked once per process, as the sink is.
-    PUMP.store(Box::into_raw(Box::new(fork::Owned::new(pump.clone()))), Ordering::Release);
-    log::install(level, Callback(move || pump.wake()));
+    let sink = Sink::install(
+        level,
+        Callback({
+            let pump = pump.clone();
+            move || pump.wake()
+        }),
+    );
+    let sink = sink.map_err(|error| errors::exception(py, error))?;
+    // Leaked once per process.
+    let fresh = Box::into_raw(Box::new(fork::Owned::new(Logs { pump, sink })));
+    if LOGS.compare_exchange(known, fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        // SAFETY: nobody has seen `fresh`.
+        drop(unsafe { Box::from_raw(fresh) });
+    }
     Ok(())
 }
 
 /// Ends the thread, for a bounded time. Without the interpreter: the thread may need it to end.
 pub(crate) fn stop() {
-    let Some(pump) = pump() else { return };
+    let Some(Logs { pump, .. }) = logs() else { return };
     let mut state = pump.state.lock();
     state.is_stopping = true;
     pump.changed.notify_all();
@@ -109,7 +127,10 @@ impl Pump {
             let is_last = state.is_stopping;
             drop(state);
             // What was logged before the end is still told, if there is an interpreter to tell.
-            let told = Python::try_attach(|py| log::drain().iter().for_each(|record| tell(py, record)));
+            let told = Python::try_attach(|py| {
+                let records = logs().map(|logs| logs.sink.drain()).unwrap_or_default();
+                records.iter().for_each(|record| tell(py, record));
+            });
             if is_last || told.is_none() {
                 break;
             }

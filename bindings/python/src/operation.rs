@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList};
 use slotkv_facade::core::{self, Answer, Code, Command, Condition, Range};
 use slotkv_facade::error::FacadeError;
+use slotkv_facade::many;
 
 use crate::arguments::{Key, Value};
 use crate::errors;
@@ -131,21 +132,23 @@ fn render_many(
     return_errors: bool,
     answers: Vec<core::Result<Answer>>,
 ) -> PyResult<Py<PyAny>> {
-    let mut has_errors = false;
+    let failure = many::failure(&answers);
+    let mut first = None;
     let mut results = Vec::with_capacity(answers.len());
     for answer in answers {
         results.push(match answer {
             Ok(answer) => each.render(py, answer)?,
             Err(error) => {
-                has_errors = true;
-                errors::instance(py, error.into())?.unbind()
+                let error = errors::instance(py, error.into())?.unbind();
+                first.get_or_insert_with(|| error.clone_ref(py));
+                error
             }
         });
     }
-    if has_errors && !return_errors {
-        return Err(errors::many(py, results));
+    match (failure, first) {
+        (Some(failure), Some(first)) if !return_errors => Err(errors::many(py, failure, &first, results)),
+        _ => Ok(PyList::new(py, results)?.into_any().unbind()),
     }
-    Ok(PyList::new(py, results)?.into_any().unbind())
 }
 
 pub(crate) fn bytes(py: Python<'_>, bytes: &Bytes) -> Py<PyAny> {

@@ -1,17 +1,16 @@
 //! What becomes of the reply of an asyncio call.
 
-use std::sync::Arc;
-
 use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::prelude::*;
-use slotkv_facade::core::{Answer, CallOptions, Client as Core, Command};
-use slotkv_facade::fork;
+use slotkv_facade::core::{self, Answer};
+use slotkv_facade::nonblocking::Turn;
 use slotkv_facade::port::Reply;
 
 use crate::aio::Client;
 use crate::bridge::Bridge;
 use crate::operation::{Form, unexpected};
-use crate::scan::ScanState;
+use crate::results::Item;
 use crate::view::ClusterStatus;
 
 /// What becomes of a reply.
@@ -19,31 +18,15 @@ pub(crate) enum Shape {
     /// An object.
     Form(Form),
     /// A client.
-    Client(Box<CallOptions>),
+    Client,
     /// The first item of a page.
-    Item(Arc<ScanState>),
-    /// Every item.
-    Items(Arc<ScanState>),
+    Item(Turn),
+    /// A list of items.
+    Items,
     /// The state of the cluster.
     Status,
     /// Nothing.
     Closed,
-}
-
-/// A reply, rendered.
-pub(crate) enum Rendered {
-    /// The call has ended.
-    Done(PyResult<Py<PyAny>>),
-    /// It takes another operation.
-    Again(Box<Again>),
-}
-
-/// The operation that a call goes on with.
-pub(crate) struct Again {
-    pub client: Core,
-    pub command: Command,
-    pub options: CallOptions,
-    pub shape: Shape,
 }
 
 impl Shape {
@@ -52,28 +35,29 @@ impl Shape {
         py: Python<'_>,
         bridge: &Bound<'_, Bridge>,
         reply: Reply,
-    ) -> PyResult<Rendered> {
-        let done = |value: PyResult<Py<PyAny>>| Ok(Rendered::Done(value));
+    ) -> PyResult<Py<PyAny>> {
         match (self, reply) {
-            (Shape::Form(form), Reply::Answer(answer)) => done(form.render(py, answer)),
-            (Shape::Item(scan), Reply::Answer(Answer::Page(page))) => {
-                scan.fill(page);
-                scan.next_or_again(py, Shape::Item(scan.clone()))
+            (Shape::Form(form), Reply::Answer(answer)) => form.render(py, answer),
+            (Shape::Item(turn), Reply::Answer(Answer::Page(page))) => item(py, turn.finish(page)),
+            (Shape::Items, Reply::Items(items)) => items
+                .iter()
+                .map(|item| Py::new(py, Item::new(py, item)))
+                .collect::<PyResult<Vec<_>>>()?
+                .into_py_any(py),
+            (Shape::Client, Reply::Client(client)) => {
+                Client::new(bridge.clone().unbind(), *client).into_py_any(py)
             }
-            (Shape::Items(scan), Reply::Answer(Answer::Page(page))) => {
-                scan.fill(page);
-                scan.all_or_again(py, Shape::Items(scan.clone()))
-            }
-            (Shape::Client(options), Reply::Client(core)) => {
-                let core = Arc::new(fork::Owned::new(core));
-                let client = Client::new(bridge.clone().unbind(), core, *options);
-                done(client.into_py_any(py))
-            }
-            (Shape::Status, Reply::Status(status)) => {
-                done(ClusterStatus::new(py, *status).and_then(|status| status.into_py_any(py)))
-            }
-            (Shape::Closed, Reply::Closed) => done(Ok(py.None())),
+            (Shape::Status, Reply::Status(status)) => ClusterStatus::new(py, *status)?.into_py_any(py),
+            (Shape::Closed, Reply::Closed) => Ok(py.None()),
             (_, reply) => Err(unexpected(py, &format!("{reply:?} as a reply"))),
         }
+    }
+}
+
+/// What `__anext__` gives.
+pub(crate) fn item(py: Python<'_>, item: Option<core::Item>) -> PyResult<Py<PyAny>> {
+    match item {
+        Some(item) => Item::new(py, &item).into_py_any(py),
+        None => Err(PyStopAsyncIteration::new_err(())),
     }
 }

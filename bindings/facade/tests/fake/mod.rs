@@ -1,5 +1,5 @@
 //! A cluster of one member behind a fake transport: every slot is its own, nothing is replicated, nothing is durable.
-//! Keys that begin with `hold` are not answered until [`Fake::release`].
+//! Keys and prefixes that begin with `hold` are not answered until [`Fake::release`].
 
 // Each test file takes what it needs.
 #![allow(dead_code)]
@@ -12,8 +12,9 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use slotkv::transport::{Incoming, Outgoing, Transport, TransportError};
 use slotkv::{Code, Options};
+use slotkv_facade::settings::{Network, Settings};
 use slotkv_proto::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 const CLUSTER: &str = "fake";
 const ADDRESS: &str = "fake:1";
@@ -30,6 +31,11 @@ struct State {
     version: u64,
     held: Vec<(mpsc::UnboundedSender<Vec<v1::Reply>>, v1::Request)>,
     cancels: Vec<u64>,
+    traceparents: Vec<String>,
+    /// Nobody answers to pings or tells the state meanwhile.
+    is_silent: bool,
+    spoken: Arc<Notify>,
+    unanswered: usize,
     clients: BTreeSet<Bytes>,
     watchers: Vec<std::sync::mpsc::Sender<()>>,
 }
@@ -38,6 +44,47 @@ impl Fake {
     /// Options of a client of this cluster.
     pub fn options(&self) -> Options {
         Options { transport: Arc::new(self.clone()), ..Options::default() }
+    }
+
+    /// The same, as settings of a client.
+    pub fn settings(&self) -> Settings {
+        let fake = self.clone();
+        let network: Network = Arc::new(move || Arc::new(fake.clone()));
+        Settings { network: Some(network), ..Settings::new("test/1") }
+    }
+
+    /// Lets nobody in and tells nobody the cluster's state, until it is taken back.
+    pub fn silence(&self, is_silent: bool) {
+        let mut state = self.0.lock().unwrap();
+        state.is_silent = is_silent;
+        if !is_silent {
+            state.spoken.notify_waiters();
+        }
+    }
+
+    /// How many have asked in vain.
+    pub fn unanswered(&self) -> usize {
+        self.0.lock().unwrap().unanswered
+    }
+
+    /// The traceparents that requests came with.
+    pub fn traceparents(&self) -> Vec<String> {
+        self.0.lock().unwrap().traceparents.clone()
+    }
+
+    /// Never answers while the cluster is silent.
+    async fn speak(&self) {
+        let spoken = {
+            let mut state = self.0.lock().unwrap();
+            if !state.is_silent {
+                return;
+            }
+            state.unanswered += 1;
+            state.watchers.retain(|watcher| watcher.send(()).is_ok());
+            // Whoever is in it now is woken, also before it waits.
+            state.spoken.clone().notified_owned()
+        };
+        spoken.await;
     }
 
     /// Answers the requests that are held, those of one stream in one frame.
@@ -86,8 +133,12 @@ impl Fake {
             state.clients.insert(hello.client_id);
         }
         state.cancels.extend(&frame.cancels);
-        let (held, now): (Vec<_>, Vec<_>) =
-            frame.requests.into_iter().partition(|request| request.key.starts_with(b"hold"));
+        let traceparents = frame.requests.iter().map(|request| request.traceparent.clone());
+        state.traceparents.extend(traceparents.filter(|traceparent| !traceparent.is_empty()));
+        let (held, now): (Vec<_>, Vec<_>) = frame.requests.into_iter().partition(|request| {
+            let prefix = request.range.as_ref().map(|range| &range.prefix);
+            prefix.unwrap_or(&request.key).starts_with(b"hold")
+        });
         state.held.extend(held.into_iter().map(|request| (replies.clone(), request)));
         if !now.is_empty() {
             let answers = now.iter().map(|request| state.carry_out(request)).collect();
@@ -122,12 +173,40 @@ impl State {
                 self.data.insert(request.key.clone(), (value, self.version));
                 (v1::Status::Updated, self.version)
             }
+            v1::Operation::Scan => {
+                let range = request.range.as_ref().unwrap();
+                let after = range.resumed.then(|| (range.after_slot, range.after_key.clone()));
+                let mut places: Vec<(u32, Bytes)> = self
+                    .data
+                    .keys()
+                    .filter(|key| key.starts_with(&range.prefix))
+                    .map(|key| (slot_of(key), key.clone()))
+                    .filter(|place| (range.slot_first..=range.slot_last).contains(&place.0))
+                    .map(|(slot, key)| (if range.ordered { 0 } else { slot }, key))
+                    .filter(|place| after.as_ref().is_none_or(|after| place > after))
+                    .collect();
+                places.sort();
+                reply.more = places.len() > range.items_max as usize;
+                places.truncate(range.items_max as usize);
+                if let Some((slot, key)) = places.last() {
+                    (reply.last_slot, reply.last_key) = (*slot, key.clone());
+                }
+                reply.items.extend(places.into_iter().map(|(_, key)| {
+                    let (value, version) = self.data[&key].clone();
+                    v1::Item { slot: slot_of(&key), key, value, version }
+                }));
+                (v1::Status::Page, 0)
+            }
             other => panic!("the fake does not know {other:?}"),
         };
         reply.set_status(status);
         reply.version = version;
         reply
     }
+}
+
+fn slot_of(key: &[u8]) -> u32 {
+    slotkv_proto::slot::slot(key, slotkv_proto::SlotCount::new(1024).unwrap()).into()
 }
 
 fn table() -> v1::TableDelta {
@@ -188,15 +267,22 @@ impl Transport for Fake {
             leader: true,
             master_epoch: 1,
         };
-        Box::pin(async move { Ok(reply) })
+        Box::pin(async move {
+            self.speak().await;
+            Ok(reply)
+        })
     }
 
     fn slot_table<'a>(&'a self, _: &'a str, _: v1::SlotTableRequest) -> Answered<'a, v1::TableDelta> {
-        Box::pin(async { Ok(table()) })
+        Box::pin(async {
+            self.speak().await;
+            Ok(table())
+        })
     }
 
     fn status<'a>(&'a self, _: &'a str) -> Answered<'a, v1::StatusReply> {
         Box::pin(async {
+            self.speak().await;
             Err(TransportError { code: Code::Unavailable, message: "the fake has none".into() })
         })
     }
