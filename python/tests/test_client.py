@@ -400,15 +400,22 @@ def test_signals_reach_their_handlers_during(cluster: Cluster, uri: str, what: s
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     assert process.stdin is not None and process.stdout is not None
-    with process.stdin as told, process.stdout as said:
-        assert said.readline() == "ready\n"
-        with cluster.paused():
-            print("paused", file=told, flush=True)
-            assert said.readline() == "interrupted\n"
-        print("going on", file=told, flush=True)
-        assert process.wait(60) == 0
+    try:
+        with process.stdin as told, process.stdout as said:
+            assert said.readline() == "ready\n"
+            with cluster.paused():
+                print("paused", file=told, flush=True)
+                assert said.readline() == "interrupted\n"
+            print("going on", file=told, flush=True)
+            assert process.wait(60) == 0
+    finally:
+        if process.poll() is None:
+            # Its child as well.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def test_a_traceparent_goes_with_the_calls_of_its_view(client: slotkv.Client) -> None:
