@@ -143,7 +143,7 @@ fn who_waits_for_another_thread_s_page_can_be_interrupted_and_has_a_deadline() {
         fake.release();
         assert!(other.join().unwrap().unwrap().is_none());
     });
-    let quick = CallOptions { deadline: Some(Duration::from_millis(120)), ..CallOptions::default() };
+    let quick = CallOptions { deadline: Some(Duration::from_millis(500)), ..CallOptions::default() };
     let scan = client.scan(Range { prefix: Bytes::from_static(b"hold"), ..Range::all() }, None, None, quick);
     std::thread::scope(|scope| {
         let other = scope.spawn(|| scan.next(patient));
