@@ -17,7 +17,7 @@ use crate::{
     Answer, CallOptions, Command, Error, Explain, Options, Result, Stats,
     call::{Call, Callback},
     composite::{CompositeTask, Composites},
-    connection::{Context, Receiver},
+    connection::{self, Context, Receiver},
     options::DEADLINE_MS_MAX,
     policy::{Dispatch, Waiting},
     routing::{self, Observer, Routing, Setup, Snapshot},
@@ -90,11 +90,16 @@ impl Client {
         options.check()?;
         let runtime = runtime::Handle::try_current()
             .map_err(|error| Error::invalid(format!("connect runs within a tokio runtime: {error}")))?;
-        let table = routing::connect(&target.hosts, &options).await?;
-        let (cluster_id, slots) = (table.cluster_id().to_owned(), table.slots());
         let mut id = BytesMut::with_capacity(limits::CLIENT_ID_BYTES);
         id.put_u64(options.chance.next_u64());
         id.put_u64(options.chance.next_u64());
+        let id = id.freeze();
+        let hello = v1::Hello {
+            namespace: target.namespace.clone(),
+            ..connection::hello(id.clone(), options.client_name.clone())
+        };
+        let table = routing::connect(&target.hosts, &options, hello).await?;
+        let (cluster_id, slots) = (table.cluster_id().to_owned(), table.slots());
 
         let dispatch = Arc::new_cyclic(|dispatch: &Weak<Dispatch>| {
             let counters = Arc::new(Counters::default());
@@ -103,7 +108,7 @@ impl Client {
                 chance: options.chance.clone(),
                 connect_timeout: options.connect_timeout,
                 cluster_id: cluster_id.clone(),
-                client_id: id.freeze(),
+                client_id: id,
                 client_name: options.client_name.clone(),
                 namespace: target.namespace.clone(),
                 receiver: dispatch.clone() as Weak<dyn Receiver>,

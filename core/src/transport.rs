@@ -93,7 +93,11 @@ pub trait Transport: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<v1::TableDelta, TransportError>>;
 
     /// `Admin.Status`.
-    fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<v1::StatusReply, TransportError>>;
+    fn status<'a>(
+        &'a self,
+        address: &'a str,
+        request: v1::StatusRequest,
+    ) -> BoxFuture<'a, Result<v1::StatusReply, TransportError>>;
 }
 
 /// The transport that speaks gRPC. Each stream has a TCP connection of its own; single calls to one member share one.
@@ -168,11 +172,15 @@ impl Transport for TonicTransport {
         })
     }
 
-    fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<v1::StatusReply, TransportError>> {
+    fn status<'a>(
+        &'a self,
+        address: &'a str,
+        request: v1::StatusRequest,
+    ) -> BoxFuture<'a, Result<v1::StatusReply, TransportError>> {
         Box::pin(async move {
             let admin = AdminClient::new(self.channel(address)?);
             let mut admin = admin.max_decoding_message_size(limits::FRAME_BYTES_MAX);
-            Ok(admin.status(v1::StatusRequest {}).await.map_err(refused)?.into_inner())
+            Ok(admin.status(request).await.map_err(refused)?.into_inner())
         })
     }
 }

@@ -271,10 +271,10 @@ async fn codes_of_the_table_survive_unary_calls() {
     let ping = v1::PingRequest { cluster_id: "another".into(), ..Default::default() };
     let error = transport.ping(&address, ping).await.unwrap_err();
     assert_eq!(error.code, Code::WrongCluster);
-    let error = transport.status("127.0.0.1:1").await.unwrap_err();
+    let error = transport.status("127.0.0.1:1", Default::default()).await.unwrap_err();
     assert_eq!(error.code, Code::Unavailable);
     assert!(error.message.contains("refused"), "{error}");
-    let error = transport.status("not an address").await.unwrap_err();
+    let error = transport.status("not an address", Default::default()).await.unwrap_err();
     assert_eq!(error.code, Code::InvalidArgument);
     running.kill().await;
 }

@@ -10,6 +10,11 @@ pub fn agree(min: u32, max: u32) -> Option<u32> {
     agree_between((VERSION_MIN, VERSION_MAX), (min, max))
 }
 
+/// What a peer is told that speaks `min` to `max`, with no version in common.
+pub fn refusal(min: u32, max: u32) -> String {
+    format!("this member speaks protocol versions {VERSION_MIN} to {VERSION_MAX}, the caller {min} to {max}")
+}
+
 /// The highest version in both ranges (lowest and highest, both included).
 pub fn agree_between(ours: (u32, u32), theirs: (u32, u32)) -> Option<u32> {
     let highest = ours.1.min(theirs.1);

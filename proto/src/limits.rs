@@ -26,7 +26,7 @@ pub const PAGE_BYTES_MAX: u32 = 4 << 20;
 pub const PAGE_LOOKS_MAX: u32 = 100_000;
 /// Longest deadline a server accepts, in milliseconds; longer ones are cut to it.
 pub const DEADLINE_MS_MAX: u32 = 300_000;
-/// Most shards in one cluster.
+/// Most shards in one cluster; their ids are below it.
 pub const SHARDS_MAX: usize = 4096;
 /// Longest client name in a hello, in bytes.
 pub const CLIENT_NAME_BYTES_MAX: usize = 256;

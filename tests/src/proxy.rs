@@ -161,7 +161,11 @@ impl Transport for Through {
         Box::pin(async move { self.inner.slot_table(&self.way(address), request).await })
     }
 
-    fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<v1::StatusReply, TransportError>> {
-        Box::pin(async move { self.inner.status(&self.way(address)).await })
+    fn status<'a>(
+        &'a self,
+        address: &'a str,
+        request: v1::StatusRequest,
+    ) -> BoxFuture<'a, Result<v1::StatusReply, TransportError>> {
+        Box::pin(async move { self.inner.status(&self.way(address), request).await })
     }
 }

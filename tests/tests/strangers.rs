@@ -267,7 +267,7 @@ async fn a_worker_behind_its_client_catches_up_before_it_answers_or_asks_for_pat
     for _ in 0..3 {
         slots.version += 1;
         dev.coordinator().faults().lose_hints(1000);
-        session.set(paths::SLOTS, slots.encode(), Expect::Any).await.unwrap();
+        session.set(paths::SLOTS, slots.encode().unwrap(), Expect::Any).await.unwrap();
         assert_eq!(caller.ask(put("in time"), slots.version).await.code, 0);
     }
 
@@ -282,7 +282,7 @@ async fn a_worker_behind_its_client_catches_up_before_it_answers_or_asks_for_pat
         slots.owners.push((slot + 1, 1023, 0));
     }
     dev.coordinator().faults().lose_hints(1000);
-    session.set(paths::SLOTS, slots.encode(), Expect::Any).await.unwrap();
+    session.set(paths::SLOTS, slots.encode().unwrap(), Expect::Any).await.unwrap();
     let reply = caller.ask(put("gone"), slots.version).await;
     assert_eq!(reply.code, Code::Moved.number(), "{}", reply.message);
     session.close().await;

@@ -67,24 +67,33 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    fn hello(&self) -> v1::Hello {
+    pub(crate) fn hello(&self) -> v1::Hello {
         v1::Hello {
-            version_min: handshake::VERSION_MIN,
-            version_max: handshake::VERSION_MAX,
-            features: 0,
             cluster_id: self.cluster_id.clone(),
-            client_id: self.client_id.clone(),
             namespace: self.namespace.clone(),
-            credentials: Bytes::new(),
-            client_name: self.client_name.clone(),
-            limits: Some(v1::Limits {
-                key_bytes_max: limits::KEY_BYTES_MAX as u32,
-                value_bytes_max: limits::VALUE_BYTES_MAX as u32,
-                frame_bytes_max: limits::FRAME_BYTES_MAX as u32,
-                inflight_count_max: limits::INFLIGHT_COUNT_MAX as u32,
-                inflight_bytes_max: limits::INFLIGHT_BYTES_MAX as u64,
-            }),
+            ..hello(self.client_id.clone(), self.client_name.clone())
         }
+    }
+}
+
+/// The hello of a client that knows no cluster yet.
+pub(crate) fn hello(client_id: Bytes, client_name: String) -> v1::Hello {
+    v1::Hello {
+        version_min: handshake::VERSION_MIN,
+        version_max: handshake::VERSION_MAX,
+        features: 0,
+        cluster_id: String::new(),
+        client_id,
+        namespace: String::new(),
+        credentials: Bytes::new(),
+        client_name,
+        limits: Some(v1::Limits {
+            key_bytes_max: limits::KEY_BYTES_MAX as u32,
+            value_bytes_max: limits::VALUE_BYTES_MAX as u32,
+            frame_bytes_max: limits::FRAME_BYTES_MAX as u32,
+            inflight_count_max: limits::INFLIGHT_COUNT_MAX as u32,
+            inflight_bytes_max: limits::INFLIGHT_BYTES_MAX as u64,
+        }),
     }
 }
 

@@ -133,6 +133,7 @@ impl Routing {
                 client_name: context.client_name.clone(),
                 table_version: table.version(),
                 route_revisions: table.route_revisions(),
+                ..Default::default()
             }
         };
         let refusal = match context.transport.ping(&address, request).await {
@@ -212,7 +213,8 @@ pub(super) async fn ask_widening<T, F: Future<Output = Option<T>>>(
 }
 
 /// The first table, of whichever host tells it first. Its cluster is the client's from then on.
-pub(crate) async fn connect(hosts: &[String], options: &Options) -> Result<SlotTable> {
+pub(crate) async fn connect(hosts: &[String], options: &Options, hello: v1::Hello) -> Result<SlotTable> {
+    let request = &v1::SlotTableRequest { hello: Some(hello), ..Default::default() };
     let end = Instant::now() + options.connect_timeout;
     let mut errors = vec![String::from("no answer"); hosts.len()];
     loop {
@@ -220,7 +222,7 @@ pub(crate) async fn connect(hosts: &[String], options: &Options) -> Result<SlotT
             .iter()
             .enumerate()
             .map(|(index, host)| async move {
-                let answer = options.transport.slot_table(host, v1::SlotTableRequest::default()).await;
+                let answer = options.transport.slot_table(host, request.clone()).await;
                 let table = answer
                     .map_err(|error| error.message)
                     .and_then(|delta| SlotTable::from_delta(&delta).map_err(|error| error.to_string()));

@@ -134,8 +134,9 @@ impl Routing {
     pub async fn status(&self) -> Result<v1::StatusReply> {
         let mut errors = Vec::new();
         let masters = self.masters().in_order();
+        let request = v1::StatusRequest { hello: Some(self.setup.context.hello()) };
         for address in masters {
-            match self.setup.context.transport.status(&address).await {
+            match self.setup.context.transport.status(&address, request.clone()).await {
                 Ok(status) => return Ok(status),
                 Err(error) => errors.push(format!("{address}: {error}")),
             }

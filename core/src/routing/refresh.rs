@@ -56,7 +56,7 @@ impl Routing {
         let snapshot = self.snapshot();
         let context = &self.setup.context;
         let request = v1::SlotTableRequest {
-            cluster_id: context.cluster_id.clone(),
+            hello: Some(context.hello()),
             since_version: snapshot.table.version(),
             known_routes: snapshot
                 .table

@@ -544,6 +544,7 @@ impl Transport for Fake {
     fn status<'a>(
         &'a self,
         address: &'a str,
+        _: v1::StatusRequest,
     ) -> BoxFuture<'a, std::result::Result<v1::StatusReply, TransportError>> {
         Box::pin(async move {
             let status = self.master(address, |master, table| v1::StatusReply {

@@ -5,7 +5,7 @@ use crate::{
     Error, Expect, Mode, Op, Session, paths,
     registers::{KnownMember, MemberRecord, Register, ShardIds},
 };
-use slotkv_proto::table::ShardId;
+use slotkv_proto::{limits::SHARDS_MAX, table::ShardId};
 
 /// How often a compare-and-set is tried on newer versions before it is given up.
 pub const ATTEMPTS_MAX: usize = 32;
@@ -16,21 +16,22 @@ pub async fn join(session: &dyn Session, member: &MemberRecord) -> Result<(), Er
     paths::validate_name("member name", &member.name)?;
     paths::validate_name("member run", &member.run)?;
     let path = paths::member(&member.name, &member.run);
+    let data = member.encode()?;
     let known = KnownMember { member: member.clone(), left: false };
     for _ in 0..ATTEMPTS_MAX {
         session.sync(&path).await?;
         let mut ops = Vec::new();
         match session.get(&path).await? {
             Some(node) if node.owner == Some(session.id()) => {
-                ops.push(Op::set(path.clone(), member.encode(), Expect::Version(node.version)));
+                ops.push(Op::set(path.clone(), data.clone(), Expect::Version(node.version)));
             }
             Some(node) => {
                 ops.push(Op::delete(path.clone(), Expect::Version(node.version)));
-                ops.push(Op::create(path.clone(), member.encode(), Mode::Ephemeral));
+                ops.push(Op::create(path.clone(), data.clone(), Mode::Ephemeral));
             }
-            None => ops.push(Op::create(path.clone(), member.encode(), Mode::Ephemeral)),
+            None => ops.push(Op::create(path.clone(), data.clone(), Mode::Ephemeral)),
         }
-        ops.push(put(session, &paths::known(&member.name), known.encode()).await?);
+        ops.push(put(session, &paths::known(&member.name), known.encode()?).await?);
         match session.multi(ops).await {
             Err(Error::NoNode { .. } | Error::NodeExists { .. } | Error::BadVersion { .. }) => continue,
             done => return done.map(drop),
@@ -54,7 +55,7 @@ pub async fn leave(session: &dyn Session, member: &MemberRecord) -> Result<(), E
             // A newer process of the same name has not left.
             if known.member.run == member.run && !known.left {
                 let left = KnownMember { left: true, ..known };
-                ops.push(Op::set(known_path.clone(), left.encode(), Expect::Version(node.version)));
+                ops.push(Op::set(known_path.clone(), left.encode()?, Expect::Version(node.version)));
             }
         }
         match session.multi(ops).await {
@@ -65,7 +66,8 @@ pub async fn leave(session: &dyn Session, member: &MemberRecord) -> Result<(), E
     Err(Error::Unexpected(format!("{path} changed {ATTEMPTS_MAX} times while leaving")))
 }
 
-/// Takes a shard id that was never given. An id whose giving ended unknown is skipped.
+/// Takes a shard id that was never given. An id whose giving ended unknown is skipped; after [`SHARDS_MAX`] ids there are
+/// no more.
 pub async fn allocate_shard_id(session: &dyn Session) -> Result<ShardId, Error> {
     for _ in 0..ATTEMPTS_MAX {
         session.sync(paths::SHARD_IDS).await?;
@@ -76,8 +78,13 @@ pub async fn allocate_shard_id(session: &dyn Session) -> Result<ShardId, Error> 
         };
         // Ids that operators gave by hand are taken too.
         let taken = session.children(paths::SHARDS).await?;
-        let id = (next..).find(|id| !taken.contains(&id.to_string())).unwrap_or(next);
-        let data = ShardIds { next: id + 1 }.encode();
+        let id =
+            (next..SHARDS_MAX as ShardId).find(|id| !taken.contains(&id.to_string())).ok_or_else(|| {
+                Error::Invalid(format!(
+                    "no shard id is left: {next} is next, and a cluster has at most {SHARDS_MAX}"
+                ))
+            })?;
+        let data = ShardIds { next: id + 1 }.encode()?;
         let written = match node {
             Some(node) => session.set(paths::SHARD_IDS, data, Expect::Version(node.version)).await.map(drop),
             None => session.create(paths::SHARD_IDS, data, Mode::Persistent).await.map(drop),

@@ -1,6 +1,6 @@
 //! What the nodes are called.
 
-use slotkv_proto::table::ShardId;
+use slotkv_proto::{limits::SHARDS_MAX, table::ShardId};
 
 use crate::Error;
 
@@ -48,9 +48,19 @@ pub fn shard(shard: ShardId) -> String {
     format!("{SHARDS}/{shard}")
 }
 
-/// The shard whose register is at `path`.
+/// The shard whose register is at `path`; `None` for another path and for one that names no shard: a shard has one path,
+/// and an id that [`validate_shard`] takes.
 pub fn shard_of(path: &str) -> Option<ShardId> {
-    child_of(path, SHARDS)?.parse().ok()
+    let name = child_of(path, SHARDS)?;
+    name.parse().ok().filter(|&shard: &ShardId| validate_shard(shard).is_ok() && shard.to_string() == name)
+}
+
+/// Refuses an id past the limit: ids are below [`SHARDS_MAX`], so that there are never more shards than a slot table takes.
+pub fn validate_shard(shard: ShardId) -> Result<(), Error> {
+    if shard as usize >= SHARDS_MAX {
+        return Err(Error::Invalid(format!("shard {shard}: a shard has an id from 0 to {}", SHARDS_MAX - 1)));
+    }
+    Ok(())
 }
 
 /// Under it the replicas that stand for primary of `epoch`.
@@ -131,6 +141,10 @@ mod tests {
         assert_eq!(child_of("/members/a/b", MEMBERS), None);
         assert_eq!(shard_of("/shards/12"), Some(12));
         assert_eq!(shard_of("/shards/12/election"), None);
+        assert_eq!(shard_of("/shards/4095"), Some(4095));
+        for name in ["4096", "4294967295", "4294967296", "-1", "+1", "01", "x"] {
+            assert_eq!(shard_of(&format!("/shards/{name}")), None, "{name}");
+        }
         assert!(is_within("/a/b", "/a") && is_within("/a", "/a") && is_within("/a", "/"));
         assert!(!is_within("/ab", "/a"));
     }

@@ -1,10 +1,10 @@
 //! What the nodes hold: JSON with a `format` number. A register of a newer format is refused by name, fields that this
 //! build does not know are ignored. Registers are changed only by compare-and-set on the node's version.
 //!
-//! A shard's register is never deleted, so its node version orders all of its states: a route's revision is that
-//! version + 1 ([`ShardRegister::route`]).
+//! A shard's register is never deleted, so its node version orders all of its states: a route is made of the register
+//! alone, and its revision is that version + 1 ([`ShardRegister::route`]).
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -20,16 +20,23 @@ pub trait Register: Serialize + DeserializeOwned {
     /// The format that this build writes; it reads this one and older ones.
     const FORMAT: u32;
 
-    /// The node's bytes.
-    fn encode(&self) -> Bytes {
+    /// Refuses, in words for people, what no reader could use.
+    fn validate(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The node's bytes. Refuses what [`decode`](Self::decode) would refuse, so that nobody writes a register that nobody
+    /// can read.
+    fn encode(&self) -> Result<Bytes, Error> {
         #[derive(Serialize)]
         struct Formatted<'a, T> {
             format: u32,
             #[serde(flatten)]
             register: &'a T,
         }
-        // Registers are plain structs with text keys; serde_json cannot fail on them.
-        serde_json::to_vec(&Formatted { format: Self::FORMAT, register: self }).unwrap_or_default().into()
+        self.validate().map_err(Error::Invalid)?;
+        let formatted = Formatted { format: Self::FORMAT, register: self };
+        serde_json::to_vec(&formatted).map(Bytes::from).map_err(|error| Error::Invalid(error.to_string()))
     }
 
     /// The register that the node at `path` holds.
@@ -38,12 +45,15 @@ pub trait Register: Serialize + DeserializeOwned {
         struct Head {
             format: u32,
         }
-        let damaged = |why: serde_json::Error| Error::Damaged { path: path.into(), why: why.to_string() };
-        let Head { format } = serde_json::from_slice(data).map_err(damaged)?;
+        let damaged = |why: String| Error::Damaged { path: path.into(), why };
+        let json = |why: serde_json::Error| damaged(why.to_string());
+        let Head { format } = serde_json::from_slice(data).map_err(json)?;
         if format > Self::FORMAT {
             return Err(Error::NewerFormat { path: path.into(), format, known: Self::FORMAT });
         }
-        serde_json::from_slice(data).map_err(damaged)
+        let register: Self = serde_json::from_slice(data).map_err(json)?;
+        register.validate().map_err(damaged)?;
+        Ok(register)
     }
 }
 
@@ -51,7 +61,18 @@ macro_rules! registers {
     ($($register:ident)*) => { $(impl Register for $register { const FORMAT: u32 = 1; })* };
 }
 
-registers! { Cluster MasterRecord MasterEpoch MemberRecord KnownMember ShardRegister Slots Election ShardIds }
+registers! { Cluster MasterRecord MasterEpoch MemberRecord KnownMember Slots Election ShardIds }
+
+impl Register for ShardRegister {
+    const FORMAT: u32 = 1;
+
+    fn validate(&self) -> Result<(), String> {
+        if self.weight.is_finite() && self.weight >= 0.0 {
+            return Ok(());
+        }
+        Err(format!("weight {}: a weight is a finite number of at least 0", self.weight))
+    }
+}
 
 /// `/cluster`: written once, by the first leader.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -218,13 +239,18 @@ pub struct Primary {
     pub address: String,
 }
 
-/// A copy that counts.
+/// A copy that counts. `name` and `inc` say which; `run` and `address` say where it was when it came in sync, so that a
+/// route needs nothing but the register. A process that takes over the same data comes in sync anew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
     /// The member's name.
     pub name: String,
     /// Its data; the same member with other data does not count.
     pub inc: String,
+    /// The process.
+    pub run: String,
+    /// `host:port`.
+    pub address: String,
 }
 
 /// `/shards/<id>`: the configuration of a shard. A change of `primary` increments `epoch`.
@@ -256,8 +282,9 @@ impl ShardRegister {
         replicas.div_ceil(2).max(1)
     }
 
-    /// The route that the register in this node version describes. Backups are reachable only while they live.
-    pub fn route(&self, shard: ShardId, version: u64, members: &BTreeMap<String, MemberRecord>) -> Route {
+    /// The route that the register in this node version describes. Who lives does not matter: the same revision is the
+    /// same route, whoever makes it and whenever.
+    pub fn route(&self, shard: ShardId, version: u64) -> Route {
         let is_primary = |name: &str| self.primary.as_ref().is_some_and(|primary| primary.name == name);
         let member = |name: &str, run: &str, address: &str| Member {
             name: name.into(),
@@ -276,10 +303,7 @@ impl ShardRegister {
                 .isr
                 .iter()
                 .filter(|replica| !is_primary(&replica.name))
-                .filter_map(|replica| {
-                    members.values().find(|live| live.name == replica.name && live.inc == replica.inc)
-                })
-                .map(|live| member(&live.name, &live.run, &live.address))
+                .map(|backup| member(&backup.name, &backup.run, &backup.address))
                 .collect(),
         }
     }
@@ -338,12 +362,8 @@ mod tests {
     fn shard() -> ShardRegister {
         ShardRegister {
             epoch: 3,
-            primary: Some(Primary { name: "w1".into(), run: "r9".into(), address: "127.0.0.1:7710".into() }),
-            isr: vec![
-                Replica { name: "w1".into(), inc: "i1".into() },
-                Replica { name: "w2".into(), inc: "i2".into() },
-                Replica { name: "w3".into(), inc: "gone".into() },
-            ],
+            primary: Some(Primary { name: "w1".into(), run: "r9".into(), address: "w1:7710".into() }),
+            isr: vec![replica("w1", "i1", "r9"), replica("w2", "i2", "r2"), replica("w3", "i3", "r3")],
             ack: Ack::One,
             min_isr: 1,
             replicas: 3,
@@ -351,6 +371,11 @@ mod tests {
             durability: Durability::Interval(1000),
             weight: 1.5,
         }
+    }
+
+    fn replica(name: &str, inc: &str, run: &str) -> Replica {
+        let address = format!("{name}:7710");
+        Replica { name: name.into(), inc: inc.into(), run: run.into(), address }
     }
 
     fn member(name: &str, inc: &str) -> MemberRecord {
@@ -369,7 +394,7 @@ mod tests {
     #[test]
     fn registers_are_the_golden_ones_both_ways() {
         fn check<R: Register + PartialEq + fmt::Debug>(register: R, golden: &str) {
-            assert_eq!(String::from_utf8_lossy(&register.encode()), golden);
+            assert_eq!(String::from_utf8_lossy(&register.encode().unwrap()), golden);
             assert_eq!(R::decode("/x", golden.as_bytes()).unwrap(), register);
         }
         let golden: Vec<&str> = include_str!("../golden/registers-1.jsonl").lines().collect();
@@ -419,14 +444,33 @@ mod tests {
     }
 
     #[test]
-    fn a_route_names_the_backups_whose_data_counts() {
-        let members = [member("w2", "i2"), member("w3", "new")];
-        let members = members.into_iter().map(|member| (member.name.clone(), member)).collect();
-        let route = shard().route(4, 11, &members);
+    fn a_route_is_what_the_register_says() {
+        let route = shard().route(4, 11);
         assert_eq!((route.shard, route.epoch, route.revision), (4, 3, 12));
         assert_eq!(route.primary.unwrap().run, "r9");
-        let backups: Vec<_> = route.backups.iter().map(|backup| backup.name.as_str()).collect();
-        assert_eq!(backups, ["w2"]);
+        let backups: Vec<_> =
+            route.backups.iter().map(|backup| (backup.name.as_str(), backup.run.as_str())).collect();
+        assert_eq!(backups, [("w2", "r2"), ("w3", "r3")]);
+        assert_eq!(route.backups[0].address, "w2:7710");
+    }
+
+    #[test]
+    fn a_weight_that_is_no_share_is_neither_written_nor_read() {
+        for weight in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.5] {
+            let error = ShardRegister { weight, ..shard() }.encode().unwrap_err();
+            assert!(matches!(&error, Error::Invalid(why) if why.contains("weight")), "{error}");
+        }
+        let written = String::from_utf8(shard().encode().unwrap().to_vec()).unwrap();
+        for weight in ["null", "-1.5", "1e999", "\"NaN\""] {
+            let data = written.replace("\"weight\":1.5", &format!("\"weight\":{weight}"));
+            assert_ne!(data, written);
+            let error = ShardRegister::decode("/shards/3", data.as_bytes()).unwrap_err();
+            assert!(matches!(&error, Error::Damaged { path, .. } if path == "/shards/3"), "{error}");
+        }
+        for weight in [0.0, f64::MIN_POSITIVE, f64::MAX] {
+            let data = ShardRegister { weight, ..shard() }.encode().unwrap();
+            assert_eq!(ShardRegister::decode("/shards/3", &data).unwrap().weight, weight);
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! master epoch by its number. A slow ZooKeeper server, a lost watch or a new session can therefore delay the view, never
 //! turn it back. Masters and members are ephemeral and have no order; for them the sync is what counts.
 //!
-//! A `/cluster` of another id, a register of a newer format or a damaged one changes nothing but [`View::problems`].
+//! A `/cluster` of another id, a register of a newer format, a damaged one, or one of a shard whose id is past the limit
+//! changes nothing but [`View::problems`]; what the other registers say is taken all the same.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,7 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream};
-use slotkv_proto::{SlotTable, table::ShardId};
+use slotkv_proto::{SlotTable, limits::SHARDS_MAX, table::ShardId};
 use tokio::{
     sync::watch::{self, Receiver, Sender},
     task::AbortHandle,
@@ -110,7 +111,13 @@ impl View {
         }
         // What follows is never deleted: a read that does not find it is an old one.
         let Some(node) = node else { return Ok(()) };
-        if let Some(shard) = paths::shard_of(path) {
+        if let Some(name) = paths::child_of(path, paths::SHARDS) {
+            let shard = paths::shard_of(path).ok_or_else(|| {
+                Error::Invalid(format!(
+                    "{name:?} is no shard: a shard has an id from 0 to {}",
+                    SHARDS_MAX - 1
+                ))
+            })?;
             return self.take_shard(shard, path, node);
         }
         match path {
@@ -171,7 +178,7 @@ impl View {
         }
         let mut changed = owners.unwrap_or(false);
         for (&shard, known) in &self.shards {
-            changed |= next.set_route(known.register.route(shard, known.version, &self.members));
+            changed |= next.set_route(known.register.route(shard, known.version));
         }
         if changed {
             self.table = Some(Arc::new(next));

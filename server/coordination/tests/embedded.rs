@@ -134,7 +134,7 @@ async fn a_view_finds_what_no_hint_told() {
     views.wait_for(|view| view.loaded).await.unwrap();
     embedded.faults().lose_hints(u64::MAX);
     let slots = Slots { version: 1, ..Slots::default() };
-    writer.create(paths::SLOTS, slots.encode(), Mode::Persistent).await.unwrap();
+    writer.create(paths::SLOTS, slots.encode().unwrap(), Mode::Persistent).await.unwrap();
     let began = Instant::now();
     views.wait_for(|view| view.slots.version == 1).await.unwrap();
     assert!(began.elapsed() <= slotkv_coordination::view::REREAD * 2);
@@ -263,8 +263,8 @@ async fn a_view_never_goes_back_and_catches_up_under_misbehaviour() {
         let (reader, writer) = (open(&embedded).await, open(&embedded).await);
         let cluster =
             Cluster { cluster_id: "c".into(), slot_count: 16, shards_announced: 1, placement: "ring".into() };
-        writer.create(paths::CLUSTER, cluster.encode(), Mode::Persistent).await.unwrap();
-        writer.create(paths::SLOTS, Slots::default().encode(), Mode::Persistent).await.unwrap();
+        writer.create(paths::CLUSTER, cluster.encode().unwrap(), Mode::Persistent).await.unwrap();
+        writer.create(paths::SLOTS, Slots::default().encode().unwrap(), Mode::Persistent).await.unwrap();
         let view = ClusterView::start(reader.clone());
         let mut views = view.views();
         let watcher = tokio::spawn(async move {
@@ -282,7 +282,7 @@ async fn a_view_never_goes_back_and_catches_up_under_misbehaviour() {
         for version in 1..=200 {
             writer.state().wait_for(|state| *state == SessionState::Connected).await.unwrap();
             let slots = Slots { version, ..Slots::default() };
-            let _ = writer.set(paths::SLOTS, slots.encode(), Expect::Any).await;
+            let _ = writer.set(paths::SLOTS, slots.encode().unwrap(), Expect::Any).await;
             if version % 50 == 0 {
                 faults.disconnect(reader.id());
             }
@@ -291,7 +291,7 @@ async fn a_view_never_goes_back_and_catches_up_under_misbehaviour() {
         faults.misbehave(None);
         sleep(Duration::from_secs(1)).await;
         let last = Slots { version: 201, ..Slots::default() };
-        writer.set(paths::SLOTS, last.encode(), Expect::Any).await.unwrap();
+        writer.set(paths::SLOTS, last.encode().unwrap(), Expect::Any).await.unwrap();
         sleep(slotkv_coordination::view::REREAD * 2).await;
         assert_eq!(view.current().slots.version, 201, "seed {seed}");
         drop(view);

@@ -107,7 +107,7 @@ async fn a_worker_that_was_deposed_is_reported() {
     let mut register = ShardRegister::decode(&path, &node.data).unwrap();
     register.epoch += 1;
     register.primary = None;
-    session.set(&path, register.encode(), Expect::Any).await.unwrap();
+    session.set(&path, register.encode().unwrap(), Expect::Any).await.unwrap();
     let why = dev.failed().await;
     assert!(why.starts_with("worker 1 ended: "), "{why}");
     session.close().await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use slotkv_coordination::{
     View,
-    registers::{Ack, MemberRecord},
+    registers::{Ack, MemberRecord, Primary},
     view::ShardView,
 };
 use slotkv_proto::{
@@ -14,7 +14,10 @@ use slotkv_proto::{
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use crate::standing::Standing;
+use crate::{
+    service::{check_cluster, check_hello},
+    standing::Standing,
+};
 
 /// Said by every status, until there is hand-over.
 pub const NOTHING_MOVES: &str =
@@ -25,35 +28,47 @@ pub const NOTHING_MOVES: &str =
 pub struct AdminService {
     view: watch::Receiver<Arc<View>>,
     standing: watch::Receiver<Standing>,
+    address: String,
 }
 
 impl AdminService {
-    /// Of the master whose view and standing these are.
-    pub fn new(view: watch::Receiver<Arc<View>>, standing: watch::Receiver<Standing>) -> Self {
-        Self { view, standing }
+    /// Of the master at `address` (as it advertises itself) whose view and standing these are.
+    pub fn new(
+        view: watch::Receiver<Arc<View>>,
+        standing: watch::Receiver<Standing>,
+        address: impl Into<String>,
+    ) -> Self {
+        Self { view, standing, address: address.into() }
     }
 }
 
 #[tonic::async_trait]
 impl v1::admin_server::Admin for AdminService {
-    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
+    async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
+        let request = request.into_inner();
+        let hello = check_hello(request.hello.as_ref())?;
         let view = self.view.borrow().clone();
+        check_cluster(view.table.as_deref(), &hello.cluster_id)?;
         let standing = self.standing.borrow().clone();
-        Ok(Response::new(status(&view, &standing)))
+        Ok(Response::new(status(&view, &standing, &self.address)))
     }
 }
 
-/// The status of the cluster as one master sees it.
-pub fn status(view: &View, standing: &Standing) -> v1::StatusReply {
+/// The status of the cluster as the master at `address` sees it.
+pub fn status(view: &View, standing: &Standing, address: &str) -> v1::StatusReply {
     let cluster = view.cluster.as_ref();
-    let masters = view.masters.iter().enumerate();
+    let leader = leader(view, standing, address);
     v1::StatusReply {
         cluster_id: cluster.map_or_else(String::new, |cluster| cluster.cluster_id.clone()),
         slot_count: cluster.map_or(0, |cluster| cluster.slot_count),
         table_version: view.slots.version,
         master_epoch: view.master_epoch.max(standing.epoch),
-        masters: masters
-            .map(|(place, address)| v1::MasterStatus { address: address.clone(), leader: place == 0 })
+        masters: (0..)
+            .zip(&view.masters)
+            .map(|(place, address)| v1::MasterStatus {
+                address: address.clone(),
+                leader: leader == Some(place),
+            })
             .collect(),
         shards: view.shards.iter().map(|(&shard, known)| shard_status(view, shard, known)).collect(),
         members: member_statuses(view),
@@ -62,11 +77,23 @@ pub fn status(view: &View, standing: &Standing) -> v1::StatusReply {
     }
 }
 
+/// The place of the leader among the masters, if one leads. A master knows of itself whether it does; of the others it knows
+/// the queue only, and that only while it is in touch.
+fn leader(view: &View, standing: &Standing, address: &str) -> Option<usize> {
+    if standing.leads() {
+        // An earlier process of this master may still have its place, until its session is over.
+        return view.masters.iter().rposition(|master| master == address);
+    }
+    let first = view.masters.first()?;
+    (view.connected && first != address).then_some(0)
+}
+
 fn shard_status(view: &View, shard: ShardId, known: &ShardView) -> v1::ShardStatus {
     let register = &known.register;
     let slots = slots_of(view, shard);
     let state = match &register.primary {
         None => "no primary",
+        Some(primary) if !is_live(view, primary) => "primary not live",
         Some(_) if register.isr.len() < register.min_isr as usize => "read-only",
         Some(_) if slots == 0 => "waiting for slots",
         Some(_) => "leader",
@@ -87,6 +114,11 @@ fn shard_status(view: &View, shard: ShardId, known: &ShardView) -> v1::ShardStat
         weight: register.weight,
         slots,
     }
+}
+
+/// Whether the process is in touch with the coordinator, as far as is known.
+fn is_live(view: &View, primary: &Primary) -> bool {
+    view.members.values().any(|live| live.name == primary.name && live.run == primary.run)
 }
 
 fn slots_of(view: &View, shard: ShardId) -> u32 {
@@ -126,7 +158,7 @@ fn notices(view: &View, standing: &Standing) -> Vec<String> {
     notices.extend(allocation_notices(view));
     for (shard, known) in &view.shards {
         let Some(primary) = &known.register.primary else { continue };
-        if !view.members.values().any(|live| live.name == primary.name && live.run == primary.run) {
+        if !is_live(view, primary) {
             let name = &primary.name;
             notices
                 .push(format!("the primary of shard {shard}, {name}, is not in touch with the coordinator"));

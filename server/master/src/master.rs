@@ -158,7 +158,7 @@ impl Runner {
     async fn candidacy(&self, session: &Arc<dyn Session>, pause: &mut Pause<'_>) -> Result<(), OfficeError> {
         connected(&**session).await?;
         let record = MasterRecord { address: self.options.advertise.clone() };
-        let place = lock::stand(&**session, record.encode()).await?;
+        let place = lock::stand(&**session, record.encode()?).await?;
         match lock::wait_for_turn(&**session, &place).await? {
             Turn::First => {}
             Turn::Gone => return Ok(()),
@@ -236,7 +236,8 @@ async fn connected(session: &dyn Session) -> Result<(), Error> {
 }
 
 /// Returns when a leader must not call itself one any more: the session is over, or has been out of touch for half of
-/// its timeout.
+/// its timeout. That is less than the timeout, so that it has stopped before another can lead; the master epoch fences
+/// it in any case.
 async fn out_of_touch(session: &dyn Session) {
     let mut state = session.state();
     loop {

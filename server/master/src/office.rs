@@ -65,11 +65,11 @@ impl Office {
         let (epoch, step) = match &known {
             Some(node) => {
                 let epoch = MasterEpoch::decode(paths::MASTER_EPOCH, &node.data)?.epoch + 1;
-                let data = MasterEpoch { epoch }.encode();
+                let data = MasterEpoch { epoch }.encode()?;
                 (epoch, Op::set(paths::MASTER_EPOCH, data, Expect::Version(node.version)))
             }
             None => {
-                let data = MasterEpoch { epoch: 1 }.encode();
+                let data = MasterEpoch { epoch: 1 }.encode()?;
                 (1, Op::create(paths::MASTER_EPOCH, data, Mode::Persistent))
             }
         };
@@ -121,7 +121,7 @@ impl Office {
             shards_announced: options.shards_announced,
             placement: options.placement.clone(),
         };
-        self.write(Op::create(paths::CLUSTER, cluster.encode(), Mode::Persistent)).await?;
+        self.write(Op::create(paths::CLUSTER, cluster.encode()?, Mode::Persistent)).await?;
         tracing::info!(cluster_id = cluster.cluster_id, slots = cluster.slot_count, "cluster founded");
         Ok(cluster)
     }
@@ -138,21 +138,23 @@ impl Office {
         let nobody = vec![UNALLOCATED; usize::from(cluster.slots()?.get())];
         let owners = placement::by_name(&cluster.placement)?.plan(&weights, &nobody)?;
         let slots = Slots { version: 1, owners: placement::runs(&owners), migrations: Vec::new() };
-        self.write(Op::create(paths::SLOTS, slots.encode(), Mode::Persistent)).await?;
+        self.write(Op::create(paths::SLOTS, slots.encode()?, Mode::Persistent)).await?;
         tracing::info!(shards = weights.len(), placement = cluster.placement, "slots given out");
         Ok(Progress::Allocated)
     }
 
-    /// The weights of the shards that have registered and have a primary.
+    /// The weights of the shards that have registered, can be used and have a primary.
     async fn ready_shards(&self) -> Result<BTreeMap<ShardId, f64>, OfficeError> {
         let mut weights = BTreeMap::new();
         for name in self.session.children(paths::SHARDS).await? {
             let path = format!("{}/{name}", paths::SHARDS);
             let Some(shard) = paths::shard_of(&path) else { continue };
             let Some(node) = self.session.get(&path).await? else { continue };
-            let register = ShardRegister::decode(&path, &node.data)?;
-            if register.primary.is_some() {
-                weights.insert(shard, register.weight);
+            match ShardRegister::decode(&path, &node.data) {
+                Ok(register) if register.primary.is_some() => drop(weights.insert(shard, register.weight)),
+                Ok(_) => {}
+                // The others need not wait for it. The status of the cluster names it.
+                Err(error) => tracing::debug!(path, %error, "a shard that cannot be used gets no slots"),
             }
         }
         Ok(weights)

@@ -35,12 +35,6 @@ impl MasterOptions {
         }
     }
 
-    /// How long a leader that is out of touch with the coordinator goes on calling itself one. Less than the session
-    /// timeout, so that it has stopped before another can lead; the master epoch fences it in any case.
-    pub fn leading_disconnected_max(&self) -> Duration {
-        self.session_timeout / 2
-    }
-
     pub(crate) fn validate(&self) -> Result<(), OptionsError> {
         if self.shards_announced == 0 || self.shards_announced as usize > SHARDS_MAX {
             return Err(OptionsError::Shards(self.shards_announced));

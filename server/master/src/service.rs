@@ -9,7 +9,7 @@ use slotkv_proto::{
     Code, SlotTable,
     code::status_of,
     handshake,
-    limits::{CLIENT_ID_BYTES, CLIENT_NAME_BYTES_MAX, SHARDS_MAX},
+    limits::{CLIENT_ID_BYTES, CLIENT_NAME_BYTES_MAX, NAMESPACE_BYTES_MAX, SHARDS_MAX},
     table::ShardId,
     v1,
 };
@@ -54,15 +54,8 @@ impl MasterService {
 impl v1::master_server::Master for MasterService {
     async fn ping(&self, request: Request<v1::PingRequest>) -> Result<Response<v1::PingReply>, Status> {
         let ping = request.into_inner();
-        let version = handshake::agree(ping.version_min, ping.version_max).ok_or_else(|| {
-            let ours = (handshake::VERSION_MIN, handshake::VERSION_MAX);
-            let text = format!(
-                "this member speaks protocol versions {} to {}, the caller {} to {}",
-                ours.0, ours.1, ping.version_min, ping.version_max
-            );
-            status_of(Code::Unsupported, text)
-        })?;
-        check_client(&ping)?;
+        let version = check_versions(ping.version_min, ping.version_max)?;
+        check_client(&ping.client_id, &ping.client_name)?;
         let view = self.view.borrow().clone();
         let table = view.table.as_deref();
         check_cluster(table, &ping.cluster_id)?;
@@ -83,12 +76,13 @@ impl v1::master_server::Master for MasterService {
         request: Request<v1::SlotTableRequest>,
     ) -> Result<Response<v1::TableDelta>, Status> {
         let request = request.into_inner();
+        let hello = check_hello(request.hello.as_ref())?;
         let mut caller = Caller::new(&request)?;
         let view = self.view.borrow().clone();
         let table = view.table.as_deref().ok_or_else(|| {
             status_of(Code::Retry, "there is no slot table yet: no master has founded the cluster")
         })?;
-        check_cluster(Some(table), &request.cluster_id)?;
+        check_cluster(Some(table), &hello.cluster_id)?;
         Ok(Response::new(caller.delta(table)))
     }
 
@@ -99,8 +93,9 @@ impl v1::master_server::Master for MasterService {
         request: Request<v1::SlotTableRequest>,
     ) -> Result<Response<Self::WatchSlotTableStream>, Status> {
         let request = request.into_inner();
+        let cluster_id = check_hello(request.hello.as_ref())?.cluster_id.clone();
         let caller = Caller::new(&request)?;
-        check_cluster(self.view.borrow().table.as_deref(), &request.cluster_id)?;
+        check_cluster(self.view.borrow().table.as_deref(), &cluster_id)?;
         let permit = self.watchers.clone().try_acquire_owned().map_err(|_| {
             status_of(
                 Code::Overloaded,
@@ -109,8 +104,7 @@ impl v1::master_server::Master for MasterService {
         })?;
         let mut view = self.view.clone();
         view.mark_changed();
-        let watcher =
-            Watcher { view, caller, cluster_id: request.cluster_id, has_sent: false, _permit: permit };
+        let watcher = Watcher { view, caller, cluster_id, has_sent: false, _permit: permit };
         let deltas = stream::unfold(Some(watcher), |watcher| async move {
             let mut watcher = watcher?;
             match watcher.next().await {
@@ -176,23 +170,40 @@ impl Caller {
     }
 }
 
-fn check_client(ping: &v1::PingRequest) -> Result<(), Status> {
-    if !ping.client_id.is_empty() && ping.client_id.len() != CLIENT_ID_BYTES {
-        let text = format!("a client id of {} bytes; it has {CLIENT_ID_BYTES} or none", ping.client_id.len());
+/// The hello of a call, once it is known that this member and the caller understand each other. Whether they belong to
+/// one cluster is checked where the table is at hand.
+pub(crate) fn check_hello(hello: Option<&v1::Hello>) -> Result<&v1::Hello, Status> {
+    let hello =
+        hello.ok_or_else(|| status_of(Code::InvalidArgument, "the request says no hello: who calls?"))?;
+    check_versions(hello.version_min, hello.version_max)?;
+    check_client(&hello.client_id, &hello.client_name)?;
+    if hello.namespace.len() > NAMESPACE_BYTES_MAX {
+        let text =
+            format!("a namespace of {} bytes, the limit is {NAMESPACE_BYTES_MAX}", hello.namespace.len());
+        return Err(status_of(Code::TooLarge, text));
+    }
+    Ok(hello)
+}
+
+/// The version to use with a caller.
+fn check_versions(min: u32, max: u32) -> Result<u32, Status> {
+    handshake::agree(min, max).ok_or_else(|| status_of(Code::Unsupported, handshake::refusal(min, max)))
+}
+
+fn check_client(id: &[u8], name: &str) -> Result<(), Status> {
+    if !id.is_empty() && id.len() != CLIENT_ID_BYTES {
+        let text = format!("a client id of {} bytes; it has {CLIENT_ID_BYTES} or none", id.len());
         return Err(status_of(Code::InvalidArgument, text));
     }
-    if ping.client_name.len() > CLIENT_NAME_BYTES_MAX {
-        let text = format!(
-            "a client name of {} bytes, the limit is {CLIENT_NAME_BYTES_MAX}",
-            ping.client_name.len()
-        );
+    if name.len() > CLIENT_NAME_BYTES_MAX {
+        let text = format!("a client name of {} bytes, the limit is {CLIENT_NAME_BYTES_MAX}", name.len());
         return Err(status_of(Code::TooLarge, text));
     }
     Ok(())
 }
 
 /// Refuses a caller of another cluster. One that names none takes any, and a member that knows none yet cannot tell.
-fn check_cluster(table: Option<&SlotTable>, theirs: &str) -> Result<(), Status> {
+pub(crate) fn check_cluster(table: Option<&SlotTable>, theirs: &str) -> Result<(), Status> {
     match table {
         Some(table) if !theirs.is_empty() && table.cluster_id() != theirs => {
             let text =

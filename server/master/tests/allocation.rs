@@ -13,7 +13,7 @@ use slotkv_coordination::{
     Expect, Mode,
     embedded::Misbehaviour,
     paths,
-    registers::{Cluster, ShardRegister},
+    registers::{Cluster, Register, ShardRegister},
 };
 use slotkv_master::{MasterOptions, admin};
 use slotkv_proto::{
@@ -35,7 +35,7 @@ fn slots_are_given_out_when_the_announced_shards_have_registered() {
         sleep(A_WHILE).await;
         assert_eq!(masters.slots().await, None);
         let waiting = masters.view(1, |view| view.shards.len() == 2).await;
-        let notices = admin::status(&waiting, &Default::default()).notices.join("\n");
+        let notices = admin::status(&waiting, &Default::default(), "").notices.join("\n");
         assert!(
             notices.contains("when 3 shards have registered and have a primary; so far 2 have"),
             "{notices}"
@@ -74,14 +74,16 @@ fn nothing_moves_afterwards_and_status_says_so() {
         masters.put_shard(0, &shard(1.0)).await;
         masters.view(0, |view| view.slots.version > 0).await;
         masters.put_shard(1, &shard(5.0)).await;
+        masters.put_member("w", "r").await;
         masters.coordinator.faults().expire(masters.session_at(0).await);
         masters.leads(1).await;
         sleep(A_WHILE).await;
 
         let (slots, node_version) = masters.slots().await.unwrap();
         assert_eq!((slots.version, slots.owners, node_version), (1, vec![(0, 1023, 0)], 0));
-        let view = masters.view(0, |view| view.shards.len() == 2 && view.connected).await;
-        let status = admin::status(&view, &masters.masters[0].standing().borrow().clone());
+        let view =
+            masters.view(0, |view| view.shards.len() == 2 && view.members.len() == 1 && view.connected).await;
+        let status = admin::status(&view, &masters.masters[0].standing().borrow().clone(), "");
         assert!(status.notices.contains(&admin::NOTHING_MOVES.to_owned()), "{:?}", status.notices);
         assert!(
             status.notices.contains(&"without slots until then: shard 1".to_owned()),
@@ -128,7 +130,7 @@ fn a_ring_is_a_placement_too_and_a_weight_that_it_does_not_take_is_told() {
         let standing = standing.wait_for(|standing| standing.problem.is_some()).await.unwrap().clone();
         assert!(standing.leads());
         let view = masters.view(0, |view| view.cluster.is_some()).await;
-        let notices = admin::status(&view, &standing).notices;
+        let notices = admin::status(&view, &standing, "").notices;
         let problem =
             "the slots cannot be given out: shard 1 has weight 17; a weight is a number from 0 to 16";
         assert!(notices.contains(&problem.to_owned()), "{notices:?}");
@@ -201,6 +203,36 @@ fn the_write_of_a_leader_that_was_replaced_meanwhile_is_refused() {
 
         masters.put_shard(1, &shard(1.0)).await;
         masters.view(0, |view| view.slots.version == 1).await;
+    });
+}
+
+#[test]
+fn a_shard_that_cannot_be_used_keeps_nobody_else_waiting_and_is_told() {
+    run(async {
+        let masters = Masters::start(1, 2).await;
+        let good = String::from_utf8(shard(1.0).encode().unwrap().to_vec()).unwrap();
+        let useless = [
+            ("0", good.replace("\"weight\":1.0", "\"weight\":null")),
+            ("1", r#"{"format":9}"#.to_owned()),
+            ("4294967295", good.clone()),
+            ("4096", good),
+        ];
+        for (name, data) in useless {
+            let path = format!("{}/{name}", paths::SHARDS);
+            masters.outside.create(&path, data.into(), Mode::Persistent).await.unwrap();
+        }
+        masters.put_shard(2, &shard(1.0)).await;
+        sleep(A_WHILE).await;
+        assert_eq!(masters.slots().await, None, "two were announced, one can be used");
+        masters.put_shard(3, &shard(1.0)).await;
+        let view = masters.view(0, |view| view.slots.version > 0).await;
+        assert_eq!(view.slots.owners, [(0, 511, 2), (512, 1023, 3)]);
+        let standing = masters.masters[0].standing().borrow().clone();
+        assert_eq!(standing.problem, None);
+        let notices = admin::status(&view, &standing, "").notices.join("\n");
+        for name in ["0", "1", "4096", "4294967295"] {
+            assert!(notices.contains(&format!("register /shards/{name} cannot be used: ")), "{notices}");
+        }
     });
 }
 

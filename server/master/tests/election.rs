@@ -273,7 +273,10 @@ fn the_place_of_an_earlier_process_at_the_same_address_is_not_taken_for_ours() {
         let mut masters = Masters::none().await;
         let before = masters.coordinator.open(SESSION_TIMEOUT).await.unwrap();
         let record = MasterRecord { address: "127.0.0.1:7700".into() };
-        before.create(&paths::master_prefix(), record.encode(), Mode::EphemeralSequential).await.unwrap();
+        before
+            .create(&paths::master_prefix(), record.encode().unwrap(), Mode::EphemeralSequential)
+            .await
+            .unwrap();
         masters.add(options(0, 1));
         masters.queue_is(2).await;
         assert!(masters.leaders().is_empty());

@@ -12,11 +12,11 @@ use slotkv_coordination::{
     registers::{Cluster, MemberRecord, Role, ShardRegister},
     view::ShardView,
 };
-use slotkv_master::{AdminService, MasterService, Standing, admin};
+use slotkv_master::{AdminService, Duty, MasterService, Standing, admin};
 use slotkv_proto::{
     Code, SlotTable,
     code::code_of,
-    limits::{CLIENT_NAME_BYTES_MAX, SHARDS_MAX},
+    limits::{CLIENT_NAME_BYTES_MAX, NAMESPACE_BYTES_MAX, SHARDS_MAX},
     v1::{self, admin_server::Admin, master_server::Master},
 };
 use tokio::sync::watch;
@@ -71,7 +71,7 @@ impl Fixture {
         self.change_table(|table| {
             table.set_owners(1, &[(0, 7, 0), (8, 15, 1)]).unwrap();
             for id in 0..2 {
-                table.set_route(shard(1.0).route(id, 0, &Default::default()));
+                table.set_route(shard(1.0).route(id, 0));
             }
         });
     }
@@ -88,6 +88,12 @@ impl Fixture {
         self.service.get_slot_table(Request::new(request)).await.map(|reply| reply.into_inner())
     }
 
+    async fn status(&self, request: v1::StatusRequest) -> Result<v1::StatusReply, Status> {
+        let (_, standing) = watch::channel(Standing::default());
+        let service = AdminService::new(self.views.subscribe(), standing, "");
+        service.status(Request::new(request)).await.map(|reply| reply.into_inner())
+    }
+
     async fn watch(
         &self,
         request: v1::SlotTableRequest,
@@ -100,11 +106,20 @@ fn ping() -> v1::PingRequest {
     v1::PingRequest { version_min: 1, version_max: 1, ..v1::PingRequest::default() }
 }
 
+fn hello(cluster_id: &str) -> v1::Hello {
+    v1::Hello { version_min: 1, version_max: 1, cluster_id: cluster_id.into(), ..v1::Hello::default() }
+}
+
+/// Of a caller that knows nothing of the table.
+fn anything(cluster_id: &str) -> v1::SlotTableRequest {
+    v1::SlotTableRequest { hello: Some(hello(cluster_id)), ..v1::SlotTableRequest::default() }
+}
+
 fn since(table: &SlotTable) -> v1::SlotTableRequest {
     let known_routes =
         table.routes().map(|route| v1::KnownRoute { shard: route.shard, revision: route.revision });
     v1::SlotTableRequest {
-        cluster_id: table.cluster_id().into(),
+        hello: Some(hello(table.cluster_id())),
         since_version: table.version(),
         known_routes: known_routes.collect(),
     }
@@ -142,20 +157,46 @@ async fn a_ping_before_the_cluster_is_founded_is_answered_with_nothing_known() {
 async fn a_caller_that_speaks_no_common_version_is_refused() {
     let fixture = Fixture::founded();
     for (version_min, version_max) in [(2, 3), (0, 0), (5, 1)] {
-        let status = fixture.ping(v1::PingRequest { version_min, version_max, ..ping() }).await.unwrap_err();
-        assert_eq!(code_of(&status), Some(Code::Unsupported));
-        assert!(status.message().contains("versions 1 to 1"), "{status}");
+        let hello = Some(v1::Hello { version_min, version_max, ..hello("") });
+        let request = v1::SlotTableRequest { hello: hello.clone(), ..anything("") };
+        for status in [
+            fixture.ping(v1::PingRequest { version_min, version_max, ..ping() }).await.unwrap_err(),
+            fixture.slot_table(request.clone()).await.unwrap_err(),
+            fixture.watch(request).await.map(drop).unwrap_err(),
+            fixture.status(v1::StatusRequest { hello }).await.unwrap_err(),
+        ] {
+            assert_eq!(code_of(&status), Some(Code::Unsupported));
+            let text = format!("versions 1 to 1, the caller {version_min} to {version_max}");
+            assert!(status.message().contains(&text), "{status}");
+        }
+    }
+    let newer = v1::Hello { version_max: 9, features: u64::MAX, ..hello("c") };
+    let request = v1::SlotTableRequest { hello: Some(newer), ..anything("") };
+    assert!(fixture.slot_table(request).await.is_ok(), "the lower version is spoken, bits are ignored");
+}
+
+#[tokio::test]
+async fn a_caller_that_says_no_hello_is_refused() {
+    let fixture = Fixture::founded();
+    let silent = v1::SlotTableRequest::default;
+    for status in [
+        fixture.slot_table(silent()).await.unwrap_err(),
+        fixture.watch(silent()).await.map(drop).unwrap_err(),
+        fixture.status(v1::StatusRequest::default()).await.unwrap_err(),
+    ] {
+        assert_eq!(code_of(&status), Some(Code::InvalidArgument), "{status}");
     }
 }
 
 #[tokio::test]
 async fn a_caller_of_another_cluster_is_refused_everywhere() {
     let fixture = Fixture::founded();
-    let other = v1::SlotTableRequest { cluster_id: "d".into(), ..v1::SlotTableRequest::default() };
+    let other = anything("d");
     let refusals = [
         fixture.ping(v1::PingRequest { cluster_id: "d".into(), ..ping() }).await.unwrap_err(),
         fixture.slot_table(other.clone()).await.unwrap_err(),
         fixture.watch(other).await.map(drop).unwrap_err(),
+        fixture.status(v1::StatusRequest { hello: Some(hello("d")) }).await.unwrap_err(),
     ];
     for status in refusals {
         assert_eq!(status.code(), tonic::Code::FailedPrecondition);
@@ -172,8 +213,18 @@ async fn what_is_past_a_limit_is_refused_by_name() {
     let client_name = v1::PingRequest { client_name: "n".repeat(CLIENT_NAME_BYTES_MAX + 1), ..ping() };
     let status = fixture.ping(client_name).await.unwrap_err();
     assert_eq!(code_of(&status), Some(Code::TooLarge), "{status}");
+    let past = [
+        (v1::Hello { client_id: vec![1; 15].into(), ..hello("") }, Code::InvalidArgument),
+        (v1::Hello { client_name: "n".repeat(CLIENT_NAME_BYTES_MAX + 1), ..hello("") }, Code::TooLarge),
+        (v1::Hello { namespace: "n".repeat(NAMESPACE_BYTES_MAX + 1), ..hello("") }, Code::TooLarge),
+    ];
+    for (hello, code) in past {
+        let request = v1::SlotTableRequest { hello: Some(hello), ..anything("") };
+        let status = fixture.slot_table(request).await.unwrap_err();
+        assert_eq!(code_of(&status), Some(code), "{status}");
+    }
     let known_routes = vec![v1::KnownRoute::default(); SHARDS_MAX + 1];
-    let request = v1::SlotTableRequest { known_routes, ..v1::SlotTableRequest::default() };
+    let request = v1::SlotTableRequest { known_routes, ..anything("") };
     for status in [
         fixture.slot_table(request.clone()).await.unwrap_err(),
         fixture.watch(request).await.map(drop).unwrap_err(),
@@ -187,14 +238,14 @@ async fn what_is_past_a_limit_is_refused_by_name() {
 async fn the_slot_table_comes_whole_and_then_as_what_changed() {
     let fixture = Fixture::founded();
     fixture.allocate();
-    let whole = fixture.slot_table(v1::SlotTableRequest::default()).await.unwrap();
+    let whole = fixture.slot_table(anything("")).await.unwrap();
     let mut mine = SlotTable::from_delta(&whole).unwrap();
     assert_eq!(mine.full(), fixture.table().full());
 
     fixture.change_table(|table| {
         table.set_owners(2, &[(0, 6, 0), (7, 15, 1)]).unwrap();
         let moved = ShardRegister { epoch: 2, ..shard(1.0) };
-        table.set_route(moved.route(1, 5, &Default::default()));
+        table.set_route(moved.route(1, 5));
     });
     let delta = fixture.slot_table(since(&mine)).await.unwrap();
     assert_eq!(delta.ranges, [v1::SlotRange { first: 7, last: 7, shard: 1 }]);
@@ -205,7 +256,7 @@ async fn the_slot_table_comes_whole_and_then_as_what_changed() {
 
 #[tokio::test]
 async fn there_is_no_slot_table_before_the_cluster_is_founded() {
-    let status = Fixture::unfounded().slot_table(v1::SlotTableRequest::default()).await.unwrap_err();
+    let status = Fixture::unfounded().slot_table(anything("")).await.unwrap_err();
     assert_eq!(code_of(&status), Some(Code::Retry), "{status}");
     assert_eq!(status.code(), tonic::Code::Unavailable);
 }
@@ -215,7 +266,7 @@ async fn a_watcher_gets_what_it_lacks_and_then_every_change() {
     let fixture = Fixture::founded();
     fixture.allocate();
     let mut mine = SlotTable::new("c", fixture.table().slots());
-    let mut deltas = fixture.watch(v1::SlotTableRequest::default()).await.unwrap();
+    let mut deltas = fixture.watch(anything("")).await.unwrap();
     mine.apply(&deltas.next().await.unwrap().unwrap()).unwrap();
     assert_eq!(mine.full(), fixture.table().full());
 
@@ -233,7 +284,7 @@ async fn a_watcher_gets_what_it_lacks_and_then_every_change() {
         assert_eq!(mine.full(), fixture.table().full());
     }
     fixture.change_table(|table| {
-        table.set_route(shard(1.0).route(0, 9, &Default::default()));
+        table.set_route(shard(1.0).route(0, 9));
     });
     let delta = deltas.next().await.unwrap().unwrap();
     assert_eq!((delta.ranges.len(), delta.routes.len()), (0, 1));
@@ -266,7 +317,7 @@ async fn a_watcher_that_is_ahead_hears_nothing_old() {
 #[tokio::test]
 async fn a_watcher_may_come_before_the_cluster_is_founded() {
     let fixture = Fixture::unfounded();
-    let request = v1::SlotTableRequest { cluster_id: "c".into(), ..v1::SlotTableRequest::default() };
+    let request = anything("c");
     let mut right = fixture.watch(request.clone()).await.unwrap();
     assert!(right.next().now_or_never().is_none());
     fixture.found("c");
@@ -284,19 +335,19 @@ async fn a_watcher_may_come_before_the_cluster_is_founded() {
 async fn past_the_bound_a_watcher_is_refused_until_another_one_leaves() {
     let mut fixture = Fixture::founded();
     fixture.service = fixture.service.clone().with_watchers_max(2);
-    let first = fixture.watch(v1::SlotTableRequest::default()).await.unwrap();
-    let _second = fixture.watch(v1::SlotTableRequest::default()).await.unwrap();
-    let status = fixture.watch(v1::SlotTableRequest::default()).await.map(drop).unwrap_err();
+    let first = fixture.watch(anything("")).await.unwrap();
+    let _second = fixture.watch(anything("")).await.unwrap();
+    let status = fixture.watch(anything("")).await.map(drop).unwrap_err();
     assert_eq!(code_of(&status), Some(Code::Overloaded), "{status}");
-    assert!(fixture.slot_table(v1::SlotTableRequest::default()).await.is_ok(), "others are unharmed");
+    assert!(fixture.slot_table(anything("")).await.is_ok(), "others are unharmed");
     drop(first);
-    assert!(fixture.watch(v1::SlotTableRequest::default()).await.is_ok());
+    assert!(fixture.watch(anything("")).await.is_ok());
 }
 
 #[tokio::test]
 async fn when_the_member_stops_its_watchers_are_told() {
     let Fixture { views, service } = Fixture::founded();
-    let request = Request::new(v1::SlotTableRequest::default());
+    let request = Request::new(anything(""));
     let mut deltas = service.watch_slot_table(request).await.unwrap().into_inner();
     deltas.next().await.unwrap().unwrap();
     drop(views);
@@ -317,7 +368,7 @@ fn leader_and_standby_answer_alike_but_for_who_leads() {
             let reply = service.ping(Request::new(ping())).await.unwrap().into_inner();
             assert_eq!((reply.leader, reply.master_epoch, reply.table_version), (which == 0, 1, 1));
             assert_eq!(reply.masters, ["127.0.0.1:7700", "127.0.0.1:7701"]);
-            let request = Request::new(v1::SlotTableRequest::default());
+            let request = Request::new(anything(""));
             tables.push(service.get_slot_table(request).await.unwrap().into_inner());
         }
         assert_eq!(tables[0], tables[1]);
@@ -331,7 +382,7 @@ fn watchers_of_a_master_that_shuts_down_are_told() {
         let mut masters = Masters::start(1, 1).await;
         let master = masters.masters.remove(0);
         let service = MasterService::of_master(master.view(), master.standing());
-        let request = Request::new(v1::SlotTableRequest::default());
+        let request = Request::new(anything(""));
         let mut deltas = service.watch_slot_table(request).await.unwrap().into_inner();
         deltas.next().await.unwrap().unwrap();
         master.shutdown().await;
@@ -344,25 +395,28 @@ fn watchers_of_a_master_that_shuts_down_are_told() {
     });
 }
 
+fn worker(name: &str, id: u32) -> MemberRecord {
+    MemberRecord {
+        name: name.into(),
+        run: "r".into(),
+        inc: "i".into(),
+        role: Role::Worker,
+        address: "127.0.0.1:7710".into(),
+        shard: Some(id),
+        zone: "z1".into(),
+    }
+}
+
 #[test]
 fn status_tells_members_that_live_left_and_crashed_apart() {
     run(async {
         let mut masters = Masters::none().await;
         masters.add(options(0, 1));
         masters.leads(0).await;
-        let member = |name: &str, id: u32| MemberRecord {
-            name: name.into(),
-            run: "r".into(),
-            inc: "i".into(),
-            role: Role::Worker,
-            address: "127.0.0.1:7710".into(),
-            shard: Some(id),
-            zone: "z1".into(),
-        };
         for (name, id) in [("w", 0), ("gone", 1), ("crashed", 2)] {
-            join(&*masters.outside, &member(name, id)).await.unwrap();
+            join(&*masters.outside, &worker(name, id)).await.unwrap();
         }
-        leave(&*masters.outside, &member("gone", 1)).await.unwrap();
+        leave(&*masters.outside, &worker("gone", 1)).await.unwrap();
         let crashed = slotkv_coordination::paths::member("crashed", "r");
         masters.outside.delete(&crashed, slotkv_coordination::Expect::Any).await.unwrap();
         masters.put_shard(0, &shard(2.0)).await;
@@ -370,8 +424,13 @@ fn status_tells_members_that_live_left_and_crashed_apart() {
             .view(0, |view| view.slots.version == 1 && view.members.len() == 1 && view.known.len() == 3)
             .await;
 
-        let service = AdminService::new(masters.masters[0].view(), masters.masters[0].standing());
-        let status = service.status(Request::new(v1::StatusRequest {})).await.unwrap().into_inner();
+        let service =
+            AdminService::new(masters.masters[0].view(), masters.masters[0].standing(), "127.0.0.1:7700");
+        let status = service
+            .status(Request::new(v1::StatusRequest { hello: Some(hello("")) }))
+            .await
+            .unwrap()
+            .into_inner();
         assert_eq!(status.cluster_id.len(), 32);
         assert_eq!((status.slot_count, status.table_version, status.master_epoch), (1024, 1, 1));
         assert_eq!(status.shards_announced, 1);
@@ -403,7 +462,7 @@ fn status_tells_members_that_live_left_and_crashed_apart() {
 
 #[test]
 fn status_names_what_is_unusual() {
-    let notices = |view: &View| admin::status(view, &Standing::default()).notices;
+    let notices = |view: &View| admin::status(view, &Standing::default(), "").notices;
     let unfounded = notices(&View::default());
     assert_eq!(
         unfounded,
@@ -429,7 +488,35 @@ fn status_names_what_is_unusual() {
             "the primary of shard 1, w, is not in touch with the coordinator",
         ]
     );
-    let status = admin::status(&view, &Standing::default());
+    let status = admin::status(&view, &Standing::default(), "");
     let states: Vec<_> = status.shards.iter().map(|shard| shard.state.as_str()).collect();
-    assert_eq!(states, ["no primary", "read-only"]);
+    assert_eq!(states, ["no primary", "primary not live"]);
+
+    let live = worker("w", 1);
+    fixture.change(|view| drop(view.members.insert("w-r".into(), live)));
+    let status = admin::status(&fixture.views.borrow(), &Standing::default(), "");
+    assert_eq!(status.shards[1].state, "read-only");
+}
+
+/// The queue alone does not tell: a place outlives its master by the session timeout.
+#[test]
+fn status_names_as_leader_who_leads() {
+    let fixture = Fixture::founded();
+    fixture.change(|view| view.masters = vec!["a:1".into(), "b:1".into(), "a:1".into()]);
+    let leaders = |standing: &Standing, address: &str| {
+        let status = admin::status(&fixture.views.borrow(), standing, address);
+        status.masters.iter().map(|master| master.leader).collect::<Vec<_>>()
+    };
+    let leads = Standing { duty: Duty::Leader, epoch: 3, problem: None };
+    let stands_by = Standing { duty: Duty::Standby, ..Standing::default() };
+    assert_eq!(leaders(&stands_by, "b:1"), [true, false, false], "as far as the queue tells");
+    assert_eq!(
+        leaders(&stands_by, "a:1"),
+        [false; 3],
+        "the first place is of an earlier process of this master"
+    );
+    assert_eq!(leaders(&leads, "a:1"), [false, false, true]);
+    assert_eq!(leaders(&leads, "b:1"), [false, true, false]);
+    fixture.change(|view| view.connected = false);
+    assert_eq!(leaders(&stands_by, "b:1"), [false; 3], "nobody can tell");
 }

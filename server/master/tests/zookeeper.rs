@@ -32,7 +32,7 @@ async fn masters_found_a_cluster_give_out_its_slots_and_follow_each_other_on_zoo
     let uri = ensemble.uri("/masters-test");
     let outside = slotkv_coordination::uri::parse(&uri).unwrap().open(Duration::from_secs(4)).await.unwrap();
     for id in 0..2 {
-        outside.create(&paths::shard(id), shard(1.0).encode(), Mode::Persistent).await.unwrap();
+        outside.create(&paths::shard(id), shard(1.0).encode().unwrap(), Mode::Persistent).await.unwrap();
     }
     for master in [&first, &second, &third] {
         let mut views = master.view();
@@ -49,7 +49,7 @@ async fn masters_found_a_cluster_give_out_its_slots_and_follow_each_other_on_zoo
     ensemble.kill(ensemble.leader().await.unwrap());
     let late = shard(1.0);
     let created = timeout(STEP_MAX, async {
-        while outside.create(&paths::shard(7), late.encode(), Mode::Persistent).await.is_err() {
+        while outside.create(&paths::shard(7), late.encode().unwrap(), Mode::Persistent).await.is_err() {
             if outside.get(&paths::shard(7)).await.is_ok_and(|node| node.is_some()) {
                 break;
             }

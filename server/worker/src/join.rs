@@ -37,7 +37,12 @@ pub async fn lead(
         .identification()
         .ok_or_else(|| StartError::Misfit("a replica without identification leads nothing".into()))?
         .clone();
-    let own = Replica { name: process.name.clone(), inc: identification.inc.clone() };
+    let own = Replica {
+        name: process.name.clone(),
+        inc: identification.inc.clone(),
+        run: process.run.clone(),
+        address: process.address.clone(),
+    };
     for _ in 0..ATTEMPTS_MAX {
         session.sync(&path).await?;
         let node = session.get(&path).await?;
@@ -54,10 +59,11 @@ pub async fn lead(
                 (next(known, &own, process, wishes), Some(node.version))
             }
         };
+        let data = register.encode()?;
         home.promise(register.epoch, register.durability).await?;
         let written = match expect {
-            None => session.create(&path, register.encode(), Mode::Persistent).await.map(drop),
-            Some(version) => session.set(&path, register.encode(), Expect::Version(version)).await.map(drop),
+            None => session.create(&path, data, Mode::Persistent).await.map(drop),
+            Some(version) => session.set(&path, data, Expect::Version(version)).await.map(drop),
         };
         match written {
             Ok(()) => {

@@ -199,7 +199,11 @@ impl Transport for SimTransport {
         .boxed()
     }
 
-    fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Result<v1::StatusReply, TransportError>> {
+    fn status<'a>(
+        &'a self,
+        address: &'a str,
+        _: v1::StatusRequest,
+    ) -> BoxFuture<'a, Result<v1::StatusReply, TransportError>> {
         async move { Err(unavailable(address)) }.boxed()
     }
 }

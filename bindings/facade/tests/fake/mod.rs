@@ -280,7 +280,7 @@ impl Transport for Fake {
         })
     }
 
-    fn status<'a>(&'a self, _: &'a str) -> Answered<'a, v1::StatusReply> {
+    fn status<'a>(&'a self, _: &'a str, _: v1::StatusRequest) -> Answered<'a, v1::StatusReply> {
         Box::pin(async {
             self.speak().await;
             Err(TransportError { code: Code::Unavailable, message: "the fake has none".into() })

@@ -4,7 +4,7 @@
 //! be cut off and lied to one by one. Cases that stop servers run last, alone. The embedded kind runs in virtual time.
 //!
 //! `SLOTKV_CASE=text` runs only the cases whose names contain the text. `SLOTKV_SKIP_ZOOKEEPER=1` leaves out the real
-//! servers, and says so.
+//! servers, and says so. A text that no name contains is an error.
 
 mod bed;
 mod cases;
@@ -19,6 +19,8 @@ use tokio::{runtime::Builder, sync::Semaphore, task::JoinSet, time::timeout};
 
 /// Longest time for one case.
 const CASE_MAX: Duration = Duration::from_secs(60);
+/// So many cases there are at least: whoever adds one may raise it, and nobody loses one unnoticed.
+const CASES_MIN: usize = 72;
 /// Cases of one kind at once.
 const PARALLEL_MAX: usize = 8;
 
@@ -62,6 +64,9 @@ async fn run(kind: Kind) {
             failures.extend(done.unwrap());
         }
     }
+    let all = SHARED.len() + EXCLUSIVE.len();
+    assert!(all >= CASES_MIN, "{all} cases are left");
+    assert!(count > 0 && (count == all || !wanted.is_empty()), "{count} cases match SLOTKV_CASE={wanted}");
     println!("{}: {count} cases, {} failed", kind.name(), failures.len());
     assert!(failures.is_empty(), "on {}:\n{}", kind.name(), failures.join("\n"));
 }

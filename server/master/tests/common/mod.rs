@@ -6,8 +6,13 @@ pub mod meddler;
 use std::{sync::Arc, time::Duration};
 
 use slotkv_coordination::{
-    Coordinator, Embedded, Expect, Mode, Session, SessionId, View, paths,
-    registers::{Ack, Cluster, Durability, MasterEpoch, Primary, Register, Replica, ShardRegister, Slots},
+    Coordinator, Embedded, Expect, Mode, Session, SessionId, View,
+    membership::join,
+    paths,
+    registers::{
+        Ack, Cluster, Durability, MasterEpoch, MemberRecord, Primary, Register, Replica, Role, ShardRegister,
+        Slots,
+    },
 };
 use slotkv_master::{Master, MasterOptions};
 use slotkv_proto::{seam::SeededChance, table::ShardId};
@@ -104,9 +109,25 @@ impl Masters {
     pub async fn put_shard(&self, shard: ShardId, register: &ShardRegister) {
         let path = paths::shard(shard);
         match self.outside.get(&path).await.unwrap() {
-            Some(_) => drop(self.outside.set(&path, register.encode(), Expect::Any).await.unwrap()),
-            None => drop(self.outside.create(&path, register.encode(), Mode::Persistent).await.unwrap()),
+            Some(_) => drop(self.outside.set(&path, register.encode().unwrap(), Expect::Any).await.unwrap()),
+            None => {
+                drop(self.outside.create(&path, register.encode().unwrap(), Mode::Persistent).await.unwrap())
+            }
         }
+    }
+
+    /// Makes a process live from outside.
+    pub async fn put_member(&self, name: &str, run: &str) {
+        let member = MemberRecord {
+            name: name.into(),
+            run: run.into(),
+            inc: "i".into(),
+            role: Role::Worker,
+            address: "127.0.0.1:7710".into(),
+            shard: Some(0),
+            zone: String::new(),
+        };
+        join(&*self.outside, &member).await.unwrap();
     }
 
     pub async fn slots(&self) -> Option<(Slots, u64)> {
@@ -139,7 +160,12 @@ pub fn shard(weight: f64) -> ShardRegister {
     ShardRegister {
         epoch: 1,
         primary: Some(Primary { name: "w".into(), run: "r".into(), address: "127.0.0.1:7710".into() }),
-        isr: vec![Replica { name: "w".into(), inc: "i".into() }],
+        isr: vec![Replica {
+            name: "w".into(),
+            inc: "i".into(),
+            run: "r".into(),
+            address: "127.0.0.1:7710".into(),
+        }],
         ack: Ack::All,
         min_isr: 1,
         replicas: 1,

@@ -41,9 +41,9 @@ impl Machine {
             shards_announced: 1,
             placement: "weighted".into(),
         };
-        session.create(paths::CLUSTER, cluster.encode(), Mode::Persistent).await.unwrap();
+        session.create(paths::CLUSTER, cluster.encode().unwrap(), Mode::Persistent).await.unwrap();
         let slots = Slots { version: 1, owners: vec![(0, 14, 0)], migrations: vec![] };
-        session.create(paths::SLOTS, slots.encode(), Mode::Persistent).await.unwrap();
+        session.create(paths::SLOTS, slots.encode().unwrap(), Mode::Persistent).await.unwrap();
         session.close().await;
         let mut options = Options::new(PathBuf::from("/replica"), "127.0.0.1:1");
         options.shard = Some(0);
@@ -99,7 +99,7 @@ impl Machine {
     pub async fn set_slots(&self, version: u64, owners: Vec<(u16, u16, u32)>) {
         let session = self.coordinator.open(std::time::Duration::from_secs(5)).await.unwrap();
         let slots = Slots { version, owners, migrations: vec![] };
-        session.set(paths::SLOTS, slots.encode(), Expect::Any).await.unwrap();
+        session.set(paths::SLOTS, slots.encode().unwrap(), Expect::Any).await.unwrap();
         session.close().await;
     }
 }

@@ -1,9 +1,10 @@
 //! Joining, leaving, crashing, and shard ids.
 
 use slotkv_coordination::{
+    Error, Expect, Mode,
     membership::{allocate_shard_id, join, leave},
     paths,
-    registers::{KnownMember, MemberRecord, Register, Role},
+    registers::{KnownMember, MemberRecord, Register, Role, ShardIds},
 };
 
 use crate::bed::{Bed, Peer, SHORT};
@@ -90,4 +91,18 @@ pub async fn shard_ids_are_given_once(bed: Bed) {
         futures_util::future::join_all(takes).await.into_iter().map(Result::unwrap).collect();
     ids.sort_unstable();
     assert_eq!(ids, [0, 1, 3, 4, 5, 6]);
+}
+
+pub async fn shard_ids_end_at_the_limit(bed: Bed) {
+    let peer = bed.peer().await;
+    let last = ShardIds { next: 4095 }.encode().unwrap();
+    peer.create(paths::SHARD_IDS, last, Mode::Persistent).await.unwrap();
+    assert_eq!(allocate_shard_id(&*peer).await, Ok(4095));
+    for next in [4096, u32::MAX - 1, u32::MAX] {
+        peer.set(paths::SHARD_IDS, ShardIds { next }.encode().unwrap(), Expect::Any).await.unwrap();
+        let error = allocate_shard_id(&*peer).await.unwrap_err();
+        assert!(matches!(&error, Error::Invalid(why) if why.contains("at most 4096")), "{next}: {error}");
+        let node = peer.fresh(paths::SHARD_IDS).await.unwrap().unwrap();
+        assert_eq!(ShardIds::decode(paths::SHARD_IDS, &node.data), Ok(ShardIds { next }));
+    }
 }

@@ -97,7 +97,6 @@ pub const SHARED: &[Case] = cases! {
         a_short_break_keeps_the_session_and_its_nodes
         expiry_while_disconnected_is_learned_on_return
         expiry_while_disconnected_is_assumed_without_return
-        nodes_of_a_cut_off_session_vanish_before_its_owner_knows
         an_expired_session_refuses_everything
         a_closed_session_refuses_everything_for_good
         a_new_session_takes_over_after_expiry
@@ -118,6 +117,7 @@ pub const SHARED: &[Case] = cases! {
         a_member_joins_again_in_a_new_session
         a_late_leave_does_not_touch_the_next_process
         shard_ids_are_given_once
+        shard_ids_end_at_the_limit
     }
     view {
         a_view_follows_the_registers
@@ -127,11 +127,16 @@ pub const SHARED: &[Case] = cases! {
         a_view_goes_on_with_a_new_session_and_never_goes_back
         a_refreshed_view_has_what_was_written_before
         a_register_of_a_newer_format_is_a_problem_and_changes_nothing
+        a_shard_that_cannot_be_used_is_a_problem_of_its_own
+        the_same_revision_is_the_same_route_whoever_lives
     }
 };
 
-/// Cases that stop servers.
+/// Cases that stop servers, and one that compares how long two sides wait.
 pub const EXCLUSIVE: &[Case] = cases! {
+    sessions {
+        nodes_of_a_cut_off_session_vanish_before_its_owner_knows
+    }
     servers {
         a_killed_leader_costs_no_session_node_or_watch
         a_paused_leader_is_survived

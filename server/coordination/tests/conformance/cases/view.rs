@@ -10,6 +10,7 @@ use slotkv_coordination::{
         Ack, Cluster, Durability, MasterEpoch, MasterRecord, Primary, Register, Replica, ShardRegister, Slots,
     },
 };
+use slotkv_proto::{SlotTable, table::UNALLOCATED};
 use tokio::time::timeout;
 
 use super::membership::member;
@@ -23,7 +24,12 @@ fn shard(epoch: u64) -> ShardRegister {
     ShardRegister {
         epoch,
         primary: Some(Primary { name: "w1".into(), run: format!("r{epoch}"), address: "w1:7710".into() }),
-        isr: vec![Replica { name: "w1".into(), inc: "i1".into() }],
+        isr: vec![Replica {
+            name: "w1".into(),
+            inc: "i1".into(),
+            run: format!("r{epoch}"),
+            address: "w1:7710".into(),
+        }],
         ack: Ack::All,
         min_isr: 1,
         replicas: 1,
@@ -38,11 +44,11 @@ fn slots(version: u64, owner: u32) -> Slots {
 }
 
 async fn create(peer: &Peer, path: &str, register: impl Register) {
-    peer.create(path, register.encode(), Mode::Persistent).await.unwrap();
+    peer.create(path, register.encode().unwrap(), Mode::Persistent).await.unwrap();
 }
 
 async fn set(peer: &Peer, path: &str, register: impl Register) {
-    peer.set(path, register.encode(), Expect::Any).await.unwrap();
+    peer.set(path, register.encode().unwrap(), Expect::Any).await.unwrap();
 }
 
 async fn until(view: &ClusterView, wanted: impl Fn(&View) -> bool) -> Arc<View> {
@@ -88,7 +94,10 @@ pub async fn a_view_follows_members_and_the_leader(bed: Bed) {
     let view = ClusterView::start(peer.session.clone());
     for (number, master) in masters.iter().enumerate() {
         let record = MasterRecord { address: format!("m{number}:7700") };
-        master.create(&paths::master_prefix(), record.encode(), Mode::EphemeralSequential).await.unwrap();
+        master
+            .create(&paths::master_prefix(), record.encode().unwrap(), Mode::EphemeralSequential)
+            .await
+            .unwrap();
     }
     create(&masters[0], paths::MASTER_EPOCH, MasterEpoch { epoch: 1 }).await;
     join(&*masters[0], &member("w1", "r1")).await.unwrap();
@@ -190,4 +199,73 @@ pub async fn a_register_of_a_newer_format_is_a_problem_and_changes_nothing(bed: 
     let after = until(&view, |view| view.slots.version == 2).await;
     assert_eq!(after.table.as_ref().unwrap().cluster_id(), "c1");
     until(&view, |view| view.problems.get(paths::CLUSTER).is_some_and(|why| why.contains("c2"))).await;
+}
+
+/// Neither a weight that nobody can read nor an id that no table takes keeps the other shards out of the view, and the table
+/// that is published is one that clients take.
+pub async fn a_shard_that_cannot_be_used_is_a_problem_of_its_own(bed: Bed) {
+    let peer = bed.peer().await;
+    let writer = bed.peer().await;
+    create(&writer, paths::CLUSTER, cluster()).await;
+    create(&writer, paths::SLOTS, slots(1, 0)).await;
+    for id in [0, 4095, 4096, UNALLOCATED] {
+        create(&writer, &paths::shard(id), shard(1)).await;
+    }
+    let good = String::from_utf8(shard(1).encode().unwrap().to_vec()).unwrap();
+    let weightless = good.replace("\"weight\":1.0", "\"weight\":null");
+    assert_ne!(weightless, good);
+    writer.create(&paths::shard(1), weightless.into(), Mode::Persistent).await.unwrap();
+    writer.create("/shards/01", good.clone().into(), Mode::Persistent).await.unwrap();
+
+    let view = ClusterView::start(peer.session.clone());
+    let troubled = until(&view, |view| view.loaded && view.problems.len() == 4).await;
+    let unused: Vec<&str> = troubled.problems.keys().map(String::as_str).collect();
+    assert_eq!(unused, ["/shards/01", "/shards/1", "/shards/4096", "/shards/4294967295"]);
+    let whole = SlotTable::from_delta(&troubled.table.as_ref().unwrap().full()).unwrap();
+    assert_eq!(whole.routes().map(|route| route.shard).collect::<Vec<_>>(), [0, 4095]);
+
+    set(&writer, &paths::shard(0), shard(2)).await;
+    set(&writer, &paths::shard(1), shard(1)).await;
+    let repaired = until(&view, |view| view.shards.contains_key(&1)).await;
+    assert!(!repaired.problems.contains_key("/shards/1"));
+    until(&view, |view| view.shards[&0].register.epoch == 2).await;
+}
+
+/// A backup that restarts elsewhere is a new state of the register, with a revision of its own; one that comes or goes is
+/// none.
+pub async fn the_same_revision_is_the_same_route_whoever_lives(bed: Bed) {
+    let peer = bed.peer().await;
+    let writer = bed.peer().await;
+    let backup = |run: &str, address: &str| Replica {
+        name: "w2".into(),
+        inc: "i1".into(),
+        run: run.into(),
+        address: address.into(),
+    };
+    let with = |backup| {
+        let mut register = shard(1);
+        register.isr.push(backup);
+        register
+    };
+    create(&writer, paths::CLUSTER, cluster()).await;
+    create(&writer, &paths::shard(0), with(backup("r1", "w2:7710"))).await;
+    let view = ClusterView::start(peer.session.clone());
+    let alone = until(&view, |view| view.shards.len() == 1).await;
+    let first = alone.table.as_ref().unwrap().route(0).unwrap().clone();
+    assert_eq!((first.revision, first.backups[0].address.as_str()), (1, "w2:7710"));
+
+    join(&*writer, &member("w2", "r2")).await.unwrap();
+    let joined = until(&view, |view| view.members.len() == 1).await;
+    assert_eq!(joined.table.as_ref().unwrap().route(0), Some(&first));
+
+    set(&writer, &paths::shard(0), with(backup("r2", "elsewhere:7710"))).await;
+    let moved = until(&view, |view| view.shards[&0].version == 1).await;
+    let second = moved.table.as_ref().unwrap().route(0).unwrap();
+    assert_eq!((second.revision, second.backups[0].address.as_str()), (2, "elsewhere:7710"));
+
+    // A client that knew the first route learns the second one, in whichever order it hears of them.
+    let mut client = SlotTable::from_delta(&alone.table.as_ref().unwrap().full()).unwrap();
+    assert_eq!(client.apply(&moved.table.as_ref().unwrap().full()), Ok(true));
+    assert_eq!(client.apply(&alone.table.as_ref().unwrap().full()), Ok(false));
+    assert_eq!(client.route(0), Some(second));
 }
