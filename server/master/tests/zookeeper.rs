@@ -5,7 +5,12 @@ mod common;
 use std::{sync::Arc, time::Duration};
 
 use common::{options, shard};
-use slotkv_coordination::{Coordinator, Mode, ensemble::Ensemble, paths, registers::Register};
+use slotkv_coordination::{
+    Coordinator, Error, Expect, Mode, Session,
+    ensemble::Ensemble,
+    paths,
+    registers::{MasterEpoch, MasterRecord, Register, Slots},
+};
 use slotkv_master::{Master, MasterOptions};
 use slotkv_proto::seam::SystemChance;
 use tokio::time::timeout;
@@ -48,22 +53,66 @@ async fn masters_found_a_cluster_give_out_its_slots_and_follow_each_other_on_zoo
     // The masters and their leader's office outlive the death of the ensemble's leader, or are renewed after it.
     ensemble.kill(ensemble.leader().await.unwrap());
     let late = shard(1.0);
-    let created = timeout(STEP_MAX, async {
-        while outside.create(&paths::shard(7), late.encode().unwrap(), Mode::Persistent).await.is_err() {
-            if outside.get(&paths::shard(7)).await.is_ok_and(|node| node.is_some()) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    created.await.unwrap();
-    assert!(either_leads(&second, &third).await >= 2);
+    until("the ensemble takes writes again", async || {
+        let created = outside.create(&paths::shard(7), late.encode().unwrap(), Mode::Persistent).await;
+        created.is_ok() || outside.get(&paths::shard(7)).await.is_ok_and(|node| node.is_some())
+    })
+    .await;
+    let mut leader = None;
+    until("the first of the queue leads, in the epoch that the register names", async || {
+        leader = registered(&*outside).await.filter(|(address, epoch)| {
+            let masters = [("127.0.0.1:7701", &second), ("127.0.0.1:7702", &third)];
+            masters.into_iter().any(|(own, master)| {
+                let standing = master.standing().borrow().clone();
+                own == address && standing.leads() && standing.epoch == *epoch
+            })
+        });
+        leader.is_some()
+    })
+    .await;
+    assert!(leader.clone().unwrap().1 >= 2, "{leader:?}");
+
+    // And it can write, which only the master of that epoch can: slots that are taken away are given out again.
+    until("the slots are gone", async || match outside.delete(paths::SLOTS, Expect::Any).await {
+        Ok(()) | Err(Error::NoNode { .. }) => true,
+        Err(_) => false,
+    })
+    .await;
+    let mut given = None;
+    until("the leader has written", async || {
+        given = outside.get(paths::SLOTS).await.ok().flatten();
+        given.is_some()
+    })
+    .await;
+    let given = Slots::decode(paths::SLOTS, &given.unwrap().data).unwrap();
+    assert_eq!(given.owners.iter().map(|run| run.2).collect::<Vec<_>>(), [0, 1, 7]);
+
     let mut views = second.view();
     let seen = views.wait_for(|view| view.shards.contains_key(&7) && view.connected);
     let view = timeout(STEP_MAX, seen).await.unwrap().unwrap().clone();
     assert_eq!(view.slots.version, 1, "nothing moves");
     second.shutdown().await;
     third.shutdown().await;
+}
+
+/// Address of the first of the queue, and the master epoch, if one read of each goes well.
+async fn registered(outside: &dyn Session) -> Option<(String, u64)> {
+    outside.sync("/").await.ok()?;
+    let first = outside.children(paths::MASTERS).await.ok()?.into_iter().next()?;
+    let place = format!("{}{first}", paths::master_prefix());
+    let record = outside.get(&place).await.ok()??;
+    let epoch = outside.get(paths::MASTER_EPOCH).await.ok()??;
+    let epoch = MasterEpoch::decode(paths::MASTER_EPOCH, &epoch.data).ok()?.epoch;
+    Some((MasterRecord::decode(&place, &record.data).ok()?.address, epoch))
+}
+
+async fn until(what: &str, mut is: impl AsyncFnMut() -> bool) {
+    let waited = timeout(STEP_MAX, async {
+        while !is().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "not within {STEP_MAX:?}: {what}");
 }
 
 async fn leads(master: &Master) -> u64 {
