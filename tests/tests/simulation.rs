@@ -1,7 +1,45 @@
 //! Seeded runs of a whole cluster under faults. `SLOTKV_SIMULATION_SEEDS=1000` runs more of them, from
 //! `SLOTKV_SIMULATION_FROM` on; a failing seed replays exactly.
 
-use slotkv_tests::simulation::{Plan, run};
+use std::collections::BTreeMap;
+
+use slotkv_tests::simulation::{Plan, Sabotage, run};
+
+/// With so many seeds, every fault of [`FAULTS`] has happened.
+const SEEDS: u64 = 40;
+/// A sabotage must be found in so many seeds.
+const SABOTAGED_SEEDS: u64 = 40;
+
+/// What the nemesis does, and what it comes to.
+const FAULTS: [&str; 27] = [
+    "clock jump",
+    "connections break",
+    "coordinator away",
+    "coordinator away during a start",
+    "disk full",
+    "everything heals",
+    "failed sync",
+    "failed write",
+    "kill",
+    "lost hints",
+    "master crash",
+    "next write applied and not answered",
+    "next write lost",
+    "nothing comes from a worker",
+    "nothing goes to a worker",
+    "old reads",
+    "orderly restart",
+    "power cut",
+    "reads of what had been",
+    "restart of a worker that nothing comes from",
+    "session cut off",
+    "session expires",
+    "session expires unnoticed",
+    "start in vain",
+    "stopped by itself",
+    "writes of unknown outcome",
+    "writes on a broken connection",
+];
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
@@ -10,8 +48,10 @@ fn number(name: &str, default: u64) -> u64 {
 #[test]
 fn no_acknowledged_write_is_lost_or_applied_twice_under_any_seed() {
     let from = number("SLOTKV_SIMULATION_FROM", 1);
+    let seeds = number("SLOTKV_SIMULATION_SEEDS", SEEDS);
+    let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
     let (mut done, mut failed, mut unknown) = (0, 0, 0);
-    for seed in from..from + number("SLOTKV_SIMULATION_SEEDS", 40) {
+    for seed in from..from + seeds {
         let report = run(&Plan::new(seed));
         if let Err(why) = &report.verdict {
             panic!("seed {seed}: {why}\n{}", report.trace.join("\n"));
@@ -19,14 +59,51 @@ fn no_acknowledged_write_is_lost_or_applied_twice_under_any_seed() {
         done += report.calls.0;
         failed += report.calls.1;
         unknown += report.calls.2;
+        for (name, count) in report.faults {
+            *faults.entry(name).or_default() += count;
+        }
     }
-    println!("{done} calls succeeded, {failed} failed, {unknown} ended unknown");
+    println!("{done} calls succeeded, {failed} failed, {unknown} ended unknown; {faults:#?}");
     assert!(done > 0 && unknown > 0, "the faults must reach the clients, and not all of them");
+    if seeds >= SEEDS {
+        let missing: Vec<_> =
+            FAULTS.into_iter().filter(|name| faults.get(name).is_none_or(|&count| count == 0)).collect();
+        assert!(missing.is_empty(), "{missing:?} never happened; {faults:#?}");
+    }
 }
 
 #[test]
 fn a_seed_replays_exactly() {
-    let (first, second) = (run(&Plan::new(7)), run(&Plan::new(7)));
-    assert_eq!(first.trace, second.trace);
-    assert_eq!(first.fingerprint, second.fingerprint);
+    for seed in [7, 8] {
+        let (first, second) = (run(&Plan::new(seed)), run(&Plan::new(seed)));
+        assert_eq!(first.trace, second.trace);
+        assert_eq!(first.fingerprint, second.fingerprint);
+    }
+}
+
+/// A simulation that finds nothing might look for nothing.
+fn is_found(sabotage: Sabotage) {
+    for seed in 1..=SABOTAGED_SEEDS {
+        let plan = Plan { interval_ms: None, sabotage: Some(sabotage), ..Plan::new(seed) };
+        if let Err(why) = run(&plan).verdict {
+            println!("seed {seed}: {why}");
+            return;
+        }
+    }
+    panic!("{sabotage:?} was not noticed in {SABOTAGED_SEEDS} seeds");
+}
+
+#[test]
+fn writes_acknowledged_before_they_are_durable_are_noticed() {
+    is_found(Sabotage::SyncLies);
+}
+
+#[test]
+fn writes_applied_twice_because_their_results_were_forgotten_are_noticed() {
+    is_found(Sabotage::ResultsForgotten);
+}
+
+#[test]
+fn versions_given_twice_are_noticed() {
+    is_found(Sabotage::VersionsReset);
 }

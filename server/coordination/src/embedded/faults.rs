@@ -23,6 +23,19 @@ pub enum WriteFate {
     Lost,
 }
 
+/// How often misbehaviour has met somebody, whatever asked for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Met {
+    /// Writes whose outcome stayed unknown.
+    pub unknown: u64,
+    /// Writes that met a broken connection.
+    pub broken: u64,
+    /// Hints that got lost.
+    pub lost_hints: u64,
+    /// Reads that were answered with what had been there before.
+    pub old_reads: u64,
+}
+
 /// Random misbehaviour; each rate is out of 1000.
 #[derive(Clone)]
 pub struct Misbehaviour {
@@ -114,6 +127,11 @@ impl Faults {
         self.change(|server, _| server.plan.misbehaviour = misbehaviour);
     }
 
+    /// How often anything of this has met somebody.
+    pub fn met(&self) -> Met {
+        self.change(|server, _| server.plan.met)
+    }
+
     fn change<T>(&self, change: impl FnOnce(&mut Server, Instant) -> T) -> T {
         change(&mut self.shared.server.lock(), Instant::now())
     }
@@ -125,11 +143,18 @@ pub(super) struct Plan {
     fates: VecDeque<(Option<SessionId>, WriteFate)>,
     lost_hints: u64,
     pub old_reads: bool,
+    pub met: Met,
     misbehaviour: Option<Misbehaviour>,
 }
 
 impl Plan {
     pub fn write_fate(&mut self, id: SessionId) -> Option<WriteFate> {
+        let fate = self.next_fate(id);
+        self.met.unknown += u64::from(fate.is_some());
+        fate
+    }
+
+    fn next_fate(&mut self, id: SessionId) -> Option<WriteFate> {
         if let Some(at) = self.fates.iter().position(|(only, _)| only.is_none_or(|only| only == id)) {
             return self.fates.remove(at).map(|(_, fate)| fate);
         }
@@ -140,15 +165,22 @@ impl Plan {
         Some(if chance.below(2) == 0 { WriteFate::Applied } else { WriteFate::Lost })
     }
 
-    pub fn breaks_now(&self) -> bool {
-        self.misbehaviour.as_ref().is_some_and(|how| how.chance.below(1000) < u64::from(how.broken))
+    pub fn breaks_now(&mut self) -> bool {
+        let breaks =
+            self.misbehaviour.as_ref().is_some_and(|how| how.chance.below(1000) < u64::from(how.broken));
+        self.met.broken += u64::from(breaks);
+        breaks
     }
 
     pub fn loses_hint(&mut self) -> bool {
-        if self.lost_hints > 0 {
-            self.lost_hints -= 1;
-            return true;
-        }
-        self.misbehaviour.as_ref().is_some_and(|how| how.chance.below(1000) < u64::from(how.lost_hints))
+        let planned = self.lost_hints > 0;
+        self.lost_hints -= u64::from(planned);
+        let loses = planned
+            || self
+                .misbehaviour
+                .as_ref()
+                .is_some_and(|how| how.chance.below(1000) < u64::from(how.lost_hints));
+        self.met.lost_hints += u64::from(loses);
+        loses
     }
 }

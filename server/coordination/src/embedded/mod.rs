@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::{sync::watch, time::Instant};
 
-pub use self::faults::{Faults, Misbehaviour, WriteFate};
+pub use self::faults::{Faults, Met, Misbehaviour, WriteFate};
 use self::{
     file::Folder,
     server::Server,

@@ -220,7 +220,9 @@ impl Server {
 
     pub fn read(&mut self, id: SessionId, now: Instant) -> Result<Arc<Tree>, Error> {
         let old = self.check(id, now)?.old.clone();
-        Ok(old.unwrap_or_else(|| self.tree.clone()))
+        let read = old.unwrap_or_else(|| self.tree.clone());
+        self.plan.met.old_reads += u64::from(!Arc::ptr_eq(&read, &self.tree));
+        Ok(read)
     }
 
     pub fn sync(&mut self, id: SessionId, now: Instant) -> Result<(), Error> {

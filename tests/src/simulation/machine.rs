@@ -1,0 +1,261 @@
+//! One worker's machine: what outlives its process, and the process.
+
+use std::{
+    io,
+    ops::{Bound, ControlFlow},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
+use parking_lot::Mutex;
+use slotkv_coordination::{Embedded, registers::Durability};
+use slotkv_proto::seam::{Chance, Clock, SeededChance};
+use slotkv_storage::{
+    Batch, Disk, Engine, Error, File, Lock, MemoryEngine, Open, Reader, SimDisk, SlotRow, keys,
+};
+use slotkv_worker::{Options, Runner, Seams, StartError, Worker, runner::Tasks};
+
+/// A promise that a cluster breaks on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Disks say that they have synced, and have not: writes are acknowledged before they are durable.
+    SyncLies,
+    /// A restarted worker has forgotten the results of the writes before its last checkpoint.
+    ResultsForgotten,
+    /// A restarted worker gives versions again that it gave before its last checkpoint.
+    VersionsReset,
+}
+
+/// Wall time that goes with virtual time, off by as much as somebody has set it.
+pub struct SimClock {
+    start: tokio::time::Instant,
+    offset_ms: Mutex<i64>,
+}
+
+/// Clocks are off by at most so much at first.
+const SKEW_MS_MAX: u64 = 10 * 60_000;
+
+impl SimClock {
+    /// A clock of its own, that is off by an amount of its own.
+    pub fn new(chance: &dyn Chance) -> Arc<Self> {
+        let offset = chance.below(2 * SKEW_MS_MAX) as i64 - SKEW_MS_MAX as i64;
+        Arc::new(Self { start: tokio::time::Instant::now(), offset_ms: Mutex::new(offset) })
+    }
+
+    /// Somebody sets it.
+    pub fn jump(&self, by_ms: i64) {
+        *self.offset_ms.lock() += by_ms;
+    }
+}
+
+impl Clock for SimClock {
+    fn wall_ms(&self) -> u64 {
+        let elapsed = self.start.elapsed().as_millis() as i64;
+        (1_700_000_000_000 + elapsed + *self.offset_ms.lock()).max(0) as u64
+    }
+}
+
+/// A machine with its disk, its clock and at most one worker.
+pub struct Machine {
+    /// Where the worker listens.
+    pub address: String,
+    /// Its disk.
+    pub disk: SimDisk,
+    /// Its wall clock.
+    pub clock: Arc<SimClock>,
+    /// The worker, while it runs.
+    pub worker: Option<Worker>,
+    /// A write or a sync was to fail and may yet.
+    pub disk_fails: bool,
+    name: String,
+    shard: u32,
+    interval_ms: Option<u64>,
+    engine: MemoryEngine,
+    tasks: Tasks,
+    sabotage: Option<Sabotage>,
+}
+
+impl Machine {
+    /// The machine of a shard, switched off.
+    pub fn new(
+        shard: u32,
+        interval_ms: Option<u64>,
+        sabotage: Option<Sabotage>,
+        chance: &dyn Chance,
+    ) -> Self {
+        let disk = SimDisk::new(chance.next_u64());
+        disk.set_sync_delay(Duration::from_millis(5));
+        disk.set_reordering(chance.below(2) == 0);
+        Self {
+            address: format!("w{shard}:1"),
+            disk,
+            clock: SimClock::new(chance),
+            worker: None,
+            disk_fails: false,
+            name: format!("w{shard}"),
+            shard,
+            interval_ms,
+            engine: MemoryEngine::recoverable(chance.next_u64()),
+            tasks: Tasks::default(),
+            sabotage,
+        }
+    }
+
+    /// Starts the worker's process.
+    pub async fn start(&mut self, coordinator: &Embedded, chance: u64) -> Result<(), StartError> {
+        self.tasks = Tasks::default();
+        self.damage();
+        let mut options = Options::new(PathBuf::from("/replica"), self.address.clone());
+        options.name = Some(self.name.clone());
+        options.shard = Some(self.shard);
+        options.wishes.durability = self.interval_ms.map(Durability::Interval);
+        options.cache_bytes = 1 << 16;
+        options.segment_bytes = 4096;
+        options.checkpoint_bytes = 8192;
+        let engine = self.engine.clone();
+        let disk: Arc<dyn Disk> = match self.sabotage {
+            Some(Sabotage::SyncLies) => Arc::new(LyingDisk(self.disk.clone())),
+            _ => Arc::new(self.disk.clone()),
+        };
+        let seams = Seams {
+            coordinator: Arc::new(coordinator.clone()),
+            disk,
+            open_engine: Arc::new(move |_| Ok(Arc::new(engine.clone()) as Arc<dyn Engine>)),
+            clock: self.clock.clone(),
+            chance: Arc::new(SeededChance::new(chance)),
+            runner: Runner::Inline(self.tasks.clone()),
+        };
+        self.worker = Some(Worker::start(options, seams).await?);
+        Ok(())
+    }
+
+    /// The process ends where it stands.
+    pub fn kill(&mut self) {
+        self.tasks.kill();
+        self.worker = None;
+        self.disk.kill();
+    }
+
+    /// The power goes.
+    pub fn cut_power(&mut self) {
+        self.tasks.kill();
+        self.worker = None;
+        self.disk.crash();
+        self.engine.crash();
+    }
+
+    /// Why the worker has stopped by itself, if it has.
+    pub fn stopped(&self) -> Option<String> {
+        self.worker.as_ref()?.failed().now_or_never()
+    }
+
+    /// Does to the engine, between two processes, what the sabotage is about.
+    fn damage(&self) {
+        let mut batch = Batch::default();
+        match self.sabotage {
+            Some(Sabotage::ResultsForgotten) => {
+                let prefix = keys::retry_key_prefix(None);
+                for (key, _) in self.rows(&prefix) {
+                    batch.delete(key);
+                }
+            }
+            Some(Sabotage::VersionsReset) => {
+                let prefix = keys::slot_key_prefix();
+                for (key, value) in self.rows(&prefix) {
+                    let row = SlotRow::decode(&value).expect("a slot row");
+                    batch.put(key, SlotRow { version_counter: 0, ..row }.encode());
+                }
+            }
+            _ => return,
+        }
+        self.engine.write(batch).expect("memory takes writes");
+    }
+
+    fn rows(&self, prefix: &[u8]) -> Vec<(Bytes, Bytes)> {
+        let mut rows = Vec::new();
+        let end = keys::prefix_end(prefix);
+        let bounds = (Bound::Included(prefix), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
+        let mut visit = |key: &[u8], value: &[u8]| {
+            rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+            ControlFlow::Continue(())
+        };
+        self.engine.scan(bounds, &mut visit).expect("memory can be read");
+        rows
+    }
+}
+
+/// A disk whose files only say that they sync.
+struct LyingDisk(SimDisk);
+
+struct LyingFile(Box<dyn File>);
+
+impl Disk for LyingDisk {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.0.create_dir_all(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.0.list(dir)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.0.exists(path)
+    }
+
+    fn open(&self, path: &Path, open: Open) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(LyingFile(self.0.open(path, open)?)))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.0.read(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.0.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.0.sync_dir(dir)
+    }
+
+    fn lock(&self, dir: &Path) -> Result<Box<dyn Lock>, Error> {
+        self.0.lock(dir)
+    }
+
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.0.free_bytes(dir)
+    }
+}
+
+impl File for LyingFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.append(bytes)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.0.truncate(len)
+    }
+
+    fn sync(&mut self) -> BoxFuture<'_, io::Result<()>> {
+        async { Ok(()) }.boxed()
+    }
+}

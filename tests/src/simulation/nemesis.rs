@@ -1,0 +1,261 @@
+//! The faults: one at a time, chosen by chance, each counted under its name. Some last while others come.
+
+use std::time::Duration;
+
+use slotkv_coordination::embedded::{Misbehaviour, WriteFate};
+use slotkv_worker::StartError;
+use tokio::time::sleep;
+
+use super::world::{MASTERS, RECOVERY_MAX, World};
+
+/// A worker that could not start is started again after so long, as a supervisor would.
+const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+impl World {
+    fn chosen(&self, below: u64) -> u64 {
+        self.chance.below(below)
+    }
+
+    /// Begins what lasts until everything heals.
+    pub(super) fn begin_trouble(&mut self) {
+        self.net.trouble(2, 5, 20);
+        if self.chosen(4) > 0 {
+            let chance = self.chance.clone();
+            let misbehaviour = Misbehaviour { chance, unknown: 150, broken: 100, lost_hints: 300 };
+            self.coordinator.faults().misbehave(Some(misbehaviour));
+        }
+        self.in_trouble = true;
+    }
+
+    /// Ends everything that a fault has begun.
+    pub(super) fn end_trouble(&mut self) {
+        self.in_trouble = false;
+        self.net.trouble(0, 0, 2);
+        self.net.heal();
+        let faults = self.coordinator.faults();
+        faults.misbehave(None);
+        faults.old_reads(false);
+        faults.sessions().into_iter().for_each(|id| faults.heal(id));
+        faults.start();
+        for machine in &mut self.machines {
+            machine.disk.set_capacity(None);
+            machine.disk.fail_sync(u32::MAX);
+            machine.disk.fail_write(u32::MAX);
+        }
+    }
+
+    /// One fault, and what makes it good again if nothing else would.
+    pub(super) async fn fault(&mut self) -> Result<(), String> {
+        let at = self.chosen(self.machines.len() as u64) as usize;
+        let while_ms = self.chosen(1500);
+        match self.chosen(20) {
+            0 | 1 => {
+                self.count("power cut", format!("at worker {at}, back after {while_ms} ms"));
+                self.machines[at].cut_power();
+                self.is_lossy |= self.plan.interval_ms.is_some();
+                self.net.remove(&self.machines[at].address);
+                sleep(Duration::from_millis(while_ms)).await;
+                return self.start_worker(at).await;
+            }
+            2 => {
+                self.count("kill", format!("of worker {at}"));
+                self.kill_worker(at);
+                return self.start_worker(at).await;
+            }
+            3 => {
+                self.count("orderly restart", format!("of worker {at}"));
+                if let Some(worker) = self.machines[at].worker.take() {
+                    worker.shutdown().await;
+                    self.kill_worker(at);
+                }
+                return self.start_worker(at).await;
+            }
+            4 | 5 => {
+                self.count("coordinator away during a start", format!("of worker {at}, for {while_ms} ms"));
+                let faults = self.coordinator.faults();
+                faults.stop();
+                self.kill_worker(at);
+                let back = async {
+                    sleep(Duration::from_millis(while_ms)).await;
+                    faults.start();
+                };
+                return tokio::join!(self.start_worker(at), back).0;
+            }
+            6..=8 => return self.network_fault(at, while_ms).await,
+            9 => {
+                let master = self.chosen(MASTERS.len() as u64) as usize;
+                self.count("master crash", format!("of {} for {while_ms} ms", MASTERS[master]));
+                self.kill_master(master);
+                sleep(Duration::from_millis(while_ms)).await;
+                self.start_master(master);
+            }
+            10..=13 => return self.coordinator_fault(at, while_ms).await,
+            14..=17 => self.disk_fault(at, while_ms).await,
+            _ => {
+                let jump = self.chosen(40 * 60_000) as i64 - 20 * 60_000;
+                self.count("clock jump", format!("of worker {at} by {jump} ms"));
+                self.machines[at].clock.jump(jump);
+            }
+        }
+        Ok(())
+    }
+
+    async fn network_fault(&mut self, at: usize, while_ms: u64) -> Result<(), String> {
+        let address = self.machines[at].address.clone();
+        match self.chosen(4) {
+            0 => {
+                self.count("connections break", format!("to {address}"));
+                self.net.break_links(&address);
+                return Ok(());
+            }
+            1 => return self.restart_unheard(at, while_ms).await,
+            2 => {
+                self.count("nothing goes to a worker", format!("{address} for {while_ms} ms"));
+                self.net.cut(&address, true);
+            }
+            _ => {
+                self.count("nothing comes from a worker", format!("{address} for {while_ms} ms"));
+                self.net.cut(&address, false);
+            }
+        }
+        sleep(Duration::from_millis(while_ms)).await;
+        self.net.heal();
+        Ok(())
+    }
+
+    /// What a worker does for some time is not heard of before its next process runs: clients have to ask that one.
+    async fn restart_unheard(&mut self, at: usize, while_ms: u64) -> Result<(), String> {
+        self.count(
+            "restart of a worker that nothing comes from",
+            format!("worker {at}, after {while_ms} ms"),
+        );
+        self.net.cut(&self.machines[at].address, false);
+        sleep(Duration::from_millis(while_ms)).await;
+        if let Some(worker) = self.machines[at].worker.take() {
+            worker.shutdown().await;
+        }
+        self.kill_worker(at);
+        self.net.heal();
+        self.start_worker(at).await
+    }
+
+    async fn coordinator_fault(&mut self, at: usize, while_ms: u64) -> Result<(), String> {
+        let faults = self.coordinator.faults();
+        let sessions = faults.sessions();
+        let session = sessions.get(self.chosen(sessions.len().max(1) as u64) as usize).copied();
+        match (self.chosen(7), session) {
+            (0, Some(id)) => {
+                self.count("session expires", format!("{id}"));
+                faults.expire(id);
+            }
+            (1, Some(id)) => {
+                self.count("session expires unnoticed", format!("{id}"));
+                faults.expire_unnoticed(id);
+            }
+            (2, Some(id)) => {
+                self.count("session cut off", format!("{id} for {while_ms} ms"));
+                faults.partition(id);
+                sleep(Duration::from_millis(while_ms)).await;
+                faults.heal(id);
+            }
+            (3, _) => {
+                self.count("old reads", format!("for {} ms, while worker {at} restarts", 4 * while_ms));
+                faults.old_reads(true);
+                self.kill_worker(at);
+                self.start_worker(at).await?;
+                sleep(Duration::from_millis(4 * while_ms)).await;
+                faults.old_reads(false);
+            }
+            (4, _) => {
+                self.count("next write applied and not answered", String::new());
+                faults.next_write(None, WriteFate::Applied);
+            }
+            (5, _) => {
+                self.count("next write lost", String::new());
+                faults.next_write(None, WriteFate::Lost);
+            }
+            _ => {
+                self.count("coordinator away", format!("for {while_ms} ms"));
+                faults.stop();
+                sleep(Duration::from_millis(while_ms)).await;
+                faults.start();
+            }
+        }
+        Ok(())
+    }
+
+    async fn disk_fault(&mut self, at: usize, while_ms: u64) {
+        let kind = self.chosen(3);
+        let (soon, room) = (self.chosen(6) as u32, self.chosen(4096));
+        let machine = &mut self.machines[at];
+        machine.disk_fails = true;
+        match kind {
+            0 => {
+                machine.disk.fail_sync(soon);
+                self.count("failed sync", format!("of worker {at}, after {soon}"));
+            }
+            1 => {
+                machine.disk.fail_write(soon);
+                self.count("failed write", format!("of worker {at}, after {soon}"));
+            }
+            _ => {
+                machine.disk.set_capacity(Some(machine.disk.used_bytes() + room));
+                self.count("disk full", format!("of worker {at}, {room} bytes are left for {while_ms} ms"));
+                sleep(Duration::from_millis(while_ms)).await;
+                self.machines[at].disk.set_capacity(None);
+            }
+        }
+    }
+
+    /// Starts what has stopped by itself again, as a supervisor would. Only a disk may be the reason.
+    pub(super) async fn revive(&mut self) -> Result<(), String> {
+        for at in 0..self.machines.len() {
+            let Some(why) = self.machines[at].stopped() else { continue };
+            self.count("stopped by itself", format!("worker {at}: {why}"));
+            if !self.machines[at].disk_fails {
+                return Err(format!("worker {at} stopped without a reason: {why}"));
+            }
+            self.kill_worker(at);
+            self.start_worker(at).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts a worker's process, again and again if the coordinator or a failing disk keep it from starting.
+    pub(super) async fn start_worker(&mut self, at: usize) -> Result<(), String> {
+        let begun = tokio::time::Instant::now();
+        loop {
+            let chance = self.chance.next_u64();
+            let machine = &mut self.machines[at];
+            let error =
+                match tokio::time::timeout(RECOVERY_MAX, machine.start(&self.coordinator, chance)).await {
+                    Ok(Ok(())) => break,
+                    Ok(Err(error)) => error,
+                    Err(_) => return Err(format!("worker {at} did not start within {RECOVERY_MAX:?}")),
+                };
+            let is_excused = match &error {
+                StartError::Coordinator(error) => self.in_trouble && (error.is_passing() || error.is_over()),
+                StartError::Storage(
+                    slotkv_storage::Error::Io { .. } | slotkv_storage::Error::DiskFull { .. },
+                ) => machine.disk_fails,
+                _ => false,
+            };
+            if !is_excused || begun.elapsed() > RECOVERY_MAX {
+                return Err(format!("worker {at} does not start: {error:?}"));
+            }
+            machine.kill();
+            self.count("start in vain", format!("of worker {at}: {error}"));
+            sleep(RESTART_PAUSE).await;
+        }
+        let machine = &self.machines[at];
+        let worker = machine.worker.as_ref().expect("it has started");
+        self.net.add_worker(&machine.address, worker.shard().clone());
+        Ok(())
+    }
+
+    /// The worker's process is gone; what it has written is there.
+    pub(super) fn kill_worker(&mut self, at: usize) {
+        self.machines[at].kill();
+        self.net.remove(&self.machines[at].address);
+    }
+}
