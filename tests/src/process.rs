@@ -88,6 +88,12 @@ impl Process {
         }
     }
 
+    /// Whether it runs and is not ready yet.
+    pub fn is_waiting(&mut self) -> bool {
+        let is_silent = matches!(self.lines.try_recv(), Err(mpsc::TryRecvError::Empty));
+        is_silent && self.child.try_wait().is_ok_and(|ended| ended.is_none())
+    }
+
     /// `slotkv://host:port`, once it is ready.
     pub fn uri(&self) -> &str {
         &self.uri

@@ -1,11 +1,18 @@
 //! Members killed as hard as a process can be, under load: callers see a pause, nothing that was acknowledged is lost, and
 //! nothing is applied twice.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use slotkv::Client;
 use slotkv_coordination::ensemble::Ensemble;
-use slotkv_tests::{load::Load, process::Processes, until};
+use slotkv_tests::{
+    load::Load,
+    process::{Process, Processes},
+    until,
+};
+
+/// The session timeout of the members, as [`slotkv_tests::process::SESSION`] has it.
+const SESSION_MAX: Duration = Duration::from_secs(3);
 
 async fn client(uri: &str) -> Client {
     Client::connect(uri).await.unwrap().with_deadline(Duration::from_secs(100))
@@ -78,6 +85,56 @@ async fn the_standby_leads_and_clients_go_on_when_the_leading_master_is_killed()
     load.goes_on(100).await;
     load.end(&early).await;
     for client in [running, early] {
+        client.close().await;
+    }
+}
+
+/// The masters live on, and serve what they knew. A worker that is new waits for ZooKeeper, and only for that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_that_runs_goes_on_without_zookeeper_and_a_worker_joins_when_it_is_back() {
+    if Ensemble::skips("ZooKeeper down alone") {
+        return;
+    }
+    let cluster = Processes::start(2, 2).await;
+    let uri = cluster.uri();
+    let running = client(&uri).await;
+    let mut load = Load::start(&running, 8, Duration::from_millis(10));
+    load.goes_on(100).await;
+
+    cluster.ensemble.kill(0);
+    let mut new = Process::spawn(cluster.worker(2), &cluster.log("worker-2"));
+    // Longer than any session of the members.
+    let begun = Instant::now();
+    while begun.elapsed() < 3 * SESSION_MAX {
+        load.goes_on(100).await;
+    }
+    assert!(new.is_waiting(), "a worker cannot join while ZooKeeper is down");
+    // The masters tell newcomers what they knew, and that it is old.
+    let late = client(&uri).await;
+    late.put("from a client that started meanwhile", "v").await.unwrap();
+    let status = late.status().await.unwrap();
+    assert_eq!((status.shards.len(), status.masters.len()), (2, 2));
+    assert!(status.notices.iter().any(|notice| notice.contains("out of reach")), "{:?}", status.notices);
+    assert!(status.masters.iter().all(|master| !master.leader), "{:?}", status.masters);
+
+    cluster.ensemble.restart(0).await.unwrap();
+    new.ready();
+    let joined = new.address().to_owned();
+    until("the new worker is a member, everybody is one again, and a master leads", async || {
+        let Ok(status) = late.status().await else { return false };
+        let lives =
+            |address: &str| status.members.iter().any(|member| member.live && member.address == address);
+        status.masters.iter().any(|master| master.leader)
+            && lives(&joined)
+            && cluster.workers.iter().all(|worker| lives(worker.address()))
+            && status.shards.iter().filter(|shard| shard.state == "leader").count() == 2
+            && status.shards.iter().filter(|shard| shard.state == "waiting for slots").count() == 1
+    })
+    .await;
+    load.goes_on(100).await;
+    let done = load.end(&late).await;
+    println!("{done} calls, none failed");
+    for client in [running, late] {
         client.close().await;
     }
 }

@@ -171,27 +171,47 @@ async fn a_folder_in_use_or_of_another_cluster_is_refused_by_name() {
 /// Room on the disk of the worker: more than the 64 MiB that it keeps free.
 const DISK_BYTES: u64 = 160 << 20;
 
-/// Makes `folder` a disk of its own that only the command's process sees, and that ends with it.
+/// Makes `folder` a disk of its own that only the command's process sees, and that ends with it. Who is not root is root in
+/// a user namespace of its own, which is enough for that.
 fn on_small_disk(command: &mut Command, folder: &Path) {
     let folder = CString::new(folder.as_os_str().as_bytes()).unwrap();
     let size = CString::new(format!("size={DISK_BYTES}")).unwrap();
-    let done = |result: i32| if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) };
+    let done = |result: i32| if result >= 0 { Ok(result) } else { Err(io::Error::last_os_error()) };
+    // SAFETY: plain system calls.
+    let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let says = [
+        (c"/proc/self/setgroups", "deny".to_owned()),
+        (c"/proc/self/uid_map", format!("0 {user} 1")),
+        (c"/proc/self/gid_map", format!("0 {group} 1")),
+    ];
     // SAFETY: between fork and exec only system calls are made, on memory that was made before.
     unsafe {
         command.pre_exec(move || {
-            done(libc::unshare(libc::CLONE_NEWNS))?;
+            if user == 0 {
+                done(libc::unshare(libc::CLONE_NEWNS))?;
+            } else {
+                done(libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS))?;
+                for (path, text) in &says {
+                    let file = done(libc::open(path.as_ptr(), libc::O_WRONLY))?;
+                    done(libc::write(file, text.as_ptr().cast(), text.len()) as i32)?;
+                    done(libc::close(file))?;
+                }
+            }
             let none = std::ptr::null();
             done(libc::mount(none, c"/".as_ptr(), none, libc::MS_REC | libc::MS_PRIVATE, none.cast()))?;
             let tmpfs = c"tmpfs".as_ptr();
-            done(libc::mount(tmpfs, folder.as_ptr(), tmpfs, 0, size.as_ptr().cast()))
+            done(libc::mount(tmpfs, folder.as_ptr(), tmpfs, 0, size.as_ptr().cast())).map(drop)
         });
     }
 }
 
-fn can_mount(folder: &Path) -> bool {
+/// Why this machine has no small disk for us, if it has none. In CI that is a failure.
+fn cannot_mount(folder: &Path) -> Option<io::Error> {
     let mut command = Command::new("true");
     on_small_disk(&mut command, folder);
-    command.status().is_ok_and(|status| status.success())
+    let error = command.status().err()?;
+    assert!(std::env::var_os("CI").is_none(), "CI must be able to mount a tmpfs: {error}");
+    Some(error)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -202,8 +222,8 @@ async fn a_full_disk_refuses_writes_and_serves_reads_until_there_is_room() {
     let mut cluster = Processes::start(1, 0).await;
     let data = cluster.data(0);
     fs::create_dir(&data).unwrap();
-    if !can_mount(&data) {
-        eprintln!("\nSKIPPED, because this user may not mount a tmpfs: a full disk");
+    if let Some(error) = cannot_mount(&data) {
+        eprintln!("\nSKIPPED, because this user may not mount a tmpfs ({error}): a full disk");
         return;
     }
     let mut worker = cluster.worker(0);
