@@ -224,8 +224,10 @@ fn connect(net: Arc<Net>, address: String, shard: Arc<Shard>, mut outgoing: Outg
                 if net.happens(|state| state.loss_permille) {
                     link.client.send_replace(true);
                 }
-                let Ok(frame) = frame.decode() else { return };
+                let Ok(mut frame) = frame.decode() else { return };
                 if net.happens(|state| state.double_permille) {
+                    // TCP doubles nothing. What a client sends twice says so, so that an answer is kept which changes nothing.
+                    frame.requests.iter_mut().for_each(|request| request.repeated = true);
                     let _ = to_worker.send(Ok(frame.clone()));
                 }
                 if to_worker.send(Ok(frame)).is_err() {
