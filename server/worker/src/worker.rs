@@ -131,10 +131,7 @@ impl Worker {
         }
         if home.identification().is_none() {
             let shard = match options.shard {
-                Some(shard) => {
-                    paths::validate_shard(shard)?;
-                    shard
-                }
+                Some(shard) => shard,
                 None => membership::allocate_shard_id(&*session).await?,
             };
             check_shard(shard)?;
