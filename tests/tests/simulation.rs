@@ -12,7 +12,7 @@ const SEEDS: u64 = 40;
 const SABOTAGED_SEEDS: u64 = 40;
 
 /// What the nemesis does, and what it comes to.
-const FAULTS: [&str; 27] = [
+const FAULTS: [&str; 26] = [
     "clock jump",
     "connections break",
     "coordinator away",
@@ -36,7 +36,6 @@ const FAULTS: [&str; 27] = [
     "session cut off",
     "session expires",
     "session expires unnoticed",
-    "start in vain",
     "stopped by itself",
     "writes of unknown outcome",
     "writes on a broken connection",
