@@ -1,14 +1,16 @@
-//! The project's own verbs: `cargo xtask demo | test | bench | zookeeper`.
+//! The project's own verbs: `cargo xtask demo | test | bench | conformance | zookeeper`.
 //!
 //! Layout: [`demo`] the real data set through every client · [`test`] every suite with one table at the end ·
-//! [`bench`] slotkv beside its peers · [`cluster`] servers as child processes · [`process`] running and ending
-//! programs · [`machine`] Debian packages · [`venv`] Python environments · [`dataset`] the records of the demo ·
-//! [`documents`] code blocks of the documentation · [`table`] tables on the terminal.
+//! [`bench`] slotkv beside its peers · [`conformance`] one run for every language · [`cluster`] servers as child
+//! processes · [`process`] running and ending programs · [`machine`] Debian packages · [`venv`] Python environments ·
+//! [`dataset`] the records of the demo · [`documents`] code blocks of the documentation · [`table`] tables on the
+//! terminal.
 //!
 //! Whatever a verb starts it ends itself, by process id; a child also gets SIGTERM if xtask dies.
 
 mod bench;
 mod cluster;
+mod conformance;
 mod dataset;
 mod demo;
 mod documents;
@@ -37,6 +39,10 @@ usage: cargo xtask VERB
         --long     the tests and the installations of tools that take minutes, too
         --list     the names of the suites
 
+  conformance [--seed S]
+      the scenarios of tests/scenarios and a seeded program of 1000 steps through the client of every language,
+      answers compared byte for byte
+
   zookeeper [--servers 1|3] [--dir DIR]
       a real ZooKeeper ensemble in the foreground; prints its zk:// URI
         --dir      where its temporary folder is made
@@ -60,6 +66,7 @@ fn main() -> ExitCode {
         "demo" => demo::run(rest),
         "test" => test::run(rest),
         "bench" => bench::run(rest),
+        "conformance" => conformance::run(rest),
         "zookeeper" => zookeeper::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

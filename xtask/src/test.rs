@@ -13,7 +13,7 @@ use crate::cluster;
 use crate::project::{self, Profile, SELECTION};
 use crate::table::Table;
 use crate::venv::Venv;
-use crate::{Outcome, documents, examples, machine, process};
+use crate::{Outcome, conformance, documents, examples, machine, process};
 
 /// Set for every test program when `--long` is given.
 const LONG_VARIABLE: &str = "SLOTKV_TEST_LONG";
@@ -45,7 +45,7 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 11] = [
+const SUITES: [Suite; 12] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
@@ -54,6 +54,11 @@ const SUITES: [Suite; 11] = [
     Suite { name: "zookeeper", about: "coordinator conformance on ZooKeeper x1 and x3", run: zookeeper },
     Suite { name: "python", about: "pytest, doctests among it, on the installed package", run: python },
     Suite { name: "types", about: "mypy --strict, pyright, stubtest", run: types },
+    Suite {
+        name: "conformance",
+        about: "the scenarios through the client of every language, compared",
+        run: conform,
+    },
     Suite { name: "examples", about: "every example, Rust and Python", run: all_examples },
     Suite {
         name: "fail-over",
@@ -292,6 +297,10 @@ fn types(bench: &Bench) -> Outcome<Tested> {
         venv.python().args(["-m", "mypy.stubtest", "slotkv"]).current_dir(project::scratch()),
     )?;
     Ok(Tested::Passed)
+}
+
+fn conform(bench: &Bench) -> Outcome<Tested> {
+    Ok(Tested::count(conformance::suite(bench.slotkv()?, bench.venv()?)?))
 }
 
 fn all_examples(bench: &Bench) -> Outcome<Tested> {

@@ -1,0 +1,70 @@
+//! `cargo xtask conformance`: the scenarios and a seeded program through the client of every language, compared.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::project::{self, Profile};
+use crate::venv::Venv;
+use crate::{Outcome, cluster, process};
+
+/// The seed where none is given, as in the test suite.
+const SEED_DEFAULT: &str = "1";
+/// The crate of the drivers.
+const PACKAGE: &str = "slotkv-conformance";
+
+/// Exits with success only if every surface answers as expected, and all alike.
+pub fn run(arguments: &[String]) -> Outcome<bool> {
+    let seed = match arguments {
+        [] => SEED_DEFAULT,
+        [flag, seed] if flag == "--seed" => seed,
+        _ => return Err("usage: cargo xtask conformance [--seed S]".into()),
+    };
+    let slotkv = cluster::build(Profile::Debug)?;
+    let venv = Venv::with("conformance", &[])?;
+    venv.install_slotkv(&["--profile", "dev"])?;
+    process::run(&mut command(&slotkv, &venv, seed)?)?;
+    Ok(true)
+}
+
+/// The same as a suite; how many surfaces.
+pub fn suite(slotkv: &Path, venv: &Venv) -> Outcome<u64> {
+    let mut command = command(slotkv, venv, SEED_DEFAULT)?;
+    let log = project::scratch().join("logs/conformance.log");
+    process::logged("conformance", &log, &mut command)?;
+    Ok(SURFACES.len() as u64)
+}
+
+const SURFACES: [&str; 3] = ["rust", "python", "asyncio"];
+
+fn command(slotkv: &Path, venv: &Venv, seed: &str) -> Outcome<Command> {
+    let log = project::scratch().join("logs/cargo-conformance.log");
+    process::logged(
+        "cargo build conformance",
+        &log,
+        project::cargo().arg("build").args(project::SELECTION).args([
+            "--bin",
+            PACKAGE,
+            "--bin",
+            "conform-rust",
+        ]),
+    )?;
+    let mut command = Command::new(Profile::Debug.program(PACKAGE));
+    command.arg(slotkv).arg(project::root().join("tests/scenarios")).arg(seed);
+    for surface in SURFACES {
+        command.arg(format!("{surface}={}", program(surface, venv)));
+    }
+    Ok(command)
+}
+
+/// A driver with its arguments, as the run takes it.
+fn program(surface: &str, venv: &Venv) -> String {
+    let python = |mode: &str| {
+        let script = project::root().join("tests/conformance/python/conform.py");
+        format!("{},{},{mode}", venv.bin().join("python").display(), script.display())
+    };
+    match surface {
+        "python" => python("sync"),
+        "asyncio" => python("asyncio"),
+        _ => Profile::Debug.program(&format!("conform-{surface}")).display().to_string(),
+    }
+}
