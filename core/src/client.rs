@@ -253,7 +253,7 @@ impl Client {
         let status = self.shared.dispatch.routing.status();
         timeout(deadline, status).await.unwrap_or_else(|_| {
             let message = format!("no master told the status within {} ms", deadline.as_millis());
-            Err(Error::new(Code::NoMaster, message))
+            Err(Error::new(Code::Timeout, message))
         })
     }
 

@@ -485,6 +485,7 @@ class Stats:
         "refreshes_failed",
         "pings_failed",
         "wrong_cluster",
+        "wrong_version",
         "in_flight",
         "waiting",
         "table_version",
@@ -509,6 +510,7 @@ class Stats:
         refreshes_failed: int,
         pings_failed: int,
         wrong_cluster: int,
+        wrong_version: int,
         in_flight: int,
         waiting: int,
         table_version: int,
@@ -547,6 +549,8 @@ class Stats:
     def pings_failed(self) -> int: ...
     @property
     def wrong_cluster(self) -> int: ...
+    @property
+    def wrong_version(self) -> int: ...
     @property
     def in_flight(self) -> int: ...
     @property

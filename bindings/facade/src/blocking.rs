@@ -22,6 +22,7 @@ use crate::driver::{CADENCE_MS, Driver, DriverCounters};
 use crate::error::FacadeError;
 use crate::fork;
 use crate::lock::Mutex;
+use crate::many;
 use crate::scan::Scan;
 use crate::settings::{self, Settings};
 
@@ -90,6 +91,11 @@ impl BlockingClient {
         options: CallOptions,
         interrupt: impl FnMut() -> Result<(), FacadeError>,
     ) -> Result<Answer, FacadeError> {
+        if self.is_closed()
+            && let Command::Many { commands } = &command
+        {
+            return Ok(many::closed(commands.len()));
+        }
         let options = settings::over(options, &self.defaults);
         self.run(options.deadline, |client| async move { client.call(command, &options).await }, interrupt)
     }
@@ -202,13 +208,7 @@ pub(crate) async fn status(
     client: &Client,
     deadline: Option<Duration>,
 ) -> Result<slotkv_proto::v1::StatusReply, FacadeError> {
-    let Some(deadline) = deadline else { return Ok(client.status().await?) };
-    let longest = Duration::from_millis(slotkv::DEADLINE_MS_MAX.into());
-    let client = client.with_deadline(longest);
-    match tokio::time::timeout(deadline, client.status()).await {
-        Ok(status) => Ok(status?),
-        Err(_) => Err(FacadeError::timed_out("the status", deadline)),
-    }
+    Ok(client.status_with(&CallOptions { deadline, ..CallOptions::default() }).await?)
 }
 
 impl Connected {

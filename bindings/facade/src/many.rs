@@ -1,8 +1,13 @@
 //! Calls on many keys: when some of them failed, the call as a whole has one error.
 
-use slotkv::{Answer, Outcome};
+use slotkv::{Answer, Code, Error, Outcome};
 
 use crate::error::FacadeError;
+
+/// The answer of a call on `count` keys by a closed client: a call on many keys fails by the key, as the core has it.
+pub(crate) fn closed(count: usize) -> Answer {
+    Answer::Many(vec![Err(Error::new(Code::Closed, FacadeError::closed().message)); count])
+}
 
 /// The error of a call on many keys whose results are `answers`; `None` if no key failed.
 ///

@@ -255,3 +255,14 @@ fn a_client_goes_on_in_a_forked_child_with_a_client_id_of_its_own() {
     let sum = client.call(increment("n"), CallOptions::default(), patient);
     assert_eq!(sum, Ok(Answer::Number(2)), "the parent's connection is as it was");
 }
+
+#[test]
+fn a_call_on_many_keys_of_a_closed_client_fails_by_the_key() {
+    let client = connect(&Fake::default());
+    client.close().unwrap();
+    let commands = vec![get("a"), get("b")];
+    let answer = client.call(Command::Many { commands }, CallOptions::default(), patient).unwrap();
+    let Answer::Many(answers) = answer else { panic!("{answer:?}") };
+    let codes: Vec<_> = answers.iter().map(|answer| answer.as_ref().unwrap_err().code).collect();
+    assert_eq!(codes, [Code::Closed; 2]);
+}

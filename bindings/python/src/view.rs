@@ -97,6 +97,8 @@ record! {
         pings_failed: u64,
         /// Answers of members of other clusters, which were ignored.
         wrong_cluster: u64,
+        /// Answers in a version of the protocol that was not offered, which were ignored.
+        wrong_version: u64,
         /// Calls open now, those that wait for room not counted.
         in_flight: u64,
         /// Calls that wait for room now.
@@ -234,6 +236,7 @@ impl Stats {
             refreshes_failed: stats.refreshes_failed,
             pings_failed: stats.pings_failed,
             wrong_cluster: stats.wrong_cluster,
+            wrong_version: stats.wrong_version,
             in_flight: stats.in_flight,
             waiting: stats.waiting,
             table_version: stats.table_version,

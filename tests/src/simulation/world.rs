@@ -67,7 +67,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(500);
 pub(super) const MASTERS: [&str; 2] = ["m0:1", "m1:1"];
 
 /// Runs a plan to its end. Of several tasks that wait for one event, tokio wakes a random one first; it lets that be seeded
-/// only if it was built with `--cfg tokio_unstable`, without which about one seed of six takes another course each time.
+/// only where it is built with `--cfg tokio_unstable`, as `.cargo/config.toml` has it.
 pub fn run(plan: &Plan) -> Report {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     #[cfg(tokio_unstable)]
