@@ -1,0 +1,5 @@
+//! What the linker is told about an addon.
+
+fn main() {
+    napi_build::setup();
+}

@@ -1,0 +1,155 @@
+// The client. Its types and their documentation are in index.d.ts.
+'use strict'
+
+const { begin } = require('./bridge.js')
+const { ENTRY, PLAIN } = require('./batch.js')
+const { errorOf } = require('./errors.js')
+const { Scan } = require('./scan.js')
+const { bytes, count, deadline, delta, keys, optionalBytes, options, pairs, range, text, time, version } = require(
+  './arguments.js',
+)
+
+/** What must hold for a write, as bindings/node/src/arguments.rs numbers it. */
+const ALWAYS = 0
+const ABSENT = 1
+const PRESENT = 2
+const VERSION = 3
+
+/** Whoever has it may make clients. */
+const KEY = Symbol('slotkv')
+
+// Before Node had the symbol, its type definitions and compilers used this one.
+const asyncDispose = Symbol.asyncDispose ?? Symbol.for('nodejs.asyncDispose')
+
+/** A promise for what `submit` begins, which is given the caller's options. */
+function begun(told, submit, shape) {
+  if (told === undefined) return begin((call) => submit(NONE, call), undefined, shape, false)
+  return new Promise((resolve) => {
+    const known = options(told)
+    resolve(begin((call) => submit(known, call), known.signal, shape, known.returnErrors === true))
+  })
+}
+
+const NONE = Object.freeze({})
+
+/** What the addon gives at once: a value or a failure. */
+function now(result) {
+  if (typeof result === 'object' && result !== null && result.kind !== undefined && result.retry !== undefined) {
+    throw errorOf(result)
+  }
+  return result
+}
+
+class Client {
+  #client
+
+  constructor(key, client) {
+    if (key !== KEY) throw new TypeError('clients are made by connect')
+    this.#client = client
+  }
+
+  get(key, told) {
+    return begun(told, (told, call) => this.#client.get(call, bytes(key, 'a key'), deadline(told)))
+  }
+
+  getEntry(key, told) {
+    return begun(told, (told, call) => this.#client.get(call, bytes(key, 'a key'), deadline(told)), ENTRY)
+  }
+
+  has(key, told) {
+    return begun(told, (told, call) => this.#client.has(call, bytes(key, 'a key'), deadline(told)))
+  }
+
+  put(key, value, told) {
+    return begun(told, (told, call) => this.#client.put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ALWAYS))
+  }
+
+  putIfAbsent(key, value, told) {
+    return begun(told, (told, call) => this.#client.put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ABSENT))
+  }
+
+  updateIfPresent(key, value, told) {
+    return begun(told, (told, call) => this.#client.put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), PRESENT))
+  }
+
+  compareAndSet(key, value, wanted, told) {
+    return begun(told, (told, call) => this.#client.put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), VERSION, version(wanted)))
+  }
+
+  delete(key, told) {
+    return begun(told, (told, call) => this.#client.delete(call, bytes(key, 'a key'), deadline(told), ALWAYS))
+  }
+
+  deleteIfVersion(key, wanted, told) {
+    return begun(told, (told, call) => this.#client.delete(call, bytes(key, 'a key'), deadline(told), VERSION, version(wanted)))
+  }
+
+  increment(key, by = 1n, told) {
+    return begun(told, (told, call) => this.#client.increment(call, bytes(key, 'a key'), delta(by), deadline(told)))
+  }
+
+  getMany(things, told) {
+    return begun(told, (told, call) => this.#client.getMany(call, keys(things), deadline(told)), PLAIN)
+  }
+
+  putMany(things, told) {
+    return begun(told, (told, call) => this.#client.putMany(call, pairs(things), deadline(told)), PLAIN)
+  }
+
+  deleteMany(things, told) {
+    return begun(told, (told, call) => this.#client.deleteMany(call, keys(things), deadline(told)), PLAIN)
+  }
+
+  count(told) {
+    return begun(told, (told, call) => this.#client.count(call, range(told), deadline(told)))
+  }
+
+  scan(told) {
+    const known = options(told)
+    const limit = known.limit === undefined ? undefined : count(known.limit, 'limit')
+    const cursor = optionalBytes(known.cursor, 'cursor')
+    return new Scan(now(this.#client.scan(range(known), cursor, limit, deadline(known))), known.signal)
+  }
+
+  dump(told) {
+    return begun(told, (told, call) => this.#client.dump(call, range(told), deadline(told)))
+  }
+
+  slot(key) {
+    return now(this.#client.slot(bytes(key, 'a key')))
+  }
+
+  explain(key) {
+    return now(this.#client.explain(bytes(key, 'a key')))
+  }
+
+  stats() {
+    return now(this.#client.stats())
+  }
+
+  status(told) {
+    return begun(told, (told, call) => this.#client.status(call))
+  }
+
+  namespace(name) {
+    return new Client(KEY, now(this.#client.namespace(text(name, 'a namespace'))))
+  }
+
+  withDeadline(deadlineMs) {
+    return new Client(KEY, now(this.#client.withDeadline(time(deadlineMs, 'deadlineMs'))))
+  }
+
+  withTraceparent(traceparent) {
+    return new Client(KEY, now(this.#client.withTraceparent(text(traceparent, 'traceparent'))))
+  }
+
+  close() {
+    return begun(undefined, (told, call) => this.#client.close(call))
+  }
+
+  [asyncDispose]() {
+    return this.close()
+  }
+}
+
+module.exports = { Client, KEY }
