@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::node::Package;
 use crate::project::{self, Profile};
 use crate::venv::Venv;
 use crate::{Outcome, cluster, process};
@@ -22,21 +23,22 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     let slotkv = cluster::build(Profile::Debug)?;
     let venv = Venv::with("conformance", &[])?;
     venv.install_slotkv(&["--profile", "dev"])?;
-    process::run(&mut command(&slotkv, &venv, seed)?)?;
+    let node = Package::build(Profile::Debug)?;
+    process::run(&mut command(&slotkv, &venv, &node, seed)?)?;
     Ok(true)
 }
 
 /// The same as a suite; how many surfaces.
-pub fn suite(slotkv: &Path, venv: &Venv) -> Outcome<u64> {
-    let mut command = command(slotkv, venv, SEED_DEFAULT)?;
+pub fn suite(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
+    let mut command = command(slotkv, venv, node, SEED_DEFAULT)?;
     let log = project::scratch().join("logs/conformance.log");
     process::logged("conformance", &log, &mut command)?;
     Ok(SURFACES.len() as u64)
 }
 
-const SURFACES: [&str; 3] = ["rust", "python", "asyncio"];
+const SURFACES: [&str; 4] = ["rust", "python", "asyncio", "node"];
 
-fn command(slotkv: &Path, venv: &Venv, seed: &str) -> Outcome<Command> {
+fn command(slotkv: &Path, venv: &Venv, node: &Package, seed: &str) -> Outcome<Command> {
     let log = project::scratch().join("logs/cargo-conformance.log");
     process::logged(
         "cargo build conformance",
@@ -51,13 +53,13 @@ fn command(slotkv: &Path, venv: &Venv, seed: &str) -> Outcome<Command> {
     let mut command = Command::new(Profile::Debug.program(PACKAGE));
     command.arg(slotkv).arg(project::root().join("tests/scenarios")).arg(seed);
     for surface in SURFACES {
-        command.arg(format!("{surface}={}", program(surface, venv)));
+        command.arg(format!("{surface}={}", program(surface, venv, node)));
     }
     Ok(command)
 }
 
 /// A driver with its arguments, as the run takes it.
-fn program(surface: &str, venv: &Venv) -> String {
+fn program(surface: &str, venv: &Venv, node: &Package) -> String {
     let python = |mode: &str| {
         let script = project::root().join("tests/conformance/python/conform.py");
         format!("{},{},{mode}", venv.bin().join("python").display(), script.display())
@@ -65,6 +67,10 @@ fn program(surface: &str, venv: &Venv) -> String {
     match surface {
         "python" => python("sync"),
         "asyncio" => python("asyncio"),
+        "node" => {
+            let script = project::root().join("tests/conformance/node/conform.mjs");
+            format!("node,{},{}", script.display(), node.folder().display())
+        }
         _ => Profile::Debug.program(&format!("conform-{surface}")).display().to_string(),
     }
 }

@@ -1,5 +1,5 @@
 //! `cargo xtask demo`: a real data set goes in through the Python client and comes back, byte for byte, through Rust,
-//! sync Python and asyncio.
+//! sync Python, asyncio and Node.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::cluster::{self, Dev};
 use crate::dataset::{self, Dataset};
+use crate::node::Package;
 use crate::project::{self, Profile};
 use crate::table::{Table, thousands};
 use crate::venv::Venv;
@@ -34,6 +35,8 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     let venv = Venv::with("demo", &[])?;
     venv.install_slotkv(if profile == Profile::Debug { &["--profile", "dev"] } else { &[] })?;
 
+    let node = Package::build(profile)?;
+
     let spinner = process::spinner("data set");
     let sets = dataset::produce(&dataset::dir())?;
     spinner.finish_and_clear();
@@ -49,7 +52,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
 
     let mut table = Table::new(&["client", "data set", "records", "ops/s", "result"]);
     let mut all_identical = true;
-    for client in clients(&venv, &compare) {
+    for client in clients(&venv, &node, &compare) {
         for set in &sets {
             let found = client.run(set, &cluster.uri)?;
             all_identical &= found.is_good(set);
@@ -65,7 +68,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
 
     println!("\n{}", table.text());
     if keep {
-        print_how_to_connect(&cluster, &slotkv, &venv);
+        print_how_to_connect(&cluster, &slotkv, &venv, &node);
         cluster.leave_running();
         folder.kept = true;
     } else if !cluster.stop()? {
@@ -111,18 +114,29 @@ struct Client {
     name: &'static str,
     writes: bool,
     program: PathBuf,
-    script: Option<&'static str>,
+    /// What it is told before the file.
+    told: Vec<PathBuf>,
 }
 
-fn clients(venv: &Venv, compare: &Path) -> [Client; 4] {
+fn clients(venv: &Venv, node: &Package, compare: &Path) -> [Client; 5] {
     let python = venv.bin().join("python");
-    let script =
-        |name, writes, script| Client { name, writes, program: python.clone(), script: Some(script) };
+    let script = |name, writes, script| Client {
+        name,
+        writes,
+        program: python.clone(),
+        told: vec![PathBuf::from(script)],
+    };
     [
         script("Python asyncio, put_many", true, "xtask/demo/load.py"),
-        Client { name: "Rust, get_many", writes: false, program: compare.to_owned(), script: None },
+        Client { name: "Rust, get_many", writes: false, program: compare.to_owned(), told: Vec::new() },
         script("Python sync, get_many", false, "xtask/demo/compare_sync.py"),
         script("Python asyncio, get", false, "xtask/demo/compare_asyncio.py"),
+        Client {
+            name: "Node, get",
+            writes: false,
+            program: "node".into(),
+            told: vec!["xtask/demo/compare.mjs".into(), node.folder().to_owned()],
+        },
     ]
 }
 
@@ -151,7 +165,7 @@ impl Client {
     /// Runs it on the records of `set`; it prints `{"done": n}` as it goes and its result at the end.
     fn run(&self, set: &Dataset, uri: &str) -> Outcome<Found> {
         let mut command = Command::new(&self.program);
-        command.args(self.script).arg(&set.file).arg(uri);
+        command.args(&self.told).arg(&set.file).arg(uri);
         command.current_dir(project::root()).stdin(Stdio::null()).stdout(Stdio::piped());
         let bar = process::bar(&format!("{}, {}", self.name, set.name), set.records);
         let mut child = process::tied(&mut command).spawn()?;
@@ -199,13 +213,17 @@ fn build_compare(profile: Profile) -> Outcome<PathBuf> {
     Ok(profile.program("examples/compare_file"))
 }
 
-fn print_how_to_connect(cluster: &Dev, slotkv: &Path, venv: &Venv) {
+fn print_how_to_connect(cluster: &Dev, slotkv: &Path, venv: &Venv, node: &Package) {
     let (uri, pid) = (&cluster.uri, cluster.pid());
     println!("The cluster runs on (process {pid}, log {}):", cluster.log().display());
     println!("  shell    {} shell --uri {uri}", slotkv.display());
     println!(
         "  Python   {} -c 'import slotkv; print(slotkv.connect(\"{uri}\").count())'",
         venv.bin().join("python").display()
+    );
+    println!(
+        "  Node     node -e 'require(\"{}\").connect(\"{uri}\").then((c) => c.count()).then(console.log)'",
+        node.folder().display()
     );
     println!("  Rust     slotkv::Client::connect(\"{uri}\").await");
     println!("  stop it  kill {pid}\n");

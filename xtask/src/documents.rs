@@ -1,7 +1,7 @@
 //! Runs the code blocks of the documentation, so that what it shows is what happens.
 //!
-//! In README.md and docs/**: ```` ```python ```` blocks are programs of their own; ```` ```rust ```` blocks are
-//! doctests; in ```` ```console ```` blocks each line behind `$ ` is run by the shell and what follows is compared with
+//! In README.md and docs/**: ```` ```python ```` and ```` ```js ```` blocks are programs of their own; ```` ```rust ````
+//! blocks are doctests; in ```` ```console ```` blocks each line behind `$ ` is run by the shell and what follows is compared with
 //! its output, where a line `...` stands for any lines. Blocks in other languages (`sh`, `text`, `toml`) are not run.
 //! Every document has a cluster of its own; the address [`ADDRESS`] in its blocks stands for it, and `slotkv` finds it
 //! by itself.
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::Outcome;
 use crate::cluster::Dev;
+use crate::node::Package;
 use crate::process;
 use crate::project::{self, Profile};
 use crate::venv::Venv;
@@ -22,7 +23,7 @@ use crate::venv::Venv;
 const ADDRESS: &str = "127.0.0.1:7700";
 
 /// Runs every block of every document; how many. An error names the first that fails.
-pub fn run(slotkv: &Path, venv: &Venv) -> Outcome<u64> {
+pub fn run(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
     let libraries = Libraries::build()?;
     let mut passed = 0;
     for document in documents()? {
@@ -30,8 +31,8 @@ pub fn run(slotkv: &Path, venv: &Venv) -> Outcome<u64> {
         let blocks = blocks(&text);
         let shown = document.strip_prefix(project::root()).unwrap_or(&document).display().to_string();
         let count = |language| blocks.iter().filter(|block| block.language == language).count();
-        let (rust, python, console) = (count("rust"), count("python"), count("console"));
-        if rust + python + console == 0 {
+        let (rust, python, js, console) = (count("rust"), count("python"), count("js"), count("console"));
+        if rust + python + js + console == 0 {
             continue;
         }
         let cluster = Dev::start(slotkv, "dev-docs", &[])?;
@@ -39,6 +40,7 @@ pub fn run(slotkv: &Path, venv: &Venv) -> Outcome<u64> {
         for block in &blocks {
             let outcome = match block.language {
                 "python" => run_python(venv, &at(&block.text)),
+                "js" => run_js(node, &at(&block.text)),
                 "console" => run_console(slotkv, &cluster.uri, &at(&block.text)),
                 _ => Ok(()),
             };
@@ -47,8 +49,8 @@ pub fn run(slotkv: &Path, venv: &Venv) -> Outcome<u64> {
         if rust > 0 {
             libraries.test(&document, &at(&text)).map_err(|error| format!("{shown}: {error}"))?;
         }
-        println!("  {shown}: {rust} Rust, {python} Python, {console} console");
-        passed += (rust + python + console) as u64;
+        println!("  {shown}: {rust} Rust, {python} Python, {js} Node, {console} console");
+        passed += (rust + python + js + console) as u64;
     }
     Ok(passed)
 }
@@ -101,6 +103,19 @@ fn run_python(venv: &Venv, program: &str) -> Outcome<()> {
         process::tied(venv.python().args(["-W", "error", "-c", program])).stdin(Stdio::null()).output()?;
     if out.status.success() {
         return Ok(());
+    }
+    Err(format!("{}\n{}", out.status, String::from_utf8_lossy(&out.stderr)).into())
+}
+
+/// A module of its own, as `slotkv` is found from it.
+fn run_js(node: &Package, program: &str) -> Outcome<()> {
+    let dir = tempdir()?;
+    node.link(&dir)?;
+    let script = dir.join("block.mjs");
+    fs::write(&script, program)?;
+    let out = process::tied(Command::new("node").arg(&script)).stdin(Stdio::null()).output()?;
+    if out.status.success() {
+        return Ok(fs::remove_dir_all(dir)?);
     }
     Err(format!("{}\n{}", out.status, String::from_utf8_lossy(&out.stderr)).into())
 }

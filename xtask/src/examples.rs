@@ -1,4 +1,4 @@
-//! Runs the examples, Rust and Python, each against a cluster of its own.
+//! Runs the examples, Rust, Python and Node, each against a cluster of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::Outcome;
 use crate::cluster::{self, Dev, Split};
+use crate::node::Package;
 use crate::process::{self, Server};
 use crate::project::{self, Profile};
 use crate::venv::Venv;
@@ -13,6 +14,8 @@ use crate::zookeeper::ZooKeeper;
 
 /// The same in every language. `fail_over` is apart: somebody has to crash a worker meanwhile.
 const NAMES: [&str; 4] = ["hello", "many", "scan", "compare_and_set"];
+/// Where those for Node are.
+const NODE_FOLDER: &str = "examples/node";
 /// What the fail-over example prints when it is time to crash a worker.
 const CRASH_PROMPT: &str = "crash a worker now";
 /// What it prints when it is content.
@@ -53,16 +56,29 @@ pub fn python(slotkv: &Path, venv: &Venv) -> Outcome<u64> {
     Ok(passed)
 }
 
+/// Every Node example against `slotkv dev`; how many.
+pub fn node(slotkv: &Path, node: &Package) -> Outcome<u64> {
+    node.link(&project::root().join(NODE_FOLDER))?;
+    let mut passed = 0;
+    for name in NAMES {
+        on_dev(slotkv, &format!("{name} (Node)"), &mut node_script(node, name))?;
+        passed += 1;
+    }
+    Ok(passed)
+}
+
 /// The fail-over examples: masters and workers as processes on ZooKeeper, and a worker is crashed in the middle;
 /// how many.
-pub fn fail_over(slotkv: &Path, venv: &Venv) -> Outcome<u64> {
+pub fn fail_over(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
     build()?;
+    node.link(&project::root().join(NODE_FOLDER))?;
     let mut passed = 0;
     let zookeeper = ZooKeeper::start(1)?;
-    let programs: [(&str, Command); 3] = [
+    let programs: [(&str, Command); 4] = [
         ("rust", Command::new(rust_program("fail_over"))),
         ("python", script(venv, "fail_over")),
         ("asyncio", script(venv, "fail_over_asyncio")),
+        ("node", node_script(node, "fail_over")),
     ];
     for (name, mut command) in programs {
         let dir = project::scratch().join("fail_over").join(name);
@@ -115,4 +131,8 @@ fn script(venv: &Venv, name: &str) -> Command {
     let mut command = venv.python();
     command.arg(python_script(name));
     command
+}
+
+fn node_script(node: &Package, name: &str) -> Command {
+    node.script(&format!("{NODE_FOLDER}/{name}.mjs"))
 }

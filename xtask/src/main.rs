@@ -3,7 +3,7 @@
 //! Layout: [`demo`] the real data set through every client · [`test`] every suite with one table at the end ·
 //! [`bench`] slotkv beside its peers · [`conformance`] one run for every language · [`cluster`] servers as child
 //! processes · [`process`] running and ending programs · [`machine`] Debian packages · [`venv`] Python environments ·
-//! [`dataset`] the records of the demo · [`documents`] code blocks of the documentation · [`table`] tables on the
+//! [`node`] the Node package · [`dataset`] the records of the demo · [`documents`] code blocks of the documentation · [`table`] tables on the
 //! terminal.
 //!
 //! Whatever a verb starts it ends itself, by process id; a child also gets SIGTERM if xtask dies.
@@ -16,6 +16,7 @@ mod demo;
 mod documents;
 mod examples;
 mod machine;
+mod node;
 mod process;
 mod project;
 mod table;
@@ -30,7 +31,7 @@ usage: cargo xtask VERB
 
   demo [--keep] [--debug]
       builds, starts `slotkv dev`, loads a real data set through the Python client, reads it back through Rust,
-      sync Python and asyncio, and compares every byte
+      sync Python, asyncio and Node, and compares every byte
         --keep     leave the cluster running and print how to connect
         --debug    debug builds, for work on the demo itself
 

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::cluster;
+use crate::node::Package;
 use crate::project::{self, Profile, SELECTION};
 use crate::table::Table;
 use crate::venv::Venv;
@@ -45,7 +46,7 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 12] = [
+const SUITES: [Suite; 13] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
@@ -54,12 +55,13 @@ const SUITES: [Suite; 12] = [
     Suite { name: "zookeeper", about: "coordinator conformance on ZooKeeper x1 and x3", run: zookeeper },
     Suite { name: "python", about: "pytest, doctests among it, on the installed package", run: python },
     Suite { name: "types", about: "mypy --strict, pyright, stubtest", run: types },
+    Suite { name: "node", about: "node:test, tsc --strict, publint, the packed packages", run: node },
     Suite {
         name: "conformance",
         about: "the scenarios through the client of every language, compared",
         run: conform,
     },
-    Suite { name: "examples", about: "every example, Rust and Python", run: all_examples },
+    Suite { name: "examples", about: "every example, Rust, Python and Node", run: all_examples },
     Suite {
         name: "fail-over",
         about: "the fail-over examples on ZooKeeper, a worker crashed",
@@ -73,6 +75,7 @@ struct Bench {
     long: bool,
     slotkv: OnceCell<PathBuf>,
     venv: OnceCell<Venv>,
+    node: OnceCell<Package>,
 }
 
 /// How a suite ended when nothing failed.
@@ -87,7 +90,8 @@ enum Tested {
 
 /// Exits with success only if no suite failed.
 pub fn run(arguments: &[String]) -> Outcome<bool> {
-    let mut bench = Bench { long: false, slotkv: OnceCell::new(), venv: OnceCell::new() };
+    let mut bench =
+        Bench { long: false, slotkv: OnceCell::new(), venv: OnceCell::new(), node: OnceCell::new() };
     let mut wanted: Vec<&Suite> = Vec::new();
     for argument in arguments {
         match argument.as_str() {
@@ -188,6 +192,14 @@ impl Bench {
             let _ = self.venv.set(venv);
         }
         Ok(self.venv.get().ok_or("no environment")?)
+    }
+
+    /// The Node package in a debug build, made once.
+    fn node(&self) -> Outcome<&Package> {
+        if self.node.get().is_none() {
+            let _ = self.node.set(Package::build(Profile::Debug)?);
+        }
+        Ok(self.node.get().ok_or("no Node package")?)
     }
 }
 
@@ -299,8 +311,15 @@ fn types(bench: &Bench) -> Outcome<Tested> {
     Ok(Tested::Passed)
 }
 
+fn node(bench: &Bench) -> Outcome<Tested> {
+    let slotkv = bench.slotkv()?;
+    let package = bench.node()?;
+    let log = bench.step("npm test", package.npm().arg("test").env("SLOTKV_BIN", slotkv))?;
+    Ok(Tested::count(node_count(&log)?))
+}
+
 fn conform(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::count(conformance::suite(bench.slotkv()?, bench.venv()?)?))
+    Ok(Tested::count(conformance::suite(bench.slotkv()?, bench.venv()?, bench.node()?)?))
 }
 
 fn all_examples(bench: &Bench) -> Outcome<Tested> {
@@ -308,15 +327,16 @@ fn all_examples(bench: &Bench) -> Outcome<Tested> {
     let venv = bench.venv()?;
     let rust = examples::rust(slotkv)?;
     let python = examples::python(slotkv, venv)?;
-    Ok(Tested::count(rust + python))
+    let node = examples::node(slotkv, bench.node()?)?;
+    Ok(Tested::count(rust + python + node))
 }
 
 fn fail_over(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::count(examples::fail_over(bench.slotkv()?, bench.venv()?)?))
+    Ok(Tested::count(examples::fail_over(bench.slotkv()?, bench.venv()?, bench.node()?)?))
 }
 
 fn docs(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::count(documents::run(bench.slotkv()?, bench.venv()?)?))
+    Ok(Tested::count(documents::run(bench.slotkv()?, bench.venv()?, bench.node()?)?))
 }
 
 /// Sum over "test result: ok. N passed", and the tests among them that skip what they are for.
@@ -336,6 +356,13 @@ fn count(text: &str) -> Tested {
 fn pytest_count(log: &Path) -> Outcome<u64> {
     let text = fs::read_to_string(log)?;
     Ok(text.lines().rev().find_map(|line| number_before(line, " passed")).unwrap_or(0))
+}
+
+/// "# pass 12"
+fn node_count(log: &Path) -> Outcome<u64> {
+    let text = fs::read_to_string(log)?;
+    let pass = |line: &str| line.strip_prefix("# pass ")?.trim().parse().ok();
+    Ok(text.lines().rev().find_map(pass).unwrap_or(0))
 }
 
 fn number_before(line: &str, word: &str) -> Option<u64> {

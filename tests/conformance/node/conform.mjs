@@ -1,0 +1,109 @@
+// The driver of the Node client: `node conform.mjs PACKAGE URI`, with the package's folder.
+
+import { createRequire } from 'node:module'
+import { createInterface } from 'node:readline'
+
+import { ofDelete, ofEntry, ofError, ofItems, ofMany, ofPut, ofValue, Step } from './step.mjs'
+
+const [folder, uri] = process.argv.slice(2)
+const { connect, SlotkvError } = createRequire(import.meta.url)(folder)
+
+class Driver {
+  /** Range and cursor of the last scan that did not come to its end. */
+  #lastScan
+
+  constructor(client) {
+    this.client = client
+  }
+
+  async carryOut(step) {
+    try {
+      return await this.#told(step)
+    } catch (error) {
+      if (error instanceof SlotkvError) return ofError(error)
+      throw error
+    }
+  }
+
+  async #told(step) {
+    let { client } = this
+    const [namespace, deadlineMs] = [step.bytes('namespace'), step.number('deadline_ms')]
+    if (namespace !== undefined) client = client.namespace(namespace.toString())
+    if (deadlineMs !== undefined) client = client.withDeadline(deadlineMs)
+    if (step.number('closed') === 1) {
+      client = await connect(uri)
+      await client.close()
+    }
+    const [first, second, third] = step.arguments
+    const bounds = Object.fromEntries(['prefix', 'start', 'end'].map((name) => [name, step.bytes(name)]))
+    switch (step.operation) {
+      case 'connect':
+        await (await connect(first.toString())).close()
+        return 'done'
+      case 'get':
+        return ofValue(await client.get(first))
+      case 'get_entry':
+        return ofEntry(await client.getEntry(first))
+      case 'has':
+        return String(await client.has(first))
+      case 'put':
+        return ofPut(await client.put(first, second))
+      case 'put_if_absent':
+        return ofPut(await client.putIfAbsent(first, second))
+      case 'update_if_present':
+        return ofPut(await client.updateIfPresent(first, second))
+      case 'compare_and_set':
+        return ofPut(await client.compareAndSet(first, second, third))
+      case 'delete':
+        return ofDelete(await client.delete(first))
+      case 'delete_if_version':
+        return ofDelete(await client.deleteIfVersion(first, second))
+      case 'increment':
+        return `number ${await client.increment(first, second)}`
+      case 'get_many':
+        return many(await client.getMany(step.all(), { returnErrors: true }), ofValue)
+      case 'put_many': {
+        const words = step.all()
+        const pairs = Array.from({ length: words.length / 2 }, (_, at) => [words[2 * at], words[2 * at + 1]])
+        return many(await client.putMany(pairs, { returnErrors: true }), ofPut)
+      }
+      case 'delete_many':
+        return many(await client.deleteMany(step.all(), { returnErrors: true }), ofDelete)
+      case 'count':
+        return `count ${await client.count(bounds)}`
+      case 'scan': {
+        const [ordered, keysOnly] = ['ordered', 'keys_only'].map((name) => step.number(name) === 1)
+        return await this.#scan(client, step, { ...bounds, ordered, keysOnly, pageItems: step.number('page_items') })
+      }
+      case 'scan_on':
+        if (this.#lastScan === undefined) return 'no scan'
+        return await this.#scan(client, step, this.#lastScan)
+      case 'dump':
+        return ofItems(await client.dump({ prefix: step.bytes('prefix') }), 'end')
+      case 'slot':
+        return `slot ${client.slot(first)}`
+      default:
+        return 'unknown'
+    }
+  }
+
+  async #scan(client, step, span) {
+    const limit = step.number('limit')
+    const scan = client.scan({ ...span, limit })
+    const items = []
+    for await (const item of scan) items.push(item)
+    const isComplete = limit === undefined || items.length < limit
+    this.#lastScan = isComplete ? undefined : { ...span, cursor: scan.cursor }
+    return ofItems(items, isComplete ? 'end' : 'cursor')
+  }
+}
+
+function many(results, text) {
+  return ofMany(results.map((result) => (result instanceof SlotkvError ? ofError(result) : text(result))))
+}
+
+const driver = new Driver(await connect(uri))
+for await (const line of createInterface({ input: process.stdin })) {
+  process.stdout.write(`${await driver.carryOut(new Step(line))}\n`)
+}
+await driver.client.close()

@@ -1,0 +1,83 @@
+// What a driver is told, and how answers look as text: the twin of `src/step.rs` and `src/text.rs`.
+
+const SHOWN_BYTES_MAX = 256
+
+export class Step {
+  constructor(line) {
+    const [operation, ...words] = line.split(' ')
+    this.operation = operation
+    /** Buffers and bigints. */
+    this.arguments = []
+    this.options = new Map()
+    for (const word of words) {
+      const colon = word.indexOf(':')
+      if (colon < 0) this.arguments.push(argument(word))
+      else this.options.set(word.slice(0, colon), argument(word.slice(colon + 1)))
+    }
+  }
+
+  bytes(name) {
+    const value = this.options.get(name)
+    return Buffer.isBuffer(value) ? value : undefined
+  }
+
+  number(name) {
+    const value = this.options.get(name)
+    return typeof value === 'bigint' ? Number(value) : undefined
+  }
+
+  all() {
+    return this.arguments.filter(Buffer.isBuffer)
+  }
+}
+
+function argument(word) {
+  const rest = word.slice(1)
+  switch (word[0]) {
+    case '=':
+      return Buffer.from(rest, 'hex')
+    case '*': {
+      const [byte, count] = rest.split('*')
+      return Buffer.alloc(Number(count), Buffer.from(byte, 'hex'))
+    }
+    case '#':
+      return BigInt(rest)
+    default:
+      throw new Error(word)
+  }
+}
+
+export function ofBytes(value) {
+  if (value.length <= SHOWN_BYTES_MAX) return `=${value.toString('hex')}`
+  return `~${value.length}:${crc32(value).toString(16).padStart(8, '0')}`
+}
+
+export const ofValue = (value) => (value === null ? 'none' : `value ${ofBytes(value)}`)
+
+export const ofEntry = (entry) => (entry === null ? 'none' : `entry ${entry.version} ${ofBytes(entry.value)}`)
+
+export const ofPut = (put) => `${put.status} ${put.version}`
+
+export const ofDelete = ({ status, version }) => (status === 'not_found' ? status : `${status} ${version}`)
+
+export const ofError = (error) => `error ${error.code} ${error.kind} ${error.outcome} ${error.retry}`
+
+export const ofMany = (results) => `many[${results.join(';')}]`
+
+export function ofItems(items, end) {
+  const texts = items.map(({ key, value, version }) => `${version} ${ofBytes(key)} ${ofBytes(value)}`)
+  return `items[${texts.join(';')}] ${end}`
+}
+
+// zlib.crc32 is younger than Node 20.
+const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
+  let sum = byte
+  for (let bit = 0; bit < 8; bit += 1) sum = sum & 1 ? (sum >>> 1) ^ 0xedb88320 : sum >>> 1
+  return sum
+})
+
+function crc32(bytes) {
+  let sum = 0xffffffff
+  for (const byte of bytes) sum = TABLE[(sum ^ byte) & 0xff] ^ (sum >>> 8)
+  return (sum ^ 0xffffffff) >>> 0
+}
