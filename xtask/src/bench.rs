@@ -13,6 +13,7 @@ mod usage;
 use std::path::PathBuf;
 
 use crate::machine;
+use crate::node::{self, Package};
 use crate::project::{self, Profile};
 use crate::venv::Venv;
 use crate::{Outcome, cluster, process};
@@ -49,6 +50,8 @@ pub struct Setting {
     pub slotkv: PathBuf,
     /// Python with slotkv and the peers' clients.
     pub venv: Venv,
+    /// The Node package, which is linked beside the peers' in benches/node.
+    pub node: Package,
     /// Where both sides keep their data.
     pub dir: PathBuf,
     /// Keys on either side.
@@ -85,6 +88,10 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     let slotkv = cluster::build(Profile::Release)?;
     let venv = Venv::with("bench", &PEERS)?;
     venv.install_slotkv(&[])?;
+    let node = Package::build(Profile::Release)?;
+    let loads = project::root().join("benches/node");
+    node::install(&loads)?;
+    node.link(&loads)?;
     let dir = project::scratch().join("bench");
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;
@@ -93,6 +100,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     let setting = Setting {
         slotkv,
         venv,
+        node,
         dir,
         records: RECORDS / divisor,
         rounds: if quick { 1 } else { ROUNDS },

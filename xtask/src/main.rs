@@ -49,7 +49,7 @@ usage: cargo xtask VERB
         --dir      where its temporary folder is made
 
   bench [NAME...] [--quick] [--micro]
-      slotkv beside Redis Cluster, redis-py and valkey-glide; writes docs/benchmarks.md
+      slotkv beside Redis Cluster, redis-py, ioredis and valkey-glide; writes docs/benchmarks.md
         --quick    one round instead of five, a tenth of the keys; writes nothing to docs/
         --micro    the micro benchmarks of the benches crate instead
 ";

@@ -19,16 +19,15 @@ impl Package {
     pub fn build(profile: Profile) -> Outcome<Self> {
         check()?;
         let package = Self { folder: project::root().join("node") };
-        let log = |name: &str| project::scratch().join(format!("logs/{name}.log"));
-        let ci = ["ci", "--no-audit", "--no-fund"];
-        process::logged("npm ci node", &log("npm-ci"), npm(&package.folder).args(ci))?;
+        install(&package.folder)?;
         let mut build = npm(&package.folder);
         build.args(["run", "build", "--"]).args(project::SELECTION).arg("--lib");
         if profile == Profile::Debug {
             build.arg("--debug");
         }
         build.env("CARGO_TARGET_DIR", project::target());
-        process::logged("npm run build", &log("npm-build"), &mut build)?;
+        let log = project::scratch().join("logs/npm-build.log");
+        process::logged("npm run build", &log, &mut build)?;
         Ok(package)
     }
 
@@ -61,8 +60,16 @@ impl Package {
     }
 }
 
+/// Installs what a folder's lock file names, and nothing that its scripts would do.
+pub fn install(folder: &Path) -> Outcome<()> {
+    let name = folder.strip_prefix(project::root())?.display().to_string();
+    let log = project::scratch().join(format!("logs/npm-ci-{}.log", name.replace('/', "-")));
+    let ci = ["ci", "--no-audit", "--no-fund", "--ignore-scripts"];
+    process::logged(&format!("npm ci in {name}"), &log, npm(folder).args(ci))
+}
+
 /// `npm` in a folder.
-pub fn npm(folder: &Path) -> Command {
+fn npm(folder: &Path) -> Command {
     let mut command = Command::new("npm");
     command.current_dir(folder).env("npm_config_update_notifier", "false");
     command

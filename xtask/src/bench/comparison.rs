@@ -3,7 +3,7 @@
 use crate::Outcome;
 use crate::process;
 
-use super::ours::{Cluster, python};
+use super::ours::{Cluster, node, python};
 use super::redis::Redis;
 use super::{Setting, Speed, usage};
 
@@ -30,7 +30,7 @@ pub struct Comparison {
 }
 
 /// Every row, in the order of the report.
-pub static COMPARISONS: [Comparison; 8] = [
+pub static COMPARISONS: [Comparison; 10] = [
     Comparison {
         name: "get-50",
         ours: "Rust, GET, 50 in flight",
@@ -116,6 +116,38 @@ pub static COMPARISONS: [Comparison; 8] = [
         prepare_peer: |_| Ok(()),
     },
     Comparison {
+        name: "node-get-50",
+        ours: "Node, GET, 50 in flight",
+        peer: "ioredis, GET, 50 in flight",
+        target: 3.0,
+        writes_per_sync_min: None,
+        durability: "sync",
+        operations: 1_000_000,
+        run_ours: |setting, ours, operations| {
+            node_get(setting, &ours.pids(), "slotkv", ours.uri(), operations)
+        },
+        run_peer: |setting, redis, operations| {
+            node_get(setting, &redis.pids(), "ioredis", &redis.port().to_string(), operations / 3)
+        },
+        prepare_peer: |_| Ok(()),
+    },
+    Comparison {
+        name: "node-get-50-glide",
+        ours: "Node, GET, 50 in flight",
+        peer: "@valkey/valkey-glide, GET, 50 in flight",
+        target: 4.0,
+        writes_per_sync_min: None,
+        durability: "sync",
+        operations: 1_000_000,
+        run_ours: |setting, ours, operations| {
+            node_get(setting, &ours.pids(), "slotkv", ours.uri(), operations)
+        },
+        run_peer: |setting, redis, operations| {
+            node_get(setting, &redis.pids(), "glide", &redis.port().to_string(), operations / 4)
+        },
+        prepare_peer: |_| Ok(()),
+    },
+    Comparison {
         name: "put-sync-500",
         ours: "Rust, PUT, sync, 500 in flight",
         peer: "redis-benchmark --cluster, SET, 500 connections, appendfsync always",
@@ -149,6 +181,11 @@ fn asyncio(setting: &Setting, servers: &[u32], client: &str, to: &str, operation
 fn sync(setting: &Setting, servers: &[u32], client: &str, to: &str, operations: u64) -> Outcome<Speed> {
     let (operations, records) = (operations.to_string(), setting.records.to_string());
     python(setting, servers, "sync_get.py", &[client, to, &operations, &records])
+}
+
+fn node_get(setting: &Setting, servers: &[u32], client: &str, to: &str, operations: u64) -> Outcome<Speed> {
+    let (operations, records) = (operations.to_string(), setting.records.to_string());
+    node(setting, servers, "get.mjs", &[client, to, &operations, &records, "50"])
 }
 
 /// Medians of one side.

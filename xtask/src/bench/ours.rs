@@ -1,4 +1,4 @@
-//! slotkv's side: one master, three shards as three processes, ZooKeeper; loads by `slotkv bench` and Python scripts.
+//! slotkv's side: one master, three shards as three processes, ZooKeeper; loads by `slotkv bench`, Python and Node scripts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -106,13 +106,23 @@ fn last_number(text: &str, name: &str) -> Option<u64> {
     behind[..end].parse().ok()
 }
 
-/// Runs a Python load against the servers of these ids; what it prints is in benches/python/measure.py.
+/// Runs a Python load against the servers of these ids.
 pub fn python(setting: &Setting, servers: &[u32], script: &str, arguments: &[&str]) -> Outcome<Speed> {
-    let path = Path::new("benches/python").join(script);
-    let servers: Vec<String> = servers.iter().map(u32::to_string).collect();
     let mut command = setting.venv.python();
-    command.arg(path).args(arguments).env("BENCH_SERVER_PIDS", servers.join(","));
-    let out = process::output(&mut command)?;
+    command.arg(Path::new("benches/python").join(script));
+    script_load(&mut command, servers, arguments)
+}
+
+/// Runs a Node load against the servers of these ids.
+pub fn node(setting: &Setting, servers: &[u32], script: &str, arguments: &[&str]) -> Outcome<Speed> {
+    script_load(&mut setting.node.script(&format!("benches/node/{script}")), servers, arguments)
+}
+
+/// What a script prints is in benches/python/measure.py and its twin.
+fn script_load(command: &mut Command, servers: &[u32], arguments: &[&str]) -> Outcome<Speed> {
+    let servers: Vec<String> = servers.iter().map(u32::to_string).collect();
+    command.args(arguments).env("BENCH_SERVER_PIDS", servers.join(","));
+    let out = process::output(command)?;
     let found: Value = serde_json::from_slice(&out)?;
     let operations = found["operations"].as_u64().ok_or("no operations")?;
     let seconds = found["seconds"].as_f64().ok_or("no seconds")?;
