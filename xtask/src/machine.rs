@@ -15,6 +15,12 @@ pub struct Package {
 pub const ZOOKEEPER: Package = Package { name: "zookeeper", proof: "/usr/share/java/zookeeper.jar" };
 /// What runs ZooKeeper.
 pub const JAVA: Package = Package { name: "default-jre-headless", proof: "/usr/bin/java" };
+/// The C compiler.
+pub const GCC: Package = Package { name: "gcc", proof: "/usr/bin/gcc" };
+/// The C++ compiler.
+pub const GXX: Package = Package { name: "g++", proof: "/usr/bin/g++" };
+/// What tells compilers where libraries are.
+pub const PKG_CONFIG: Package = Package { name: "pkg-config", proof: "/usr/bin/pkg-config" };
 /// The peer.
 pub const REDIS_SERVER: Package = Package { name: "redis-server", proof: "/usr/bin/redis-server" };
 /// `redis-cli` and `redis-benchmark`.

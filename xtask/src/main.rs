@@ -1,20 +1,27 @@
-//! The project's own verbs: `cargo xtask demo | test | bench | conformance | zookeeper`.
+//! The project's own verbs: `cargo xtask demo | test | bench | conformance | install-c | zookeeper`.
 //!
 //! Layout: [`demo`] the real data set through every client · [`test`] every suite with one table at the end ·
 //! [`bench`] slotkv beside its peers · [`conformance`] one run for every language · [`cluster`] servers as child
+<<<<<<< HEAD
 //! processes · [`process`] running and ending programs · [`machine`] Debian packages · [`venv`] Python environments ·
 //! [`node`] the Node package · [`dataset`] the records of the demo · [`documents`] code blocks of the documentation · [`table`] tables on the
+=======
+//! processes · [`install_c`] the C library under a prefix, [`c`] its suite · [`process`] running and ending programs · [`machine`] Debian packages · [`venv`] Python environments ·
+//! [`dataset`] the records of the demo · [`documents`] code blocks of the documentation · [`table`] tables on the
+>>>>>>> 2445f63 (bindings/c: the C library, its header and its tests)
 //! terminal.
 //!
 //! Whatever a verb starts it ends itself, by process id; a child also gets SIGTERM if xtask dies.
 
 mod bench;
+mod c;
 mod cluster;
 mod conformance;
 mod dataset;
 mod demo;
 mod documents;
 mod examples;
+mod install_c;
 mod machine;
 mod node;
 mod process;
@@ -44,6 +51,10 @@ usage: cargo xtask VERB
       the scenarios of tests/scenarios and a seeded program of 1000 steps through the client of every language,
       answers compared byte for byte
 
+  install-c --prefix P [--debug]
+      builds the C library and installs it with its headers, pkg-config file and CMake package
+        --debug    a debug build
+
   zookeeper [--servers 1|3] [--dir DIR]
       a real ZooKeeper ensemble in the foreground; prints its zk:// URI
         --dir      where its temporary folder is made
@@ -68,6 +79,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "bench" => bench::run(rest),
         "conformance" => conformance::run(rest),
+        "install-c" => install_c::run(rest),
         "zookeeper" => zookeeper::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

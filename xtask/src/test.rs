@@ -14,7 +14,7 @@ use crate::node::Package;
 use crate::project::{self, Profile, SELECTION};
 use crate::table::Table;
 use crate::venv::Venv;
-use crate::{Outcome, conformance, documents, examples, machine, process};
+use crate::{Outcome, c, conformance, documents, examples, machine, process};
 
 /// Set for every test program when `--long` is given.
 const LONG_VARIABLE: &str = "SLOTKV_TEST_LONG";
@@ -54,6 +54,11 @@ const SUITES: [Suite; 13] = [
     Suite { name: "doctest", about: "examples in the Rust documentation", run: doctest },
     Suite { name: "zookeeper", about: "coordinator conformance on ZooKeeper x1 and x3", run: zookeeper },
     Suite { name: "python", about: "pytest, doctests among it, on the installed package", run: python },
+    Suite {
+        name: "c",
+        about: "the C library: its test programs, shared, static and under valgrind",
+        run: c_library,
+    },
     Suite { name: "types", about: "mypy --strict, pyright, stubtest", run: types },
     Suite { name: "node", about: "node:test, tsc --strict, publint, the packed packages", run: node },
     Suite {
@@ -282,6 +287,10 @@ fn python(bench: &Bench) -> Outcome<Tested> {
             .env("SLOTKV_BIN", slotkv),
     )?;
     Ok(Tested::count(pytest_count(&log)?))
+}
+
+fn c_library(bench: &Bench) -> Outcome<Tested> {
+    Ok(Tested::count(c::suite(bench.slotkv()?)?))
 }
 
 fn types(bench: &Bench) -> Outcome<Tested> {
