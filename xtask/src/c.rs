@@ -22,8 +22,9 @@ pub enum Language {
     /// C11.
     C,
     /// C++17.
-    #[expect(dead_code)]
     Cpp,
+    /// C++17 without exceptions.
+    CppWithoutExceptions,
 }
 
 /// Which library a program is linked with.
@@ -50,13 +51,18 @@ pub fn compile(
     source: &Path,
 ) -> Outcome<PathBuf> {
     let name = source.file_stem().ok_or("no name")?.to_string_lossy();
-    let how = if linkage == Linkage::Static { "-static" } else { "" };
+    let how = match (linkage, language) {
+        (Linkage::Static, _) => "-static",
+        (_, Language::CppWithoutExceptions) => "-noexcept",
+        _ => "",
+    };
     let program = project::scratch().join(format!("c/programs/{name}-{compiler}{how}"));
     fs::create_dir_all(program.parent().ok_or("no folder")?)?;
     let mut command = Command::new(compiler);
-    command.arg(match language {
-        Language::C => "-std=c11",
-        Language::Cpp => "-std=c++17",
+    command.args(match language {
+        Language::C => &["-std=c11"][..],
+        Language::Cpp => &["-std=c++17"],
+        Language::CppWithoutExceptions => &["-std=c++17", "-fno-exceptions"],
     });
     command.args(WARNINGS).args(["-g", "-O1", "-pthread", "-o"]).arg(&program).arg(source);
     command.args(installed.flags(&["--cflags"])?);
@@ -79,26 +85,67 @@ pub fn suite(slotkv: &Path) -> Outcome<u64> {
     let installed = prepare()?;
     exports_only_its_own(&installed)?;
     let cluster = Dev::start(slotkv, "dev-c", &[])?;
-    let source = project::root().join("bindings/c/tests/c/client.c");
+    let tests = project::root().join("bindings/c/tests/c");
+    let (client, wrapper) = (tests.join("client.c"), tests.join("wrapper.cpp"));
     let mut passed = 1;
-    let mut shared = None;
-    for compiler in ["gcc", "clang"] {
-        if !process::works(Command::new(compiler).arg("--version")) {
-            println!("  {compiler} is not there");
+    let mut programs = Vec::new();
+    for (c, cpp) in [("gcc", "g++"), ("clang", "clang++")] {
+        if !process::works(Command::new(c).arg("--version")) {
+            println!("  {c} is not there");
             continue;
         }
-        let program = compile(&installed, compiler, Language::C, Linkage::Shared, &source)?;
-        passed += count(&installed, Command::new(&program).arg(&cluster.uri))?;
-        shared.get_or_insert(program);
+        programs.push(compile(&installed, c, Language::C, Linkage::Shared, &client)?);
+        for language in [Language::Cpp, Language::CppWithoutExceptions] {
+            programs.push(compile(&installed, cpp, language, Linkage::Shared, &wrapper)?);
+        }
     }
-    let program = compile(&installed, "gcc", Language::C, Linkage::Static, &source)?;
-    passed += count(&installed, Command::new(&program).arg(&cluster.uri))?;
-    if let Some(program) = shared
-        && process::works(Command::new("valgrind").arg("--version"))
-    {
-        passed += count(&installed, valgrind().arg(&program).args([&cluster.uri, "quick"]))?;
+    programs.push(compile(&installed, "gcc", Language::C, Linkage::Static, &client)?);
+    for program in &programs {
+        passed += count(&installed, Command::new(program).arg(&cluster.uri))?;
     }
-    Ok(passed)
+    if process::works(Command::new("valgrind").arg("--version")) {
+        passed += count(&installed, valgrind().arg(&programs[0]).args([&cluster.uri, "quick"]))?;
+    }
+    outside_of_the_tree(&installed, &cluster.uri)?;
+    Ok(passed + 1)
+}
+
+/// A project of CMake's that knows nothing but the prefix.
+fn outside_of_the_tree(installed: &Installed, uri: &str) -> Outcome<()> {
+    machine::install(&[machine::CMAKE])?;
+    let source = std::env::temp_dir().join(format!("slotkv-cmake-{}", std::process::id()));
+    let folder = Folder(source.clone());
+    fs::create_dir_all(&source)?;
+    let tests = project::root().join("bindings/c/tests/cmake");
+    for file in ["CMakeLists.txt", "shared.c", "static.cpp"] {
+        fs::copy(tests.join(file), source.join(file))?;
+    }
+    let build = source.join("build");
+    let mut configure = Command::new("cmake");
+    configure.arg("-S").arg(&source).arg("-B").arg(&build);
+    configure.arg(format!("-DCMAKE_PREFIX_PATH={}", installed.prefix().display()));
+    let logs = project::scratch().join("logs");
+    process::logged("cmake", &logs.join("c-cmake.log"), &mut configure)?;
+    let mut make = Command::new("cmake");
+    process::logged("cmake --build", &logs.join("c-cmake-build.log"), make.arg("--build").arg(&build))?;
+    for program in ["shared", "static"] {
+        // Without a word about where the library is: CMake has told the program.
+        let out = process::output(Command::new(build.join(program)).arg(uri))?;
+        if out != b"ok\n" {
+            return Err(format!("{program} printed {}", String::from_utf8_lossy(&out)).into());
+        }
+    }
+    drop(folder);
+    Ok(())
+}
+
+/// Removed when it is not needed any more.
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).ok();
+    }
 }
 
 fn valgrind() -> Command {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::c::{self, Language, Linkage};
 use crate::node::Package;
 use crate::project::{self, Profile};
 use crate::venv::Venv;
@@ -36,7 +37,7 @@ pub fn suite(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
     Ok(SURFACES.len() as u64)
 }
 
-const SURFACES: [&str; 4] = ["rust", "python", "asyncio", "node"];
+const SURFACES: [&str; 6] = ["rust", "python", "asyncio", "node", "c", "c-queue"];
 
 fn command(slotkv: &Path, venv: &Venv, node: &Package, seed: &str) -> Outcome<Command> {
     let log = project::scratch().join("logs/cargo-conformance.log");
@@ -50,16 +51,20 @@ fn command(slotkv: &Path, venv: &Venv, node: &Package, seed: &str) -> Outcome<Co
             "conform-rust",
         ]),
     )?;
+    let installed = c::prepare()?;
+    let source = project::root().join("tests/conformance/c/conform.c");
+    let c = c::compile(&installed, "gcc", Language::C, Linkage::Shared, &source)?;
     let mut command = Command::new(Profile::Debug.program(PACKAGE));
     command.arg(slotkv).arg(project::root().join("tests/scenarios")).arg(seed);
     for surface in SURFACES {
-        command.arg(format!("{surface}={}", program(surface, venv, node)));
+        command.arg(format!("{surface}={}", program(surface, venv, node, &c)));
     }
+    installed.run(&mut command);
     Ok(command)
 }
 
 /// A driver with its arguments, as the run takes it.
-fn program(surface: &str, venv: &Venv, node: &Package) -> String {
+fn program(surface: &str, venv: &Venv, node: &Package, c: &Path) -> String {
     let python = |mode: &str| {
         let script = project::root().join("tests/conformance/python/conform.py");
         format!("{},{},{mode}", venv.bin().join("python").display(), script.display())
@@ -71,6 +76,8 @@ fn program(surface: &str, venv: &Venv, node: &Package) -> String {
             let script = project::root().join("tests/conformance/node/conform.mjs");
             format!("node,{},{}", script.display(), node.folder().display())
         }
+        "c" => format!("{},calls", c.display()),
+        "c-queue" => format!("{},queue", c.display()),
         _ => Profile::Debug.program(&format!("conform-{surface}")).display().to_string(),
     }
 }

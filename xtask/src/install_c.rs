@@ -61,7 +61,7 @@ pub fn install(prefix: &Path, profile: Profile) -> Outcome<Installed> {
     replace(&profile.program(&format!("{BUILT}.so")), &lib.join(&shared))?;
     replace(&profile.program(&format!("{BUILT}.a")), &lib.join("libslotkv.a"))?;
     link(&shared, &lib.join(format!("libslotkv.so.{ABI}")))?;
-    link(&format!("libslotkv.so.{ABI}"), &lib.join("libslotkv.so"))?;
+    link(format!("libslotkv.so.{ABI}"), &lib.join("libslotkv.so"))?;
     for header in ["slotkv.h", "slotkv.hpp"] {
         replace(&project::root().join("include").join(header), &include.join(header))?;
     }

@@ -19,6 +19,8 @@ pub const JAVA: Package = Package { name: "default-jre-headless", proof: "/usr/b
 pub const GCC: Package = Package { name: "gcc", proof: "/usr/bin/gcc" };
 /// The C++ compiler.
 pub const GXX: Package = Package { name: "g++", proof: "/usr/bin/g++" };
+/// What builds C projects.
+pub const CMAKE: Package = Package { name: "cmake", proof: "/usr/bin/cmake" };
 /// What tells compilers where libraries are.
 pub const PKG_CONFIG: Package = Package { name: "pkg-config", proof: "/usr/bin/pkg-config" };
 /// The peer.
