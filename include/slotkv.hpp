@@ -69,7 +69,7 @@ class [[nodiscard]] Result {
 public:
     Result() : raw_() {}
     explicit Result(const slotkv_result_t &raw) : raw_(raw) {}
-    Result(Result &&other) noexcept : raw_(other.raw_) { other.raw_.memory = 0; }
+    Result(Result &&other) noexcept : raw_(other.raw_) { other.raw_ = slotkv_result_t(); }
     Result &operator=(Result &&other) noexcept {
         std::swap(raw_, other.raw_);
         return *this;

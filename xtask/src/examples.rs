@@ -1,11 +1,13 @@
-//! Runs the examples, Rust, Python and Node, each against a cluster of its own.
+//! Runs the examples of every language, each against a cluster of its own.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use crate::Outcome;
+use crate::c::{self, Language, Linkage};
 use crate::cluster::{self, Dev, Split};
+use crate::install_c::Installed;
 use crate::node::Package;
 use crate::process::{self, Server};
 use crate::project::{self, Profile};
@@ -67,18 +69,34 @@ pub fn node(slotkv: &Path, node: &Package) -> Outcome<u64> {
     Ok(passed)
 }
 
+/// Every example in C and C++ against `slotkv dev`; how many.
+pub fn c(slotkv: &Path) -> Outcome<u64> {
+    let installed = c::prepare()?;
+    let mut passed = 0;
+    for name in NAMES {
+        for folder in ["c", "cpp"] {
+            on_dev(slotkv, &format!("{name} ({folder})"), &mut c_program(&installed, folder, name)?)?;
+            passed += 1;
+        }
+    }
+    Ok(passed)
+}
+
 /// The fail-over examples: masters and workers as processes on ZooKeeper, and a worker is crashed in the middle;
 /// how many.
 pub fn fail_over(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
     build()?;
     node.link(&project::root().join(NODE_FOLDER))?;
+    let installed = c::prepare()?;
     let mut passed = 0;
     let zookeeper = ZooKeeper::start(1)?;
-    let programs: [(&str, Command); 4] = [
+    let programs: [(&str, Command); 6] = [
         ("rust", Command::new(rust_program("fail_over"))),
         ("python", script(venv, "fail_over")),
         ("asyncio", script(venv, "fail_over_asyncio")),
         ("node", node_script(node, "fail_over")),
+        ("c", c_program(&installed, "c", "fail_over")?),
+        ("cpp", c_program(&installed, "cpp", "fail_over")?),
     ];
     for (name, mut command) in programs {
         let dir = project::scratch().join("fail_over").join(name);
@@ -121,6 +139,16 @@ fn on_dev(slotkv: &Path, name: &str, command: &mut Command) -> Outcome<()> {
 
 fn rust_program(name: &str) -> PathBuf {
     Profile::Debug.program("examples").join(name)
+}
+
+/// An example in C or C++, compiled.
+fn c_program(installed: &Installed, folder: &str, name: &str) -> Outcome<Command> {
+    let (compiler, language) = if folder == "c" { ("gcc", Language::C) } else { ("g++", Language::Cpp) };
+    let source = project::root().join("examples").join(folder).join(format!("{name}.{folder}"));
+    let program = c::compile(installed, compiler, language, Linkage::Shared, &source)?;
+    let mut command = Command::new(program);
+    installed.run(&mut command);
+    Ok(command)
 }
 
 fn python_script(name: &str) -> PathBuf {

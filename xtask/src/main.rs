@@ -2,13 +2,9 @@
 //!
 //! Layout: [`demo`] the real data set through every client · [`test`] every suite with one table at the end ·
 //! [`bench`] slotkv beside its peers · [`conformance`] one run for every language · [`cluster`] servers as child
-<<<<<<< HEAD
-//! processes · [`process`] running and ending programs · [`machine`] Debian packages · [`venv`] Python environments ·
-//! [`node`] the Node package · [`dataset`] the records of the demo · [`documents`] code blocks of the documentation · [`table`] tables on the
-=======
-//! processes · [`install_c`] the C library under a prefix, [`c`] its suite · [`process`] running and ending programs · [`machine`] Debian packages · [`venv`] Python environments ·
-//! [`dataset`] the records of the demo · [`documents`] code blocks of the documentation · [`table`] tables on the
->>>>>>> 2445f63 (bindings/c: the C library, its header and its tests)
+//! processes · [`install_c`] the C library under a prefix, [`c`] its suite · [`node`] the Node package · [`process`]
+//! running and ending programs · [`machine`] Debian packages · [`venv`] Python environments · [`dataset`] the records of
+//! the demo · [`documents`] code blocks of the documentation · [`table`] tables on the
 //! terminal.
 //!
 //! Whatever a verb starts it ends itself, by process id; a child also gets SIGTERM if xtask dies.

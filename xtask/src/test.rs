@@ -46,7 +46,7 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 13] = [
+const SUITES: [Suite; 14] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
@@ -56,7 +56,7 @@ const SUITES: [Suite; 13] = [
     Suite { name: "python", about: "pytest, doctests among it, on the installed package", run: python },
     Suite {
         name: "c",
-        about: "the C library: its test programs, shared, static and under valgrind",
+        about: "the C library and its C++ header: test programs, valgrind, a CMake project",
         run: c_library,
     },
     Suite { name: "types", about: "mypy --strict, pyright, stubtest", run: types },
@@ -66,7 +66,7 @@ const SUITES: [Suite; 13] = [
         about: "the scenarios through the client of every language, compared",
         run: conform,
     },
-    Suite { name: "examples", about: "every example, Rust, Python and Node", run: all_examples },
+    Suite { name: "examples", about: "every example, in every language", run: all_examples },
     Suite {
         name: "fail-over",
         about: "the fail-over examples on ZooKeeper, a worker crashed",
@@ -337,7 +337,8 @@ fn all_examples(bench: &Bench) -> Outcome<Tested> {
     let rust = examples::rust(slotkv)?;
     let python = examples::python(slotkv, venv)?;
     let node = examples::node(slotkv, bench.node()?)?;
-    Ok(Tested::count(rust + python + node))
+    let c = examples::c(slotkv)?;
+    Ok(Tested::count(rust + python + node + c))
 }
 
 fn fail_over(bench: &Bench) -> Outcome<Tested> {

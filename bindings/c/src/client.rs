@@ -1,12 +1,12 @@
 //! Connecting, and calls that wait: the socket is driven by the thread that makes the call.
 
+use std::any::Any;
 use std::ffi::c_char;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use slotkv_facade::blocking::BlockingClient;
-use slotkv_facade::core::{Code, Command, Condition};
+use slotkv_facade::core::{self, Answer, Code, Command, Condition};
 use slotkv_facade::error::{FacadeError, Outcome};
-use slotkv_facade::lock::Mutex;
 use slotkv_facade::settings::Settings;
 
 use crate::SLOTKV_ABI_VERSION;
@@ -15,7 +15,7 @@ use crate::code::slotkv_code;
 use crate::export::{check_place, export_waiting, hand_over, invalid};
 use crate::operation::{self, Order, Work, slotkv_operation, slotkv_pair};
 use crate::options::{self, slotkv_call_options, slotkv_connect_options, slotkv_range};
-use crate::queue::Queue;
+use crate::queue;
 use crate::result::slotkv_result;
 use crate::shelf::Shelf;
 
@@ -32,8 +32,11 @@ pub(crate) struct Client {
     pub uri: String,
     pub settings: Settings,
     pub blocking: BlockingClient,
-    /// Queues have connections of their own, which end with the client.
-    pub queues: Mutex<Vec<Weak<Queue>>>,
+}
+
+/// Locks until what is returned is dropped.
+pub(crate) fn hold() -> Box<dyn Any> {
+    CLIENTS.hold()
 }
 
 pub(crate) fn find(client: slotkv_client) -> Result<Arc<Client>, FacadeError> {
@@ -75,7 +78,7 @@ pub unsafe extern "C" fn slotkv_connect(
             0 => BlockingClient::connect(&uri, settings.clone(), || Ok(()))?,
             _ => BlockingClient::unconnected(&uri, settings.clone()),
         };
-        let made = Client { uri, settings, blocking, queues: Mutex::default() };
+        let made = Client { uri, settings, blocking };
         let handle = CLIENTS.put(Arc::new(made))?;
         // SAFETY: as above.
         unsafe { hand_over(client, handle, "the client's handle")? };
@@ -93,12 +96,8 @@ pub unsafe extern "C" fn slotkv_connect(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn slotkv_close(client: slotkv_client, result: *mut slotkv_result) -> slotkv_code {
     let close = || {
-        let client = CLIENTS.take(client)?;
-        let queues = std::mem::take(&mut *client.queues.lock());
-        let closed = client.blocking.close();
-        for queue in queues.iter().filter_map(Weak::upgrade) {
-            queue.end();
-        }
+        let closed = CLIENTS.take(client)?.blocking.close();
+        queue::end_of(client);
         closed.map(|()| slotkv_result::ok())
     };
     // SAFETY: the caller's promise.
@@ -118,7 +117,7 @@ pub unsafe extern "C" fn slotkv_call(
     let call = || {
         // SAFETY: the caller's promise.
         let order = unsafe { operation::read(operation)? };
-        carry_out(&*find(client)?, order)
+        carry_out(client, order)
     };
     // SAFETY: as above.
     unsafe { export_waiting(result, call) }
@@ -357,7 +356,7 @@ pub unsafe extern "C" fn slotkv_dump(
     let dump = || {
         // SAFETY: the caller's promise.
         let order = unsafe { order(Work::Dump(options::read(range, "the range")?.core()?), options)? };
-        carry_out(&*find(client)?, order)
+        carry_out(client, order)
     };
     // SAFETY: as above.
     unsafe { export_waiting(result, dump) }
@@ -376,7 +375,7 @@ pub unsafe extern "C" fn slotkv_status(
     let status = || {
         // SAFETY: the caller's promise.
         let order = unsafe { order(Work::Status, options)? };
-        carry_out(&*find(client)?, order)
+        carry_out(client, order)
     };
     // SAFETY: as above.
     unsafe { export_waiting(result, status) }
@@ -434,7 +433,7 @@ pub unsafe extern "C" fn slotkv_stats(client: slotkv_client, result: *mut slotkv
 
 impl Client {
     /// The core's client, for what needs no waiting once it is connected.
-    pub(crate) fn core(&self) -> Result<&slotkv_facade::core::Client, FacadeError> {
+    pub(crate) fn core(&self) -> Result<&core::Client, FacadeError> {
         self.blocking.core(|| Ok(()))
     }
 }
@@ -450,10 +449,9 @@ unsafe fn call(
     command: impl FnOnce() -> Result<Command, FacadeError>,
 ) -> slotkv_code {
     let call = || {
-        let client = find(client)?;
         // SAFETY: the caller's promise.
         let order = unsafe { order(Work::Call(command()?), options)? };
-        carry_out(&client, order)
+        carry_out(client, order)
     };
     // SAFETY: as above.
     unsafe { export_waiting(result, call) }
@@ -470,8 +468,17 @@ unsafe fn order(work: Work, options: *const slotkv_call_options) -> Result<Order
     }
 }
 
-fn carry_out(client: &Client, order: Order) -> Result<slotkv_result, FacadeError> {
+fn carry_out(client: slotkv_client, order: Order) -> Result<slotkv_result, FacadeError> {
     let Order { work, call, options, .. } = order;
+    let client = match (find(client), &work) {
+        (Ok(client), _) => client,
+        // Many keys fail by the key, as everywhere.
+        (Err(error), Work::Call(Command::Many { commands })) if error.code == Code::Closed => {
+            let closed = core::Error::new(error.code, error.message);
+            return slotkv_result::of_answer(Answer::Many(vec![Err(closed); commands.len()]));
+        }
+        (Err(error), _) => return Err(error),
+    };
     let may_write = matches!(&work, Work::Call(command) if command.may_write());
     let blocking = &client.blocking;
     let interrupt = call.interrupt();

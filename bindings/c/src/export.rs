@@ -1,7 +1,7 @@
 //! What stands around every exported function: a panic becomes an error, and how the call ended goes to C.
 
 use std::cell::Cell;
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use slotkv_facade::core::Code;
 use slotkv_facade::error::FacadeError;
@@ -9,6 +9,7 @@ use slotkv_facade::guard::guard;
 use slotkv_facade::log::{self, Level};
 
 use crate::code::slotkv_code;
+use crate::fork;
 use crate::result::slotkv_result;
 
 thread_local! {
@@ -24,6 +25,7 @@ pub(crate) unsafe fn export(
     body: impl FnOnce() -> Result<slotkv_result, FacadeError>,
 ) -> slotkv_code {
     quiet();
+    fork::install();
     let ended = guard(body).unwrap_or_else(slotkv_result::failed);
     let code = ended.code;
     if result.is_null() || !result.is_aligned() {
@@ -96,10 +98,10 @@ pub unsafe extern "C" fn slotkv_test_panic(result: *mut slotkv_result) -> slotkv
 /// What panics say goes to the log; a host's standard error is its own. The hook is that of the Rust runtime that is
 /// linked into this library.
 fn quiet() {
-    static QUIET: Once = Once::new();
-    QUIET.call_once(|| {
+    static QUIET: AtomicBool = AtomicBool::new(false);
+    if !QUIET.load(Ordering::Relaxed) && !QUIET.swap(true, Ordering::SeqCst) {
         std::panic::set_hook(Box::new(|panic| {
             log::emit(Level::Error, "slotkv::panic", &panic.to_string());
         }));
-    });
+    }
 }

@@ -6,7 +6,7 @@
 //! [`client`] connecting and blocking calls · [`scan`] · [`queue`] calls that come back by a descriptor or a callback ·
 //! [`log`] · [`operation`] what a call asks · [`result`] what it answers, with [`error`], [`code`] and [`view`] ·
 //! [`options`] and [`bytes`] what comes from C · [`memory`] what C borrows · [`shelf`] what C has handles of ·
-//! [`export`](mod@export) what stands around every function.
+//! [`export`](mod@export) what stands around every function · `fork`.
 //!
 //! # Rules
 //!
@@ -21,6 +21,7 @@ pub mod client;
 pub mod code;
 pub mod error;
 pub mod export;
+mod fork;
 pub mod log;
 pub mod memory;
 pub mod operation;

@@ -1,5 +1,6 @@
 //! The library's log on its way to a callback. Without one, nothing is logged anywhere.
 
+use std::any::Any;
 use std::ffi::{CString, c_char, c_void};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
@@ -58,6 +59,11 @@ pub type slotkv_log_callback =
 
 static PUMP: Mutex<Option<fork::Owned<Pump>>> = Mutex::new(None);
 
+/// Locks until what is returned is dropped.
+pub(crate) fn hold() -> Box<dyn Any> {
+    Box::new(PUMP.lock())
+}
+
 struct Pump {
     tell: Sender<Told>,
     ended: Receiver<()>,
@@ -93,12 +99,15 @@ pub unsafe extern "C" fn slotkv_log(
             5 => Some(Level::Trace),
             other => return Err(invalid(format!("{other} is no level"))),
         };
-        let mut pump = PUMP.lock();
-        if let Some(before) = pump.take().and_then(fork::Owned::into_inner) {
+        let before = PUMP.lock().take();
+        if let Some(before) = before.and_then(fork::Owned::into_inner) {
             before.stop()?;
         }
         if let (Some(level), Some(callback)) = (level, callback) {
-            *pump = Some(fork::Owned::new(Pump::start(level, Host { callback, context })?));
+            let pump = Pump::start(level, Host { callback, context })?;
+            let other = PUMP.lock().replace(fork::Owned::new(pump));
+            // Set by another thread at the same time.
+            drop(other);
         }
         Ok(slotkv_result::ok())
     };
@@ -159,7 +168,7 @@ impl Pump {
         Ok(Self { tell, ended })
     }
 
-    fn stop(self) -> Result<(), FacadeError> {
+    fn stop(&self) -> Result<(), FacadeError> {
         self.tell.send(Told::Stop).ok();
         let bound = Duration::from_millis(STOP_MS);
         match self.ended.recv_timeout(bound) {
@@ -168,5 +177,11 @@ impl Pump {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.tell.send(Told::Stop).ok();
     }
 }

@@ -52,6 +52,13 @@ pub(crate) fn take_back(number: u64) -> Result<(), FacadeError> {
     Ok(())
 }
 
+/// Locks everything that is lent until `held` is dropped.
+pub(crate) fn hold(held: &mut Vec<Box<dyn Any>>) {
+    for shard in &LENT {
+        held.push(Box::new(shard.lock()));
+    }
+}
+
 fn shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {

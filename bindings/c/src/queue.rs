@@ -7,6 +7,7 @@
 //! - An operation that was begun ends once: it is taken, called back with, cancelled, or closed with its queue.
 //! - While ends wait in `ready` or in the port, the descriptor is readable or about to be.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +15,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use slotkv_facade::core::{CallOptions, Command};
+use slotkv_facade::core::{CallOptions, Code, Command};
 use slotkv_facade::error::FacadeError;
+use slotkv_facade::guard::guard;
 use slotkv_facade::handle::Handle;
 use slotkv_facade::lock::Mutex;
 use slotkv_facade::nonblocking::AsyncClient;
@@ -37,6 +39,8 @@ const CLOSE_MS: u64 = 2_000;
 const CONNECT_MARGIN_MS: u64 = 2_000;
 
 static QUEUES: Shelf<Queue> = Shelf::new(4, QUEUES_MAX);
+/// Which client each queue is of: it ends with it.
+static OF_CLIENTS: Mutex<Vec<(slotkv_client, Weak<Queue>)>> = Mutex::new(Vec::new());
 
 /// A queue's handle, for any number of threads. 0 is none.
 pub type slotkv_queue = u64;
@@ -124,14 +128,15 @@ pub unsafe extern "C" fn slotkv_queue_open(
 ) -> slotkv_code {
     let open = || {
         check_place(queue, "the queue's handle")?;
-        let client = client::find(client)?;
-        let opened = Queue::open(&client, callback, Context(context))?;
+        let its = client::find(client)?;
+        let opened = Queue::open(&its, callback, Context(context))?;
         {
-            let mut queues = client.queues.lock();
-            queues.retain(|known| known.strong_count() > 0);
-            queues.push(Arc::downgrade(&opened));
+            let mut queues = OF_CLIENTS.lock();
+            queues.retain(|(_, known)| known.strong_count() > 0);
+            queues.push((client, Arc::downgrade(&opened)));
         }
-        if client.blocking.is_closed() {
+        // Closed meanwhile: it did not know of this one.
+        if its.blocking.is_closed() {
             opened.end();
             return Err(FacadeError::closed());
         }
@@ -216,6 +221,7 @@ pub unsafe extern "C" fn slotkv_queue_take(
         // SAFETY: the caller's promise.
         unsafe { count.write(0) };
         let queue = QUEUES.get(queue)?;
+        queue.client()?;
         let Way::Descriptor(signal) = &queue.way else {
             return Err(invalid("the ends of this queue go to its callback"));
         };
@@ -257,8 +263,9 @@ pub unsafe extern "C" fn slotkv_queue_cancel(
 ) -> slotkv_code {
     let cancel = || {
         let queue = QUEUES.get(queue)?;
+        queue.client()?;
         let Some((context, error)) = queue.port.cancel(Handle::from_number(pending)) else {
-            return Err(FacadeError::new(slotkv_facade::core::Code::Closed, "the operation has ended"));
+            return Err(FacadeError::new(Code::Closed, "the operation has ended"));
         };
         queue.ended(1);
         if !completion.is_null() {
@@ -284,6 +291,7 @@ pub unsafe extern "C" fn slotkv_queue_counts(
 ) -> slotkv_code {
     let count = || {
         let queue = QUEUES.get(queue)?;
+        queue.client()?;
         let done = queue.port.counters();
         let shown = slotkv_queue_counters {
             submissions: done.submissions,
@@ -321,6 +329,9 @@ pub unsafe extern "C" fn slotkv_queue_stats(queue: slotkv_queue, result: *mut sl
 pub unsafe extern "C" fn slotkv_queue_close(queue: slotkv_queue, result: *mut slotkv_result) -> slotkv_code {
     let close = || {
         let queue = QUEUES.take(queue)?;
+        if queue.client().is_err() {
+            return Ok(slotkv_result::ok());
+        }
         queue.end();
         if matches!(queue.way, Way::Callback { .. }) {
             queue.wait_for_ends();
@@ -330,6 +341,20 @@ pub unsafe extern "C" fn slotkv_queue_close(queue: slotkv_queue, result: *mut sl
     };
     // SAFETY: the caller's promise.
     unsafe { export_waiting(result, close) }
+}
+
+/// Ends the queues of a client.
+pub(crate) fn end_of(client: slotkv_client) {
+    let its: Vec<_> = OF_CLIENTS.lock().extract_if(.., |(of, _)| *of == client).collect();
+    for queue in its.iter().filter_map(|(_, queue)| queue.upgrade()) {
+        queue.end();
+    }
+}
+
+/// Locks what all queues share until `held` is dropped.
+pub(crate) fn hold(held: &mut Vec<Box<dyn Any>>) {
+    held.push(QUEUES.hold());
+    held.push(Box::new(OF_CLIENTS.lock()));
 }
 
 impl Queue {
@@ -343,14 +368,18 @@ impl Queue {
             let own = own.clone();
             let wake = move || {
                 if let Some(queue) = own.get().and_then(Weak::upgrade) {
-                    queue.call_back();
+                    // A panic here would end the wake-ups of all queues.
+                    guard(|| {
+                        queue.call_back();
+                        Ok(())
+                    })
+                    .ok();
                 }
             };
             (Port::shared(Callback(wake))?, Way::Callback { callback, context })
         } else {
-            let signal = Signal::new().map_err(|error| {
-                FacadeError::new(slotkv_facade::core::Code::Unexpected, format!("no descriptor: {error}"))
-            })?;
+            let signal = Signal::new()
+                .map_err(|error| FacadeError::new(Code::Unexpected, format!("no descriptor: {error}")))?;
             let signal = Arc::new(signal);
             (Port::shared(Shared(signal.clone()))?, Way::Descriptor(signal))
         };
@@ -374,15 +403,19 @@ impl Queue {
         Ok(queue)
     }
 
+    /// Its client, in the process that made it. In another nothing of the queue is touched: threads that are not there
+    /// may hold its locks.
     fn client(&self) -> Result<&AsyncClient, FacadeError> {
-        self.client.get().ok_or_else(FacadeError::closed)
+        let client = self.client.get().ok_or_else(FacadeError::closed)?;
+        client.core()?;
+        Ok(client)
     }
 
     fn submit(&self, orders: Vec<Order>, handles: &mut Vec<Handle>) -> Result<(), FacadeError> {
+        let client = self.client()?;
         if self.is_ended.load(Ordering::Acquire) {
             return Err(FacadeError::closed());
         }
-        let client = self.client()?;
         // Counted before any of them can end.
         let count = orders.len();
         *self.open.lock() += count;

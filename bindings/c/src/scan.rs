@@ -1,5 +1,6 @@
 //! Scans: the keys of a range, some at a time, with a cursor to go on from.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use slotkv_facade::blocking::BlockingScan;
@@ -20,6 +21,11 @@ static SCANS: Shelf<Scan> = Shelf::new(3, SCANS_MAX);
 
 /// A scan's handle, for any number of threads: each item goes to one of them. 0 is none.
 pub type slotkv_scan = u64;
+
+/// Locks until what is returned is dropped.
+pub(crate) fn hold() -> Box<dyn Any> {
+    SCANS.hold()
+}
 
 struct Scan {
     scan: BlockingScan,

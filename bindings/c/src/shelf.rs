@@ -1,5 +1,6 @@
 //! What C has handles of. A thing is looked up for each call and lives until the last call on it has ended.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use slotkv_facade::error::FacadeError;
@@ -17,6 +18,14 @@ impl<T> Shelf<T> {
     /// A shelf for up to `count_max` things of a kind of their own.
     pub(crate) const fn new(kind: u8, count_max: usize) -> Self {
         Self { kind, count_max, table: Mutex::new(None) }
+    }
+
+    /// Locks until what is returned is dropped.
+    pub(crate) fn hold(&'static self) -> Box<dyn Any>
+    where
+        T: 'static,
+    {
+        Box::new(self.table.lock())
     }
 
     /// Puts a thing up and gives its handle.

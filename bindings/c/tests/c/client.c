@@ -7,7 +7,9 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define THREADS 8
 #define BATCH 200
@@ -617,6 +619,52 @@ static void closing_a_client_ends_its_queues_and_scans(void) {
     CHECK_CODE(SLOTKV_CODE_OK, slotkv_scan_close(scan, &result));
 }
 
+static void a_forked_child_goes_on_and_opens_queues_of_its_own(void) {
+    if (is_quick) {
+        return;
+    }
+    slotkv_queue_t queue = 0;
+    CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_open(client, NULL, NULL, &queue, &result));
+    slotkv_operation_t operation = slotkv_operation(SLOTKV_OPERATION_KIND_INCREMENT);
+    operation.key = slotkv_text("c/fork");
+    operation.delta = 1;
+    slotkv_delete(client, operation.key, NULL, NULL);
+    /* So that locks are held while it forks. */
+    pthread_t threads[THREADS];
+    for (int number = 0; number < THREADS; number++) {
+        CHECK(pthread_create(&threads[number], NULL, add, NULL) == 0);
+    }
+    for (int child = 0; child < 3; child++) {
+        pid_t pid = fork();
+        CHECK(pid >= 0);
+        if (pid == 0) {
+            alarm(PATIENCE_MS / 1000);
+            size_t count;
+            slotkv_completion_t completion;
+            CHECK_CODE(SLOTKV_CODE_OK, slotkv_call(client, &operation, &result));
+            CHECK_CODE(SLOTKV_CODE_FORKED, slotkv_queue_submit(queue, &operation, 1, NULL, NULL, &result));
+            CHECK_CODE(SLOTKV_CODE_FORKED, slotkv_queue_take(queue, 0, &completion, 1, &count, &result));
+            CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_close(queue, &result));
+            CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_open(client, NULL, NULL, &queue, &result));
+            CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_submit(queue, &operation, 1, NULL, NULL, &result));
+            CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_take(queue, PATIENCE_MS, &completion, 1, &count, &result));
+            CHECK(count == 1 && completion.result.code == SLOTKV_CODE_OK);
+            CHECK_CODE(SLOTKV_CODE_OK, slotkv_close(client, &result));
+            _exit(0);
+        }
+        int status = -1;
+        CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+    for (int number = 0; number < THREADS; number++) {
+        pthread_join(threads[number], NULL);
+    }
+    slotkv_result_t result;
+    slotkv_increment(client, operation.key, 0, NULL, &result);
+    CHECK(result.number == 6);
+    CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_submit(queue, &operation, 1, NULL, NULL, &result));
+    CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_close(queue, &result));
+}
+
 static atomic_int records;
 
 static void on_record(void *context, const slotkv_record_t *record) {
@@ -669,6 +717,7 @@ int main(int count, char **arguments) {
         a_cancelled_operation_says_what_became_of_it_and_does_not_come_back,
         a_callback_gets_whole_batches_and_may_submit,
         closing_a_client_ends_its_queues_and_scans,
+        a_forked_child_goes_on_and_opens_queues_of_its_own,
         logs_go_to_the_callback_and_nowhere_else,
     };
     size_t passed = sizeof tests / sizeof tests[0];
