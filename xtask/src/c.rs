@@ -13,6 +13,11 @@ use crate::{Outcome, machine, process};
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 /// A line of the test programs that counts.
 const PASSED: &str = " passed";
+/// Random sequences of calls that are tried, and that `--long` tries.
+const SEEDS: u64 = 3;
+const SEEDS_LONG: u64 = 100;
+/// Calls of each.
+const SEQUENCE_STEPS: u64 = 5000;
 /// Exit status by which valgrind says that it found something.
 const VALGRIND_STATUS: &str = "--error-exitcode=99";
 
@@ -21,6 +26,8 @@ const VALGRIND_STATUS: &str = "--error-exitcode=99";
 pub enum Language {
     /// C11.
     C,
+    /// C11, with the sanitizers of addresses and undefined behaviour, and that of leaks.
+    CSanitized,
     /// C++17.
     Cpp,
     /// C++17 without exceptions.
@@ -53,6 +60,7 @@ pub fn compile(
     let name = source.file_stem().ok_or("no name")?.to_string_lossy();
     let how = match (linkage, language) {
         (Linkage::Static, _) => "-static",
+        (_, Language::CSanitized) => "-sanitized",
         (_, Language::CppWithoutExceptions) => "-noexcept",
         _ => "",
     };
@@ -61,6 +69,7 @@ pub fn compile(
     let mut command = Command::new(compiler);
     command.args(match language {
         Language::C => &["-std=c11"][..],
+        Language::CSanitized => &["-std=c11", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
         Language::Cpp => &["-std=c++17"],
         Language::CppWithoutExceptions => &["-std=c++17", "-fno-exceptions"],
     });
@@ -81,7 +90,7 @@ pub fn compile(
 }
 
 /// Every test of the library; how many.
-pub fn suite(slotkv: &Path) -> Outcome<u64> {
+pub fn suite(slotkv: &Path, is_long: bool) -> Outcome<u64> {
     let installed = prepare()?;
     exports_only_its_own(&installed)?;
     let cluster = Dev::start(slotkv, "dev-c", &[])?;
@@ -100,11 +109,18 @@ pub fn suite(slotkv: &Path) -> Outcome<u64> {
         }
     }
     programs.push(compile(&installed, "gcc", Language::C, Linkage::Static, &client)?);
+    programs.push(compile(&installed, "gcc", Language::CSanitized, Linkage::Shared, &client)?);
     for program in &programs {
         passed += count(&installed, Command::new(program).arg(&cluster.uri))?;
     }
     if process::works(Command::new("valgrind").arg("--version")) {
         passed += count(&installed, valgrind().arg(&programs[0]).args([&cluster.uri, "quick"]))?;
+    }
+    let sequences = compile(&installed, "gcc", Language::C, Linkage::Shared, &tests.join("sequences.c"))?;
+    let seeds = if is_long { SEEDS_LONG } else { SEEDS };
+    for seed in 1..=seeds {
+        let arguments = [cluster.uri.clone(), seed.to_string(), SEQUENCE_STEPS.to_string()];
+        passed += count(&installed, Command::new(&sequences).args(arguments))?;
     }
     outside_of_the_tree(&installed, &cluster.uri)?;
     Ok(passed + 1)

@@ -56,7 +56,7 @@ const SUITES: [Suite; 14] = [
     Suite { name: "python", about: "pytest, doctests among it, on the installed package", run: python },
     Suite {
         name: "c",
-        about: "the C library and its C++ header: test programs, valgrind, a CMake project",
+        about: "the C library and its C++ header: test programs, sanitizers, valgrind, a CMake project",
         run: c_library,
     },
     Suite { name: "types", about: "mypy --strict, pyright, stubtest", run: types },
@@ -290,7 +290,7 @@ fn python(bench: &Bench) -> Outcome<Tested> {
 }
 
 fn c_library(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::count(c::suite(bench.slotkv()?)?))
+    Ok(Tested::count(c::suite(bench.slotkv()?, bench.long)?))
 }
 
 fn types(bench: &Bench) -> Outcome<Tested> {

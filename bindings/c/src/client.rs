@@ -5,8 +5,9 @@ use std::ffi::c_char;
 use std::sync::Arc;
 
 use slotkv_facade::blocking::BlockingClient;
-use slotkv_facade::core::{self, Answer, Code, Command, Condition};
+use slotkv_facade::core::{self, Code, Command, Condition};
 use slotkv_facade::error::{FacadeError, Outcome};
+use slotkv_facade::many;
 use slotkv_facade::settings::Settings;
 
 use crate::SLOTKV_ABI_VERSION;
@@ -474,8 +475,7 @@ fn carry_out(client: slotkv_client, order: Order) -> Result<slotkv_result, Facad
         (Ok(client), _) => client,
         // Many keys fail by the key, as everywhere.
         (Err(error), Work::Call(Command::Many { commands })) if error.code == Code::Closed => {
-            let closed = core::Error::new(error.code, error.message);
-            return slotkv_result::of_answer(Answer::Many(vec![Err(closed); commands.len()]));
+            return slotkv_result::of_answer(many::closed(commands.len()));
         }
         (Err(error), _) => return Err(error),
     };

@@ -5,7 +5,7 @@ use slotkv::{Answer, Code, Error, Outcome};
 use crate::error::FacadeError;
 
 /// The answer of a call on `count` keys by a closed client: a call on many keys fails by the key, as the core has it.
-pub(crate) fn closed(count: usize) -> Answer {
+pub fn closed(count: usize) -> Answer {
     Answer::Many(vec![Err(Error::new(Code::Closed, FacadeError::closed().message)); count])
 }
 
