@@ -19,6 +19,7 @@ class Surface(Protocol):
     def connect(self, uri: str) -> Any: ...
     def through(self, call: Any) -> Any: ...
     def take(self, scan: Any) -> list[slotkv.Item]: ...
+    def cancelled(self, begin: Any) -> str: ...
 
 
 class Sync:
@@ -30,6 +31,10 @@ class Sync:
 
     def take(self, scan: Any) -> list[slotkv.Item]:
         return list(scan)
+
+    def cancelled(self, begin: Any) -> str:
+        # Nobody is left to cancel while the only thread waits.
+        return "unsupported"
 
 
 class Asyncio:
@@ -57,6 +62,19 @@ class Asyncio:
 
         return self.loop.run_until_complete(take())
 
+    def cancelled(self, begin: Any) -> str:
+        async def cancelled() -> str:
+            call = asyncio.ensure_future(begin())
+            await asyncio.sleep(0)
+            call.cancel()
+            try:
+                await call
+            except asyncio.CancelledError:
+                return "cancelled"
+            return "ended"
+
+        return self.loop.run_until_complete(cancelled())
+
 
 class Driver:
     def __init__(self, surface: Surface, uri: str) -> None:
@@ -82,6 +100,8 @@ class Driver:
         if step.number("closed") == 1:
             client = self.surface.connect(self.uri)
             through(client.close())
+        if step.number("cancel") == 1:
+            return self.surface.cancelled(lambda: client.get(step.key()))
         match step.operation:
             case "connect":
                 through(self.surface.connect(step.key().decode()).close())

@@ -17,12 +17,13 @@
 //! | `#-5` | a number |
 //! | `deadline_ms:250` | an option |
 //!
-//! The answer is the text of [`text`]; bytes past [`text::SHOWN_BYTES_MAX`] appear as length and CRC-32.
+//! `cancel:#1` begins the operation and cancels it at once: the answer is `cancelled`. A surface that cannot do what is asked
+//! answers `unsupported`, and is not compared there. Else the answer is the text of [`text`]; bytes past [`text::SHOWN_BYTES_MAX`] appear as length and CRC-32.
 //!
 //! # Layout
 //!
 //! [`step`] what a driver is told · [`text`] what it answers · [`scenario`] files in `tests/scenarios` · [`random`] seeded
-//! programs · [`driver`] a driver as a child process, [`cluster`] what it talks to · `bin/slotkv-conformance.rs` runs and
+//! programs · [`driver`] a driver as a child process, [`cluster`] and [`strange`] what it talks to · `bin/slotkv-conformance.rs` runs and
 //! compares them · `bin/conform-rust.rs` the driver of the Rust client.
 
 pub mod cluster;
@@ -30,4 +31,5 @@ pub mod driver;
 pub mod random;
 pub mod scenario;
 pub mod step;
+pub mod strange;
 pub mod text;

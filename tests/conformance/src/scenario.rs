@@ -11,7 +11,7 @@
 //!
 //! Strings are UTF-8 with the escapes `\n \t \0 \\ \" \xNN`; `"ab"*3` is `"ababab"`. In what is expected, strings stand for
 //! the bytes of [`crate::text`], `$name` for a number: the first time it takes whatever comes, later it must be the same, and
-//! `$b>$a` must be greater. `error NAME [OUTCOME]` is completed from the table of codes; its outcome is `failed` unless said.
+//! `$b>$a` must be greater. A file that begins with `@ strange` talks to the member of [`crate::strange`]. `error NAME [OUTCOME]` is completed from the table of codes; its outcome is `failed` unless said.
 
 use std::collections::HashMap;
 
@@ -58,10 +58,20 @@ enum Piece {
 /// The numbers that have names, in one scenario.
 pub type Names = HashMap<String, i128>;
 
+/// A file of scenarios.
+#[derive(Clone, Debug)]
+pub struct File {
+    /// Whether it talks to the member of [`crate::strange`].
+    pub is_strange: bool,
+    /// In order.
+    pub scenarios: Vec<Scenario>,
+}
+
 /// Reads a scenario file. An error names the line.
-pub fn parse(file: &str) -> Result<Vec<Scenario>, String> {
+pub fn parse(file: &str) -> Result<File, String> {
     let mut scenarios: Vec<Scenario> = Vec::new();
-    for (at, line) in file.lines().enumerate() {
+    let is_strange = file.starts_with("@ strange\n");
+    for (at, line) in file.lines().enumerate().skip(usize::from(is_strange)) {
         let number = at + 1;
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
@@ -80,7 +90,7 @@ pub fn parse(file: &str) -> Result<Vec<Scenario>, String> {
     }
     match scenarios.iter().find(|scenario| scenario.lines.is_empty()) {
         Some(empty) => Err(format!("{:?} has no steps", empty.name)),
-        None => Ok(scenarios),
+        None => Ok(File { is_strange, scenarios }),
     }
 }
 
@@ -284,7 +294,7 @@ mod tests {
     use super::*;
 
     fn only_line(line: &str) -> Line {
-        parse(&format!("== s\n{line}\n")).unwrap().remove(0).lines.remove(0)
+        parse(&format!("== s\n{line}\n")).unwrap().scenarios.remove(0).lines.remove(0)
     }
 
     #[test]

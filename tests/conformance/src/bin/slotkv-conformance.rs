@@ -13,7 +13,8 @@ use slotkv_conformance::{
     cluster::Cluster,
     driver::Driver,
     random,
-    scenario::{self, Names, Scenario},
+    scenario::{self, File, Names},
+    strange::Strange,
 };
 
 /// Steps of the random program.
@@ -39,6 +40,21 @@ fn main() -> ExitCode {
     }
 }
 
+/// What a driver talks to.
+enum Other {
+    Cluster(Cluster),
+    Strange(Strange),
+}
+
+impl Other {
+    fn uri(&self) -> String {
+        match self {
+            Other::Cluster(cluster) => cluster.uri().to_owned(),
+            Other::Strange(strange) => strange.uri(),
+        }
+    }
+}
+
 /// What one surface did.
 struct Record {
     name: String,
@@ -51,7 +67,7 @@ struct Record {
 fn run(slotkv: &Path, folder: &Path, seed: &str, drivers: &[String]) -> Outcome<bool> {
     let seed: u64 = seed.parse().map_err(|_| format!("{seed:?} is no seed"))?;
     let files = files(folder)?;
-    let count: usize = files.iter().map(|(_, scenarios)| scenarios.len()).sum();
+    let count: usize = files.iter().map(|(_, file)| file.scenarios.len()).sum();
     let mut records = Vec::new();
     for driver in drivers {
         let (name, program) =
@@ -73,7 +89,7 @@ fn run(slotkv: &Path, folder: &Path, seed: &str, drivers: &[String]) -> Outcome<
     Ok(is_right && count > 0 && !records.is_empty())
 }
 
-fn files(folder: &Path) -> Outcome<Vec<(String, Vec<Scenario>)>> {
+fn files(folder: &Path) -> Outcome<Vec<(String, File)>> {
     let mut paths: Vec<_> =
         fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
     paths.sort();
@@ -86,24 +102,25 @@ fn files(folder: &Path) -> Outcome<Vec<(String, Vec<Scenario>)>> {
     paths.iter().map(read).collect()
 }
 
-fn record(
-    slotkv: &Path,
-    name: &str,
-    program: &str,
-    files: &[(String, Vec<Scenario>)],
-    seed: u64,
-) -> Outcome<Record> {
+fn record(slotkv: &Path, name: &str, program: &str, files: &[(String, File)], seed: u64) -> Outcome<Record> {
     let mut record = Record { name: name.to_owned(), answers: Vec::new(), wrong: Vec::new() };
-    for (file, scenarios) in files {
+    for (file, File { is_strange, scenarios }) in files {
         // A cluster per file: a file's versions do not depend on the others.
-        let cluster = Cluster::start(slotkv)?;
-        let mut driver = start(name, program, cluster.uri())?;
+        let cluster = if *is_strange {
+            Other::Strange(Strange::start()?)
+        } else {
+            Other::Cluster(Cluster::start(slotkv)?)
+        };
+        let mut driver = start(name, program, &cluster.uri())?;
         for scenario in scenarios {
             let mut names = Names::new();
             for line in &scenario.lines {
                 let place = format!("{file}:{} {}", line.number, scenario.name);
                 let step = line.step(&names).map_err(|why| format!("{place}: {why}"))?;
                 let answer = driver.carry_out(&step)?;
+                if answer == "unsupported" {
+                    continue;
+                }
                 if let Err(expected) = line.check(&answer, &mut names) {
                     record.wrong.push(format!("{place}: {answer}, not {expected}"));
                     // What follows builds on it.
