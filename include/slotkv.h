@@ -849,7 +849,8 @@ typedef struct slotkv_cluster_t {
 } slotkv_cluster_t;
 
 /**
- * How a call ended. The library writes all of it and reads nothing that stood there.
+ * How a call ended. The library writes all of it and reads nothing that stood there; a place that is used again is freed
+ * before. Where a call takes one it may be NULL: then the code is all that is told.
  *
  * The caller owns the structure, and what it points to until slotkv_result_free; copies of the structure share that. What
  * an operation does not answer is 0 or NULL. Another thread may read and free it.
@@ -1372,7 +1373,8 @@ slotkv_code_t slotkv_log(uint32_t level,
  * Opens a queue of a client, with connections of its own and the client's options.
  *
  * Without `callback`, ends are taken with slotkv_queue_take; slotkv_queue_fd tells when there are some. With it, they are
- * given to it with `context`. The handle goes to `*queue`; close it with slotkv_queue_close.
+ * given to it with `context`, both of which stay the host's and are used until slotkv_queue_close has returned. The handle
+ * goes to `*queue`; close it with slotkv_queue_close.
  *
  * Codes: those of slotkv_connect; FORKED in a forked child, which opens a queue of its own.
  */
@@ -1456,7 +1458,8 @@ slotkv_code_t slotkv_result_free(struct slotkv_result_t *result);
 /**
  * Begins a scan of a range, in slot order unless the range says otherwise. `range` may be NULL for all keys; `cursor`
  * comes from an earlier scan of the same range, also of another process, or has NULL data. The handle goes to `*scan`;
- * close it with slotkv_scan_close. Nothing is sent yet.
+ * close it with slotkv_scan_close. Nothing is sent yet. What `options` say holds for each page; interrupt and its context
+ * are used until the scan is closed.
  */
 slotkv_code_t slotkv_scan(slotkv_client_t client,
                           const struct slotkv_range_t *range,

@@ -112,7 +112,8 @@ unsafe impl Send for Way {}
 /// Opens a queue of a client, with connections of its own and the client's options.
 ///
 /// Without `callback`, ends are taken with slotkv_queue_take; slotkv_queue_fd tells when there are some. With it, they are
-/// given to it with `context`. The handle goes to `*queue`; close it with slotkv_queue_close.
+/// given to it with `context`, both of which stay the host's and are used until slotkv_queue_close has returned. The handle
+/// goes to `*queue`; close it with slotkv_queue_close.
 ///
 /// Codes: those of slotkv_connect; FORKED in a forked child, which opens a queue of its own.
 ///

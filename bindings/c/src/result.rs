@@ -27,7 +27,8 @@ pub struct slotkv_item {
     pub slot: u16,
 }
 
-/// How a call ended. The library writes all of it and reads nothing that stood there.
+/// How a call ended. The library writes all of it and reads nothing that stood there; a place that is used again is freed
+/// before. Where a call takes one it may be NULL: then the code is all that is told.
 ///
 /// The caller owns the structure, and what it points to until slotkv_result_free; copies of the structure share that. What
 /// an operation does not answer is 0 or NULL. Another thread may read and free it.

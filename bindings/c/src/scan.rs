@@ -40,7 +40,8 @@ unsafe impl Sync for Scan {}
 
 /// Begins a scan of a range, in slot order unless the range says otherwise. `range` may be NULL for all keys; `cursor`
 /// comes from an earlier scan of the same range, also of another process, or has NULL data. The handle goes to `*scan`;
-/// close it with slotkv_scan_close. Nothing is sent yet.
+/// close it with slotkv_scan_close. Nothing is sent yet. What `options` say holds for each page; interrupt and its context
+/// are used until the scan is closed.
 ///
 /// # Safety
 /// Pointers are NULL or point to what they say.

@@ -148,7 +148,7 @@ static void each_of_many_keys_has_its_result(void) {
 
 static void put_numbered(int count) {
     slotkv_pair_t *pairs = calloc((size_t)count, sizeof *pairs);
-    char(*keys)[16] = calloc((size_t)count, sizeof *keys);
+    char(*keys)[24] = calloc((size_t)count, sizeof *keys);
     CHECK(pairs != NULL && keys != NULL);
     for (int number = 0; number < count; number++) {
         snprintf(keys[number], sizeof keys[number], "c/scan/%04d", number);
