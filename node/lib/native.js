@@ -3,23 +3,28 @@
 
 const { existsSync } = require('node:fs')
 const { join } = require('node:path')
-const { platform } = require('./platform.js')
+const { candidates } = require('./platform.js')
 const { version } = require('../package.json')
 
 function load() {
-  const name = platform()
-  const built = join(__dirname, '..', `slotkv.${name}.node`)
-  if (existsSync(built)) return require(built)
-  try {
-    return require(`slotkv-${name}`)
-  } catch (error) {
-    if (error.code !== 'MODULE_NOT_FOUND') throw error
-    throw new Error(
-      `slotkv has no addon for ${name}: the package slotkv-${name} is not installed. ` +
-        'It is an optional dependency of slotkv; npm leaves it out with --omit=optional.',
-      { cause: error },
-    )
+  const names = candidates()
+  const built = names.map((name) => join(__dirname, '..', `slotkv.${name}.node`)).find(existsSync)
+  if (built !== undefined) return require(built)
+  let cause
+  for (const name of names) {
+    try {
+      return require(`slotkv-${name}`)
+    } catch (error) {
+      // One that is there and does not load says more than one that is not there.
+      if (cause === undefined || error.code !== 'MODULE_NOT_FOUND') cause = error
+    }
   }
+  const packages = names.map((name) => `slotkv-${name}`).join(' nor ')
+  throw new Error(
+    `slotkv has no addon for this platform: ${packages} can be loaded. ` +
+      'They are optional dependencies of slotkv; npm leaves them out with --omit=optional.',
+    { cause },
+  )
 }
 
 const native = load()

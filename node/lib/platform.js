@@ -1,12 +1,22 @@
-// Which addon this process can load.
+// Which addons this process may be able to load.
 'use strict'
 
-/** As "linux-x64-gnu": the end of the name of its package. */
-function platform() {
+/**
+ * The ends of the names of their packages, as "linux-x64-gnu". Of those for Linux npm installs the one for the C library
+ * that is there; asking Node for it takes longer than everything else that loading this package does.
+ */
+function candidates() {
   const { platform, arch } = process
-  if (platform !== 'linux') return `${platform}-${arch}`
-  const { glibcVersionRuntime } = process.report.getReport().header
-  return `${platform}-${arch}-${glibcVersionRuntime === undefined ? 'musl' : 'gnu'}`
+  const name = `${platform}-${arch}`
+  return platform === 'linux' ? [`${name}-gnu`, `${name}-musl`] : [name]
 }
 
-module.exports = { platform }
+/** The one for this process. */
+function platform() {
+  const [first, second] = candidates()
+  if (second === undefined) return first
+  const { glibcVersionRuntime } = process.report.getReport().header
+  return glibcVersionRuntime === undefined ? second : first
+}
+
+module.exports = { candidates, platform }

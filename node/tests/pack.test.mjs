@@ -51,5 +51,5 @@ test('the packed packages work in an empty project, as both kinds of modules', a
   // Without the package for the platform, as after --omit=optional, the error says what is missing.
   rmSync(join(project, `node_modules/slotkv-${platform()}`), { recursive: true })
   const error = await run(process.execPath, ['use.cjs', cluster.uri], { cwd: project }).catch((error) => error)
-  assert.match(error.stderr, new RegExp(`slotkv has no addon for ${platform()}`))
+  assert.match(error.stderr, new RegExp(`no addon for this platform: slotkv-${platform()}`))
 })
