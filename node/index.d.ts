@@ -20,7 +20,7 @@ export interface ConnectOptions {
   /** The client's name, for people. */
   clientName?: string
   /** Gives connecting up. */
-  signal?: AbortSignal
+  signal?: AbortSignal | null
 }
 
 /** What one call is told. */
@@ -31,7 +31,7 @@ export interface CallOptions {
    * Gives the call up, at the members, too; the promise is rejected with the signal's reason. A write that was sent may
    * have been applied.
    */
-  signal?: AbortSignal
+  signal?: AbortSignal | null
 }
 
 /** What a call on many keys is told. */

@@ -86,10 +86,7 @@ function release(number) {
  */
 function begin(submit, signal, shape = PLAIN, returnErrors = false) {
   return new Promise((resolve, reject) => {
-    if (signal !== undefined) {
-      if (!(signal instanceof AbortSignal)) throw new TypeError('signal is an AbortSignal')
-      if (signal.aborted) throw signal.reason
-    }
+    if (signal !== undefined) checkSignal(signal)
     const number = free.length > 0 ? free.pop() : calls.push(undefined) - 1
     let begun
     try {
@@ -112,6 +109,14 @@ function begin(submit, signal, shape = PLAIN, returnErrors = false) {
     submissions += 1
     if (begun === RING) endTurnLater()
   })
+}
+
+/** By what it can do: realms, as those that test runners make, have an AbortSignal each. */
+function checkSignal(signal) {
+  if (typeof signal !== 'object' || typeof signal.aborted !== 'boolean' || typeof signal.addEventListener !== 'function') {
+    throw new TypeError('signal is an AbortSignal')
+  }
+  if (signal.aborted) throw signal.reason
 }
 
 /** Called by the addon, once per batch. */

@@ -26,7 +26,7 @@ function begun(told, submit, shape) {
   if (told === undefined) return begin((call) => submit(NONE, call), undefined, shape, false)
   return new Promise((resolve) => {
     const known = options(told)
-    resolve(begin((call) => submit(known, call), known.signal, shape, known.returnErrors === true))
+    resolve(begin((call) => submit(known, call), known.signal ?? undefined, shape, known.returnErrors === true))
   })
 }
 
@@ -108,7 +108,7 @@ class Client {
     const known = options(told)
     const limit = known.limit === undefined ? undefined : count(known.limit, 'limit')
     const cursor = optionalBytes(known.cursor, 'cursor')
-    return new Scan(now(this.#client.scan(range(known), cursor, limit, deadline(known))), known.signal)
+    return new Scan(now(this.#client.scan(range(known), cursor, limit, deadline(known))), known.signal ?? undefined)
   }
 
   dump(told) {

@@ -23,7 +23,7 @@ async function connect(uri, told) {
     if (value !== undefined) settings[name] = OPTIONS[name](value, name)
   }
   text(uri, 'uri')
-  return new Client(KEY, await begin((call) => bridge.connect(call, uri, settings), signal))
+  return new Client(KEY, await begin((call) => bridge.connect(call, uri, settings), signal ?? undefined))
 }
 
 module.exports = { connect }
