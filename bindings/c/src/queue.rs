@@ -230,8 +230,10 @@ pub unsafe extern "C" fn slotkv_queue_take(
             return Err(invalid("there is no room for completions"));
         }
         check_place(completions, "the completions")?;
+        let begun = Instant::now();
         let mut taken = queue.take(capacity);
-        if taken.is_empty() && timeout_ms != 0 && readable(signal, timeout_ms) {
+        // A wake-up may be in vain: its ends were taken with those before, or by another thread.
+        while taken.is_empty() && readable(signal, left_ms(timeout_ms, begun)) {
             taken = queue.take(capacity);
         }
         for (number, (context, reply)) in taken.drain(..).enumerate() {
@@ -575,6 +577,12 @@ fn wait_for(
             Err(RecvTimeoutError::Disconnected) => return Err(FacadeError::closed()),
         }
     }
+}
+
+/// What is left of the time to wait; below 0 without a bound.
+fn left_ms(timeout_ms: i64, begun: Instant) -> i64 {
+    let waited = i64::try_from(begun.elapsed().as_millis()).unwrap_or(i64::MAX);
+    if timeout_ms < 0 { -1 } else { timeout_ms.saturating_sub(waited).max(0) }
 }
 
 /// Waits until there is a signal; false after the time, and after a signal of the system's.
