@@ -104,9 +104,12 @@ public:
     }
     /// Where a scan goes on.
     std::string_view cursor() const { return view(raw_.cursor); }
-    Span<slotkv_item_t> items() const { return {raw_.items, raw_.items_count}; }
+    // Not of a result that is gone when the loop over them begins.
+    Span<slotkv_item_t> items() const && = delete;
+    Span<slotkv_result_t> results() const && = delete;
+    Span<slotkv_item_t> items() const & { return {raw_.items, raw_.items_count}; }
     /// Of many keys, in their order.
-    Span<slotkv_result_t> results() const { return {raw_.results, raw_.results_count}; }
+    Span<slotkv_result_t> results() const & { return {raw_.results, raw_.results_count}; }
     /// More about why it failed; null if it did not.
     const slotkv_error_t *error() const { return raw_.error; }
     const slotkv_explanation_t *explanation() const { return raw_.explanation; }

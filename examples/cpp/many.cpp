@@ -17,7 +17,8 @@ int main(int count, char **arguments) {
     }
     (void)client.remove_many(keys);
 
-    for (const slotkv_result_t &put : client.put_many(records).results()) {
+    slotkv::Result puts = client.put_many(records);
+    for (const slotkv_result_t &put : puts.results()) {
         EXPECT(put.status == SLOTKV_STATUS_CREATED);
     }
     slotkv::Result values = client.get_many(keys);

@@ -271,6 +271,20 @@ static slotkv_result_t carried(slotkv_client_t client, const slotkv_operation_t 
     return completion.result;
 }
 
+/* Begins an operation and cancels it at once; a call that waits has nobody to cancel it. */
+static void cancelled(const slotkv_operation_t *operation) {
+    if (own_queue == 0) {
+        printf("unsupported");
+        return;
+    }
+    slotkv_pending_t pending = 0;
+    slotkv_completion_t completion;
+    must(slotkv_queue_submit(own_queue, operation, 1, &pending, NULL, NULL));
+    must(slotkv_queue_cancel(own_queue, pending, &completion, NULL));
+    printf(completion.result.code == SLOTKV_CODE_CANCELLED ? "cancelled" : "ended");
+    slotkv_result_free(&completion.result);
+}
+
 static void forget_last_scan(void) {
     if (has_last_scan) {
         slotkv_result_free(&last_cursor);
@@ -388,6 +402,11 @@ static void carry_out(const step_t *step) {
         if (other != 0) {
             must(slotkv_close(other, NULL));
         }
+        return;
+    }
+    if (number_option(step, "cancel", 0) == 1) {
+        operation.key = slotkv_bytes(step->arguments[0].bytes, step->arguments[0].size);
+        cancelled(&operation);
         return;
     }
     if (is(step, "scan")) {

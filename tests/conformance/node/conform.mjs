@@ -35,6 +35,7 @@ class Driver {
       await client.close()
     }
     const [first, second, third] = step.arguments
+    if (step.number('cancel') === 1) return await cancelled(client, first)
     const bounds = Object.fromEntries(['prefix', 'start', 'end'].map((name) => [name, step.bytes(name)]))
     switch (step.operation) {
       case 'connect':
@@ -95,6 +96,20 @@ class Driver {
     const isComplete = limit === undefined || items.length < limit
     this.#lastScan = isComplete ? undefined : { ...span, cursor: scan.cursor }
     return ofItems(items, isComplete ? 'end' : 'cursor')
+  }
+}
+
+/** Begins to read a key and gives it up at once. */
+async function cancelled(client, key) {
+  const abort = new AbortController()
+  const call = client.get(key, { signal: abort.signal })
+  abort.abort()
+  try {
+    await call
+    return 'ended'
+  } catch (error) {
+    if (error === abort.signal.reason) return 'cancelled'
+    throw error
   }
 }
 

@@ -11,7 +11,7 @@
 //!
 //! Strings are UTF-8 with the escapes `\n \t \0 \\ \" \xNN`; `"ab"*3` is `"ababab"`. In what is expected, strings stand for
 //! the bytes of [`crate::text`], `$name` for a number: the first time it takes whatever comes, later it must be the same, and
-//! `$b>$a` must be greater. A file that begins with `@ strange` talks to the member of [`crate::strange`]. `error NAME [OUTCOME]` is completed from the table of codes; its outcome is `failed` unless said.
+//! `$b>$a` must be greater. A file that begins with `@ strange` talks to the member of [`crate::strange`]. `error NAME [OUTCOME [RETRY]]` is completed from the table of codes; its outcome is `failed` unless said.
 
 use std::collections::HashMap;
 
@@ -222,12 +222,14 @@ fn string_end(text: &str) -> Option<usize> {
     Some(close + 1 + digits)
 }
 
-/// `TOO_LARGE` or `TIMEOUT unknown`, completed.
+/// `TOO_LARGE`, `TIMEOUT unknown` or `TIMEOUT failed backoff`, completed.
 fn error_text(short: &str) -> Result<String, String> {
-    let (name, outcome) = short.split_once(' ').unwrap_or((short, "failed"));
+    let mut words = short.split(' ');
+    let (name, outcome) = (words.next().unwrap_or_default(), words.next().unwrap_or("failed"));
     let code = Code::ALL.iter().find(|code| code.name() == name);
     let code = code.ok_or_else(|| format!("no code is named {name:?}"))?;
-    Ok(format!("error {} {name} {outcome} {}", code.number(), code.retry().name()))
+    let retry = words.next().unwrap_or(code.retry().name());
+    Ok(format!("error {} {name} {outcome} {retry}", code.number()))
 }
 
 impl Line {

@@ -43,7 +43,8 @@ static void many_keys_and_scans(slotkv::Client &client) {
         keys.push_back("cpp/many/" + std::to_string(100 + number));
         pairs[keys.back()] = std::to_string(number);
     }
-    CHECK(client.put_many(pairs).results().size() == 50);
+    slotkv::Result puts = client.put_many(pairs);
+    CHECK(puts.results().size() == 50);
     slotkv::Result values = client.get_many(keys);
     for (std::size_t at = 0; at < keys.size(); at++) {
         CHECK(slotkv::view(values.results()[at].value) == pairs[keys[at]]);
@@ -66,8 +67,10 @@ static void many_keys_and_scans(slotkv::Client &client) {
         found.emplace_back(slotkv::view(item.key));
     }
     CHECK(found == keys);
-    CHECK(client.remove_many(keys).results().size() == 50);
-    CHECK(client.dump(range).items().empty());
+    slotkv::Result removals = client.remove_many(keys);
+    CHECK(removals.results().size() == 50);
+    slotkv::Result rest = client.dump(range);
+    CHECK(rest.items().empty());
 }
 
 static void futures_come_true(slotkv::Client &client) {
