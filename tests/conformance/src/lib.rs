@@ -17,7 +17,7 @@
 //! | `#-5` | a number |
 //! | `deadline_ms:250` | an option |
 //!
-//! `cancel:#1` begins the operation and cancels it at once: the answer is `cancelled`. A surface that cannot do what is asked
+//! `cancel:#1` begins the operation and cancels it at once: the answer is `cancelled`. A surface whose calls wait has nobody for it,
 //! answers `unsupported`, and is not compared there. Else the answer is the text of [`text`]; bytes past [`text::SHOWN_BYTES_MAX`] appear as length and CRC-32.
 //!
 //! # Layout
