@@ -69,6 +69,11 @@ impl<T: Send + 'static> CompletionQueue<T> {
         self.drains.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether nothing is in.
+    pub fn is_empty(&self) -> bool {
+        self.entries.lock().is_empty()
+    }
+
     /// Calls `look` with what is in. The queue is locked meanwhile.
     pub fn look(&self, look: impl FnOnce(&[T])) {
         look(&self.entries.lock());

@@ -39,6 +39,8 @@ pub mod error;
 pub mod fork;
 pub mod guard;
 pub mod handle;
+#[cfg_attr(not(all(target_os = "linux", tokio_unstable)), path = "unhosted.rs")]
+mod hosted;
 pub mod lock;
 pub mod log;
 pub mod many;

@@ -15,6 +15,7 @@
 //! - Lock order: the completion queue, then `calls`.
 
 use std::future::{Future, poll_fn};
+use std::os::raw::c_int;
 use std::pin::pin;
 use std::sync::{Arc, MutexGuard, Weak};
 use std::task::Poll;
@@ -190,8 +191,19 @@ impl<H: Send + 'static> Port<H> {
         Self::with(wake, false)
     }
 
+    /// A port for one event loop that also drives the runtime, and the descriptor that the loop watches: whenever it is
+    /// readable, the loop drains. The descriptor is the port's; a loop lets go of it before the port is dropped. `None`
+    /// where that cannot be.
+    pub fn hosted() -> Result<Option<(Self, c_int)>, FacadeError> {
+        let Some((runtime, fd)) = Runtime::hosted() else { return Ok(None) };
+        Ok(Some((Self::on(runtime.clone(), runtime, true)?, fd)))
+    }
+
     fn with(wake: impl Wake, has_turns: bool) -> Result<Self, FacadeError> {
-        let runtime = Runtime::get()?;
+        Self::on(Runtime::get()?, wake, has_turns)
+    }
+
+    fn on(runtime: Runtime, wake: impl Wake, has_turns: bool) -> Result<Self, FacadeError> {
         let inner = Arc::new(Inner {
             runtime: runtime.clone(),
             has_turns,
@@ -274,10 +286,13 @@ impl<H: Send + 'static> Port<H> {
         let Some(inner) = self.0.get() else { return };
         let mut calls = inner.calls.lock();
         calls.promised = false;
+        if let Some(hosted) = inner.runtime.driven_by_host() {
+            hosted.balance(calls.open.len());
+        }
         if !calls.submissions.is_empty() {
             calls.ring_count += 1;
             drop(calls);
-            inner.runtime.ring(inner.clone());
+            inner.hand_over();
         }
     }
 
@@ -323,6 +338,10 @@ impl<H: Send + 'static> Port<H> {
     /// A host with turns then calls [`Port::ring`] when it is through with them: until then, submissions wait for it.
     pub fn drain(&self, batch: &mut Vec<Completion<H>>) {
         let Some(inner) = self.0.get() else { return };
+        if let Some(hosted) = inner.runtime.driven_by_host() {
+            hosted.clear();
+            hosted.turn(|| {});
+        }
         let mut done = std::mem::take(&mut *inner.spare.lock());
         inner.done.drain(&mut done);
         let mut calls = inner.calls.lock();
@@ -381,6 +400,18 @@ fn overloaded() -> FacadeError {
 }
 
 impl<H: Send + 'static> Inner<H> {
+    /// Has the runtime take what was submitted; at once, if it is this thread that drives it.
+    fn hand_over(self: &Arc<Self>) {
+        match self.runtime.driven_by_host() {
+            Some(hosted) if hosted.turn(|| self.clone().run()) => {
+                if !self.done.is_empty() {
+                    hosted.wake();
+                }
+            }
+            _ => self.runtime.ring(self.clone()),
+        }
+    }
+
     /// Rings, or says what the host has to do, after submissions were added to `before`.
     fn ring_for(self: &Arc<Self>, mut calls: MutexGuard<'_, Calls<H>>, before: usize) -> Ring {
         let count = calls.submissions.len();
@@ -398,7 +429,7 @@ impl<H: Send + 'static> Inner<H> {
             calls.at_once = false;
             calls.ring_count += 1;
             drop(calls);
-            self.runtime.ring(self.clone());
+            self.hand_over();
             return Ring::Done;
         }
         if self.has_turns && is_first && !calls.promised {

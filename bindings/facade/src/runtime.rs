@@ -1,11 +1,13 @@
 //! The runtime for hosts with an event loop of their own: one thread, `slotkv-runtime`, that drives a current-thread
 //! tokio runtime. It is started by the first use in a process, and again, fresh, by the first use in a forked child.
+//! Loops that can drive one themselves have each their own ([`hosted`](crate::hosted)).
 //!
 //! A host thread never waits for this thread, and this thread never calls into the host other than by a
-//! [`Wake`](crate::signal::Wake). Two tasks of it are the facade's own: one takes submissions (a host rings once per batch),
-//! the other gives wake-ups when everything that was ready has been done.
+//! [`Wake`](crate::signal::Wake). Two tasks of a runtime are the facade's own: one takes submissions (a host rings once per
+//! batch), the other gives wake-ups when everything that was ready has been done.
 
 use std::future::Future;
+use std::os::raw::c_int;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Weak};
@@ -17,7 +19,9 @@ use tokio::sync::Notify;
 
 use crate::completion::Flush;
 use crate::error::FacadeError;
+use crate::hosted::Hosted;
 use crate::lock::Mutex;
+use crate::signal::Wake;
 use crate::{fork, log};
 
 /// Name of the runtime's thread.
@@ -52,23 +56,48 @@ pub struct Runtime {
 struct Shared {
     handle: tokio::runtime::Handle,
     hosts: Mutex<Vec<Weak<dyn Host>>>,
+    desk: Arc<Desk>,
+    is_stopped: AtomicBool,
+    drive: Drive,
+}
+
+/// Who drives a runtime.
+enum Drive {
+    Thread { stop: Arc<Notify>, stopped: Mutex<Option<mpsc::Receiver<()>>> },
+    Host(Hosted),
+}
+
+/// Where hosts hand over, and what the facade's own tasks have of a runtime, which owns them.
+struct Desk {
     /// `None` once the runtime has ended: what stood there would keep this alive for ever.
     rung: Mutex<Option<Vec<Arc<dyn Host>>>>,
     bell: Notify,
     /// `None` once the runtime has ended.
     dirty: Mutex<Option<Vec<Arc<dyn Flush>>>>,
     flush: Notify,
-    stop: Notify,
-    is_stopped: AtomicBool,
-    stopped: Mutex<Option<mpsc::Receiver<()>>>,
     batches: AtomicU64,
     flushes: AtomicU64,
 }
 
-/// The runtime of one process; those of its ancestors are forgotten, with whatever their locks were doing.
+impl Default for Desk {
+    fn default() -> Self {
+        Self {
+            rung: Mutex::new(Some(Vec::new())),
+            bell: Notify::new(),
+            dirty: Mutex::new(Some(Vec::new())),
+            flush: Notify::new(),
+            batches: AtomicU64::new(0),
+            flushes: AtomicU64::new(0),
+        }
+    }
+}
+
+/// The runtimes of one process; those of its ancestors are forgotten, with whatever their locks were doing.
 struct Process {
     generation: u64,
     runtime: OnceCell<Runtime>,
+    /// Those that hosts drive.
+    hosted: Mutex<Vec<Weak<Shared>>>,
 }
 
 static PROCESS: AtomicPtr<Process> = AtomicPtr::new(std::ptr::null_mut());
@@ -90,34 +119,50 @@ impl Runtime {
             .build()
             .map_err(|error| failed("a tokio runtime", error))?;
         let (done, stopped) = mpsc::channel();
-        let shared = Arc::new(Shared {
-            handle: runtime.handle().clone(),
-            hosts: Mutex::new(Vec::new()),
-            rung: Mutex::new(Some(Vec::new())),
-            bell: Notify::new(),
-            dirty: Mutex::new(Some(Vec::new())),
-            flush: Notify::new(),
-            stop: Notify::new(),
-            is_stopped: AtomicBool::new(false),
-            stopped: Mutex::new(Some(stopped)),
-            batches: AtomicU64::new(0),
-            flushes: AtomicU64::new(0),
-        });
-        let own = Runtime { shared: shared.clone() };
+        let stop = Arc::new(Notify::new());
+        let drive = Drive::Thread { stop: stop.clone(), stopped: Mutex::new(Some(stopped)) };
+        let own = Runtime::new(runtime.handle().clone(), drive);
+        let shared = own.shared.clone();
         std::thread::Builder::new()
             .name(THREAD_NAME.into())
             .spawn(move || {
                 let _done = done;
                 let _logs = log::capture();
-                runtime.spawn(take_submissions(own.clone()));
-                runtime.spawn(give_wakeups(own.clone()));
-                runtime.block_on(own.shared.stop.notified());
+                runtime.block_on(stop.notified());
                 // Name look-ups run on threads that cannot be interrupted; they are left behind.
                 runtime.shutdown_background();
-                own.shared.stop_hosts();
+                shared.stop_hosts();
             })
             .map_err(|error| failed("the runtime's thread", error))?;
-        Ok(Runtime { shared })
+        Ok(own)
+    }
+
+    /// One that a single event loop drives, and the descriptor for the loop to watch; `None` where that cannot be.
+    pub(crate) fn hosted() -> Option<(Runtime, c_int)> {
+        fork::install();
+        let hosted = Hosted::start()?;
+        let fd = hosted.fd();
+        let own = Runtime::new(hosted.handle().clone(), Drive::Host(hosted));
+        let mut all = process().hosted.lock();
+        all.retain(|known| known.strong_count() > 0);
+        all.push(Arc::downgrade(&own.shared));
+        Some((own, fd))
+    }
+
+    fn new(handle: tokio::runtime::Handle, drive: Drive) -> Self {
+        let desk = Arc::new(Desk::default());
+        handle.spawn(take_submissions(desk.clone()));
+        handle.spawn(give_wakeups(desk.clone()));
+        let (hosts, is_stopped) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+        Self { shared: Arc::new(Shared { handle, hosts, desk, is_stopped, drive }) }
+    }
+
+    /// What its host drives it by; `None` if it has a thread of its own.
+    pub(crate) fn driven_by_host(&self) -> Option<&Hosted> {
+        match &self.shared.drive {
+            Drive::Host(hosted) if !self.is_stopped() => Some(hosted),
+            Drive::Host(_) | Drive::Thread { .. } => None,
+        }
     }
 
     /// Starts a task.
@@ -138,10 +183,10 @@ impl Runtime {
 
     /// Has the runtime's thread take what `host` hands over. Called by hosts, once per batch.
     pub(crate) fn ring(&self, host: Arc<dyn Host>) {
-        if let Some(rung) = &mut *self.shared.rung.lock() {
+        if let Some(rung) = &mut *self.shared.desk.rung.lock() {
             rung.push(host);
         }
-        self.shared.bell.notify_one();
+        self.shared.desk.bell.notify_one();
     }
 
     /// Whether it was shut down.
@@ -151,28 +196,55 @@ impl Runtime {
 
     /// Has `host` flushed as soon as the tasks that are ready now have run; at once if there are none any more.
     pub(crate) fn flush_later(&self, host: Arc<dyn Flush>) {
-        match &mut *self.shared.dirty.lock() {
+        match &mut *self.shared.desk.dirty.lock() {
             Some(dirty) => dirty.push(host),
             None => return host.flush(),
         }
-        self.shared.flush.notify_one();
+        self.shared.desk.flush.notify_one();
     }
 
     /// What this runtime has done so far.
     pub fn counters(&self) -> RuntimeCounters {
         RuntimeCounters {
-            batches: self.shared.batches.load(Ordering::Relaxed),
-            flushes: self.shared.flushes.load(Ordering::Relaxed),
+            batches: self.shared.desk.batches.load(Ordering::Relaxed),
+            flushes: self.shared.desk.flushes.load(Ordering::Relaxed),
         }
     }
 }
 
+impl Process {
+    fn new(generation: u64) -> Self {
+        Self { generation, runtime: OnceCell::new(), hosted: Mutex::new(Vec::new()) }
+    }
+}
+
 impl Shared {
+    /// True if the thread has ended, if there is one.
+    fn shut_down(&self, bound: Duration) -> bool {
+        self.is_stopped.store(true, Ordering::Release);
+        match &self.drive {
+            Drive::Thread { stop, stopped } => {
+                stop.notify_one();
+                match stopped.lock().take() {
+                    Some(stopped) => {
+                        !matches!(stopped.recv_timeout(bound), Err(mpsc::RecvTimeoutError::Timeout))
+                    }
+                    None => true,
+                }
+            }
+            Drive::Host(hosted) => {
+                hosted.stop();
+                self.stop_hosts();
+                true
+            }
+        }
+    }
+
     /// The runtime has ended, and its tasks with it.
     fn stop_hosts(&self) {
         // In this order: what is handed over from now on is refused by its host, which learns of the end below.
-        drop(self.rung.lock().take());
-        drop(self.dirty.lock().take());
+        drop(self.desk.rung.lock().take());
+        drop(self.desk.dirty.lock().take());
         let hosts = std::mem::take(&mut *self.hosts.lock());
         for host in hosts {
             if let Some(host) = host.upgrade() {
@@ -182,26 +254,36 @@ impl Shared {
     }
 }
 
-async fn take_submissions(runtime: Runtime) {
+/// Has the host of a runtime that it drives itself take a turn.
+impl Wake for Runtime {
+    fn wake(&self) {
+        match &self.shared.drive {
+            Drive::Thread { .. } => {}
+            Drive::Host(hosted) => hosted.wake(),
+        }
+    }
+}
+
+async fn take_submissions(desk: Arc<Desk>) {
     let mut rung = Vec::new();
     loop {
-        runtime.shared.bell.notified().await;
-        let Some(()) = runtime.shared.rung.lock().as_mut().map(|new| std::mem::swap(new, &mut rung)) else {
+        desk.bell.notified().await;
+        let Some(()) = desk.rung.lock().as_mut().map(|new| std::mem::swap(new, &mut rung)) else {
             return;
         };
         for host in rung.drain(..) {
-            runtime.shared.batches.fetch_add(1, Ordering::Relaxed);
+            desk.batches.fetch_add(1, Ordering::Relaxed);
             host.run();
         }
     }
 }
 
-async fn give_wakeups(runtime: Runtime) {
+async fn give_wakeups(desk: Arc<Desk>) {
     let mut dirty = Vec::new();
     loop {
-        runtime.shared.flush.notified().await;
-        runtime.shared.flushes.fetch_add(1, Ordering::Relaxed);
-        let Some(()) = runtime.shared.dirty.lock().as_mut().map(|new| std::mem::swap(new, &mut dirty)) else {
+        desk.flush.notified().await;
+        desk.flushes.fetch_add(1, Ordering::Relaxed);
+        let Some(()) = desk.dirty.lock().as_mut().map(|new| std::mem::swap(new, &mut dirty)) else {
             return;
         };
         for host in dirty.drain(..) {
@@ -218,7 +300,7 @@ fn process() -> &'static Process {
         if let Some(process) = unsafe { known.as_ref() }.filter(|known| known.generation == generation) {
             return process;
         }
-        let fresh = Box::into_raw(Box::new(Process { generation, runtime: OnceCell::new() }));
+        let fresh = Box::into_raw(Box::new(Process::new(generation)));
         match PROCESS.compare_exchange(known, fresh, Ordering::AcqRel, Ordering::Acquire) {
             // The old one stays leaked: its locks may be held by threads that this process does not have.
             Ok(_) => continue,
@@ -237,19 +319,16 @@ pub fn shutdown(bound: Duration) -> bool {
     let Some(process) = unsafe { known.as_ref() }.filter(|known| known.generation == generation) else {
         return true;
     };
-    let Some(runtime) = process.runtime.get() else { return true };
-    let fresh = Box::into_raw(Box::new(Process { generation, runtime: OnceCell::new() }));
+    let fresh = Box::into_raw(Box::new(Process::new(generation)));
     if PROCESS.compare_exchange(known, fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
         // SAFETY: nobody has seen `fresh`.
         drop(unsafe { Box::from_raw(fresh) });
     }
-    runtime.shared.is_stopped.store(true, Ordering::Release);
-    runtime.shared.stop.notify_one();
-    let stopped = runtime.shared.stopped.lock().take();
-    match stopped {
-        Some(stopped) => !matches!(stopped.recv_timeout(bound), Err(mpsc::RecvTimeoutError::Timeout)),
-        None => true,
+    let hosted = std::mem::take(&mut *process.hosted.lock());
+    for shared in hosted.iter().filter_map(Weak::upgrade) {
+        shared.shut_down(bound);
     }
+    process.runtime.get().is_none_or(|runtime| runtime.shared.shut_down(bound))
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The bridge between one environment, which is Node's main thread or one of its workers, and the runtime.
 //!
-//! The runtime wakes the environment once per batch, by one call of a ThreadsafeFunction whose queue has room for one:
-//! whoever finds it full knows that the environment will look anyway. The environment then takes all ends at once.
+//! Where the environment's event loop can drive the runtime, it watches the runtime's descriptor ([`Poll`]). Elsewhere the
+//! runtime has a thread of its own, which wakes the environment once per batch, by one call of a ThreadsafeFunction whose
+//! queue has room for one: whoever finds it full knows that the environment will look anyway. Either way the environment
+//! then takes all ends at once.
 //!
 //! Invariants:
 //! - The environment is kept alive while a call is open, and only then: a process ends without `close`.
@@ -26,6 +28,7 @@ use crate::arguments::Settings;
 use crate::batch::{Batch, Object};
 use crate::errors::Failure;
 use crate::logs::Logs;
+use crate::poll::Poll;
 
 /// Does not keep the environment alive by itself, and has room for one call.
 pub type WakeUp = ThreadsafeFunction<(), Unknown<'static>, (), Status, false, true, 1>;
@@ -50,6 +53,8 @@ pub const RING: u32 = 1;
 pub struct Bridge(Rc<Inner>);
 
 struct Inner {
+    /// Watches the port's descriptor, and is dropped before it.
+    poll: Option<Poll>,
     port: Port<Waiting>,
     /// What the port calls the calls, by their numbers.
     handles: RefCell<Vec<Option<Handle>>>,
@@ -104,9 +109,7 @@ impl Bridge {
         let count = self.0.open_count.get();
         self.0.open_count.set(count + 1);
         if count == 0 {
-            // SAFETY: on the environment's own thread, which is not told to end before its JavaScript has; so both are
-            // live. The same below. That it fails is not among its documented ends.
-            unsafe { sys::napi_ref_threadsafe_function(self.0.env, self.0.wake_up.raw()) };
+            self.keep_alive(true);
         }
     }
 
@@ -114,9 +117,20 @@ impl Bridge {
         let left = self.0.open_count.get().saturating_sub(count);
         self.0.open_count.set(left);
         if count > 0 && left == 0 {
-            // SAFETY: see above.
-            unsafe { sys::napi_unref_threadsafe_function(self.0.env, self.0.wake_up.raw()) };
+            self.keep_alive(false);
         }
+    }
+
+    /// Whether the environment goes on although its JavaScript has nothing to do.
+    fn keep_alive(&self, is_wanted: bool) {
+        if let Some(poll) = &self.0.poll {
+            return poll.keep_alive(is_wanted);
+        }
+        let change =
+            if is_wanted { sys::napi_ref_threadsafe_function } else { sys::napi_unref_threadsafe_function };
+        // SAFETY: on the environment's own thread, which is not told to end before its JavaScript has; so both are live.
+        // That it fails is not among its documented ends.
+        unsafe { change(self.0.env, self.0.wake_up.raw()) };
     }
 }
 
@@ -158,11 +172,17 @@ impl NativeBridge {
         let made = guard(|| {
             // Before the runtime: its thread looks once whether anybody wants logs.
             let logs = Logs::new()?;
-            Ok((logs, Port::new(wake(&wake_up))?))
+            if let Some((port, fd)) = Port::hosted()?
+                && let Some(poll) = Poll::start(&env, fd, &on_wake)
+            {
+                return Ok((logs, port, Some(poll)));
+            }
+            Ok((logs, Port::new(wake(&wake_up))?, None))
         });
-        let (logs, port) =
+        let (logs, port, poll) =
             made.map_err(|error| napi::Error::new(Status::GenericFailure, error.to_string()))?;
         let bridge = Bridge(Rc::new(Inner {
+            poll,
             port,
             handles: RefCell::default(),
             open_count: Cell::new(0),
@@ -174,6 +194,9 @@ impl NativeBridge {
         // The environment may end before the garbage collector comes by.
         env.add_env_cleanup_hook(Rc::downgrade(&bridge.0), |bridge| {
             if let Some(bridge) = bridge.upgrade() {
+                if let Some(poll) = &bridge.poll {
+                    poll.stop();
+                }
                 drop(bridge.port.abandon());
                 bridge.logs.stop();
             }

@@ -4,7 +4,7 @@
 //! A call is a number here, which `lib/` gives and gets back with the result: no JavaScript object is held, so an
 //! environment may end at any time, and nothing of it is touched from another thread but its wake-up.
 //!
-//! Layout: [`bridge`] one per environment, [`batch`] what it gives per turn · [`client`] operations, [`scan`] scans ·
+//! Layout: [`bridge`] one per environment, [`poll`] what it is watched by, [`batch`] what it gives per turn · [`client`] operations, [`scan`] scans ·
 //! [`arguments`] into Rust · [`errors`], [`view`] into JavaScript · [`logs`].
 
 mod arguments;
@@ -13,6 +13,7 @@ mod bridge;
 mod client;
 mod errors;
 mod logs;
+mod poll;
 mod scan;
 mod view;
 

@@ -1,8 +1,9 @@
 //! The bridge between one asyncio event loop and the runtime: one per loop, shared by its clients, with one descriptor
-//! that the loop watches. Loops that cannot watch descriptors are woken by `call_soon_threadsafe`.
+//! that the loop watches. Where it can be, the loop drives the runtime itself, within its turns; otherwise a thread of the
+//! runtime's does. Loops that cannot watch descriptors are woken by `call_soon_threadsafe`.
 //!
-//! The runtime's thread never touches the interpreter in the first case, and only attaches to it to wake the loop in
-//! the second. So an interpreter may end with any number of calls under way.
+//! A thread of the runtime's never touches the interpreter in the first cases, and only attaches to it to wake the loop in
+//! the last. So an interpreter may end with any number of calls under way.
 
 use std::sync::{Arc, OnceLock};
 use std::thread::ThreadId;
@@ -85,9 +86,15 @@ impl Bridge {
     #[cfg(unix)]
     fn watched(event_loop: &Bound<'_, PyAny>) -> PyResult<Option<Py<Self>>> {
         let py = event_loop.py();
-        let signal = slotkv_facade::signal::Signal::new()?;
-        let fd = signal.fd();
-        let port = Port::new(signal).map_err(|error| errors::exception(py, error))?;
+        let failed = |error| errors::exception(py, error);
+        let (port, fd) = match Port::hosted().map_err(failed)? {
+            Some(hosted) => hosted,
+            None => {
+                let signal = slotkv_facade::signal::Signal::new()?;
+                let fd = signal.fd();
+                (Port::new(signal).map_err(failed)?, fd)
+            }
+        };
         let bridge = Py::new(py, Self::with(event_loop, port))?;
         let watched =
             python::call(&event_loop.getattr(intern!(py, "add_reader"))?, (fd, turn(py)?, &bridge), None);

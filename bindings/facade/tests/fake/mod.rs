@@ -37,6 +37,7 @@ struct State {
     spoken: Arc<Notify>,
     unanswered: usize,
     clients: BTreeSet<Bytes>,
+    drivers: BTreeSet<String>,
     watchers: Vec<std::sync::mpsc::Sender<()>>,
 }
 
@@ -118,6 +119,11 @@ impl Fake {
         self.0.lock().unwrap().clients.len()
     }
 
+    /// Names of the threads that have driven clients since this was last asked.
+    pub fn drivers(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.0.lock().unwrap().drivers)
+    }
+
     /// Blocks until `holds` is true of the cluster. It is looked at after every frame that comes in.
     pub fn wait_until(&self, holds: impl Fn(&Fake) -> bool) {
         let (tell, told) = std::sync::mpsc::channel();
@@ -129,6 +135,7 @@ impl Fake {
 
     fn take_in(&self, frame: v1::ClientFrame, replies: &mpsc::UnboundedSender<Vec<v1::Reply>>) {
         let mut state = self.0.lock().unwrap();
+        state.drivers.extend(std::thread::current().name().map(String::from));
         if let Some(hello) = frame.hello {
             state.clients.insert(hello.client_id);
         }
@@ -307,4 +314,12 @@ impl futures_util::Stream for Replies {
             replies.map(|replies| Ok(frame(replies)))
         })
     }
+}
+
+/// Whether a descriptor is readable, or becomes so in time.
+#[cfg(unix)]
+pub fn is_readable(fd: std::os::raw::c_int, patience: std::time::Duration) -> bool {
+    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // SAFETY: one entry, live for the call.
+    unsafe { libc::poll(&mut poll, 1, patience.as_millis() as i32) == 1 }
 }
