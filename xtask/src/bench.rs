@@ -1,10 +1,11 @@
 //! `cargo xtask bench`: slotkv beside its peers, in one run on one machine.
 //!
 //! Both sides run the same kind of load with the same number of processes and of requests in flight, alternating
-//! A B A B; the figures are medians. Layout: [`comparison`] the rows · [`redis`] the peer · [`ours`] slotkv's side ·
-//! [`usage`] CPU time · [`report`] docs/benchmarks.md.
+//! A B A B; the figures are medians. Layout: [`comparison`] the rows, [`load`] what
+//! runs in them · [`redis`] the peer · [`ours`] slotkv's side · [`usage`] CPU time · [`report`] docs/benchmarks.md.
 
 mod comparison;
+mod load;
 mod ours;
 mod redis;
 mod report;
@@ -12,13 +13,15 @@ mod usage;
 
 use std::path::PathBuf;
 
+use crate::c::{self, Language, Linkage};
+use crate::install_c::{self, Installed};
 use crate::machine;
 use crate::node::{self, Package};
 use crate::project::{self, Profile};
 use crate::venv::Venv;
 use crate::{Outcome, cluster, process};
 
-use comparison::{COMPARISONS, Comparison, Row};
+use comparison::{COMPARISONS, Comparison, Group, Row};
 
 /// The peers' clients, pinned.
 const PEERS: [&str; 3] = ["redis==8.1.0", "valkey-glide==2.5.3", "valkey-glide-sync==2.5.3"];
@@ -52,6 +55,10 @@ pub struct Setting {
     pub venv: Venv,
     /// The Node package, which is linked beside the peers' in benches/node.
     pub node: Package,
+    /// The C library.
+    pub c: Installed,
+    /// benches/c/load.c, compiled.
+    pub c_load: PathBuf,
     /// Where both sides keep their data.
     pub dir: PathBuf,
     /// Keys on either side.
@@ -62,14 +69,15 @@ pub struct Setting {
     pub divisor: u64,
 }
 
-/// Prints the ratios; exits with success if the benches ran, whatever the ratios are.
+/// `[--quick] [--micro] [bindings | ROW...]`. Prints the ratios; exits with success if the benches ran, whatever the ratios are.
 pub fn run(arguments: &[String]) -> Outcome<bool> {
-    let mut quick = false;
+    let (mut quick, mut group) = (false, Group::Cluster);
     let mut wanted: Vec<&'static Comparison> = Vec::new();
     for argument in arguments {
         match argument.as_str() {
             "--quick" => quick = true,
             "--micro" => return micro(),
+            "bindings" => group = Group::Bindings,
             name => {
                 let found = COMPARISONS.iter().find(|comparison| comparison.name == name);
                 wanted.push(found.ok_or_else(|| {
@@ -81,10 +89,11 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     }
     let whole = wanted.is_empty();
     if whole {
-        wanted.extend(&COMPARISONS);
+        wanted.extend(COMPARISONS.iter().filter(|comparison| comparison.group == group));
     }
 
     machine::install(&[machine::JAVA, machine::ZOOKEEPER, machine::REDIS_SERVER, machine::REDIS_TOOLS])?;
+    machine::install(&[machine::GCC, machine::PKG_CONFIG])?;
     let slotkv = cluster::build(Profile::Release)?;
     let venv = Venv::with("bench", &PEERS)?;
     venv.install_slotkv(&[])?;
@@ -92,6 +101,9 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     let loads = project::root().join("benches/node");
     node::install(&loads)?;
     node.link(&loads)?;
+    let c = install_c::install(&project::scratch().join("bench-c"), Profile::Release)?;
+    let source = project::root().join("benches/c/load.c");
+    let c_load = c::compile(&c, "gcc", Language::C, Linkage::Shared, &source)?;
     let dir = project::scratch().join("bench");
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;
@@ -101,6 +113,8 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
         slotkv,
         venv,
         node,
+        c,
+        c_load,
         dir,
         records: RECORDS / divisor,
         rounds: if quick { 1 } else { ROUNDS },
@@ -112,7 +126,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     let command = format!("cargo xtask bench {}", arguments.join(" ")).trim_end().to_owned();
     report::write_json(&setting, &rows, &command)?;
     if whole && !quick {
-        report::write_markdown(&setting, &rows, &command)?;
+        report::write_markdown(&setting, group, &rows, &command)?;
     }
     Ok(true)
 }

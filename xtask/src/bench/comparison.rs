@@ -3,7 +3,8 @@
 use crate::Outcome;
 use crate::process;
 
-use super::ours::{Cluster, node, python};
+use super::load::Load;
+use super::ours::Cluster;
 use super::redis::Redis;
 use super::{Setting, Speed, usage};
 
@@ -11,182 +12,365 @@ use super::{Setting, Speed, usage};
 pub struct Comparison {
     /// As typed on the command line.
     pub name: &'static str,
+    /// What it is about.
+    pub group: Group,
     /// What runs on slotkv's side.
     pub ours: &'static str,
     /// What runs beside it.
     pub peer: &'static str,
-    /// Least ratio.
+    /// Least ratio; 0 where none is wanted.
     pub target: f64,
     /// Fewest log records per fsync; only where shards sync every group.
     pub writes_per_sync_min: Option<f64>,
     /// Durability of slotkv's shards.
     pub durability: &'static str,
-    /// Operations per run.
+    /// Redis's `appendfsync` while it runs; off where `None`.
+    append_only: Option<&'static str>,
+    /// Operations per run of our load.
     operations: u64,
-    run_ours: fn(&Setting, &Cluster, u64) -> Outcome<Speed>,
-    run_peer: fn(&Setting, &Redis, u64) -> Outcome<Speed>,
-    /// Before the peer's first run.
-    prepare_peer: fn(&Redis) -> Outcome<()>,
+    load: Load,
+    /// A run of the peer's has as many operations, divided by this.
+    peer_divisor: u64,
+    peer_load: Load,
 }
 
+/// Rows that are measured and reported together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// `cargo xtask bench`
+    Cluster,
+    /// `cargo xtask bench bindings`
+    Bindings,
+}
+
+/// What most rows have.
+const ROW: Comparison = Comparison {
+    name: "",
+    group: Group::Bindings,
+    ours: "",
+    peer: "",
+    target: 0.0,
+    writes_per_sync_min: None,
+    durability: "sync",
+    append_only: None,
+    operations: 0,
+    load: Load::C { in_flight: 0 },
+    peer_divisor: 1,
+    peer_load: Load::C { in_flight: 0 },
+};
+
 /// Every row, in the order of the report.
-pub static COMPARISONS: [Comparison; 10] = [
+pub static COMPARISONS: [Comparison; 28] = [
     Comparison {
         name: "get-50",
+        group: Group::Cluster,
         ours: "Rust, GET, 50 in flight",
         peer: "redis-benchmark --cluster, GET, 50 connections, P=1",
         target: 2.0,
-        writes_per_sync_min: None,
-        durability: "sync",
         operations: 3_000_000,
-        run_ours: |_, ours, operations| ours.bench("get", 50, operations),
-        run_peer: |_, redis, operations| redis.get(50, 1, operations / 3),
-        prepare_peer: |_| Ok(()),
+        load: Load::Rust { workload: "get", in_flight: 50 },
+        peer_divisor: 3,
+        peer_load: Load::RedisBenchmark { is_get: true, connections: 50, pipeline: 1 },
+        ..ROW
     },
     Comparison {
         name: "get-500",
+        group: Group::Cluster,
         ours: "Rust, GET, 500 in flight",
         peer: "redis-benchmark --cluster, GET, 50 connections, P=16",
         target: 0.5,
-        writes_per_sync_min: None,
-        durability: "sync",
         operations: 5_000_000,
-        run_ours: |_, ours, operations| ours.bench("get", 500, operations),
-        run_peer: |_, redis, operations| redis.get(50, 16, operations),
-        prepare_peer: |_| Ok(()),
+        load: Load::Rust { workload: "get", in_flight: 500 },
+        peer_load: Load::RedisBenchmark { is_get: true, connections: 50, pipeline: 16 },
+        ..ROW
+    },
+    Comparison {
+        name: "put-sync-500",
+        group: Group::Cluster,
+        ours: "Rust, PUT, sync, 500 in flight",
+        peer: "redis-benchmark --cluster, SET, 500 connections, appendfsync always",
+        target: 1.0,
+        writes_per_sync_min: Some(30.0),
+        append_only: Some("always"),
+        operations: 500_000,
+        load: Load::Rust { workload: "put", in_flight: 500 },
+        peer_divisor: 2,
+        peer_load: Load::RedisBenchmark { is_get: false, connections: 500, pipeline: 1 },
+        ..ROW
+    },
+    Comparison {
+        name: "put-interval-50",
+        group: Group::Cluster,
+        ours: "Rust, PUT, interval(1000), 50 in flight",
+        peer: "redis-benchmark --cluster, SET, 50 connections, P=1, appendfsync everysec",
+        target: 1.0,
+        durability: "interval(1000)",
+        append_only: Some("everysec"),
+        operations: 1_000_000,
+        load: Load::Rust { workload: "put", in_flight: 50 },
+        peer_load: Load::RedisBenchmark { is_get: false, connections: 50, pipeline: 1 },
+        ..ROW
     },
     Comparison {
         name: "asyncio-get-50",
         ours: "Python asyncio, GET, 50 in flight",
         peer: "valkey-glide, GET, 50 in flight",
-        target: 5.0,
-        writes_per_sync_min: None,
-        durability: "sync",
+        target: 6.0,
         operations: 1_000_000,
-        run_ours: |setting, ours, operations| {
-            asyncio(setting, &ours.pids(), "slotkv", ours.uri(), operations)
-        },
-        run_peer: |setting, redis, operations| {
-            asyncio(setting, &redis.pids(), "glide", &redis.port().to_string(), operations / 5)
-        },
-        prepare_peer: |_| Ok(()),
+        load: Load::Asyncio { client: "slotkv", workload: "get", in_flight: 50 },
+        peer_divisor: 5,
+        peer_load: Load::Asyncio { client: "glide", workload: "get", in_flight: 50 },
+        ..ROW
+    },
+    Comparison {
+        name: "asyncio-get-500",
+        ours: "Python asyncio, GET, 500 in flight",
+        peer: "valkey-glide, GET, 500 in flight",
+        target: 8.0,
+        operations: 1_000_000,
+        load: Load::Asyncio { client: "slotkv", workload: "get", in_flight: 500 },
+        peer_divisor: 5,
+        peer_load: Load::Asyncio { client: "glide", workload: "get", in_flight: 500 },
+        ..ROW
+    },
+    Comparison {
+        name: "asyncio-get-1",
+        ours: "Python asyncio, GET, 1 in flight",
+        peer: "valkey-glide, GET, 1 in flight",
+        operations: 60_000,
+        load: Load::Asyncio { client: "slotkv", workload: "get", in_flight: 1 },
+        peer_divisor: 2,
+        peer_load: Load::Asyncio { client: "glide", workload: "get", in_flight: 1 },
+        ..ROW
     },
     Comparison {
         name: "asyncio-get-50-redis-py",
         ours: "Python asyncio, GET, 50 in flight",
         peer: "redis-py asyncio, GET, 50 in flight",
         target: 1.0,
-        writes_per_sync_min: None,
-        durability: "sync",
         operations: 1_000_000,
-        run_ours: |setting, ours, operations| {
-            asyncio(setting, &ours.pids(), "slotkv", ours.uri(), operations)
-        },
-        run_peer: |setting, redis, operations| {
-            asyncio(setting, &redis.pids(), "redis", &redis.port().to_string(), operations / 10)
-        },
-        prepare_peer: |_| Ok(()),
+        load: Load::Asyncio { client: "slotkv", workload: "get", in_flight: 50 },
+        peer_divisor: 10,
+        peer_load: Load::Asyncio { client: "redis", workload: "get", in_flight: 50 },
+        ..ROW
     },
     Comparison {
         name: "sync-get",
         ours: "Python sync, GET, 1 in flight",
         peer: "redis-py, GET, 1 in flight",
-        target: 1.5,
-        writes_per_sync_min: None,
-        durability: "sync",
+        target: 2.0,
         operations: 100_000,
-        run_ours: |setting, ours, operations| sync(setting, &ours.pids(), "slotkv", ours.uri(), operations),
-        run_peer: |setting, redis, operations| {
-            sync(setting, &redis.pids(), "redis", &redis.port().to_string(), operations / 2)
-        },
-        prepare_peer: |_| Ok(()),
+        load: Load::Sync { client: "slotkv", workload: "get", threads: 1 },
+        peer_divisor: 2,
+        peer_load: Load::Sync { client: "redis", workload: "get", threads: 1 },
+        ..ROW
     },
     Comparison {
         name: "sync-get-glide",
         ours: "Python sync, GET, 1 in flight",
         peer: "valkey-glide-sync, GET, 1 in flight",
         target: 1.0,
-        writes_per_sync_min: None,
-        durability: "sync",
         operations: 100_000,
-        run_ours: |setting, ours, operations| sync(setting, &ours.pids(), "slotkv", ours.uri(), operations),
-        run_peer: |setting, redis, operations| {
-            sync(setting, &redis.pids(), "glide", &redis.port().to_string(), operations / 2)
-        },
-        prepare_peer: |_| Ok(()),
+        load: Load::Sync { client: "slotkv", workload: "get", threads: 1 },
+        peer_divisor: 2,
+        peer_load: Load::Sync { client: "glide", workload: "get", threads: 1 },
+        ..ROW
+    },
+    Comparison {
+        name: "threads-get-32",
+        ours: "Python sync, GET, 32 threads",
+        peer: "valkey-glide-sync, GET, 32 threads",
+        target: 4.0,
+        operations: 320_000,
+        load: Load::Sync { client: "slotkv", workload: "get", threads: 32 },
+        peer_divisor: 4,
+        peer_load: Load::Sync { client: "glide", workload: "get", threads: 32 },
+        ..ROW
     },
     Comparison {
         name: "node-get-50",
         ours: "Node, GET, 50 in flight",
         peer: "ioredis, GET, 50 in flight",
         target: 3.0,
-        writes_per_sync_min: None,
-        durability: "sync",
         operations: 1_000_000,
-        run_ours: |setting, ours, operations| {
-            node_get(setting, &ours.pids(), "slotkv", ours.uri(), operations)
-        },
-        run_peer: |setting, redis, operations| {
-            node_get(setting, &redis.pids(), "ioredis", &redis.port().to_string(), operations / 3)
-        },
-        prepare_peer: |_| Ok(()),
+        load: Load::Node { client: "slotkv", workload: "get", in_flight: 50 },
+        peer_divisor: 3,
+        peer_load: Load::Node { client: "ioredis", workload: "get", in_flight: 50 },
+        ..ROW
     },
     Comparison {
         name: "node-get-50-glide",
         ours: "Node, GET, 50 in flight",
         peer: "@valkey/valkey-glide, GET, 50 in flight",
         target: 4.0,
-        writes_per_sync_min: None,
-        durability: "sync",
         operations: 1_000_000,
-        run_ours: |setting, ours, operations| {
-            node_get(setting, &ours.pids(), "slotkv", ours.uri(), operations)
-        },
-        run_peer: |setting, redis, operations| {
-            node_get(setting, &redis.pids(), "glide", &redis.port().to_string(), operations / 4)
-        },
-        prepare_peer: |_| Ok(()),
+        load: Load::Node { client: "slotkv", workload: "get", in_flight: 50 },
+        peer_divisor: 4,
+        peer_load: Load::Node { client: "glide", workload: "get", in_flight: 50 },
+        ..ROW
     },
     Comparison {
-        name: "put-sync-500",
-        ours: "Rust, PUT, sync, 500 in flight",
-        peer: "redis-benchmark --cluster, SET, 500 connections, appendfsync always",
-        target: 1.0,
-        writes_per_sync_min: Some(30.0),
-        durability: "sync",
-        operations: 500_000,
-        run_ours: |_, ours, operations| ours.bench("put", 500, operations),
-        run_peer: |_, redis, operations| redis.set(500, 1, operations / 2),
-        prepare_peer: |redis| redis.append_only("always"),
+        name: "node-get-500",
+        ours: "Node, GET, 500 in flight",
+        peer: "ioredis, GET, 500 in flight",
+        target: 4.0,
+        operations: 1_000_000,
+        load: Load::Node { client: "slotkv", workload: "get", in_flight: 500 },
+        peer_divisor: 4,
+        peer_load: Load::Node { client: "ioredis", workload: "get", in_flight: 500 },
+        ..ROW
     },
     Comparison {
-        name: "put-interval-50",
-        ours: "Rust, PUT, interval(1000), 50 in flight",
-        peer: "redis-benchmark --cluster, SET, 50 connections, P=1, appendfsync everysec",
+        name: "node-get-1",
+        ours: "Node on one core, GET, 1 in flight",
+        peer: "ioredis on one core, GET, 1 in flight",
         target: 1.0,
-        writes_per_sync_min: None,
+        operations: 60_000,
+        load: Load::NodeOnOneCore { client: "slotkv", workload: "get", in_flight: 1 },
+        peer_load: Load::NodeOnOneCore { client: "ioredis", workload: "get", in_flight: 1 },
+        ..ROW
+    },
+    Comparison {
+        name: "c-get-50",
+        ours: "C callbacks, GET, 50 in flight",
+        peer: "slotkv's Rust, GET, 50 in flight",
+        target: 0.9,
+        operations: 3_000_000,
+        load: Load::C { in_flight: 50 },
+        peer_load: Load::Rust { workload: "get", in_flight: 50 },
+        ..ROW
+    },
+    Comparison {
+        name: "c-get-1",
+        ours: "C, GET, 1 in flight",
+        peer: "slotkv's Rust, GET, 1 in flight",
+        target: 0.9,
+        operations: 100_000,
+        load: Load::C { in_flight: 1 },
+        peer_load: Load::Rust { workload: "get", in_flight: 1 },
+        ..ROW
+    },
+    Comparison {
+        name: "sync-many-100",
+        ours: "Python sync, get_many of 100 keys",
+        peer: "redis-py, mget_nonatomic of 100 keys in 3 slots",
+        target: 2.0,
+        operations: 20_000,
+        load: Load::Sync { client: "slotkv", workload: "many", threads: 1 },
+        peer_divisor: 4,
+        peer_load: Load::Sync { client: "redis", workload: "many", threads: 1 },
+        ..ROW
+    },
+    Comparison {
+        name: "sync-many-100-glide",
+        ours: "Python sync, get_many of 100 keys",
+        peer: "valkey-glide-sync, mget of 100 keys in 3 slots",
+        target: 2.0,
+        operations: 20_000,
+        load: Load::Sync { client: "slotkv", workload: "many", threads: 1 },
+        peer_divisor: 4,
+        peer_load: Load::Sync { client: "glide", workload: "many", threads: 1 },
+        ..ROW
+    },
+    Comparison {
+        name: "asyncio-many-100",
+        ours: "Python asyncio, get_many of 100 keys, 10 in flight",
+        peer: "valkey-glide, mget of 100 keys in 3 slots, 10 in flight",
+        target: 2.0,
+        operations: 30_000,
+        load: Load::Asyncio { client: "slotkv", workload: "many", in_flight: 10 },
+        peer_divisor: 4,
+        peer_load: Load::Asyncio { client: "glide", workload: "many", in_flight: 10 },
+        ..ROW
+    },
+    Comparison {
+        name: "node-many-100",
+        ours: "Node, getMany of 100 keys, 10 in flight",
+        peer: "@valkey/valkey-glide, mget of 100 keys in 3 slots, 10 in flight",
+        target: 2.0,
+        operations: 30_000,
+        load: Load::Node { client: "slotkv", workload: "many", in_flight: 10 },
+        peer_divisor: 4,
+        peer_load: Load::Node { client: "glide", workload: "many", in_flight: 10 },
+        ..ROW
+    },
+    Comparison {
+        name: "sync-get-large",
+        ours: "Python sync, GET of 1 MiB, 1 in flight",
+        peer: "redis-py, GET of 1 MiB, 1 in flight",
+        target: 1.0,
+        operations: 2_000,
+        load: Load::Sync { client: "slotkv", workload: "get-large", threads: 1 },
+        peer_load: Load::Sync { client: "redis", workload: "get-large", threads: 1 },
+        ..ROW
+    },
+    Comparison {
+        name: "asyncio-get-large",
+        ours: "Python asyncio, GET of 1 MiB, 4 in flight",
+        peer: "valkey-glide, GET of 1 MiB, 4 in flight",
+        target: 1.0,
+        operations: 2_000,
+        load: Load::Asyncio { client: "slotkv", workload: "get-large", in_flight: 4 },
+        peer_load: Load::Asyncio { client: "glide", workload: "get-large", in_flight: 4 },
+        ..ROW
+    },
+    Comparison {
+        name: "node-get-large",
+        ours: "Node, GET of 1 MiB, 4 in flight",
+        peer: "ioredis, GET of 1 MiB, 4 in flight",
+        target: 1.0,
+        operations: 2_000,
+        load: Load::Node { client: "slotkv", workload: "get-large", in_flight: 4 },
+        peer_load: Load::Node { client: "ioredis", workload: "get-large", in_flight: 4 },
+        ..ROW
+    },
+    Comparison {
+        name: "node-get-large-glide",
+        ours: "Node, GET of 1 MiB, 4 in flight",
+        peer: "@valkey/valkey-glide, GET of 1 MiB, 4 in flight",
+        target: 1.0,
+        operations: 2_000,
+        load: Load::Node { client: "slotkv", workload: "get-large", in_flight: 4 },
+        peer_load: Load::Node { client: "glide", workload: "get-large", in_flight: 4 },
+        ..ROW
+    },
+    Comparison {
+        name: "sync-put-large",
+        ours: "Python sync, PUT of 1 MiB, interval(1000), 1 in flight",
+        peer: "redis-py, SET of 1 MiB, appendfsync everysec, 1 in flight",
+        target: 1.0,
         durability: "interval(1000)",
-        operations: 1_000_000,
-        run_ours: |_, ours, operations| ours.bench("put", 50, operations),
-        run_peer: |_, redis, operations| redis.set(50, 1, operations),
-        prepare_peer: |redis| redis.append_only("everysec"),
+        append_only: Some("everysec"),
+        operations: 500,
+        load: Load::Sync { client: "slotkv", workload: "put-large", threads: 1 },
+        peer_load: Load::Sync { client: "redis", workload: "put-large", threads: 1 },
+        ..ROW
+    },
+    Comparison {
+        name: "asyncio-put-large",
+        ours: "Python asyncio, PUT of 1 MiB, interval(1000), 4 in flight",
+        peer: "valkey-glide, SET of 1 MiB, appendfsync everysec, 4 in flight",
+        target: 1.0,
+        durability: "interval(1000)",
+        append_only: Some("everysec"),
+        operations: 500,
+        load: Load::Asyncio { client: "slotkv", workload: "put-large", in_flight: 4 },
+        peer_load: Load::Asyncio { client: "glide", workload: "put-large", in_flight: 4 },
+        ..ROW
+    },
+    Comparison {
+        name: "node-put-large",
+        ours: "Node, PUT of 1 MiB, interval(1000), 4 in flight",
+        peer: "ioredis, SET of 1 MiB, appendfsync everysec, 4 in flight",
+        target: 1.0,
+        durability: "interval(1000)",
+        append_only: Some("everysec"),
+        operations: 500,
+        load: Load::Node { client: "slotkv", workload: "put-large", in_flight: 4 },
+        peer_load: Load::Node { client: "ioredis", workload: "put-large", in_flight: 4 },
+        ..ROW
     },
 ];
-
-fn asyncio(setting: &Setting, servers: &[u32], client: &str, to: &str, operations: u64) -> Outcome<Speed> {
-    let (operations, records) = (operations.to_string(), setting.records.to_string());
-    python(setting, servers, "asyncio_get.py", &[client, to, &operations, &records, "50"])
-}
-
-fn sync(setting: &Setting, servers: &[u32], client: &str, to: &str, operations: u64) -> Outcome<Speed> {
-    let (operations, records) = (operations.to_string(), setting.records.to_string());
-    python(setting, servers, "sync_get.py", &[client, to, &operations, &records])
-}
-
-fn node_get(setting: &Setting, servers: &[u32], client: &str, to: &str, operations: u64) -> Outcome<Speed> {
-    let (operations, records) = (operations.to_string(), setting.records.to_string());
-    node(setting, servers, "get.mjs", &[client, to, &operations, &records, "50"])
-}
 
 /// Medians of one side.
 #[derive(Clone, Copy)]
@@ -233,13 +417,15 @@ impl Row {
 impl Comparison {
     /// A B A B, medians.
     pub fn measure(&'static self, setting: &Setting, ours: &Cluster, redis: &Redis) -> Outcome<Row> {
-        (self.prepare_peer)(redis)?;
+        redis.append_only(self.append_only)?;
         let operations = self.operations / setting.divisor;
         let bar = process::bar(self.name, setting.rounds as u64);
         let (mut mine, mut theirs) = (Vec::new(), Vec::new());
         for _ in 0..setting.rounds {
-            mine.push(run(&ours.pids(), || (self.run_ours)(setting, ours, operations))?);
-            theirs.push(run(&redis.pids(), || (self.run_peer)(setting, redis, operations))?);
+            mine.push(run(&ours.pids(), || self.load.run(setting, ours, redis, operations))?);
+            let servers = if self.peer_load.is_ours() { ours.pids() } else { redis.pids() };
+            let operations = operations / self.peer_divisor;
+            theirs.push(run(&servers, || self.peer_load.run(setting, ours, redis, operations))?);
             bar.inc(1);
         }
         bar.finish_and_clear();

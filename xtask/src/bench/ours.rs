@@ -1,4 +1,4 @@
-//! slotkv's side: one master, three shards as three processes, ZooKeeper; loads by `slotkv bench`, Python and Node scripts.
+//! slotkv's side: one master, three shards as three processes, ZooKeeper; loads by `slotkv bench`, C, and scripts.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::cluster::{self, Split};
 use crate::zookeeper::ZooKeeper;
-use crate::{Outcome, process};
+use crate::{Outcome, process, project};
 
 use super::{Setting, Speed, VALUE_BYTES};
 
@@ -107,19 +107,36 @@ fn last_number(text: &str, name: &str) -> Option<u64> {
 }
 
 /// Runs a Python load against the servers of these ids.
-pub fn python(setting: &Setting, servers: &[u32], script: &str, arguments: &[&str]) -> Outcome<Speed> {
+pub fn python(setting: &Setting, servers: &[u32], script: &str, arguments: &[String]) -> Outcome<Speed> {
     let mut command = setting.venv.python();
     command.arg(Path::new("benches/python").join(script));
-    script_load(&mut command, servers, arguments)
+    run(&mut command, servers, arguments)
 }
 
-/// Runs a Node load against the servers of these ids.
-pub fn node(setting: &Setting, servers: &[u32], script: &str, arguments: &[&str]) -> Outcome<Speed> {
-    script_load(&mut setting.node.script(&format!("benches/node/{script}")), servers, arguments)
+/// Runs a Node load against the servers of these ids; if wanted, on the first core alone.
+pub fn node(
+    setting: &Setting,
+    servers: &[u32],
+    script: &str,
+    arguments: &[String],
+    is_on_one_core: bool,
+) -> Outcome<Speed> {
+    let script = format!("benches/node/{script}");
+    if is_on_one_core {
+        let mut command = Command::new("taskset");
+        command.args(["--cpu-list", "0", "node", &script]).current_dir(project::root());
+        return run(&mut command, servers, arguments);
+    }
+    run(&mut setting.node.script(&script), servers, arguments)
 }
 
-/// What a script prints is in benches/python/measure.py and its twin.
-fn script_load(command: &mut Command, servers: &[u32], arguments: &[&str]) -> Outcome<Speed> {
+/// Runs the C load against the servers of these ids.
+pub fn c(setting: &Setting, servers: &[u32], arguments: &[String]) -> Outcome<Speed> {
+    run(setting.c.run(&mut Command::new(&setting.c_load)), servers, arguments)
+}
+
+/// What a load prints is in benches/python/measure.py.
+fn run(command: &mut Command, servers: &[u32], arguments: &[String]) -> Outcome<Speed> {
     let servers: Vec<String> = servers.iter().map(u32::to_string).collect();
     command.args(arguments).env("BENCH_SERVER_PIDS", servers.join(","));
     let out = process::output(command)?;

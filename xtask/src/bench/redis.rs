@@ -142,10 +142,11 @@ impl Redis {
         self.benchmark(connections, pipeline, operations, &["set", KEY, &self.value])
     }
 
-    /// Turns the append-only file on; `everysec` or `always`.
-    pub fn append_only(&self, fsync: &str) -> Outcome<()> {
+    /// Has the append-only file written: `everysec`, `always`, or not at all.
+    pub fn append_only(&self, fsync: Option<&str>) -> Outcome<()> {
+        let is_wanted = if fsync.is_some() { "yes" } else { "no" };
         for &port in &self.ports {
-            for setting in [["appendfsync", fsync], ["appendonly", "yes"]] {
+            for setting in [["appendfsync", fsync.unwrap_or("everysec")], ["appendonly", is_wanted]] {
                 let [name, value] = setting;
                 let answer = self.ask(port, &["config", "set", name, value]);
                 if answer.trim() != "OK" {
@@ -153,10 +154,11 @@ impl Redis {
                 }
             }
         }
+        let enabled = format!("aof_enabled:{}", u8::from(fsync.is_some()));
         wait("the append-only files", || {
             self.ports.iter().all(|&port| {
                 let info = self.ask(port, &["info", "persistence"]);
-                info.contains("aof_enabled:1") && info.contains("aof_rewrite_in_progress:0")
+                info.contains(&enabled) && info.contains("aof_rewrite_in_progress:0")
             })
         })
     }

@@ -8,12 +8,15 @@ use serde_json::{Value, json};
 use crate::table::{Table, thousands};
 use crate::{Outcome, process, project};
 
-use super::comparison::{Row, Side};
+use super::comparison::{Group, Row, Side};
 use super::redis::Redis;
 use super::{PEERS, Setting, ours};
 
-/// Between these lines docs/benchmarks.md is written by the benches; the text around them is people's.
-const BEGIN: &str = "<!-- written by cargo xtask bench -->";
+/// Behind such a line, up to [`END`], docs/benchmarks.md is written by the benches; the text around is people's.
+const BEGINS: [(Group, &str); 2] = [
+    (Group::Cluster, "<!-- written by cargo xtask bench -->"),
+    (Group::Bindings, "<!-- written by cargo xtask bench bindings -->"),
+];
 const END: &str = "<!-- end -->";
 
 /// For the terminal.
@@ -24,14 +27,17 @@ pub fn text(rows: &[Row]) -> String {
 }
 
 /// Replaces the written part of docs/benchmarks.md.
-pub fn write_markdown(setting: &Setting, rows: &[Row], command: &str) -> Outcome<()> {
+pub fn write_markdown(setting: &Setting, group: Group, rows: &[Row], command: &str) -> Outcome<()> {
     let file = project::root().join("docs/benchmarks.md");
     let old = fs::read_to_string(&file)?;
-    let (Some(begin), Some(end)) = (old.find(BEGIN), old.find(END)) else {
-        return Err(format!("{} lacks the lines {BEGIN} and {END}", file.display()).into());
+    let line = BEGINS.iter().find(|(known, _)| *known == group).map_or("", |(_, line)| line);
+    let begin = old.find(line);
+    let Some((begin, end)) = begin.and_then(|begin| Some((begin, begin + old.get(begin..)?.find(END)?)))
+    else {
+        return Err(format!("{} lacks the lines {line} and {END}", file.display()).into());
     };
     let part = format!(
-        "{BEGIN}\n\n`{command}`, {}, medians of {} alternating rounds, {} keys.\n\n{}\n\n{}\n{}\n{}\n",
+        "{line}\n\n`{command}`, {}, medians of {} alternating rounds, {} keys.\n\n{}\n\n{}\n{}\n{}\n",
         date(),
         setting.rounds,
         thousands(setting.records),
@@ -95,13 +101,19 @@ fn speeds(rows: &[Row], name: impl Fn(&Row) -> String) -> Table {
     let mut table =
         Table::new(&["row", "slotkv ops/s", "peer ops/s", "ratio", "wanted", "met", "writes per fsync"]);
     for row in rows {
+        let wanted = row.comparison.target;
         table.row([
             name(row),
             thousands(row.ours.rate as u64),
             thousands(row.peer.rate as u64),
             format!("{:.2}", row.ratio),
-            format!("{:.1}", row.comparison.target),
-            if row.is_met() { "yes" } else { "no" }.to_owned(),
+            if wanted > 0.0 { format!("{wanted:.1}") } else { "-".to_owned() },
+            match row.is_met() {
+                _ if wanted == 0.0 => "",
+                true => "yes",
+                false => "no",
+            }
+            .to_owned(),
             writes_per_sync(row),
         ]);
     }
@@ -149,12 +161,21 @@ fn machine(setting: &Setting) -> String {
         "data on disk"
     };
     format!(
-        "{model}, {cores} cores; {disk}; slotkv {} ({}); Redis {}; {}.",
+        "{model}, {cores} cores; {disk}; slotkv {} ({}); Redis {}; {}; Node's {}.",
         env!("CARGO_PKG_VERSION"),
         first_line(Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(project::root())),
         Redis::version(),
         PEERS.map(|peer| peer.replace("==", " ")).join(", "),
+        node_peers().unwrap_or_default().join(", "),
     )
+}
+
+/// Names and versions that benches/node pins.
+fn node_peers() -> Option<Vec<String>> {
+    let text = fs::read_to_string(project::root().join("benches/node/package.json")).ok()?;
+    let package: Value = serde_json::from_str(&text).ok()?;
+    let pinned = package["dependencies"].as_object()?.iter();
+    Some(pinned.map(|(name, version)| format!("{name} {}", version.as_str().unwrap_or("?"))).collect())
 }
 
 fn date() -> String {
