@@ -37,7 +37,7 @@ pub fn suite(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
     Ok(SURFACES.len() as u64)
 }
 
-const SURFACES: [&str; 6] = ["rust", "python", "asyncio", "node", "c", "c-queue"];
+const SURFACES: [&str; 8] = ["rust", "facade", "facade-async", "python", "asyncio", "node", "c", "c-queue"];
 
 fn command(slotkv: &Path, venv: &Venv, node: &Package, seed: &str) -> Outcome<Command> {
     let log = project::scratch().join("logs/cargo-conformance.log");
@@ -49,6 +49,8 @@ fn command(slotkv: &Path, venv: &Venv, node: &Package, seed: &str) -> Outcome<Co
             PACKAGE,
             "--bin",
             "conform-rust",
+            "--bin",
+            "conform-facade",
         ]),
     )?;
     let installed = c::prepare()?;
@@ -78,6 +80,8 @@ fn program(surface: &str, venv: &Venv, node: &Package, c: &Path) -> String {
         }
         "c" => format!("{},calls", c.display()),
         "c-queue" => format!("{},queue", c.display()),
+        "facade" => format!("{},blocking", Profile::Debug.program("conform-facade").display()),
+        "facade-async" => format!("{},nonblocking", Profile::Debug.program("conform-facade").display()),
         _ => Profile::Debug.program(&format!("conform-{surface}")).display().to_string(),
     }
 }
