@@ -55,7 +55,7 @@ impl Driver {
             client = client.with_deadline(Duration::from_millis(deadline_ms));
         }
         // Calls take no options here: both ways are a view.
-        for name in ["traceparent", "view_traceparent"] {
+        for name in ["view_traceparent", "traceparent"] {
             if let Some(traceparent) = step.bytes(name) {
                 client = client.with_traceparent(&String::from_utf8_lossy(&traceparent))?;
             }
