@@ -1,7 +1,8 @@
 //! slotkv's logs on their way to the host.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 use slotkv_facade::core::Code;
 use slotkv_facade::error::FacadeError;
@@ -15,6 +16,8 @@ use crate::errors::SlotkvError;
 
 /// Name of the thread that calls the logger.
 const THREAD_NAME: &str = "slotkv-logs";
+/// How long taking a logger away waits for it to return.
+const STOP_MS: u64 = 1_000;
 
 /// How much a record matters.
 #[derive(Clone, Copy, uniffi::Enum)]
@@ -53,8 +56,10 @@ pub trait Logger: Send + Sync {
 
 static PUMP: Mutex<Option<fork::Owned<Pump>>> = Mutex::new(None);
 
-/// Ends its thread when it is dropped.
-struct Pump(Sender<Told>);
+struct Pump {
+    tell: Sender<Told>,
+    ended: Receiver<()>,
+}
 
 enum Told {
     Records,
@@ -62,13 +67,18 @@ enum Told {
 }
 
 /// Has the logs of this process's clients handed to `logger`, up to `level`, in place of the one before; none: nobody gets
-/// them.
+/// them. The one before is not called any more when this returns; TIMEOUT if it does not return within a second.
 #[uniffi::export(default(level = None))]
 pub fn set_logger(logger: Option<Arc<dyn Logger>>, level: Option<LogLevel>) -> Result<(), SlotkvError> {
     let set = || {
+        let before = PUMP.lock().take();
+        if let Some(before) = before.and_then(fork::Owned::into_inner) {
+            before.stop()?;
+        }
         let pump = logger.map(|logger| Pump::start(logger, level.unwrap_or(LogLevel::Info))).transpose()?;
-        let before = std::mem::replace(&mut *PUMP.lock(), pump.map(fork::Owned::new));
-        drop(before);
+        let other = std::mem::replace(&mut *PUMP.lock(), pump.map(fork::Owned::new));
+        // Set by another thread at the same time.
+        drop(other);
         Ok(())
     };
     Ok(guard(set)?)
@@ -77,6 +87,7 @@ pub fn set_logger(logger: Option<Arc<dyn Logger>>, level: Option<LogLevel>) -> R
 impl Pump {
     fn start(logger: Arc<dyn Logger>, level: LogLevel) -> Result<Self, FacadeError> {
         let (tell, told) = channel();
+        let (end, ended) = channel();
         let wake = tell.clone();
         let sink = Sink::install(
             level.into(),
@@ -85,6 +96,7 @@ impl Pump {
             }),
         )?;
         let run = move || {
+            let _end: Sender<()> = end;
             while let Ok(Told::Records) = told.recv() {
                 let records: Vec<LogRecord> = sink.drain().into_iter().map(LogRecord::from).collect();
                 if !records.is_empty() {
@@ -100,13 +112,22 @@ impl Pump {
         std::thread::Builder::new().name(THREAD_NAME.into()).spawn(run).map_err(|error| {
             FacadeError::new(Code::Unexpected, format!("cannot start the thread for logs: {error}"))
         })?;
-        Ok(Self(tell))
+        Ok(Self { tell, ended })
+    }
+
+    fn stop(&self) -> Result<(), FacadeError> {
+        self.tell.send(Told::Stop).ok();
+        let bound = Duration::from_millis(STOP_MS);
+        match self.ended.recv_timeout(bound) {
+            Err(RecvTimeoutError::Timeout) => Err(FacadeError::timed_out("the end of the logger", bound)),
+            _ => Ok(()),
+        }
     }
 }
 
 impl Drop for Pump {
     fn drop(&mut self) {
-        self.0.send(Told::Stop).ok();
+        self.tell.send(Told::Stop).ok();
     }
 }
 

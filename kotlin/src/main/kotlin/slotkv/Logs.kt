@@ -13,7 +13,8 @@ typealias LogRecord = slotkv.ffi.LogRecord
 
 /**
  * Has the logs of this process's clients handed to `logger`, up to `level`, in place of the one before; null ends that.
- * Without it slotkv says nothing. It is called on a thread of the library's, with one record at a time.
+ * Without it slotkv says nothing. It is called on a thread of the library's, with one record at a time, and not any more when
+ * another has taken its place; DeadlineException if it does not return within a second.
  */
 fun setLogger(level: LogLevel = LogLevel.INFO, logger: ((LogRecord) -> Unit)?) {
     val native = logger?.let {

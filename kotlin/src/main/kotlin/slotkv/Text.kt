@@ -82,22 +82,12 @@ suspend fun Client.getManyResults(keys: Iterable<String>, deadline: Duration? = 
     getManyResults(keys.encoded(), deadline)
 
 /** [Client.putMany] with text. */
-@JvmName("putManyText")
 suspend fun Client.putMany(pairs: Map<String, String>, deadline: Duration? = null) =
-    putMany(pairs.encoded(String::encodeToByteArray), deadline)
-
-/** [Client.putMany] with keys of text. */
-suspend fun Client.putMany(pairs: Map<String, ByteArray>, deadline: Duration? = null) =
-    putMany(pairs.encoded { it }, deadline)
+    putMany(pairs.encoded(), deadline)
 
 /** [Client.putManyResults] with text. */
-@JvmName("putManyResultsText")
 suspend fun Client.putManyResults(pairs: Map<String, String>, deadline: Duration? = null) =
-    putManyResults(pairs.encoded(String::encodeToByteArray), deadline)
-
-/** [Client.putManyResults] with keys of text. */
-suspend fun Client.putManyResults(pairs: Map<String, ByteArray>, deadline: Duration? = null) =
-    putManyResults(pairs.encoded { it }, deadline)
+    putManyResults(pairs.encoded(), deadline)
 
 /** [Client.deleteMany] with keys of text. */
 @JvmName("deleteManyText")
@@ -156,5 +146,5 @@ fun Client.explain(key: String) = explain(key.encodeToByteArray())
 
 private fun Iterable<String>.encoded(): List<ByteArray> = map(String::encodeToByteArray)
 
-private inline fun <T> Map<String, T>.encoded(bytes: (T) -> ByteArray): List<Pair<ByteArray, ByteArray>> =
-    map { (key, value) -> key.encodeToByteArray() to bytes(value) }
+private fun Map<String, String>.encoded(): List<Pair<ByteArray, ByteArray>> =
+    map { (key, value) -> key.encodeToByteArray() to value.encodeToByteArray() }
