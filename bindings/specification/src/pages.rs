@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The order of the languages on the pages.
-const ORDER: [&str; 6] = ["rust", "c", "cpp", "python", "asyncio", "node"];
+const ORDER: [&str; 7] = ["rust", "c", "cpp", "python", "asyncio", "node", "kotlin"];
 
 /// Where a table of a page begins; the text names it.
 const BEGIN: &str = "<!-- made of bindings/specification: ";
@@ -156,7 +156,7 @@ pub fn results(specification: &Specification, surfaces: &Surfaces) -> String {
     let mut page = format!(
         "# Results\n{MADE}\nStructures that operations answer with, and their fields with the type that each language has for \
          them; a dash where a language\nhas another form. C gives all of it as parts of `slotkv_result_t`, which says more; C++ has the \
-         structures of C. In Node the\nnames are in camelCase.\n"
+         structures of C. In Node and Kotlin\nthe names are in camelCase.\n"
     );
     for record in &specification.records {
         self::record(&mut page, specification, surfaces, record);
@@ -170,8 +170,9 @@ fn record(page: &mut String, specification: &Specification, surfaces: &Surfaces,
         let words: Vec<String> = record.words.iter().map(|word| format!("`{word}`")).collect();
         let _ = write!(page, " Its status is one of {}.", words.join(", "));
     }
-    page.push_str("\n\n| field | | Rust | C | Python | Node |\n|---|---|---|---|---|---|\n");
-    let columns = [("rust", "rust"), ("c", "c"), ("python", "python"), ("node", "node")];
+    page.push_str("\n\n| field | | Rust | C | Python | Node | Kotlin |\n|---|---|---|---|---|---|---|\n");
+    let columns =
+        [("rust", "rust"), ("c", "c"), ("python", "python"), ("node", "node"), ("kotlin", "kotlin")];
     let names: Vec<String> = columns
         .iter()
         .map(|(_, key)| {
@@ -180,7 +181,7 @@ fn record(page: &mut String, specification: &Specification, surfaces: &Surfaces,
             name.map_or("–".into(), |name| format!("`{name}`"))
         })
         .collect();
-    row(page, &["", "", &names[0], &names[1], &names[2], &names[3]]);
+    row(page, &["", "", &names[0], &names[1], &names[2], &names[3], &names[4]]);
     for field in &record.fields {
         let item = format!("{}.{}", record.name, field.name);
         let kinds = columns.map(|(surface, key)| {
@@ -190,7 +191,10 @@ fn record(page: &mut String, specification: &Specification, surfaces: &Surfaces,
             kind_of(&surfaces[surface], name, &spelled)
         });
         let cell = |at: usize| kinds[at].as_deref().map_or("–".into(), code_of);
-        row(page, &[&format!("`{}`", field.name), &field.doc, &cell(0), &cell(1), &cell(2), &cell(3)]);
+        row(
+            page,
+            &[&format!("`{}`", field.name), &field.doc, &cell(0), &cell(1), &cell(2), &cell(3), &cell(4)],
+        );
     }
 }
 
@@ -210,7 +214,7 @@ pub fn with_table(page: &str, name: &str, table: &str) -> Option<String> {
 /// The table of codes, for `docs/errors.md`.
 pub fn errors(specification: &Specification) -> String {
     let mut table = String::from(
-        "| number | name | retry | applied | meaning | class in Python and Node |\n|--:|---|---|---|---|---|\n",
+        "| number | name | retry | applied | meaning | class in Python and Node, in Kotlin `...Exception` |\n|--:|---|---|---|---|---|\n",
     );
     for &code in Code::ALL {
         let class =

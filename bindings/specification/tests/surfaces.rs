@@ -4,6 +4,9 @@ use std::path::Path;
 
 use slotkv_specification::{compare, sources::Sources, specification::Specification};
 
+const CLIENT_KT: &str = "kotlin/src/main/kotlin/slotkv/Client.kt";
+const ERRORS_KT: &str = "kotlin/src/main/kotlin/slotkv/Errors.kt";
+
 fn sources() -> Sources {
     Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap()
 }
@@ -49,6 +52,7 @@ fn an_operation_that_a_surface_lacks_is_found() {
         ("cpp", "include/slotkv.hpp", "    Result put_many(", "    }", "put_many"),
         ("asyncio", "python/slotkv/_slotkv.pyi", "    def explain(", "...", "explain"),
         ("node", "node/index.d.ts", "  deleteIfVersion(", ")", "deleteIfVersion"),
+        ("kotlin", CLIENT_KT, "    suspend fun count(", "toLong()", "count"),
         ("node", "node/lib/client.js", "  deleteIfVersion(", "  }", "lib/client.js has no deleteIfVersion"),
     ] {
         let mut sources = without(&sources, path, first, last);
@@ -91,6 +95,12 @@ fn an_operation_that_one_surface_has_alone_is_found() {
             "    def touch(self) -> None: ...\n",
         ),
         ("node", "node/index.d.ts", "  /** Whether a key exists. */", "  touch(): void\n"),
+        (
+            "kotlin",
+            CLIENT_KT,
+            "    /** Whether a key exists. */",
+            "    /** */\n    suspend fun touch(key: ByteArray) = 5\n\n",
+        ),
         ("node", "node/lib/client.js", "  has(key, told) {", "  touch() {\n  }\n"),
     ] {
         let sources = sources.with(path, |text| {
@@ -160,6 +170,10 @@ fn an_option_a_field_and_an_error_that_a_surface_lacks_are_found() {
             "retry: 'ask' }, 30)",
             "retry of DamagedError",
         ),
+        ("kotlin", CLIENT_KT, "    keysOnly: Boolean = false,\n", "", "keysOnly"),
+        ("kotlin", "bindings/uniffi/src/view.rs", "    pub redirects: u64,\n", "", "has no redirects"),
+        ("kotlin", ERRORS_KT, "    30 -> DamagedException(failure)\n", "", "DAMAGED is"),
+        ("kotlin", ERRORS_KT, "open class DamagedException", "class DamageException", "no DamagedException"),
         ("node", "node/index.d.ts", "  | 'DAMAGED'\n", "", "ErrorKind"),
     ] {
         let sources = sources.with(path, |text| {
@@ -195,6 +209,7 @@ fn a_default_a_bound_and_a_sentence_that_a_comment_lacks_are_found() {
             "Removes a key",
         ),
         ("rust", "core/src/stats.rs", "/// Calls begun.", "/// Begun calls.", "Calls begun"),
+        ("kotlin", CLIENT_KT, "by default 16,384", "by default 6,384", "default 16384"),
         (
             "c",
             "include/slotkv.h",

@@ -37,6 +37,10 @@ private class Driver(private val client: Client, private val uri: String) {
         var client = client
         step.bytes("namespace")?.let { client = client.namespace(it.decodeToString()) }
         step.number("deadline_ms")?.let { client = client.withDeadline(it.milliseconds) }
+        // Calls have no option for it: both ways are a view.
+        for (name in listOf("view_traceparent", "traceparent")) {
+            step.bytes(name)?.let { client = client.withTraceparent(it.decodeToString()) }
+        }
         if (step.number("closed") == 1L) client = connect(uri).also { it.close() }
         if (step.number("cancel") == 1L) return cancelled(client, step.bytes(0))
         val (prefix, start, end) = listOf("prefix", "start", "end").map(step::bytes)

@@ -14,13 +14,13 @@ import slotkv.ffi.Range
  *
  * A client keeps nothing alive, and need not be closed at the end.
  *
- * @param namespace of the client's calls; without it the URI's, or the one without a name.
- * @param deadline time of a call that names none, with all its attempts: 1 ms to 300 s, by default 5 s.
- * @param connectTimeout time for connecting, and for one connection to a member; by default 5 s.
- * @param pingInterval how often the master is pinged; by default 300 ms.
- * @param inflightMax calls open at once; further ones wait. By default 16,384.
- * @param streamsPerMember connections to each member: 1 to 16, by default 1.
- * @param clientName the client's name, for people.
+ * @param namespace Namespace of calls that name none; by default the URI's, or the one without a name.
+ * @param deadline Time for a call that names none, with all its attempts: 1 ms to 300 s, by default 5 s.
+ * @param connectTimeout Time for connecting, and for one connection to a member: 1 ms to 300 s, by default 5 s.
+ * @param pingInterval How often the master is pinged: 1 ms to 300 s, by default 300 ms.
+ * @param inflightMax Calls open at once; further ones wait: 1 to 1,048,576, by default 16,384.
+ * @param streamsPerMember Connections to each member: 1 to 16, by default 1.
+ * @param clientName The client's name, for people.
  */
 suspend fun connect(
     uri: String,
@@ -53,7 +53,9 @@ val version: String get() = slotkv.ffi.version()
  *
  * Any number of calls may be open at once; those that wait together travel together. A coroutine that is cancelled gives its
  * call up, at the members, too; a write that was sent may have been applied. Keys and values are bytes; text stands for its
- * UTF-8. `deadline` is a call's time with all its attempts, by default its client's.
+ * UTF-8. Calls on keys take
+ *
+ * - `deadline`: Time for the call with all its attempts, at most 300 s, by default its client's.
  */
 class Client internal constructor(private val native: NativeClient) : AutoCloseable {
     /** The value of a key; null if it is absent. */
@@ -92,7 +94,10 @@ class Client internal constructor(private val native: NativeClient) : AutoClosea
     suspend fun deleteIfVersion(key: ByteArray, version: ULong, deadline: Duration? = null): Delete =
         awaited { native.deleteIfVersion(key, version, deadline.checked()) }
 
-    /** Adds to a decimal number of 64 bits; the result is the sum. An absent key counts as 0. */
+    /**
+     * Adds to a decimal number of 64 bits; the result is the sum. An absent key counts as 0. With [NotANumberException] and
+     * [NumberOverflowException] the value is as it was.
+     */
     suspend fun increment(key: ByteArray, delta: Long = 1, deadline: Duration? = null): Long =
         awaited { native.increment(key, delta, deadline.checked()) }
 
@@ -134,7 +139,7 @@ class Client internal constructor(private val native: NativeClient) : AutoClosea
     suspend fun deleteManyResults(keys: Iterable<ByteArray>, deadline: Duration? = null): List<Result<Delete>> =
         awaited { native.deleteMany(keys.toList(), deadline.checked()) }.results.map(::resultOf)
 
-    /** How many keys there are: those that begin with `prefix`, from `start` on, below `end`. */
+    /** How many keys a range has: those that begin with `prefix`, from `start` on, below `end`. */
     suspend fun count(
         prefix: ByteArray? = null,
         start: ByteArray? = null,
@@ -143,12 +148,16 @@ class Client internal constructor(private val native: NativeClient) : AutoClosea
     ): Long = awaited { native.count(Range(prefix, start, end), deadline.checked()) }.toLong()
 
     /**
-     * Goes over keys with their values: in slot order, or merged in key order with `ordered`, which costs more.
+     * Begins a scan of a range, to be collected.
      *
-     * @param keysOnly without values: they are empty.
-     * @param limit ends the scan after so many items.
-     * @param pageItems items that are fetched at a time; by default 1,000.
-     * @param cursor from an earlier scan of the same range: goes on where that one stood.
+     * @param prefix What the keys begin with.
+     * @param start The first key.
+     * @param end Behind the last key.
+     * @param ordered In key order, which costs more; else in slot order.
+     * @param keysOnly Without values: they are empty.
+     * @param limit Ends the scan after so many items.
+     * @param pageItems Items in a page, which are fetched at a time: up to 10,000, by default 1,000.
+     * @param cursor From an earlier scan of the same range: goes on where that one stood.
      * @param deadline for each page.
      */
     fun scan(
@@ -167,7 +176,7 @@ class Client internal constructor(private val native: NativeClient) : AutoClosea
         return Scan(native, range, cursor, limit, deadline.checked())
     }
 
-    /** Every item, in key order. For debugging: it has to fit into memory. */
+    /** Every item of a range, in key order. For debugging: they have to fit into memory. */
     suspend fun dump(
         prefix: ByteArray? = null,
         start: ByteArray? = null,

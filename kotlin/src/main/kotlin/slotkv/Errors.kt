@@ -17,7 +17,7 @@ open class SlotkvException(
     /** All of it, as the library says it. */
     val failure: Failure,
 ) : Exception(textOf(failure)) {
-    /** The stable number of the kind. */
+    /** Which kind: its stable number. */
     val code: Int get() = failure.code.toInt()
 
     /** The stable upper-case name of the kind. */
