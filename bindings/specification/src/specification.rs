@@ -20,6 +20,9 @@ pub struct Specification {
     /// The options.
     #[serde(rename = "option")]
     pub options: Vec<Choice>,
+    /// The types of options, by language; a language may have several.
+    #[serde(rename = "option_kind")]
+    pub option_kinds: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     /// The types of fields, by language.
     #[serde(rename = "kind")]
     pub kinds: BTreeMap<String, BTreeMap<String, String>>,

@@ -174,6 +174,21 @@ fn an_option_a_field_and_an_error_that_a_surface_lacks_are_found() {
         ("kotlin", "bindings/uniffi/src/view.rs", "    pub redirects: u64,\n", "", "has no redirects"),
         ("kotlin", ERRORS_KT, "    30 -> DamagedException(failure)\n", "", "DAMAGED is"),
         ("kotlin", ERRORS_KT, "open class DamagedException", "class DamageException", "no DamagedException"),
+        (
+            "node",
+            "node/index.d.ts",
+            "  pingIntervalMs?: number\n",
+            "  pingIntervalMs?: bigint\n",
+            "is bigint",
+        ),
+        (
+            "c",
+            "include/slotkv.h",
+            "    uint32_t ping_interval_ms;",
+            "    uint64_t ping_interval_ms;",
+            "is uint64_t",
+        ),
+        ("python", "python/slotkv/_slotkv.pyi", "page_items: int = 0", "page_items: float = 0", "is float"),
         ("node", "node/index.d.ts", "  | 'DAMAGED'\n", "", "ErrorKind"),
     ] {
         let sources = sources.with(path, |text| {

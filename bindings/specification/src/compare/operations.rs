@@ -135,7 +135,11 @@ impl Check<'_> {
                     continue;
                 }
                 let item = format!("{}.{}", option.group, option.name);
-                expected.extend(specification.spelled(self.surface, &item));
+                let Some(name) = specification.spelled(self.surface, &item) else { continue };
+                if let Some(parameter) = function.parameters.iter().find(|one| one.name == name) {
+                    self.option_kind(option, &format!("{name} of {}", function.name), &parameter.kind);
+                }
+                expected.insert(name);
             }
         }
         let expected: BTreeSet<&str> = expected.iter().map(String::as_str).collect();

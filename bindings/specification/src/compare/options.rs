@@ -24,7 +24,11 @@ impl Check<'_> {
             known.entry(structure).or_default().insert(name.clone());
             match self.declared.fields(structure).into_iter().find(|field| field.name == name) {
                 None => self.say(format!("{structure} has no {name}")),
-                Some(field) => self.option(option, &format!("{structure}.{name}"), &field.doc),
+                Some(field) => {
+                    let name = format!("{structure}.{name}");
+                    self.option(option, &name, &field.doc);
+                    self.option_kind(option, &name, &field.kind);
+                }
             }
         }
         for (structure, names) in known {
@@ -71,6 +75,23 @@ impl Check<'_> {
                 None => self.say(format!("no comment has the option {name} in its list")),
                 Some(entry) => self.option(option, &name, &entry),
             }
+        }
+    }
+
+    /// Its type, and with it the unit of a time.
+    pub fn option_kind(&mut self, option: &Choice, name: &str, declared: &str) {
+        let Some(kinds) = self.specification.option_kinds.get(&option.kind) else { return };
+        let surface = if self.surface == "asyncio" { "python" } else { self.surface };
+        let known = kinds.get(surface).map(Vec::as_slice).unwrap_or_default();
+        // What may be missing has the type of what is there.
+        let plain = declared.split(" = ").next().unwrap_or_default();
+        let plain = ["Option<", "std::optional<"]
+            .iter()
+            .find_map(|head| plain.strip_prefix(head)?.strip_suffix('>'))
+            .unwrap_or(plain);
+        let plain = [" | None", " | null", "?"].iter().fold(plain, |kind, tail| kind.trim_end_matches(tail));
+        if !known.iter().any(|kind| kind == plain) {
+            self.say(format!("{name} is {declared}, not {known:?} ({})", option.kind));
         }
     }
 
