@@ -197,7 +197,7 @@ pub fn other_languages(slotkv: &Path, venv: &Venv) -> Outcome<(u64, u64)> {
 
     let swift = folder.join("swift");
     generate(Profile::Debug, "swift", &swift)?;
-    let files = ["slotkv.swift", "slotkvFFI.h", "slotkvFFI.modulemap"];
+    let files = ["Slotkv.swift", "SlotkvFFI.h", "SlotkvFFI.modulemap"];
     for file in files {
         if !swift.join(file).exists() {
             return Err(format!("no {file} was generated for Swift").into());
@@ -208,9 +208,9 @@ pub fn other_languages(slotkv: &Path, venv: &Venv) -> Outcome<(u64, u64)> {
         return Ok((2, 1));
     }
     let mut compile = Command::new("swiftc");
-    compile.args(["-emit-module", "-module-name", "slotkv", "-Xcc"]);
+    compile.args(["-emit-module", "-module-name", "Slotkv", "-Xcc"]);
     compile.arg(format!("-fmodule-map-file={}", swift.join(files[2]).display()));
-    compile.arg("-I").arg(&swift).arg("-o").arg(swift.join("slotkv.swiftmodule")).arg(swift.join(files[0]));
+    compile.arg("-I").arg(&swift).arg("-o").arg(swift.join("Slotkv.swiftmodule")).arg(swift.join(files[0]));
     process::logged("swiftc", &project::scratch().join("logs/uniffi-swift.log"), &mut compile)?;
     Ok((3, 0))
 }

@@ -97,6 +97,8 @@ impl Pump {
         )?;
         let run = move || {
             let _end: Sender<()> = end;
+            // Dropped before the end is told: a logger calls its host once more then.
+            let (logger, sink) = (logger, sink);
             while let Ok(Told::Records) = told.recv() {
                 let records: Vec<LogRecord> = sink.drain().into_iter().map(LogRecord::from).collect();
                 if !records.is_empty() {

@@ -184,7 +184,7 @@ impl From<core::Explain> for Explain {
         Self {
             slot: explain.slot,
             hash_slot: explain.hash_slot,
-            tag: explain.tag.map(Vec::from),
+            tag: explain.tag,
             slot_count: explain.slot_count,
             cluster_id: explain.cluster_id,
             shard: explain.shard,
