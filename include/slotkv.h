@@ -49,11 +49,11 @@ enum slotkv_code_t
      */
     SLOTKV_CODE_WRONG_CLUSTER = 5,
     /**
-     * The value to increment is not a decimal i64.
+     * The value to increment is not a decimal number of 64 bits.
      */
     SLOTKV_CODE_NOT_A_NUMBER = 6,
     /**
-     * The sum does not fit into an i64.
+     * The sum does not fit into 64 bits.
      */
     SLOTKV_CODE_OVERFLOW = 7,
     /**
@@ -385,15 +385,15 @@ typedef struct slotkv_connect_options_t {
      */
     const char *client_name;
     /**
-     * Time for a call that names none; 5000.
+     * Time for a call that names none, up to 300000; 5000.
      */
     uint32_t deadline_ms;
     /**
-     * Time for connecting, and for one connection to a member; 5000.
+     * Time for connecting, and for one connection to a member, up to 300000; 5000.
      */
     uint32_t connect_timeout_ms;
     /**
-     * How often the master is pinged; 300.
+     * How often the master is pinged, up to 300000; 300.
      */
     uint32_t ping_interval_ms;
     /**
@@ -401,7 +401,7 @@ typedef struct slotkv_connect_options_t {
      */
     uint32_t streams_per_member;
     /**
-     * Calls open at once, up to 1048576; further ones wait; 16384.
+     * Calls open at once; further ones wait. Up to 1048576; 16384.
      */
     uint32_t inflight_max;
     /**
@@ -465,19 +465,19 @@ typedef struct slotkv_error_t {
      */
     slotkv_outcome_t outcome;
     /**
-     * What may be done now.
+     * What can be done now.
      */
     slotkv_retry_t retry;
     /**
-     * How often the operation was sent or tried to be sent.
+     * How often the operation was sent, or tried to be.
      */
     uint32_t attempts;
     /**
-     * Whether the very same call may be repeated without thinking: it was not applied and may succeed later.
+     * Whether the very same call may simply be repeated: it was not applied, and may succeed later.
      */
     bool retryable;
     /**
-     * Name of the code, as "TIMEOUT".
+     * The stable upper-case name of the kind, as "TIMEOUT".
      */
     const char *kind;
     /**
@@ -485,7 +485,7 @@ typedef struct slotkv_error_t {
      */
     const char *message;
     /**
-     * host:port of the member that answered or was to answer last; NULL if none was asked.
+     * host:port of the member that the error came from or that could not be reached, if one was asked; else NULL.
      */
     const char *member;
     /**
@@ -670,6 +670,10 @@ typedef struct slotkv_client_stats_t {
      * Answers of members of other clusters, which were ignored.
      */
     uint64_t wrong_cluster;
+    /**
+     * Answers in versions of the protocol that this client does not speak, which were ignored.
+     */
+    uint64_t wrong_version;
     /**
      * Calls open now, those that wait for room not counted.
      */
@@ -940,7 +944,7 @@ typedef struct slotkv_range_t {
      */
     struct slotkv_bytes_t end;
     /**
-     * Items in a page; 1000.
+     * Items in a page, up to 10000; 1000.
      */
     uint32_t page_items;
     /**
@@ -981,7 +985,7 @@ typedef struct slotkv_call_options_t {
      */
     const char *traceparent;
     /**
-     * Whether to end a blocking call; not asked by calls on a queue, which slotkv_queue_cancel ends.
+     * Gives the call up, if it waits; not asked by calls on a queue, which slotkv_queue_cancel ends.
      */
     slotkv_interrupt_t interrupt;
     /**
@@ -1181,7 +1185,7 @@ slotkv_code_t slotkv_connect(uint32_t abi_version,
                              struct slotkv_result_t *result);
 
 /**
- * Ends a client and its queues' connections, in bounded time: open calls end with CLOSED, and what its queues still hold
+ * Ends the client and its queues' connections, in bounded time: open calls end with CLOSED, and what its queues still hold
  * can be taken. The handle is closed; using it again is CLOSED.
  */
 slotkv_code_t slotkv_close(slotkv_client_t client,
@@ -1338,7 +1342,7 @@ slotkv_code_t slotkv_slot(slotkv_client_t client, struct slotkv_bytes_t key, str
 slotkv_code_t slotkv_explain(slotkv_client_t client, struct slotkv_bytes_t key, struct slotkv_result_t *result);
 
 /**
- * What the client's blocking calls have done so far, and its state now: stats.
+ * What this client has done so far, and its state now: stats. Its queues count for themselves, see slotkv_queue_stats.
  */
 slotkv_code_t slotkv_stats(slotkv_client_t client, struct slotkv_result_t *result);
 

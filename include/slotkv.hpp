@@ -176,12 +176,19 @@ inline std::uint32_t milliseconds(std::chrono::milliseconds time) {
 
 /// What a client may be told; what is left alone is the default.
 struct ConnectOptions {
+    /// Namespace of calls that name none.
     std::string namespace_name = {};
+    /// The client's name, for people.
     std::string client_name = {};
+    /// Time for a call that names none, up to 300 s; 5 s.
     std::chrono::milliseconds deadline{0};
+    /// Time for connecting, and for one connection to a member, up to 300 s; 5 s.
     std::chrono::milliseconds connect_timeout{0};
+    /// How often the master is pinged, up to 300 s; 300 ms.
     std::chrono::milliseconds ping_interval{0};
+    /// Connections to each member, up to 16; 1.
     std::uint32_t streams_per_member = 0;
+    /// Calls open at once; further ones wait. Up to 1048576; 16384.
     std::uint32_t inflight_max = 0;
     /// The first blocking call connects; for programs that use queues only.
     bool is_lazy = false;
@@ -202,8 +209,11 @@ struct ConnectOptions {
 
 /// What one call may say differently from its client.
 struct CallOptions {
+    /// Time for the call with all its attempts, up to 300 s; of a scan, for each page.
     std::chrono::milliseconds deadline{0};
+    /// Namespace; "" for the one without a name.
     std::optional<std::string> namespace_name = {};
+    /// W3C traceparent of the caller's span.
     std::string traceparent = {};
 
     slotkv_call_options_t raw() const {
@@ -217,12 +227,17 @@ struct CallOptions {
 
 /// Which keys: those that begin with prefix, from start on, below end.
 struct Range {
+    /// What the keys begin with.
     std::string_view prefix = {};
+    /// The first key.
     std::string_view start = {};
+    /// Behind the last key.
     std::string_view end = {};
     /// In key order, which costs more; else in slot order.
     bool ordered = false;
+    /// Without values.
     bool keys_only = false;
+    /// Items in a page, up to 10000; 1000.
     std::uint32_t page_items = 0;
 
     slotkv_range_t raw() const {
@@ -305,7 +320,7 @@ private:
     Result page_;
 };
 
-/// A connection to a cluster, for blocking calls.
+/// A connection to a cluster, for blocking calls from any number of threads.
 class Client {
 public:
     /// A client that is not connected.
@@ -326,7 +341,7 @@ public:
         }
     }
 
-    /// Connects; what it was connected to is closed.
+    /// Connects to a cluster; what it was connected to is closed.
     Result connect(const std::string &uri, const ConnectOptions &options = {}) {
         close();
         slotkv_connect_options_t raw = options.raw();
@@ -335,7 +350,7 @@ public:
         return detail::checked(std::move(result));
     }
 
-    /// Ends open calls and the connections, in bounded time.
+    /// Ends the client: open calls and the connections, in bounded time.
     void close() {
         if (client_ != 0) {
             slotkv_close(std::exchange(client_, 0), nullptr);
@@ -344,47 +359,56 @@ public:
 
     slotkv_client_t raw() const { return client_; }
 
+    /// The value of a key.
     Result get(std::string_view key, const CallOptions &options = {}) {
         return call(options, [&](auto *raw, auto *out) { slotkv_get(client_, bytes(key), raw, out); });
     }
+    /// Whether a key exists.
     Result has(std::string_view key, const CallOptions &options = {}) {
         return call(options, [&](auto *raw, auto *out) { slotkv_has(client_, bytes(key), raw, out); });
     }
+    /// Stores a value.
     Result put(std::string_view key, std::string_view value, const CallOptions &options = {}) {
         return call(options,
                     [&](auto *raw, auto *out) { slotkv_put(client_, bytes(key), bytes(value), raw, out); });
     }
+    /// Stores a value if the key is absent; else the result is unmet, with the key's version.
     Result put_if_absent(std::string_view key, std::string_view value, const CallOptions &options = {}) {
         return call(options, [&](auto *raw, auto *out) {
             slotkv_put_if_absent(client_, bytes(key), bytes(value), raw, out);
         });
     }
+    /// Stores a value if the key exists; else the result is unmet.
     Result update_if_present(std::string_view key, std::string_view value, const CallOptions &options = {}) {
         return call(options, [&](auto *raw, auto *out) {
             slotkv_update_if_present(client_, bytes(key), bytes(value), raw, out);
         });
     }
+    /// Stores a value if the key exists in version; else the result is unmet, with the key's version.
     Result compare_and_set(std::string_view key, std::string_view value, std::uint64_t version,
                            const CallOptions &options = {}) {
         return call(options, [&](auto *raw, auto *out) {
             slotkv_compare_and_set(client_, bytes(key), bytes(value), version, raw, out);
         });
     }
-    /// delete is a word of the language.
+    /// Removes a key. delete is a word of the language.
     Result remove(std::string_view key, const CallOptions &options = {}) {
         return call(options, [&](auto *raw, auto *out) { slotkv_delete(client_, bytes(key), raw, out); });
     }
+    /// Removes a key if it exists in version; else the result is unmet, with the key's version.
     Result remove_if_version(std::string_view key, std::uint64_t version, const CallOptions &options = {}) {
         return call(options, [&](auto *raw, auto *out) {
             slotkv_delete_if_version(client_, bytes(key), version, raw, out);
         });
     }
+    /// Adds to a decimal number of 64 bits: number is the sum. An absent key counts as 0.
+    /// Codes: NOT_A_NUMBER, OVERFLOW; then nothing was changed.
     Result increment(std::string_view key, std::int64_t delta = 1, const CallOptions &options = {}) {
         return call(options,
                     [&](auto *raw, auto *out) { slotkv_increment(client_, bytes(key), delta, raw, out); });
     }
 
-    /// Keys are anything that std::string_view is made of.
+    /// The values of many keys: results, in their order. Keys are anything that std::string_view is made of.
     template <typename Keys>
     Result get_many(const Keys &keys, const CallOptions &options = {}) {
         std::vector<slotkv_bytes_t> all = all_of(keys);
@@ -392,7 +416,7 @@ public:
             slotkv_get_many(client_, all.data(), all.size(), raw, out);
         });
     }
-    /// Pairs of key and value.
+    /// Stores many values, given as pairs of key and value: results, in their order.
     template <typename Pairs>
     Result put_many(const Pairs &pairs, const CallOptions &options = {}) {
         std::vector<slotkv_pair_t> all;
@@ -403,6 +427,7 @@ public:
             slotkv_put_many(client_, all.data(), all.size(), raw, out);
         });
     }
+    /// Removes many keys: results, in their order.
     template <typename Keys>
     Result remove_many(const Keys &keys, const CallOptions &options = {}) {
         std::vector<slotkv_bytes_t> all = all_of(keys);
@@ -411,15 +436,17 @@ public:
         });
     }
 
+    /// How many keys a range has: number.
     Result count(const Range &range = {}, const CallOptions &options = {}) {
         slotkv_range_t raw_range = range.raw();
         return call(options, [&](auto *raw, auto *out) { slotkv_count(client_, &raw_range, raw, out); });
     }
+    /// Every item of a range, in key order: items. For debugging: they have to fit into memory.
     Result dump(const Range &range = {}, const CallOptions &options = {}) {
         slotkv_range_t raw_range = range.raw();
         return call(options, [&](auto *raw, auto *out) { slotkv_dump(client_, &raw_range, raw, out); });
     }
-    /// A scan from its beginning, or from a cursor on.
+    /// Begins a scan of a range, from its beginning or from a cursor on.
     Scan scan(const Range &range = {}, std::string_view cursor = {}, const CallOptions &options = {}) {
         slotkv_range_t raw_range = range.raw();
         slotkv_scan_t scan = 0;
@@ -428,15 +455,19 @@ public:
                    [&](auto *raw, auto *out) { slotkv_scan(client_, &raw_range, from, raw, &scan, out); });
         return Scan(scan);
     }
+    /// What a master says of the whole cluster: cluster.
     Result status(const CallOptions &options = {}) {
         return call(options, [&](auto *raw, auto *out) { slotkv_status(client_, raw, out); });
     }
+    /// The slot of a key: number.
     Result slot(std::string_view key) {
         return call({}, [&](auto *, auto *out) { slotkv_slot(client_, bytes(key), out); });
     }
+    /// Where calls for a key go, and why: explanation.
     Result explain(std::string_view key) {
         return call({}, [&](auto *, auto *out) { slotkv_explain(client_, bytes(key), out); });
     }
+    /// What this client has done so far, and its state now: stats.
     Result stats() {
         return call({}, [&](auto *, auto *out) { slotkv_stats(client_, out); });
     }

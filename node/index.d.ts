@@ -5,33 +5,35 @@ export type Bytes = string | Uint8Array
 
 /** What `connect` is told; what is missing is the default. What the URI says of the same thing wins. */
 export interface ConnectOptions {
-  /** Namespace of the client's calls; without it the URI's, or the one without a name. */
+  /** Namespace of calls that name none; by default the URI's, or the one without a name. */
   namespace?: string
-  /** Time of a call that names none, in milliseconds with all its attempts: 1 to 300,000, by default 5,000. */
+  /** Time for a call that names none, in milliseconds with all its attempts: 1 to 300,000, by default 5,000. */
   deadlineMs?: number
-  /** Time for connecting, and for one connection to a member, in milliseconds; by default 5,000. */
+  /** Time for connecting, and for one connection to a member, in milliseconds: 1 to 300,000, by default 5,000. */
   connectTimeoutMs?: number
-  /** How often the master is pinged, in milliseconds; by default 300. */
+  /** How often the master is pinged, in milliseconds: 1 to 300,000, by default 300. */
   pingIntervalMs?: number
-  /** Calls open at once; further ones wait. By default 16,384. */
+  /** Calls open at once; further ones wait: 1 to 1,048,576, by default 16,384. */
   inflightMax?: number
   /** Connections to each member: 1 to 16, by default 1. */
   streamsPerMember?: number
   /** The client's name, for people. */
   clientName?: string
-  /** Gives connecting up. */
+  /** Gives the call up: connecting ends. */
   signal?: AbortSignal | null
 }
 
 /** What one call is told. */
 export interface CallOptions {
-  /** Its time in milliseconds, with all its attempts; by default its client's. */
+  /** Time for the call with all its attempts, in milliseconds: 1 to 300,000, by default its client's. */
   deadlineMs?: number
   /**
    * Gives the call up, at the members, too; the promise is rejected with the signal's reason. A write that was sent may
    * have been applied.
    */
   signal?: AbortSignal | null
+  /** W3C traceparent of the caller's span; by default its client's. */
+  traceparent?: string
 }
 
 /** What a call on many keys is told. */
@@ -42,11 +44,11 @@ export interface ManyOptions extends CallOptions {
 
 /** Which keys. */
 export interface Range {
-  /** Those that begin with it. */
+  /** What the keys begin with. */
   prefix?: Bytes
-  /** Those from it on. */
+  /** The first key. */
   start?: Bytes
-  /** Those below it. */
+  /** Behind the last key. */
   end?: Bytes
 }
 
@@ -58,13 +60,13 @@ export interface DumpOptions extends Range, CallOptions {}
 
 /** What a scan is told. `deadlineMs` is for each page. */
 export interface ScanOptions extends Range, CallOptions {
-  /** Merged in key order, which costs more, instead of slot order. */
+  /** In key order, which costs more; else in slot order. */
   ordered?: boolean
   /** Without values: they are empty. */
   keysOnly?: boolean
   /** Ends the scan after so many items. */
   limit?: number
-  /** Items that are fetched at a time; by default 1,000. */
+  /** Items in a page, which are fetched at a time: up to 10,000, by default 1,000. */
   pageItems?: number
   /** From an earlier scan of the same range: goes on where that one stood. */
   cursor?: Bytes | null
@@ -72,6 +74,7 @@ export interface ScanOptions extends Range, CallOptions {
 
 /** A value with its version. */
 export interface Entry {
+  /** The value. */
   value: Buffer
   /** Grows with every write of the key, also over a deletion. */
   version: bigint
@@ -99,10 +102,13 @@ export interface Delete {
 
 /** A key of a scan. */
 export interface Item {
+  /** The key. */
   key: Buffer
-  /** Empty with `keysOnly`. */
+  /** Its value; empty with `keysOnly`. */
   value: Buffer
+  /** Its version. */
   version: bigint
+  /** Its slot. */
   slot: number
 }
 
@@ -150,7 +156,10 @@ export class Client implements AsyncDisposable {
   /** Removes a key if it exists in `version`; otherwise the result is `unmet` with the key's version. */
   deleteIfVersion(key: Bytes, version: bigint | number, options?: CallOptions): Promise<Delete>
 
-  /** Adds to a decimal number of 64 bits; the result is the sum. An absent key counts as 0. */
+  /**
+   * Adds to a decimal number of 64 bits; the result is the sum. An absent key counts as 0. With NotANumberError and
+   * NumberOverflowError the value is as it was.
+   */
   increment(key: Bytes, delta?: bigint | number, options?: CallOptions): Promise<bigint>
 
   /** The values of many keys, in their order. If a key fails, ManyError has the results of all of them. */
@@ -168,13 +177,13 @@ export class Client implements AsyncDisposable {
   deleteMany(keys: Iterable<Bytes>, options: ManyOptions & { returnErrors: true }): Promise<(Delete | SlotkvError)[]>
   deleteMany(keys: Iterable<Bytes>, options?: ManyOptions): Promise<Delete[]>
 
-  /** How many keys there are. */
+  /** How many keys a range has. */
   count(options?: CountOptions): Promise<number>
 
-  /** Iterates over keys with their values: in slot order, or `ordered`. */
+  /** Begins a scan of a range, to iterate over: in slot order, or `ordered`. */
   scan(options?: ScanOptions): Scan
 
-  /** Every item, in key order. For debugging: it has to fit into memory. */
+  /** Every item of a range, in key order. For debugging: they have to fit into memory. */
   dump(options?: DumpOptions): Promise<Item[]>
 
   /** The slot of a key. */
@@ -187,7 +196,7 @@ export class Client implements AsyncDisposable {
   stats(): Stats
 
   /** What a master says of the whole cluster. */
-  status(options?: Pick<CallOptions, 'signal'>): Promise<ClusterStatus>
+  status(options?: Pick<CallOptions, 'deadlineMs' | 'signal'>): Promise<ClusterStatus>
 
   /** The same connections, for the keys of another namespace; an empty name is the one without a name. */
   namespace(name: string): Client
@@ -290,7 +299,7 @@ export interface ErrorFields {
  */
 export class SlotkvError extends Error {
   constructor(message?: string, fields?: ErrorFields)
-  /** The stable number of the kind. */
+  /** Which kind: its stable number. */
   readonly code: number
   /** The stable upper-case name of the kind. */
   readonly kind: ErrorKind
@@ -484,6 +493,8 @@ export interface Stats {
   pingsFailed: number
   /** Answers of members of other clusters, which were ignored. */
   wrongCluster: number
+  /** Answers in versions of the protocol that this client does not speak, which were ignored. */
+  wrongVersion: number
   /** Calls open now, those that wait for room not counted. */
   inFlight: number
   /** Calls that wait for room now. */

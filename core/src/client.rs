@@ -29,7 +29,8 @@ use crate::{
 /// Longest traceparent of a call, in bytes; a W3C one has 55.
 pub const TRACEPARENT_BYTES_MAX: usize = 256;
 
-/// A client of a cluster. Clones share everything but what [`Client::namespace`] and [`Client::with_deadline`] change.
+/// A client of a cluster, for any number of threads and tasks. Clones share everything but what [`Client::namespace`],
+/// [`Client::with_deadline`] and [`Client::with_traceparent`] change.
 ///
 /// Each call ends within its deadline, with an answer or with an error that says whether the operation was applied.
 /// Dropping the future of a call cancels it, at the worker too. When the last clone is dropped, open calls end with
@@ -40,6 +41,7 @@ pub struct Client {
     /// `None` for the namespace of the URI.
     namespace: Option<Arc<str>>,
     deadline: Duration,
+    traceparent: Option<Arc<str>>,
 }
 
 /// What holds for one call.
@@ -74,7 +76,7 @@ impl Drop for Shared {
 }
 
 impl Client {
-    /// Connects to the cluster of `uri`: `slotkv://host:port[,host:port...][/namespace][?option=value]`. Must be called
+    /// Connects to a cluster: `slotkv://host:port[,host:port...][/namespace][?option=value]`. Must be called
     /// within a tokio runtime, on which the client's tasks run from then on.
     ///
     /// Errors: `INVALID_ARGUMENT` and `UNSUPPORTED` for the URI, `NO_MASTER` if none of the hosts tells the slot table
@@ -135,20 +137,32 @@ impl Client {
             namespace: target.namespace,
             composites: Arc::default(),
         };
-        Ok(Client { shared: Arc::new(shared), namespace: None, deadline: options.deadline })
+        Ok(Client {
+            shared: Arc::new(shared),
+            namespace: None,
+            deadline: options.deadline,
+            traceparent: None,
+        })
     }
 
-    /// The same client in another namespace; empty for the one without a name.
+    /// The same connections, for the keys of another namespace; an empty name is the one without a name.
     pub fn namespace(&self, name: &str) -> Result<Client> {
         check_namespace(name)?;
         let namespace = (name != self.shared.namespace).then(|| name.into());
-        Ok(Client { shared: self.shared.clone(), namespace, deadline: self.deadline })
+        Ok(Client { namespace, ..self.clone() })
     }
 
-    /// The same client with another deadline for each call; at most [`DEADLINE_MS_MAX`].
+    /// The same connections, with another deadline for calls that name none; at most [`DEADLINE_MS_MAX`].
     pub fn with_deadline(&self, deadline: Duration) -> Client {
-        let deadline = capped(deadline);
-        Client { shared: self.shared.clone(), namespace: self.namespace.clone(), deadline }
+        Client { deadline: capped(deadline), ..self.clone() }
+    }
+
+    /// The same connections, for calls that are part of a trace: a W3C traceparent travels with each of them.
+    ///
+    /// Errors: `TOO_LARGE` past [`TRACEPARENT_BYTES_MAX`].
+    pub fn with_traceparent(&self, traceparent: &str) -> Result<Client> {
+        check_traceparent(Some(traceparent))?;
+        Ok(Client { traceparent: Some(traceparent.into()), ..self.clone() })
     }
 
     /// Carries out an operation.
@@ -222,7 +236,7 @@ impl Client {
         Explain::of(&self.snapshot(), key)
     }
 
-    /// Counts since the client was made, and its state now.
+    /// What this client has done so far, and its state now: counts since it was made, over all its clones.
     pub fn stats(&self) -> Stats {
         self.shared.dispatch.stats()
     }
@@ -298,23 +312,25 @@ impl Client {
             namespace: self.namespace.as_deref(),
             namespace_bytes: self.namespace_name().len(),
             deadline: options.deadline.map_or(self.deadline, capped),
-            traceparent: options.traceparent.as_deref(),
+            traceparent: options.traceparent.as_deref().or(self.traceparent.as_deref()),
         };
         if let Some(name) = options.namespace.as_deref() {
             check_namespace(name)?;
             told.namespace = (name != self.shared.namespace).then_some(name);
             told.namespace_bytes = name.len();
         }
-        if told.traceparent.is_some_and(|traceparent| traceparent.len() > TRACEPARENT_BYTES_MAX) {
-            let message = format!("the traceparent has more than {TRACEPARENT_BYTES_MAX} bytes");
-            return Err(Error::new(Code::TooLarge, message));
-        }
+        check_traceparent(options.traceparent.as_deref())?;
         Ok(told)
     }
 
     fn view(&self, told: &Told<'_>) -> Client {
         let namespace = told.namespace.map(Arc::from);
-        Client { shared: self.shared.clone(), namespace, deadline: told.deadline }
+        Client { namespace, deadline: told.deadline, ..self.clone() }
+    }
+
+    /// What travels with calls that name none; empty for nothing.
+    pub(crate) fn traceparent(&self) -> &str {
+        self.traceparent.as_deref().unwrap_or_default()
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -344,6 +360,14 @@ impl fmt::Debug for Client {
             .field("deadline", &self.deadline)
             .finish_non_exhaustive()
     }
+}
+
+fn check_traceparent(traceparent: Option<&str>) -> Result<()> {
+    if traceparent.is_some_and(|traceparent| traceparent.len() > TRACEPARENT_BYTES_MAX) {
+        let message = format!("the traceparent has more than {TRACEPARENT_BYTES_MAX} bytes");
+        return Err(Error::new(Code::TooLarge, message));
+    }
+    Ok(())
 }
 
 /// A deadline that can be added to an instant.

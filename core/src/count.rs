@@ -17,7 +17,7 @@ pub(crate) const COUNTS_AT_ONCE_MAX: usize = 64;
 impl Client {
     /// How many keys a range has. Keys that are written meanwhile may be counted or not.
     pub async fn count(&self, range: Range) -> Result<u64> {
-        self.count_keys(range, "").await
+        self.count_keys(range, self.traceparent()).await
     }
 
     pub(crate) async fn count_keys(&self, range: Range, traceparent: &str) -> Result<u64> {

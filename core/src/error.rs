@@ -32,19 +32,19 @@ impl Outcome {
 #[error("{code}: {message}")]
 #[non_exhaustive]
 pub struct Error {
-    /// The kind, with a stable number and name.
+    /// Which kind, with a stable number and name.
     pub code: Code,
     /// Whether the operation was applied, all its attempts taken together.
     pub outcome: Outcome,
-    /// What the caller may do now.
+    /// What can be done now.
     pub retry: Retry,
     /// What was wrong, for people.
     pub message: String,
     /// `host:port` of the member that the error came from or that could not be reached, if one was asked.
     pub member: Option<String>,
-    /// How many times the operation was sent, or tried to be.
+    /// How often the operation was sent, or tried to be.
     pub attempts: u32,
-    /// The error of a lower layer.
+    /// What the layers below said, the nearest first: an error with a source of its own, and so on.
     #[source]
     pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }

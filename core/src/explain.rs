@@ -4,7 +4,7 @@ use slotkv_proto::slot::{hash_slot, hash_tag};
 
 use crate::routing::Snapshot;
 
-/// Where a key's calls go, and why.
+/// Where calls for a key go, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explain {

@@ -82,7 +82,7 @@ impl Client {
         delete(self.call(Command::Delete { key: key.into_bytes(), condition }, &DEFAULT).await?)
     }
 
-    /// Adds `delta` to the decimal i64 that a key has as its value; an absent key counts as 0. The new number.
+    /// Adds to a decimal number of 64 bits; the sum. An absent key counts as 0.
     ///
     /// Errors: `NOT_A_NUMBER`, `OVERFLOW`; the value is then as it was.
     pub async fn increment(&self, key: impl IntoBytes, delta: i64) -> Result<i64> {
@@ -96,7 +96,7 @@ impl Client {
         keys: impl IntoIterator<Item = K>,
     ) -> Vec<Result<Option<Bytes>>> {
         let commands = keys.into_iter().map(|key| Command::Get { key: key.into_bytes() });
-        self.many(commands, "", |answer| Ok(entry(answer)?.map(|entry| entry.value))).await
+        self.many(commands, self.traceparent(), |answer| Ok(entry(answer)?.map(|entry| entry.value))).await
     }
 
     /// Stores many values, each with its own result, in their order. Nothing is atomic about it: some may be stored and
@@ -110,14 +110,14 @@ impl Client {
             value: value.into_bytes(),
             condition: Condition::Always,
         });
-        self.many(commands, "", put).await
+        self.many(commands, self.traceparent(), put).await
     }
 
     /// Removes many keys, each with its own result, in their order. Nothing is atomic about it.
     pub async fn delete_many<K: IntoBytes>(&self, keys: impl IntoIterator<Item = K>) -> Vec<Result<Delete>> {
         let condition = Condition::Always;
         let commands = keys.into_iter().map(|key| Command::Delete { key: key.into_bytes(), condition });
-        self.many(commands, "", delete).await
+        self.many(commands, self.traceparent(), delete).await
     }
 }
 

@@ -22,18 +22,18 @@ pub const INFLIGHT_MAX_MAX: usize = 1 << 20;
 /// How a client behaves. What the URI says of the same thing wins.
 #[derive(Clone)]
 pub struct Options {
-    /// Time for a call, all its attempts included. URI: `deadline_ms`. Default 5 s, at most 300 s.
+    /// Time for a call that names none, all its attempts included. URI: `deadline_ms`. Default 5 s, at most 300 s.
     pub deadline: Duration,
-    /// Time for `connect`, and for one connection to a member. URI: `connect_timeout_ms`. Default 5 s.
+    /// Time for connecting, and for one connection to a member. URI: `connect_timeout_ms`. Default 5 s, at most 300 s.
     pub connect_timeout: Duration,
-    /// Calls open at once; further ones wait. URI: `inflight_max`. Default 16384. One shard has at most half of it,
+    /// Calls open at once; further ones wait. URI: `inflight_max`. Default 16384, at most 1048576. One shard has at most half of it,
     /// and a quarter is kept for all shards in equal parts, so that calls to dead ones leave room for the others.
     pub inflight_max: usize,
-    /// How often the master is pinged. URI: `ping_ms`. Default 300 ms.
+    /// How often the master is pinged. URI: `ping_ms`. Default 300 ms, at most 300 s.
     pub ping: Duration,
-    /// Language and version, for people. URI: `client_name`. Default `rust/<version>`.
+    /// The client's name, for people. URI: `client_name`. Default `rust/<version>`.
     pub client_name: String,
-    /// Connections to each member, 1 to [`STREAMS_PER_MEMBER_MAX`]. Default 1.
+    /// Connections to each member, up to 16. Default 1.
     pub streams_per_member: usize,
     /// The network.
     pub transport: Arc<dyn Transport>,
@@ -102,10 +102,10 @@ impl fmt::Debug for Options {
 /// What one call may say differently from its client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CallOptions {
-    /// Time for the call; `None` for the client's.
+    /// Time for the call with all its attempts, at most 300 s; `None` for the client's.
     pub deadline: Option<Duration>,
     /// Namespace; `None` for the client's, empty for the one without a name.
     pub namespace: Option<String>,
-    /// W3C traceparent of the caller's span.
+    /// W3C traceparent of the caller's span; `None` for the client's.
     pub traceparent: Option<String>,
 }

@@ -19,11 +19,11 @@ pub struct Range {
     pub start: Bytes,
     /// Behind the last key; empty for no bound.
     pub end: Bytes,
-    /// Whether items come merged in key order; else they come in slot order, which is cheaper.
+    /// In key order, which costs more; else in slot order.
     pub ordered: bool,
-    /// Whether items come without their values.
+    /// Without values: they are empty.
     pub keys_only: bool,
-    /// Most items in a page; 0 for [`PAGE_ITEMS_DEFAULT`]. At most [`limits::PAGE_ITEMS_MAX`].
+    /// Items in a page, at most 10000; 0 for 1000.
     pub items_max: u32,
 }
 

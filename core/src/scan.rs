@@ -38,7 +38,7 @@ pub struct Scan {
 }
 
 impl Client {
-    /// Begins a scan. Nothing is sent before the first item or page is asked for.
+    /// Begins a scan of a range. Nothing is sent before the first item or page is asked for.
     pub fn scan(&self, range: Range) -> Result<Scan> {
         Scan::new(self.clone(), range, None)
     }
@@ -49,6 +49,16 @@ impl Client {
     /// Errors: `UNSUPPORTED` for a cursor of a newer format, `INVALID_ARGUMENT` for one that belongs elsewhere.
     pub fn scan_from(&self, range: Range, cursor: &[u8]) -> Result<Scan> {
         Scan::new(self.clone(), range, Some(cursor))
+    }
+
+    /// Every item of a range, in key order. For debugging: they have to fit into memory.
+    pub async fn dump(&self, range: Range) -> Result<Vec<Item>> {
+        let mut scan = self.scan(range.ordered())?;
+        let mut items = Vec::new();
+        while let Some(page) = scan.next_page().await {
+            items.extend(page?.items);
+        }
+        Ok(items)
     }
 
     /// The cursor of a scan of `range` that stands behind `item`, for those who take the pages of
@@ -62,7 +72,8 @@ impl Client {
 
 impl Scan {
     fn new(client: Client, range: Range, cursor: Option<&[u8]>) -> Result<Self> {
-        let mut pages = Pages::new(client, range, cursor, "")?;
+        let traceparent = client.traceparent().to_owned();
+        let mut pages = Pages::new(client, range, cursor, &traceparent)?;
         pages.look_ahead = true;
         let given = pages.position();
         Ok(Self { pages, buffer: VecDeque::new(), given })

@@ -48,71 +48,80 @@ class Client {
     this.#client = client
   }
 
+  /** The addon's client for a call with these options. A view costs those only who name a traceparent. */
+  #told({ traceparent }) {
+    return traceparent === undefined ? this.#client : now(this.#client.withTraceparent(text(traceparent, 'traceparent')))
+  }
+
+  #within(deadlineMs) {
+    return deadlineMs === 0 ? this.#client : now(this.#client.withDeadline(deadlineMs))
+  }
+
   get(key, told) {
-    return begun(told, (told, call) => this.#client.get(call, bytes(key, 'a key'), deadline(told)))
+    return begun(told, (told, call) => this.#told(told).get(call, bytes(key, 'a key'), deadline(told)))
   }
 
   getEntry(key, told) {
-    return begun(told, (told, call) => this.#client.get(call, bytes(key, 'a key'), deadline(told)), ENTRY)
+    return begun(told, (told, call) => this.#told(told).get(call, bytes(key, 'a key'), deadline(told)), ENTRY)
   }
 
   has(key, told) {
-    return begun(told, (told, call) => this.#client.has(call, bytes(key, 'a key'), deadline(told)))
+    return begun(told, (told, call) => this.#told(told).has(call, bytes(key, 'a key'), deadline(told)))
   }
 
   put(key, value, told) {
-    return begun(told, (told, call) => this.#client.put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ALWAYS))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ALWAYS))
   }
 
   putIfAbsent(key, value, told) {
-    return begun(told, (told, call) => this.#client.put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ABSENT))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ABSENT))
   }
 
   updateIfPresent(key, value, told) {
-    return begun(told, (told, call) => this.#client.put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), PRESENT))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), PRESENT))
   }
 
   compareAndSet(key, value, wanted, told) {
-    return begun(told, (told, call) => this.#client.put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), VERSION, version(wanted)))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), VERSION, version(wanted)))
   }
 
   delete(key, told) {
-    return begun(told, (told, call) => this.#client.delete(call, bytes(key, 'a key'), deadline(told), ALWAYS))
+    return begun(told, (told, call) => this.#told(told).delete(call, bytes(key, 'a key'), deadline(told), ALWAYS))
   }
 
   deleteIfVersion(key, wanted, told) {
-    return begun(told, (told, call) => this.#client.delete(call, bytes(key, 'a key'), deadline(told), VERSION, version(wanted)))
+    return begun(told, (told, call) => this.#told(told).delete(call, bytes(key, 'a key'), deadline(told), VERSION, version(wanted)))
   }
 
   increment(key, by = 1n, told) {
-    return begun(told, (told, call) => this.#client.increment(call, bytes(key, 'a key'), delta(by), deadline(told)))
+    return begun(told, (told, call) => this.#told(told).increment(call, bytes(key, 'a key'), delta(by), deadline(told)))
   }
 
   getMany(things, told) {
-    return begun(told, (told, call) => this.#client.getMany(call, keys(things), deadline(told)), PLAIN)
+    return begun(told, (told, call) => this.#told(told).getMany(call, keys(things), deadline(told)), PLAIN)
   }
 
   putMany(things, told) {
-    return begun(told, (told, call) => this.#client.putMany(call, pairs(things), deadline(told)), PLAIN)
+    return begun(told, (told, call) => this.#told(told).putMany(call, pairs(things), deadline(told)), PLAIN)
   }
 
   deleteMany(things, told) {
-    return begun(told, (told, call) => this.#client.deleteMany(call, keys(things), deadline(told)), PLAIN)
+    return begun(told, (told, call) => this.#told(told).deleteMany(call, keys(things), deadline(told)), PLAIN)
   }
 
   count(told) {
-    return begun(told, (told, call) => this.#client.count(call, range(told), deadline(told)))
+    return begun(told, (told, call) => this.#told(told).count(call, range(told), deadline(told)))
   }
 
   scan(told) {
     const known = options(told)
     const limit = known.limit === undefined ? undefined : count(known.limit, 'limit')
     const cursor = optionalBytes(known.cursor, 'cursor')
-    return new Scan(now(this.#client.scan(range(known), cursor, limit, deadline(known))), known.signal ?? undefined)
+    return new Scan(now(this.#told(known).scan(range(known), cursor, limit, deadline(known))), known.signal ?? undefined)
   }
 
   dump(told) {
-    return begun(told, (told, call) => this.#client.dump(call, range(told), deadline(told)))
+    return begun(told, (told, call) => this.#told(told).dump(call, range(told), deadline(told)))
   }
 
   slot(key) {
@@ -128,7 +137,7 @@ class Client {
   }
 
   status(told) {
-    return begun(told, (told, call) => this.#client.status(call))
+    return begun(told, (told, call) => this.#within(deadline(told)).status(call))
   }
 
   namespace(name) {

@@ -86,8 +86,8 @@ codes! {
     3  Unsupported "UNSUPPORTED" Never No "The other side does not know this operation, version or option.";
     4  Denied "DENIED" Never No "The credentials do not allow this.";
     5  WrongCluster "WRONG_CLUSTER" Never No "The member belongs to another cluster.";
-    6  NotANumber "NOT_A_NUMBER" Never No "The value to increment is not a decimal i64.";
-    7  Overflow "OVERFLOW" Never No "The sum does not fit into an i64.";
+    6  NotANumber "NOT_A_NUMBER" Never No "The value to increment is not a decimal number of 64 bits.";
+    7  Overflow "OVERFLOW" Never No "The sum does not fit into 64 bits.";
     10 Moved "MOVED" Reroute No "The slot belongs to another shard; the reply carries the correction.";
     11 Retry "RETRY" Backoff No "The member is behind the client's slot table, or the slot is being handed over.";
     12 NotPrimary "NOT_PRIMARY" Reroute No "The member is not the primary of its shard in this epoch.";

@@ -70,25 +70,51 @@ def _after_fork() -> None: ...
 
 @final
 class Client:
-    def get(self, key: _Bytes, *, deadline: float | None = None) -> bytes | None: ...
-    def get_entry(self, key: _Bytes, *, deadline: float | None = None) -> Entry | None: ...
-    def has(self, key: _Bytes, *, deadline: float | None = None) -> bool: ...
-    def put(self, key: _Bytes, value: _Bytes, *, deadline: float | None = None) -> Put: ...
-    def put_if_absent(self, key: _Bytes, value: _Bytes, *, deadline: float | None = None) -> Put: ...
-    def update_if_present(self, key: _Bytes, value: _Bytes, *, deadline: float | None = None) -> Put: ...
-    def compare_and_set(
-        self, key: _Bytes, value: _Bytes, version: int, *, deadline: float | None = None
+    def get(
+        self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> bytes | None: ...
+    def get_entry(
+        self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Entry | None: ...
+    def has(self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None) -> bool: ...
+    def put(
+        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
     ) -> Put: ...
-    def delete(self, key: _Bytes, *, deadline: float | None = None) -> Delete: ...
-    def delete_if_version(self, key: _Bytes, version: int, *, deadline: float | None = None) -> Delete: ...
-    def increment(self, key: _Bytes, delta: int = 1, *, deadline: float | None = None) -> int: ...
+    def put_if_absent(
+        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Put: ...
+    def update_if_present(
+        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Put: ...
+    def compare_and_set(
+        self, key: _Bytes, value: _Bytes, version: int, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Put: ...
+    def delete(
+        self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Delete: ...
+    def delete_if_version(
+        self, key: _Bytes, version: int, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Delete: ...
+    def increment(
+        self, key: _Bytes, delta: int = 1, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> int: ...
     @overload
     def get_many(
-        self, keys: Iterable[_Bytes], *, return_errors: Literal[False] = False, deadline: float | None = None
+        self,
+        keys: Iterable[_Bytes],
+        *,
+        return_errors: Literal[False] = False,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> list[bytes | None]: ...
     @overload
     def get_many(
-        self, keys: Iterable[_Bytes], *, return_errors: bool, deadline: float | None = None
+        self,
+        keys: Iterable[_Bytes],
+        *,
+        return_errors: bool,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> list[bytes | None | SlotkvError]: ...
     @overload
     def put_many(
@@ -97,6 +123,7 @@ class Client:
         *,
         return_errors: Literal[False] = False,
         deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> list[Put]: ...
     @overload
     def put_many(
@@ -105,14 +132,25 @@ class Client:
         *,
         return_errors: bool,
         deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> list[Put | SlotkvError]: ...
     @overload
     def delete_many(
-        self, keys: Iterable[_Bytes], *, return_errors: Literal[False] = False, deadline: float | None = None
+        self,
+        keys: Iterable[_Bytes],
+        *,
+        return_errors: Literal[False] = False,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> list[Delete]: ...
     @overload
     def delete_many(
-        self, keys: Iterable[_Bytes], *, return_errors: bool, deadline: float | None = None
+        self,
+        keys: Iterable[_Bytes],
+        *,
+        return_errors: bool,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> list[Delete | SlotkvError]: ...
     def count(
         self,
@@ -121,6 +159,7 @@ class Client:
         start: _Bytes | None = None,
         end: _Bytes | None = None,
         deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> int: ...
     def scan(
         self,
@@ -134,12 +173,21 @@ class Client:
         page_items: int = 0,
         cursor: bytes | None = None,
         deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Scan: ...
-    def dump(self, prefix: _Bytes | None = None, *, deadline: float | None = None) -> list[Item]: ...
+    def dump(
+        self,
+        prefix: _Bytes | None = None,
+        *,
+        start: _Bytes | None = None,
+        end: _Bytes | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
+    ) -> list[Item]: ...
     def slot(self, key: _Bytes) -> int: ...
     def explain(self, key: _Bytes) -> Explain: ...
     def stats(self) -> Stats: ...
-    def status(self) -> ClusterStatus: ...
+    def status(self, *, deadline: float | None = None) -> ClusterStatus: ...
     def namespace(self, name: str) -> Client: ...
     def with_deadline(self, seconds: float) -> Client: ...
     def with_traceparent(self, traceparent: str) -> Client: ...
@@ -165,25 +213,53 @@ class Scan:
 
 @final
 class AsyncClient:
-    def get(self, key: _Bytes, *, deadline: float | None = None) -> Call[bytes | None]: ...
-    def get_entry(self, key: _Bytes, *, deadline: float | None = None) -> Call[Entry | None]: ...
-    def has(self, key: _Bytes, *, deadline: float | None = None) -> Call[bool]: ...
-    def put(self, key: _Bytes, value: _Bytes, *, deadline: float | None = None) -> Call[Put]: ...
-    def put_if_absent(self, key: _Bytes, value: _Bytes, *, deadline: float | None = None) -> Call[Put]: ...
-    def update_if_present(self, key: _Bytes, value: _Bytes, *, deadline: float | None = None) -> Call[Put]: ...
-    def compare_and_set(
-        self, key: _Bytes, value: _Bytes, version: int, *, deadline: float | None = None
+    def get(
+        self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Call[bytes | None]: ...
+    def get_entry(
+        self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Call[Entry | None]: ...
+    def has(
+        self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Call[bool]: ...
+    def put(
+        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
     ) -> Call[Put]: ...
-    def delete(self, key: _Bytes, *, deadline: float | None = None) -> Call[Delete]: ...
-    def delete_if_version(self, key: _Bytes, version: int, *, deadline: float | None = None) -> Call[Delete]: ...
-    def increment(self, key: _Bytes, delta: int = 1, *, deadline: float | None = None) -> Call[int]: ...
+    def put_if_absent(
+        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Call[Put]: ...
+    def update_if_present(
+        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Call[Put]: ...
+    def compare_and_set(
+        self, key: _Bytes, value: _Bytes, version: int, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Call[Put]: ...
+    def delete(
+        self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Call[Delete]: ...
+    def delete_if_version(
+        self, key: _Bytes, version: int, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Call[Delete]: ...
+    def increment(
+        self, key: _Bytes, delta: int = 1, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Call[int]: ...
     @overload
     def get_many(
-        self, keys: Iterable[_Bytes], *, return_errors: Literal[False] = False, deadline: float | None = None
+        self,
+        keys: Iterable[_Bytes],
+        *,
+        return_errors: Literal[False] = False,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[list[bytes | None]]: ...
     @overload
     def get_many(
-        self, keys: Iterable[_Bytes], *, return_errors: bool, deadline: float | None = None
+        self,
+        keys: Iterable[_Bytes],
+        *,
+        return_errors: bool,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[list[bytes | None | SlotkvError]]: ...
     @overload
     def put_many(
@@ -192,6 +268,7 @@ class AsyncClient:
         *,
         return_errors: Literal[False] = False,
         deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[list[Put]]: ...
     @overload
     def put_many(
@@ -200,14 +277,25 @@ class AsyncClient:
         *,
         return_errors: bool,
         deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[list[Put | SlotkvError]]: ...
     @overload
     def delete_many(
-        self, keys: Iterable[_Bytes], *, return_errors: Literal[False] = False, deadline: float | None = None
+        self,
+        keys: Iterable[_Bytes],
+        *,
+        return_errors: Literal[False] = False,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[list[Delete]]: ...
     @overload
     def delete_many(
-        self, keys: Iterable[_Bytes], *, return_errors: bool, deadline: float | None = None
+        self,
+        keys: Iterable[_Bytes],
+        *,
+        return_errors: bool,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[list[Delete | SlotkvError]]: ...
     def count(
         self,
@@ -216,6 +304,7 @@ class AsyncClient:
         start: _Bytes | None = None,
         end: _Bytes | None = None,
         deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[int]: ...
     def scan(
         self,
@@ -229,12 +318,21 @@ class AsyncClient:
         page_items: int = 0,
         cursor: bytes | None = None,
         deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> AsyncScan: ...
-    def dump(self, prefix: _Bytes | None = None, *, deadline: float | None = None) -> Call[list[Item]]: ...
+    def dump(
+        self,
+        prefix: _Bytes | None = None,
+        *,
+        start: _Bytes | None = None,
+        end: _Bytes | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
+    ) -> Call[list[Item]]: ...
     def slot(self, key: _Bytes) -> int: ...
     def explain(self, key: _Bytes) -> Explain: ...
     def stats(self) -> Stats: ...
-    def status(self) -> Call[ClusterStatus]: ...
+    def status(self, *, deadline: float | None = None) -> Call[ClusterStatus]: ...
     def namespace(self, name: str) -> AsyncClient: ...
     def with_deadline(self, seconds: float) -> AsyncClient: ...
     def with_traceparent(self, traceparent: str) -> AsyncClient: ...
@@ -280,7 +378,9 @@ class Call(Coroutine[Any, Any, _T_co], Generic[_T_co]):
     def done(self) -> bool: ...
     def result(self) -> _T_co: ...
     def exception(self) -> BaseException | None: ...
-    def add_done_callback(self, fn: Callable[[Self], object], /, *, context: Context | None = None) -> None: ...
+    def add_done_callback(
+        self, fn: Callable[[Self], object], /, *, context: Context | None = None
+    ) -> None: ...
     def remove_done_callback(self, fn: Callable[[Self], object], /) -> int: ...
     def get_loop(self) -> AbstractEventLoop: ...
     @classmethod

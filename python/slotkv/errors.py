@@ -78,7 +78,7 @@ __all__ = [
 class SlotkvError(Exception):
     """The root of slotkv's errors."""
 
-    #: The stable number of the kind.
+    #: Which kind: its stable number.
     code: int = 50
     #: The stable upper-case name of the kind.
     kind: str = "UNEXPECTED"

@@ -107,6 +107,21 @@ async def test_calls_go_out_and_come_back_in_batches(uri: str) -> None:
         assert did["rings"] <= 2500, did
 
 
+async def test_a_thousand_calls_of_one_turn_wake_the_loop_once_per_batch_of_replies(uri: str) -> None:
+    async with aio.connect(uri) as client:
+        await client.put("key", "value")
+        before, frames_before = client._counters(), client.stats().frames_received
+        await asyncio.gather(*(client.get(str(number)) for number in range(1000)))
+        did = {name: count - before[name] for name, count in client._counters().items()}
+        frames = client.stats().frames_received - frames_before
+        assert did["submissions"] == did["completions"] == 1000
+        # The turn is sent off in parts of 64, so that the runtime works beside it, and the rest at its end.
+        assert did["rings"] <= 1000 // 64 + 2, did
+        # A batch may be taken while it still grows.
+        assert did["wakeups"] <= 2 * frames + 2, (did, frames)
+        assert did["wakeups"] <= 250, (did, frames)
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_call_is_what_asyncio_takes_for_a_future(uri: str, loop: str) -> None:
     async def main() -> None:
@@ -280,6 +295,11 @@ async def test_a_traceparent_goes_with_the_calls_of_its_view(uri: str) -> None:
         assert await client.namespace("other").get("key") == b"value"
         with pytest.raises(errors.TooLargeError, match="traceparent"):
             await client.with_traceparent("0" * 1000).get("key")
+        # That of a call goes before its client's.
+        assert await client.with_traceparent("0" * 1000).get("key", traceparent="00-1-2-01") is None
+        for call in (client.put("key", "value", traceparent="0" * 1000), client.count(traceparent="0" * 1000)):
+            with pytest.raises(errors.TooLargeError, match="traceparent"):
+                await call
 
 
 async def test_a_cancel_while_nobody_answers_frees_everything(cluster: Cluster, uri: str) -> None:

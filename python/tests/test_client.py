@@ -424,6 +424,13 @@ def test_a_traceparent_goes_with_the_calls_of_its_view(client: slotkv.Client) ->
     assert client.namespace("other").get("key") == b"value"
     with pytest.raises(errors.TooLargeError, match="traceparent"):
         client.with_traceparent("0" * 1000).get("key")
+    # That of a call goes before its client's.
+    assert client.with_traceparent("0" * 1000).get("key", traceparent="00-1-2-01") is None
+    for call in (client.get, client.has, client.delete, client.increment):
+        with pytest.raises(errors.TooLargeError, match="traceparent"):
+            call("key", traceparent="0" * 1000)
+    with pytest.raises(errors.TooLargeError, match="traceparent"):
+        next(client.scan(traceparent="0" * 1000))
 
 
 def test_a_client_that_nobody_closes_goes_with_its_last_reference(uri: str) -> None:

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::c::{self, Language, Linkage};
+use crate::kotlin;
 use crate::node::Package;
 use crate::project::{self, Profile};
 use crate::venv::Venv;
@@ -25,21 +26,29 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     let venv = Venv::with("conformance", &[])?;
     venv.install_slotkv(&["--profile", "dev"])?;
     let node = Package::build(Profile::Debug)?;
-    process::run(&mut command(&slotkv, &venv, &node, seed)?)?;
+    let kotlin = kotlin::Package::build(Profile::Debug)?;
+    process::run(&mut command(&slotkv, &venv, &node, &kotlin, seed)?)?;
     Ok(true)
 }
 
 /// The same as a suite; how many surfaces.
-pub fn suite(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
-    let mut command = command(slotkv, venv, node, SEED_DEFAULT)?;
+pub fn suite(slotkv: &Path, venv: &Venv, node: &Package, kotlin: &kotlin::Package) -> Outcome<u64> {
+    let mut command = command(slotkv, venv, node, kotlin, SEED_DEFAULT)?;
     let log = project::scratch().join("logs/conformance.log");
     process::logged("conformance", &log, &mut command)?;
     Ok(SURFACES.len() as u64)
 }
 
-const SURFACES: [&str; 6] = ["rust", "python", "asyncio", "node", "c", "c-queue"];
+const SURFACES: [&str; 9] =
+    ["rust", "facade", "facade-async", "python", "asyncio", "node", "c", "c-queue", "kotlin"];
 
-fn command(slotkv: &Path, venv: &Venv, node: &Package, seed: &str) -> Outcome<Command> {
+fn command(
+    slotkv: &Path,
+    venv: &Venv,
+    node: &Package,
+    kotlin: &kotlin::Package,
+    seed: &str,
+) -> Outcome<Command> {
     let log = project::scratch().join("logs/cargo-conformance.log");
     process::logged(
         "cargo build conformance",
@@ -49,6 +58,8 @@ fn command(slotkv: &Path, venv: &Venv, node: &Package, seed: &str) -> Outcome<Co
             PACKAGE,
             "--bin",
             "conform-rust",
+            "--bin",
+            "conform-facade",
         ]),
     )?;
     let installed = c::prepare()?;
@@ -57,14 +68,14 @@ fn command(slotkv: &Path, venv: &Venv, node: &Package, seed: &str) -> Outcome<Co
     let mut command = Command::new(Profile::Debug.program(PACKAGE));
     command.arg(slotkv).arg(project::root().join("tests/scenarios")).arg(seed);
     for surface in SURFACES {
-        command.arg(format!("{surface}={}", program(surface, venv, node, &c)));
+        command.arg(format!("{surface}={}", program(surface, venv, node, kotlin, &c)));
     }
     installed.run(&mut command);
     Ok(command)
 }
 
 /// A driver with its arguments, as the run takes it.
-fn program(surface: &str, venv: &Venv, node: &Package, c: &Path) -> String {
+fn program(surface: &str, venv: &Venv, node: &Package, kotlin: &kotlin::Package, c: &Path) -> String {
     let python = |mode: &str| {
         let script = project::root().join("tests/conformance/python/conform.py");
         format!("{},{},{mode}", venv.bin().join("python").display(), script.display())
@@ -76,8 +87,11 @@ fn program(surface: &str, venv: &Venv, node: &Package, c: &Path) -> String {
             let script = project::root().join("tests/conformance/node/conform.mjs");
             format!("node,{},{}", script.display(), node.folder().display())
         }
+        "kotlin" => format!("java,-cp,{},{}", kotlin.class_path(&[]), kotlin::main_class("conform")),
         "c" => format!("{},calls", c.display()),
         "c-queue" => format!("{},queue", c.display()),
+        "facade" => format!("{},blocking", Profile::Debug.program("conform-facade").display()),
+        "facade-async" => format!("{},nonblocking", Profile::Debug.program("conform-facade").display()),
         _ => Profile::Debug.program(&format!("conform-{surface}")).display().to_string(),
     }
 }

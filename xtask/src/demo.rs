@@ -1,5 +1,5 @@
 //! `cargo xtask demo`: a real data set goes in through the Python client and comes back, byte for byte, through Rust,
-//! sync Python, asyncio and Node.
+//! sync Python, asyncio, Node and Kotlin.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::cluster::{self, Dev};
 use crate::dataset::{self, Dataset};
+use crate::kotlin;
 use crate::node::Package;
 use crate::project::{self, Profile};
 use crate::table::{Table, thousands};
@@ -36,6 +37,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     venv.install_slotkv(if profile == Profile::Debug { &["--profile", "dev"] } else { &[] })?;
 
     let node = Package::build(profile)?;
+    let kotlin = kotlin::Package::build(profile)?;
 
     let spinner = process::spinner("data set");
     let sets = dataset::produce(&dataset::dir())?;
@@ -52,7 +54,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
 
     let mut table = Table::new(&["client", "data set", "records", "ops/s", "result"]);
     let mut all_identical = true;
-    for client in clients(&venv, &node, &compare) {
+    for client in clients(&venv, &node, &kotlin, &compare) {
         for set in &sets {
             let found = client.run(set, &cluster.uri)?;
             all_identical &= found.is_good(set);
@@ -118,7 +120,7 @@ struct Client {
     told: Vec<PathBuf>,
 }
 
-fn clients(venv: &Venv, node: &Package, compare: &Path) -> [Client; 5] {
+fn clients(venv: &Venv, node: &Package, kotlin: &kotlin::Package, compare: &Path) -> [Client; 6] {
     let python = venv.bin().join("python");
     let script = |name, writes, script| Client {
         name,
@@ -136,6 +138,12 @@ fn clients(venv: &Venv, node: &Package, compare: &Path) -> [Client; 5] {
             writes: false,
             program: "node".into(),
             told: vec!["xtask/demo/compare.mjs".into(), node.folder().to_owned()],
+        },
+        Client {
+            name: "Kotlin, get",
+            writes: false,
+            program: "java".into(),
+            told: vec!["-cp".into(), kotlin.class_path(&[]).into(), kotlin::main_class("compare").into()],
         },
     ]
 }

@@ -1,7 +1,8 @@
 //! Runs the code blocks of the documentation, so that what it shows is what happens.
 //!
-//! In README.md and docs/**: ```` ```python ````, ```` ```js ````, ```` ```c ```` and ```` ```cpp ```` blocks are programs of
-//! their own; ```` ```rust ```` blocks are doctests; in ```` ```console ```` blocks each line behind `$ ` is run by the shell and what follows is compared with
+//! In README.md and docs/**: ```` ```python ````, ```` ```js ````, ```` ```kotlin ````, ```` ```c ```` and ```` ```cpp ````
+//! blocks are programs of their own (those of Kotlin in a project whose `pom.xml` is the ```` ```xml ```` block before them);
+//! ```` ```rust ```` blocks are doctests; in ```` ```console ```` blocks each line behind `$ ` is run by the shell and what follows is compared with
 //! its output, where a line `...` stands for any lines. Blocks in other languages (`sh`, `text`, `toml`) are not run.
 //! Every document has a cluster of its own; the address [`ADDRESS`] in its blocks stands for it, and `slotkv` finds it
 //! by itself.
@@ -16,6 +17,7 @@ use crate::Outcome;
 use crate::c::{self, Language, Linkage};
 use crate::cluster::Dev;
 use crate::install_c::Installed;
+use crate::kotlin;
 use crate::node::Package;
 use crate::process;
 use crate::project::{self, Profile};
@@ -25,7 +27,7 @@ use crate::venv::Venv;
 const ADDRESS: &str = "127.0.0.1:7700";
 
 /// Runs every block of every document; how many. An error names the first that fails.
-pub fn run(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
+pub fn run(slotkv: &Path, venv: &Venv, node: &Package, kotlin: &kotlin::Package) -> Outcome<u64> {
     let libraries = Libraries::build()?;
     let installed = c::prepare()?;
     let mut passed = 0;
@@ -35,16 +37,21 @@ pub fn run(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
         let shown = document.strip_prefix(project::root()).unwrap_or(&document).display().to_string();
         let count = |language| blocks.iter().filter(|block| block.language == language).count();
         let (rust, python, js, console) = (count("rust"), count("python"), count("js"), count("console"));
-        let c = count("c") + count("cpp");
-        if rust + python + js + c + console == 0 {
+        let (c, kt) = (count("c") + count("cpp"), count("kotlin"));
+        if rust + python + js + c + kt + console == 0 {
             continue;
         }
         let cluster = Dev::start(slotkv, "dev-docs", &[])?;
         let at = |text: &str| text.replace(ADDRESS, cluster.address());
+        let project = match kt {
+            0 => None,
+            _ => Some(compile_kotlin(&blocks, at).map_err(|error| format!("{shown}: {error}"))?),
+        };
         for block in &blocks {
             let outcome = match block.language {
                 "python" => run_python(venv, &at(&block.text)),
                 "js" => run_js(node, &at(&block.text)),
+                "kotlin" => run_kotlin(kotlin, project.as_deref(), block),
                 "c" | "cpp" => run_c(&installed, block, &at(&block.text)),
                 "console" => run_console(slotkv, &cluster.uri, &at(&block.text)),
                 _ => Ok(()),
@@ -54,8 +61,10 @@ pub fn run(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
         if rust > 0 {
             libraries.test(&document, &at(&text)).map_err(|error| format!("{shown}: {error}"))?;
         }
-        println!("  {shown}: {rust} Rust, {python} Python, {js} Node, {c} C and C++, {console} console");
-        passed += (rust + python + js + c + console) as u64;
+        println!(
+            "  {shown}: {rust} Rust, {python} Python, {js} Node, {kt} Kotlin, {c} C and C++, {console} console"
+        );
+        passed += (rust + python + js + c + kt + console) as u64;
     }
     Ok(passed)
 }
@@ -121,6 +130,44 @@ fn run_js(node: &Package, program: &str) -> Outcome<()> {
     let out = process::tied(Command::new("node").arg(&script)).stdin(Stdio::null()).output()?;
     if out.status.success() {
         return Ok(fs::remove_dir_all(dir)?);
+    }
+    Err(format!("{}\n{}", out.status, String::from_utf8_lossy(&out.stderr)).into())
+}
+
+/// A project as the document tells to make it, with every block as a program of its own; its folder.
+fn compile_kotlin(blocks: &[Block], at: impl Fn(&str) -> String) -> Outcome<PathBuf> {
+    let pom =
+        blocks.iter().find(|block| block.language == "xml").ok_or("no pom.xml for its Kotlin blocks")?;
+    let folder = project::scratch().join("kotlin/document");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    let sources = folder.join("src/main/kotlin");
+    fs::create_dir_all(&sources)?;
+    fs::write(folder.join("pom.xml"), &pom.text)?;
+    for block in blocks.iter().filter(|block| block.language == "kotlin") {
+        let name = kotlin_name(block);
+        let program = format!("package {name}; {}", at(&block.text));
+        fs::write(sources.join(format!("{name}.kt")), program)?;
+    }
+    let log = project::scratch().join("logs/mvn-document.log");
+    process::logged("mvn compile in a new folder", &log, kotlin::maven(&folder).arg("compile"))?;
+    Ok(folder)
+}
+
+fn kotlin_name(block: &Block) -> String {
+    format!("block{}", block.line)
+}
+
+fn run_kotlin(kotlin: &kotlin::Package, project: Option<&Path>, block: &Block) -> Outcome<()> {
+    let classes = project.ok_or("no project")?.join("target/classes");
+    let name = kotlin_name(block);
+    let mut command = Command::new("java");
+    command.arg("-cp").arg(kotlin.class_path(&[classes]));
+    command.arg(format!("{name}.{}", kotlin::main_class(&name)));
+    let out = process::tied(&mut command).stdin(Stdio::null()).output()?;
+    if out.status.success() {
+        return Ok(());
     }
     Err(format!("{}\n{}", out.status, String::from_utf8_lossy(&out.stderr)).into())
 }

@@ -15,6 +15,8 @@ pub struct Package {
 pub const ZOOKEEPER: Package = Package { name: "zookeeper", proof: "/usr/share/java/zookeeper.jar" };
 /// What runs ZooKeeper.
 pub const JAVA: Package = Package { name: "default-jre-headless", proof: "/usr/bin/java" };
+/// What builds Kotlin projects.
+pub const MAVEN: Package = Package { name: "maven", proof: "/usr/bin/mvn" };
 /// The C compiler.
 pub const GCC: Package = Package { name: "gcc", proof: "/usr/bin/gcc" };
 /// The C++ compiler.

@@ -18,6 +18,7 @@ mod demo;
 mod documents;
 mod examples;
 mod install_c;
+mod kotlin;
 mod machine;
 mod node;
 mod process;
@@ -51,6 +52,10 @@ usage: cargo xtask VERB
       builds the C library and installs it with its headers, pkg-config file and CMake package
         --debug    a debug build
 
+  install-kotlin [--debug]
+      builds the Kotlin package and installs it in Maven's local repository
+        --debug    a debug build
+
   zookeeper [--servers 1|3] [--dir DIR]
       a real ZooKeeper ensemble in the foreground; prints its zk:// URI
         --dir      where its temporary folder is made
@@ -76,6 +81,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "conformance" => conformance::run(rest),
         "install-c" => install_c::run(rest),
+        "install-kotlin" => kotlin::run(rest),
         "zookeeper" => zookeeper::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -29,10 +29,17 @@ pub fn cargo() -> Command {
     command
 }
 
-/// What every cargo command here is told, so that features are resolved alike and nothing is compiled twice. Benches are
-/// apart: nobody but `cargo xtask bench` waits for them.
-pub const SELECTION: [&str; 5] =
-    ["--workspace", "--exclude", "slotkv-benches", "--features", "slotkv-coordination/ensemble"];
+/// What every cargo command here is told, so that features are resolved alike and nothing is compiled twice. Benches and
+/// the generator of UniFFI's modules are apart: nobody waits for them but who needs them.
+pub const SELECTION: [&str; 7] = [
+    "--workspace",
+    "--exclude",
+    "slotkv-benches",
+    "--exclude",
+    "slotkv-uniffi-bindgen",
+    "--features",
+    "slotkv-coordination/ensemble",
+];
 
 /// Which profile the servers and clients are built with.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::node::Package;
 use crate::project::{self, Profile, SELECTION};
 use crate::table::Table;
 use crate::venv::Venv;
-use crate::{Outcome, c, conformance, documents, examples, machine, process};
+use crate::{Outcome, c, conformance, documents, examples, kotlin, machine, process};
 
 /// Set for every test program when `--long` is given.
 const LONG_VARIABLE: &str = "SLOTKV_TEST_LONG";
@@ -46,7 +46,7 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 14] = [
+const SUITES: [Suite; 15] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
@@ -61,6 +61,11 @@ const SUITES: [Suite; 14] = [
     },
     Suite { name: "types", about: "mypy --strict, pyright, stubtest", run: types },
     Suite { name: "node", about: "node:test, tsc --strict, publint, the packed packages", run: node },
+    Suite {
+        name: "kotlin",
+        about: "the Kotlin package by Maven; UniFFI's Python module; its Swift one, if there is swiftc",
+        run: kotlin_package,
+    },
     Suite {
         name: "conformance",
         about: "the scenarios through the client of every language, compared",
@@ -81,6 +86,7 @@ struct Bench {
     slotkv: OnceCell<PathBuf>,
     venv: OnceCell<Venv>,
     node: OnceCell<Package>,
+    kotlin: OnceCell<kotlin::Package>,
 }
 
 /// How a suite ended when nothing failed.
@@ -95,8 +101,13 @@ enum Tested {
 
 /// Exits with success only if no suite failed.
 pub fn run(arguments: &[String]) -> Outcome<bool> {
-    let mut bench =
-        Bench { long: false, slotkv: OnceCell::new(), venv: OnceCell::new(), node: OnceCell::new() };
+    let mut bench = Bench {
+        long: false,
+        slotkv: OnceCell::new(),
+        venv: OnceCell::new(),
+        node: OnceCell::new(),
+        kotlin: OnceCell::new(),
+    };
     let mut wanted: Vec<&Suite> = Vec::new();
     for argument in arguments {
         match argument.as_str() {
@@ -205,6 +216,14 @@ impl Bench {
             let _ = self.node.set(Package::build(Profile::Debug)?);
         }
         Ok(self.node.get().ok_or("no Node package")?)
+    }
+
+    /// The Kotlin package in a debug build, made once.
+    fn kotlin(&self) -> Outcome<&kotlin::Package> {
+        if self.kotlin.get().is_none() {
+            let _ = self.kotlin.set(kotlin::Package::build(Profile::Debug)?);
+        }
+        Ok(self.kotlin.get().ok_or("no Kotlin package")?)
     }
 }
 
@@ -327,8 +346,17 @@ fn node(bench: &Bench) -> Outcome<Tested> {
     Ok(Tested::count(node_count(&log)?))
 }
 
+fn kotlin_package(bench: &Bench) -> Outcome<Tested> {
+    let slotkv = bench.slotkv()?;
+    let (package, tests) = kotlin::Package::build_and_test(slotkv)?;
+    let _ = bench.kotlin.set(package);
+    let (checks, skipped) = kotlin::other_languages(slotkv, bench.venv()?)?;
+    Ok(Tested::Counted { tests: tests + checks, skipped })
+}
+
 fn conform(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::count(conformance::suite(bench.slotkv()?, bench.venv()?, bench.node()?)?))
+    let count = conformance::suite(bench.slotkv()?, bench.venv()?, bench.node()?, bench.kotlin()?)?;
+    Ok(Tested::count(count))
 }
 
 fn all_examples(bench: &Bench) -> Outcome<Tested> {
@@ -338,15 +366,17 @@ fn all_examples(bench: &Bench) -> Outcome<Tested> {
     let python = examples::python(slotkv, venv)?;
     let node = examples::node(slotkv, bench.node()?)?;
     let c = examples::c(slotkv)?;
-    Ok(Tested::count(rust + python + node + c))
+    let kotlin = examples::kotlin(slotkv, bench.kotlin()?)?;
+    Ok(Tested::count(rust + python + node + c + kotlin))
 }
 
 fn fail_over(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::count(examples::fail_over(bench.slotkv()?, bench.venv()?, bench.node()?)?))
+    let count = examples::fail_over(bench.slotkv()?, bench.venv()?, bench.node()?, bench.kotlin()?)?;
+    Ok(Tested::count(count))
 }
 
 fn docs(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::count(documents::run(bench.slotkv()?, bench.venv()?, bench.node()?)?))
+    Ok(Tested::count(documents::run(bench.slotkv()?, bench.venv()?, bench.node()?, bench.kotlin()?)?))
 }
 
 /// Sum over "test result: ok. N passed", and the tests among them that skip what they are for.

@@ -89,7 +89,7 @@ pub unsafe extern "C" fn slotkv_connect(
     unsafe { export_waiting(result, connect) }
 }
 
-/// Ends a client and its queues' connections, in bounded time: open calls end with CLOSED, and what its queues still hold
+/// Ends the client and its queues' connections, in bounded time: open calls end with CLOSED, and what its queues still hold
 /// can be taken. The handle is closed; using it again is CLOSED.
 ///
 /// # Safety
@@ -421,7 +421,7 @@ pub unsafe extern "C" fn slotkv_explain(
     unsafe { export_waiting(result, explain) }
 }
 
-/// What the client's blocking calls have done so far, and its state now: stats.
+/// What this client has done so far, and its state now: stats. Its queues count for themselves, see slotkv_queue_stats.
 ///
 /// # Safety
 /// `result` is NULL or has room.

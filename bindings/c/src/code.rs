@@ -20,9 +20,9 @@ pub enum slotkv_code {
     Denied = 4,
     /// The member belongs to another cluster.
     WrongCluster = 5,
-    /// The value to increment is not a decimal i64.
+    /// The value to increment is not a decimal number of 64 bits.
     NotANumber = 6,
-    /// The sum does not fit into an i64.
+    /// The sum does not fit into 64 bits.
     Overflow = 7,
     /// The slot belongs to another shard; the reply carries the correction.
     Moved = 10,

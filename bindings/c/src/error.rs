@@ -15,17 +15,17 @@ pub struct slotkv_error {
     pub code: slotkv_code,
     /// Whether the operation was applied.
     pub outcome: slotkv_outcome,
-    /// What may be done now.
+    /// What can be done now.
     pub retry: slotkv_retry,
-    /// How often the operation was sent or tried to be sent.
+    /// How often the operation was sent, or tried to be.
     pub attempts: u32,
-    /// Whether the very same call may be repeated without thinking: it was not applied and may succeed later.
+    /// Whether the very same call may simply be repeated: it was not applied, and may succeed later.
     pub retryable: bool,
-    /// Name of the code, as "TIMEOUT".
+    /// The stable upper-case name of the kind, as "TIMEOUT".
     pub kind: *const c_char,
     /// What was wrong, for people, with its limit where there is one.
     pub message: *const c_char,
-    /// host:port of the member that answered or was to answer last; NULL if none was asked.
+    /// host:port of the member that the error came from or that could not be reached, if one was asked; else NULL.
     pub member: *const c_char,
     /// What the layers below said, the nearest first.
     pub causes: *const *const c_char,

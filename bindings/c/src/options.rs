@@ -29,15 +29,15 @@ pub struct slotkv_connect_options {
     pub namespace_name: *const c_char,
     /// The client's name, for people.
     pub client_name: *const c_char,
-    /// Time for a call that names none; 5000.
+    /// Time for a call that names none, up to 300000; 5000.
     pub deadline_ms: u32,
-    /// Time for connecting, and for one connection to a member; 5000.
+    /// Time for connecting, and for one connection to a member, up to 300000; 5000.
     pub connect_timeout_ms: u32,
-    /// How often the master is pinged; 300.
+    /// How often the master is pinged, up to 300000; 300.
     pub ping_interval_ms: u32,
     /// Connections to each member, up to 16; 1.
     pub streams_per_member: u32,
-    /// Calls open at once, up to 1048576; further ones wait; 16384.
+    /// Calls open at once; further ones wait. Up to 1048576; 16384.
     pub inflight_max: u32,
     /// Not 0: slotkv_connect returns at once and the first blocking call connects. For programs that use queues only.
     pub is_lazy: u8,
@@ -56,7 +56,7 @@ pub struct slotkv_call_options {
     pub namespace_name: *const c_char,
     /// W3C traceparent of the caller's span.
     pub traceparent: *const c_char,
-    /// Whether to end a blocking call; not asked by calls on a queue, which slotkv_queue_cancel ends.
+    /// Gives the call up, if it waits; not asked by calls on a queue, which slotkv_queue_cancel ends.
     pub interrupt: slotkv_interrupt,
     /// Given to interrupt.
     pub interrupt_context: *mut c_void,
@@ -74,7 +74,7 @@ pub struct slotkv_range {
     pub start: slotkv_bytes,
     /// Behind the last key.
     pub end: slotkv_bytes,
-    /// Items in a page; 1000.
+    /// Items in a page, up to 10000; 1000.
     pub page_items: u32,
     /// Not 0: in key order, which costs more; else in slot order.
     pub is_ordered: u8,

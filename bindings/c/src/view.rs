@@ -101,6 +101,8 @@ pub struct slotkv_client_stats {
     pub pings_failed: u64,
     /// Answers of members of other clusters, which were ignored.
     pub wrong_cluster: u64,
+    /// Answers in versions of the protocol that this client does not speak, which were ignored.
+    pub wrong_version: u64,
     /// Calls open now, those that wait for room not counted.
     pub in_flight: u64,
     /// Calls that wait for room now.
@@ -257,6 +259,7 @@ pub(crate) fn stats(arena: &mut Arena, stats: core::Stats) -> *const slotkv_clie
         refreshes_failed: stats.refreshes_failed,
         pings_failed: stats.pings_failed,
         wrong_cluster: stats.wrong_cluster,
+        wrong_version: stats.wrong_version,
         in_flight: stats.in_flight,
         waiting: stats.waiting,
         table_version: stats.table_version,

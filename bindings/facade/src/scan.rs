@@ -79,9 +79,14 @@ impl Scan {
     /// beginning.
     pub fn cursor(&self, client: &Client, options: &CallOptions) -> Option<Bytes> {
         match &self.taken {
-            Some(item) => Some(client.cursor_behind(&self.range, item, options)),
+            Some(item) => Some(self.cursor_behind(item, client, options)),
             None => self.begin.clone(),
         }
+    }
+
+    /// Where the scan stood when `item` was the last that was taken.
+    pub fn cursor_behind(&self, item: &Item, client: &Client, options: &CallOptions) -> Bytes {
+        client.cursor_behind(&self.range, item, options)
     }
 }
 

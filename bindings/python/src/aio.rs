@@ -4,7 +4,7 @@ use pyo3::IntoPyObjectExt;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use slotkv_facade::core::{Client as Core, Condition, Range};
+use slotkv_facade::core::{CallOptions, Client as Core, Condition, Range};
 use slotkv_facade::nonblocking::AsyncClient;
 
 use crate::arguments::{self, Key, Seconds, Value, call_options};
@@ -52,8 +52,11 @@ pub(crate) fn begin_connect(
 /// A connection to a cluster, for one asyncio event loop.
 ///
 /// Made by `slotkv.aio.connect`. Its methods are those of `slotkv.Client`; each returns a `Call`, which has begun and is
-/// awaited for the result. Keys and values are bytes-like, or str for its UTF-8; values come back as bytes. Each call
-/// takes `deadline`, its time in seconds with all its attempts. Errors are those of `slotkv.errors`.
+/// awaited for the result. Keys and values are bytes-like, or str for its UTF-8; values come back as bytes. Errors
+/// are those of `slotkv.errors`. Calls on keys take two keywords:
+///
+/// - `deadline`: Time for the call with all its attempts, in seconds, at most 300; by default its client's.
+/// - `traceparent`: W3C traceparent of the caller's span; by default its client's.
 ///
 /// >>> async def main():
 /// ...     async with aio.connect(uri) as client:
@@ -73,55 +76,82 @@ pub(crate) struct Client {
 #[pymethods]
 impl Client {
     /// The value of a key; None if it is absent.
-    #[pyo3(signature = (key, *, deadline=None))]
-    fn get(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
-        self.begin(py, operation::get(key), deadline)
+    #[pyo3(signature = (key, *, deadline=None, traceparent=None))]
+    fn get(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::get(key), call_options(deadline, traceparent))
     }
 
     /// The value of a key with its version; None if it is absent.
-    #[pyo3(signature = (key, *, deadline=None))]
-    fn get_entry(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
-        self.begin(py, operation::get_entry(key), deadline)
+    #[pyo3(signature = (key, *, deadline=None, traceparent=None))]
+    fn get_entry(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::get_entry(key), call_options(deadline, traceparent))
     }
 
     /// Whether a key exists.
-    #[pyo3(signature = (key, *, deadline=None))]
-    fn has(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
-        self.begin(py, operation::has(key), deadline)
+    #[pyo3(signature = (key, *, deadline=None, traceparent=None))]
+    fn has(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::has(key), call_options(deadline, traceparent))
     }
 
     /// Stores a value.
-    #[pyo3(signature = (key, value, *, deadline=None))]
-    fn put(&self, py: Python<'_>, key: Key, value: Value, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
-        self.begin(py, operation::put(key, value, Condition::Always), deadline)
+    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
+    fn put(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        value: Value,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::put(key, value, Condition::Always), call_options(deadline, traceparent))
     }
 
     /// Stores a value if the key is absent; otherwise the result is "unmet" with the key's version.
-    #[pyo3(signature = (key, value, *, deadline=None))]
+    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
     fn put_if_absent(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::put(key, value, Condition::Absent), deadline)
+        self.begin(py, operation::put(key, value, Condition::Absent), call_options(deadline, traceparent))
     }
 
     /// Stores a value if the key exists; otherwise the result is "unmet".
-    #[pyo3(signature = (key, value, *, deadline=None))]
+    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
     fn update_if_present(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::put(key, value, Condition::Present), deadline)
+        self.begin(py, operation::put(key, value, Condition::Present), call_options(deadline, traceparent))
     }
 
     /// Stores a value if the key exists in `version`; otherwise the result is "unmet" with the key's version.
-    #[pyo3(signature = (key, value, version, *, deadline=None))]
+    #[pyo3(signature = (key, value, version, *, deadline=None, traceparent=None))]
     fn compare_and_set(
         &self,
         py: Python<'_>,
@@ -129,80 +159,101 @@ impl Client {
         value: Value,
         version: u64,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::put(key, value, Condition::Version(version)), deadline)
+        self.begin(
+            py,
+            operation::put(key, value, Condition::Version(version)),
+            call_options(deadline, traceparent),
+        )
     }
 
     /// Removes a key.
-    #[pyo3(signature = (key, *, deadline=None))]
-    fn delete(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
-        self.begin(py, operation::delete(key, Condition::Always), deadline)
+    #[pyo3(signature = (key, *, deadline=None, traceparent=None))]
+    fn delete(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::delete(key, Condition::Always), call_options(deadline, traceparent))
     }
 
     /// Removes a key if it exists in `version`; otherwise the result is "unmet" with the key's version.
-    #[pyo3(signature = (key, version, *, deadline=None))]
+    #[pyo3(signature = (key, version, *, deadline=None, traceparent=None))]
     fn delete_if_version(
         &self,
         py: Python<'_>,
         key: Key,
         version: u64,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::delete(key, Condition::Version(version)), deadline)
+        self.begin(
+            py,
+            operation::delete(key, Condition::Version(version)),
+            call_options(deadline, traceparent),
+        )
     }
 
-    /// Adds to a decimal number of 64 bits; the result is the sum. An absent key counts as 0.
-    #[pyo3(signature = (key, delta=1, *, deadline=None))]
+    /// Adds to a decimal number of 64 bits; the result is the sum, an absent key counts as 0. NotANumberError and
+    /// NumberOverflowError leave the value as it was.
+    #[pyo3(signature = (key, delta=1, *, deadline=None, traceparent=None))]
     fn increment(
         &self,
         py: Python<'_>,
         key: Key,
         delta: i64,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::increment(key, delta), deadline)
+        self.begin(py, operation::increment(key, delta), call_options(deadline, traceparent))
     }
 
     /// The values of many keys, in their order. If a key fails, ManyError has the results of all of them; with
     /// `return_errors` the errors stand among the results instead.
-    #[pyo3(signature = (keys, *, return_errors=false, deadline=None))]
+    #[pyo3(signature = (keys, *, return_errors=false, deadline=None, traceparent=None))]
     fn get_many(
         &self,
         py: Python<'_>,
         keys: &Bound<'_, PyAny>,
         return_errors: bool,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::get_many(keys, return_errors)?, deadline)
+        self.begin(py, operation::get_many(keys, return_errors)?, call_options(deadline, traceparent))
     }
 
     /// Stores many values, given as a mapping or as pairs; each key has its own result, in their order. Errors are as
     /// in get_many.
-    #[pyo3(signature = (pairs, *, return_errors=false, deadline=None))]
+    #[pyo3(signature = (pairs, *, return_errors=false, deadline=None, traceparent=None))]
     fn put_many(
         &self,
         py: Python<'_>,
         pairs: &Bound<'_, PyAny>,
         return_errors: bool,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::put_many(pairs, return_errors)?, deadline)
+        self.begin(py, operation::put_many(pairs, return_errors)?, call_options(deadline, traceparent))
     }
 
     /// Removes many keys; each has its own result, in their order. Errors are as in get_many.
-    #[pyo3(signature = (keys, *, return_errors=false, deadline=None))]
+    #[pyo3(signature = (keys, *, return_errors=false, deadline=None, traceparent=None))]
     fn delete_many(
         &self,
         py: Python<'_>,
         keys: &Bound<'_, PyAny>,
         return_errors: bool,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::delete_many(keys, return_errors)?, deadline)
+        self.begin(py, operation::delete_many(keys, return_errors)?, call_options(deadline, traceparent))
     }
 
-    /// How many keys there are: those that begin with `prefix`, from `start` on, below `end`.
-    #[pyo3(signature = (prefix=None, *, start=None, end=None, deadline=None))]
+    /// How many keys a range has: those that begin with `prefix`, from `start` on, below `end`.
+    #[pyo3(signature = (prefix=None, *, start=None, end=None, deadline=None, traceparent=None))]
     fn count(
         &self,
         py: Python<'_>,
@@ -210,16 +261,22 @@ impl Client {
         start: Option<Key>,
         end: Option<Key>,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::count(arguments::range(prefix, start, end)), deadline)
+        self.begin(
+            py,
+            operation::count(arguments::range(prefix, start, end)),
+            call_options(deadline, traceparent),
+        )
     }
 
-    /// Iterates, with `async for`, over the keys that begin with `prefix`, from `start` on, below `end`: in slot order,
-    /// or with `ordered` merged in key order, which costs more. `limit` ends the scan after so many items; `cursor`,
-    /// from an earlier scan of the same range, goes on where that one stood. `deadline` is for each page.
+    /// Begins a scan of a range: an asynchronous iterator over the keys that begin with `prefix`, from `start` on, below
+    /// `end`, in slot order, or with `ordered` merged in key order, which costs more. With `keys_only` values are empty.
+    /// `limit` ends the scan after so many items; `page_items` are fetched at a time (1000, at most 10000); `cursor`, from
+    /// an earlier scan of the same range, goes on where that one stood. `deadline` is for each page.
     #[pyo3(signature = (
         prefix=None, *, start=None, end=None, ordered=false, keys_only=false, limit=None, page_items=0, cursor=None,
-        deadline=None
+        deadline=None, traceparent=None
     ))]
     #[allow(clippy::too_many_arguments)]
     fn scan(
@@ -234,20 +291,30 @@ impl Client {
         page_items: u32,
         cursor: Option<Key>,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> AsyncScan {
         let range =
             Range { ordered, keys_only, items_max: page_items, ..arguments::range(prefix, start, end) };
         let cursor = cursor.map(|Key(cursor)| cursor);
-        let scan = self.client.scan(range, cursor, limit, call_options(deadline));
+        let scan = self.client.scan(range, cursor, limit, call_options(deadline, traceparent));
         AsyncScan::new(self.bridge.clone_ref(py), scan)
     }
 
-    /// Every item that begins with `prefix`, in key order, as a list. For debugging: it has to fit into memory.
-    #[pyo3(signature = (prefix=None, *, deadline=None))]
-    fn dump(&self, py: Python<'_>, prefix: Option<Key>, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
-        let range = arguments::range(prefix, None, None);
+    /// Every item of a range, in key order, as a list: those that begin with `prefix`, from `start` on, below `end`. For
+    /// debugging: they have to fit into memory.
+    #[pyo3(signature = (prefix=None, *, start=None, end=None, deadline=None, traceparent=None))]
+    fn dump(
+        &self,
+        py: Python<'_>,
+        prefix: Option<Key>,
+        start: Option<Key>,
+        end: Option<Key>,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<Call>> {
+        let range = arguments::range(prefix, start, end);
         Bridge::begin(self.bridge.bind(py), Shape::Items, |port, waiting| {
-            self.client.dump(port, range, call_options(deadline), waiting)
+            self.client.dump(port, range, call_options(deadline, traceparent), waiting)
         })
     }
 
@@ -267,8 +334,12 @@ impl Client {
     }
 
     /// What a master says of the whole cluster.
-    fn status(&self, py: Python<'_>) -> PyResult<Py<Call>> {
-        Bridge::begin(self.bridge.bind(py), Shape::Status, |port, waiting| self.client.status(port, waiting))
+    #[pyo3(signature = (*, deadline=None))]
+    fn status(&self, py: Python<'_>, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
+        Bridge::begin(self.bridge.bind(py), Shape::Status, |port, waiting| match deadline {
+            Some(Seconds(deadline)) => self.client.with_deadline(deadline).status(port, waiting),
+            None => self.client.status(port, waiting),
+        })
     }
 
     /// The same connections, for the keys of another namespace; "" is the one without a name.
@@ -324,9 +395,8 @@ impl Client {
         Self { bridge, client }
     }
 
-    fn begin(&self, py: Python<'_>, operation: Operation, deadline: Option<Seconds>) -> PyResult<Py<Call>> {
+    fn begin(&self, py: Python<'_>, operation: Operation, options: CallOptions) -> PyResult<Py<Call>> {
         let Operation { command, form } = operation;
-        let options = call_options(deadline);
         Bridge::submit(self.bridge.bind(py), Shape::Form(form), |port, waiting| {
             self.client.submit(port, command, options, waiting)
         })

@@ -71,8 +71,12 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Seconds {
 }
 
 /// What one call says differently from its client.
-pub(crate) fn call_options(deadline: Option<Seconds>) -> CallOptions {
-    CallOptions { deadline: deadline.map(|Seconds(deadline)| deadline), ..CallOptions::default() }
+pub(crate) fn call_options(deadline: Option<Seconds>, traceparent: Option<String>) -> CallOptions {
+    CallOptions {
+        deadline: deadline.map(|Seconds(deadline)| deadline),
+        traceparent,
+        ..CallOptions::default()
+    }
 }
 
 /// The keyword arguments of `connect`.

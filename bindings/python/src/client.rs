@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use slotkv_facade::blocking::BlockingClient;
-use slotkv_facade::core::{Condition, Range};
+use slotkv_facade::core::{CallOptions, Condition, Range};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::guard::guard;
 
@@ -17,9 +17,15 @@ use crate::{errors, logs};
 /// Connects to a cluster and returns a client for blocking calls.
 ///
 /// `uri` is `slotkv://host:port[,host:port...][/namespace][?option=value]` with masters or any members of the cluster.
-/// All options are keywords: `namespace`; `deadline`, the time of a call that names none (5 s); `connect_timeout`, for
-/// this function and for one connection (5 s); `ping_interval` (0.3 s); `inflight_max`, calls open at once (16384);
-/// `streams_per_member` (1); `client_name`, for people. Times are in seconds.
+/// All options are keywords, and times are in seconds; what the URI says of the same thing wins.
+///
+/// - `namespace`: Namespace of calls that name none; by default the URI's, or the one without a name.
+/// - `deadline`: Time for a call that names none, with all its attempts. Default 5 s, at most 300 s.
+/// - `connect_timeout`: Time for connecting, and for one connection to a member. Default 5 s, at most 300 s.
+/// - `ping_interval`: How often the master is pinged. Default 0.3 s, at most 300 s.
+/// - `inflight_max`: Calls open at once; further ones wait. Default 16384, at most 1048576.
+/// - `streams_per_member`: Connections to each member, up to 16. Default 1.
+/// - `client_name`: The client's name, for people. Default `python/<version>`.
 ///
 /// >>> with slotkv.connect(uri, deadline=2.5) as client:
 /// ...     client.has("nothing")
@@ -57,8 +63,11 @@ pub(crate) fn connect(
 
 /// A connection to a cluster, for blocking calls from any number of threads.
 ///
-/// Made by `slotkv.connect`. Keys and values are bytes-like, or str for its UTF-8; values come back as bytes. Each call
-/// takes `deadline`, its time in seconds with all its attempts. Errors are those of `slotkv.errors`.
+/// Made by `slotkv.connect`. Keys and values are bytes-like, or str for its UTF-8; values come back as bytes. Errors
+/// are those of `slotkv.errors`. Calls on keys take two keywords:
+///
+/// - `deadline`: Time for the call with all its attempts, in seconds, at most 300; by default its client's.
+/// - `traceparent`: W3C traceparent of the caller's span; by default its client's.
 ///
 /// >>> client.put("greeting", "hello").status
 /// 'created'
@@ -77,51 +86,78 @@ pub(crate) struct Client {
 #[pymethods]
 impl Client {
     /// The value of a key; None if it is absent.
-    #[pyo3(signature = (key, *, deadline=None))]
-    fn get(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::get(key), deadline)
+    #[pyo3(signature = (key, *, deadline=None, traceparent=None))]
+    fn get(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::get(key), call_options(deadline, traceparent))
     }
 
     /// The value of a key with its version; None if it is absent.
-    #[pyo3(signature = (key, *, deadline=None))]
-    fn get_entry(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::get_entry(key), deadline)
+    #[pyo3(signature = (key, *, deadline=None, traceparent=None))]
+    fn get_entry(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::get_entry(key), call_options(deadline, traceparent))
     }
 
     /// Whether a key exists.
-    #[pyo3(signature = (key, *, deadline=None))]
-    fn has(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::has(key), deadline)
+    #[pyo3(signature = (key, *, deadline=None, traceparent=None))]
+    fn has(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::has(key), call_options(deadline, traceparent))
     }
 
     /// Stores a value.
-    #[pyo3(signature = (key, value, *, deadline=None))]
-    fn put(&self, py: Python<'_>, key: Key, value: Value, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put(key, value, Condition::Always), deadline)
+    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
+    fn put(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        value: Value,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::put(key, value, Condition::Always), call_options(deadline, traceparent))
     }
 
     /// Stores a value if the key is absent; otherwise the result is "unmet" with the key's version.
-    #[pyo3(signature = (key, value, *, deadline=None))]
+    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
     fn put_if_absent(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put(key, value, Condition::Absent), deadline)
+        self.run(py, operation::put(key, value, Condition::Absent), call_options(deadline, traceparent))
     }
 
     /// Stores a value if the key exists; otherwise the result is "unmet".
-    #[pyo3(signature = (key, value, *, deadline=None))]
+    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
     fn update_if_present(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put(key, value, Condition::Present), deadline)
+        self.run(py, operation::put(key, value, Condition::Present), call_options(deadline, traceparent))
     }
 
     /// Stores a value if the key exists in `version`; otherwise the result is "unmet" with the key's version.
@@ -131,7 +167,7 @@ impl Client {
     /// 'updated'
     /// >>> bool(client.compare_and_set("counter", "3", version))
     /// False
-    #[pyo3(signature = (key, value, version, *, deadline=None))]
+    #[pyo3(signature = (key, value, version, *, deadline=None, traceparent=None))]
     fn compare_and_set(
         &self,
         py: Python<'_>,
@@ -139,41 +175,55 @@ impl Client {
         value: Value,
         version: u64,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put(key, value, Condition::Version(version)), deadline)
+        self.run(
+            py,
+            operation::put(key, value, Condition::Version(version)),
+            call_options(deadline, traceparent),
+        )
     }
 
     /// Removes a key.
-    #[pyo3(signature = (key, *, deadline=None))]
-    fn delete(&self, py: Python<'_>, key: Key, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::delete(key, Condition::Always), deadline)
+    #[pyo3(signature = (key, *, deadline=None, traceparent=None))]
+    fn delete(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::delete(key, Condition::Always), call_options(deadline, traceparent))
     }
 
     /// Removes a key if it exists in `version`; otherwise the result is "unmet" with the key's version.
-    #[pyo3(signature = (key, version, *, deadline=None))]
+    #[pyo3(signature = (key, version, *, deadline=None, traceparent=None))]
     fn delete_if_version(
         &self,
         py: Python<'_>,
         key: Key,
         version: u64,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::delete(key, Condition::Version(version)), deadline)
+        self.run(py, operation::delete(key, Condition::Version(version)), call_options(deadline, traceparent))
     }
 
-    /// Adds to a decimal number of 64 bits and returns the sum; an absent key counts as 0.
+    /// Adds to a decimal number of 64 bits and returns the sum; an absent key counts as 0. NotANumberError and
+    /// NumberOverflowError leave the value as it was.
     ///
     /// >>> client.increment("visits"), client.increment("visits", 41)
     /// (1, 42)
-    #[pyo3(signature = (key, delta=1, *, deadline=None))]
+    #[pyo3(signature = (key, delta=1, *, deadline=None, traceparent=None))]
     fn increment(
         &self,
         py: Python<'_>,
         key: Key,
         delta: i64,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::increment(key, delta), deadline)
+        self.run(py, operation::increment(key, delta), call_options(deadline, traceparent))
     }
 
     /// The values of many keys, in their order. If a key fails, ManyError has the results of all of them; with
@@ -183,44 +233,47 @@ impl Client {
     /// ['created', 'created']
     /// >>> client.get_many(["b", "nothing", "a"])
     /// [b'2', None, b'1']
-    #[pyo3(signature = (keys, *, return_errors=false, deadline=None))]
+    #[pyo3(signature = (keys, *, return_errors=false, deadline=None, traceparent=None))]
     fn get_many(
         &self,
         py: Python<'_>,
         keys: &Bound<'_, PyAny>,
         return_errors: bool,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::get_many(keys, return_errors)?, deadline)
+        self.run(py, operation::get_many(keys, return_errors)?, call_options(deadline, traceparent))
     }
 
     /// Stores many values, given as a mapping or as pairs; each key has its own result, in their order. Errors are as
     /// in get_many.
-    #[pyo3(signature = (pairs, *, return_errors=false, deadline=None))]
+    #[pyo3(signature = (pairs, *, return_errors=false, deadline=None, traceparent=None))]
     fn put_many(
         &self,
         py: Python<'_>,
         pairs: &Bound<'_, PyAny>,
         return_errors: bool,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put_many(pairs, return_errors)?, deadline)
+        self.run(py, operation::put_many(pairs, return_errors)?, call_options(deadline, traceparent))
     }
 
     /// Removes many keys; each has its own result, in their order. Errors are as in get_many.
-    #[pyo3(signature = (keys, *, return_errors=false, deadline=None))]
+    #[pyo3(signature = (keys, *, return_errors=false, deadline=None, traceparent=None))]
     fn delete_many(
         &self,
         py: Python<'_>,
         keys: &Bound<'_, PyAny>,
         return_errors: bool,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::delete_many(keys, return_errors)?, deadline)
+        self.run(py, operation::delete_many(keys, return_errors)?, call_options(deadline, traceparent))
     }
 
-    /// How many keys there are: those that begin with `prefix`, from `start` on, below `end`.
-    #[pyo3(signature = (prefix=None, *, start=None, end=None, deadline=None))]
+    /// How many keys a range has: those that begin with `prefix`, from `start` on, below `end`.
+    #[pyo3(signature = (prefix=None, *, start=None, end=None, deadline=None, traceparent=None))]
     fn count(
         &self,
         py: Python<'_>,
@@ -228,12 +281,18 @@ impl Client {
         start: Option<Key>,
         end: Option<Key>,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::count(arguments::range(prefix, start, end)), deadline)
+        self.run(
+            py,
+            operation::count(arguments::range(prefix, start, end)),
+            call_options(deadline, traceparent),
+        )
     }
 
-    /// Iterates over the keys that begin with `prefix`, from `start` on, below `end`: in slot order, or with `ordered`
-    /// merged in key order, which costs more. `limit` ends the scan after so many items; `cursor`, from an earlier scan
+    /// Begins a scan of a range: an iterator over the keys that begin with `prefix`, from `start` on, below `end`, in slot
+    /// order, or with `ordered` merged in key order, which costs more. With `keys_only` values are empty. `limit` ends the
+    /// scan after so many items; `page_items` are fetched at a time (1000, at most 10000); `cursor`, from an earlier scan
     /// of the same range, goes on where that one stood. `deadline` is for each page.
     ///
     /// >>> puts = client.put_many((f"user:{number}", "") for number in range(100))
@@ -244,7 +303,7 @@ impl Client {
     /// b'user:10'
     #[pyo3(signature = (
         prefix=None, *, start=None, end=None, ordered=false, keys_only=false, limit=None, page_items=0, cursor=None,
-        deadline=None
+        deadline=None, traceparent=None
     ))]
     #[allow(clippy::too_many_arguments)]
     fn scan(
@@ -258,23 +317,30 @@ impl Client {
         page_items: u32,
         cursor: Option<Key>,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> Scan {
         let range =
             Range { ordered, keys_only, items_max: page_items, ..arguments::range(prefix, start, end) };
         let cursor = cursor.map(|Key(cursor)| cursor);
-        Scan::new(self.client.scan(range, cursor, limit, call_options(deadline)))
+        Scan::new(self.client.scan(range, cursor, limit, call_options(deadline, traceparent)))
     }
 
-    /// Every item that begins with `prefix`, in key order, as a list. For debugging: it has to fit into memory.
-    #[pyo3(signature = (prefix=None, *, deadline=None))]
+    /// Every item of a range, in key order, as a list: those that begin with `prefix`, from `start` on, below `end`. For
+    /// debugging: they have to fit into memory.
+    #[pyo3(signature = (prefix=None, *, start=None, end=None, deadline=None, traceparent=None))]
     fn dump(
         &self,
         py: Python<'_>,
         prefix: Option<Key>,
+        start: Option<Key>,
+        end: Option<Key>,
         deadline: Option<Seconds>,
+        traceparent: Option<String>,
     ) -> PyResult<Vec<Py<Item>>> {
-        let range = arguments::range(prefix, None, None);
-        let items = detached(py, |interrupt| self.client.dump(range, call_options(deadline), interrupt))?;
+        let range = arguments::range(prefix, start, end);
+        let items = detached(py, |interrupt| {
+            self.client.dump(range, call_options(deadline, traceparent), interrupt)
+        })?;
         items.iter().map(|item| Py::new(py, Item::new(py, item))).collect()
     }
 
@@ -297,8 +363,12 @@ impl Client {
     }
 
     /// What a master says of the whole cluster.
-    fn status(&self, py: Python<'_>) -> PyResult<ClusterStatus> {
-        let status = detached(py, |interrupt| self.client.status(interrupt))?;
+    #[pyo3(signature = (*, deadline=None))]
+    fn status(&self, py: Python<'_>, deadline: Option<Seconds>) -> PyResult<ClusterStatus> {
+        let status = detached(py, |interrupt| match deadline {
+            Some(Seconds(deadline)) => self.client.with_deadline(deadline).status(interrupt),
+            None => self.client.status(interrupt),
+        })?;
         ClusterStatus::new(py, status)
     }
 
@@ -357,9 +427,8 @@ impl Client {
 }
 
 impl Client {
-    fn run(&self, py: Python<'_>, operation: Operation, deadline: Option<Seconds>) -> PyResult<Py<PyAny>> {
+    fn run(&self, py: Python<'_>, operation: Operation, options: CallOptions) -> PyResult<Py<PyAny>> {
         let Operation { command, form } = operation;
-        let options = call_options(deadline);
         let answer = detached(py, |interrupt| self.client.call(command, options, interrupt))?;
         form.render(py, answer)
     }

@@ -97,7 +97,7 @@ record! {
         pings_failed: u64,
         /// Answers of members of other clusters, which were ignored.
         wrong_cluster: u64,
-        /// Answers in a version of the protocol that was not offered, which were ignored.
+        /// Answers in versions of the protocol that this client does not speak, which were ignored.
         wrong_version: u64,
         /// Calls open now, those that wait for room not counted.
         in_flight: u64,

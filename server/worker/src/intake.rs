@@ -37,6 +37,7 @@ impl Intake<'_> {
     /// Answers a request, or returns `None` and lets it be answered through the outbox. Writes are added to `writes`,
     /// which the caller pushes to the shard's queue.
     pub fn start(&self, request: Request, writes: &mut Vec<Write>) -> Result<Option<Reply>, Refusal> {
+        tell_trace(&request);
         let slots = self.ownership.table().slots();
         match request::check(&request, self.sender, slots.get())? {
             Asked::Read { value } => {
@@ -93,5 +94,17 @@ impl Intake<'_> {
     fn expires(&self, deadline_ms: u32) -> Option<Instant> {
         let deadline = Duration::from_millis(u64::from(deadline_ms.min(DEADLINE_MS_MAX)));
         (deadline_ms > 0).then(|| self.received + deadline)
+    }
+}
+
+/// Longest traceparent that appears in the log; a W3C one has 55 bytes.
+const TRACEPARENT_BYTES_SHOWN_MAX: usize = 256;
+
+/// Who follows a caller's trace finds its requests in the log.
+fn tell_trace(request: &Request) {
+    let traceparent = &request.traceparent;
+    if !traceparent.is_empty() && traceparent.len() <= TRACEPARENT_BYTES_SHOWN_MAX {
+        let operation = request.operation().as_str_name();
+        tracing::debug!(?traceparent, operation, "a request of a trace");
     }
 }

@@ -386,6 +386,10 @@ static void carry_out(const step_t *step) {
     const argument_t *namespace_name = option(step, "namespace");
     options.namespace_name = namespace_name == NULL ? NULL : namespace_name->bytes;
     options.deadline_ms = (uint32_t)number_option(step, "deadline_ms", 0);
+    /* There are no views: both ways are the call's option. */
+    const argument_t *traceparent = option(step, "traceparent");
+    traceparent = traceparent == NULL ? option(step, "view_traceparent") : traceparent;
+    options.traceparent = traceparent == NULL ? NULL : traceparent->bytes;
     slotkv_range_t range = range_of(step);
     slotkv_operation_t operation = slotkv_operation(SLOTKV_OPERATION_KIND_GET);
     operation.options = &options;

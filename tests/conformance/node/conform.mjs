@@ -30,6 +30,8 @@ class Driver {
     const [namespace, deadlineMs] = [step.bytes('namespace'), step.number('deadline_ms')]
     if (namespace !== undefined) client = client.namespace(namespace.toString())
     if (deadlineMs !== undefined) client = client.withDeadline(deadlineMs)
+    const [viewTraceparent, traceparent] = ['view_traceparent', 'traceparent'].map((name) => step.bytes(name)?.toString())
+    if (viewTraceparent !== undefined) client = client.withTraceparent(viewTraceparent)
     if (step.number('closed') === 1) {
       client = await connect(uri)
       await client.close()
@@ -42,9 +44,9 @@ class Driver {
         await (await connect(first.toString())).close()
         return 'done'
       case 'get':
-        return ofValue(await client.get(first))
+        return ofValue(await client.get(first, { traceparent }))
       case 'get_entry':
-        return ofEntry(await client.getEntry(first))
+        return ofEntry(await client.getEntry(first, { traceparent }))
       case 'has':
         return String(await client.has(first))
       case 'put':
@@ -62,7 +64,7 @@ class Driver {
       case 'increment':
         return `number ${await client.increment(first, second)}`
       case 'get_many':
-        return many(await client.getMany(step.all(), { returnErrors: true }), ofValue)
+        return many(await client.getMany(step.all(), { returnErrors: true, traceparent }), ofValue)
       case 'put_many': {
         const words = step.all()
         const pairs = Array.from({ length: words.length / 2 }, (_, at) => [words[2 * at], words[2 * at + 1]])

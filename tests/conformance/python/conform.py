@@ -97,6 +97,10 @@ class Driver:
             client = client.namespace(namespace.decode())
         if deadline_ms is not None:
             client = client.with_deadline(deadline_ms / 1000)
+        view_traceparent, traceparent = step.bytes("view_traceparent"), step.bytes("traceparent")
+        if view_traceparent is not None:
+            client = client.with_traceparent(view_traceparent.decode())
+        told = {} if traceparent is None else {"traceparent": traceparent.decode()}
         if step.number("closed") == 1:
             client = self.surface.connect(self.uri)
             through(client.close())
@@ -107,9 +111,9 @@ class Driver:
                 through(self.surface.connect(step.key().decode()).close())
                 return "done"
             case "get":
-                return of_value(through(client.get(step.key())))
+                return of_value(through(client.get(step.key(), **told)))
             case "get_entry":
-                return of_entry(through(client.get_entry(step.key())))
+                return of_entry(through(client.get_entry(step.key(), **told)))
             case "has":
                 return str(through(client.has(step.key()))).lower()
             case "put" | "put_if_absent" | "update_if_present":
@@ -123,7 +127,7 @@ class Driver:
             case "increment":
                 return f"number {through(client.increment(step.key(), step.number_at(1)))}"
             case "get_many":
-                return self.many(client.get_many(step.all(), return_errors=True), of_value)
+                return self.many(client.get_many(step.all(), return_errors=True, **told), of_value)
             case "put_many":
                 words = step.all()
                 pairs = list(zip(words[::2], words[1::2]))

@@ -24,7 +24,8 @@
 //!
 //! [`step`] what a driver is told · [`text`] what it answers · [`scenario`] files in `tests/scenarios` · [`random`] seeded
 //! programs · [`driver`] a driver as a child process, [`cluster`] and [`strange`] what it talks to · `bin/slotkv-conformance.rs` runs and
-//! compares them · `bin/conform-rust.rs` the driver of the Rust client.
+//! compares them · `bin/conform-rust.rs` the driver of the Rust client · `bin/conform-facade.rs` that
+//! of the facade alone.
 
 pub mod cluster;
 pub mod driver;

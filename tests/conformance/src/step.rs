@@ -1,6 +1,7 @@
 //! What a driver is told: one operation with its arguments and options, and its line.
 
 use bytes::Bytes;
+use slotkv::Range;
 
 /// An argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +87,49 @@ impl Step {
     /// An option's value.
     pub fn option(&self, name: &str) -> Option<&Argument> {
         self.options.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+    }
+
+    /// An option's number, if it is one.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        match self.option(name) {
+            Some(&Argument::Number(number)) => Some(number as u64),
+            _ => None,
+        }
+    }
+
+    /// An option's bytes, if it is some.
+    pub fn bytes(&self, name: &str) -> Option<Bytes> {
+        self.option(name).and_then(Argument::bytes)
+    }
+
+    /// An argument's bytes; none where it is not there.
+    pub fn bytes_at(&self, at: usize) -> Bytes {
+        self.arguments.get(at).and_then(Argument::bytes).unwrap_or_default()
+    }
+
+    /// An argument's number; 0 where it is not there.
+    pub fn number_at(&self, at: usize) -> i128 {
+        match self.arguments.get(at) {
+            Some(&Argument::Number(number)) => number,
+            _ => 0,
+        }
+    }
+
+    /// All arguments that are bytes.
+    pub fn all(&self) -> impl Iterator<Item = Bytes> {
+        self.arguments.iter().filter_map(Argument::bytes)
+    }
+
+    /// The options that select keys.
+    pub fn range(&self) -> Range {
+        Range {
+            prefix: self.bytes("prefix").unwrap_or_default(),
+            start: self.bytes("start").unwrap_or_default(),
+            end: self.bytes("end").unwrap_or_default(),
+            ordered: self.number("ordered") == Some(1),
+            keys_only: self.number("keys_only") == Some(1),
+            items_max: self.number("page_items").unwrap_or(0) as u32,
+        }
     }
 }
 

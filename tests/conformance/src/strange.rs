@@ -5,6 +5,7 @@
 //! | `code/N` | the error of number N |
 //! | `status/N` | success, with status N |
 //! | `silent` | none |
+//! | `traceparent` | the request's traceparent as the value, in version 1 |
 //! | any other | its own key as the value, in version 1 |
 
 use std::{io, net::SocketAddr, pin::Pin, thread};
@@ -87,6 +88,11 @@ fn answer(request: v1::Request) -> Option<v1::Reply> {
         }
         Some(("status", number)) => reply.status = number.parse().ok()?,
         _ if key == "silent" => return None,
+        _ if key == "traceparent" => {
+            reply.status = v1::Status::Found as i32;
+            reply.value = request.traceparent.into();
+            reply.version = 1;
+        }
         _ => {
             reply.status = v1::Status::Found as i32;
             reply.value = request.key;

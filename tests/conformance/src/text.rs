@@ -13,7 +13,7 @@
 //! | nothing | `done` |
 //! | an error | `error 2 TOO_LARGE failed never` |
 
-use slotkv::{Delete, Entry, Error, Item, Put};
+use slotkv::{Code, Delete, Entry, Item, Outcome, Put, Retry};
 
 use crate::step::hex;
 
@@ -58,9 +58,8 @@ pub fn delete(delete: Delete) -> String {
 }
 
 /// An error: what programs decide by. Its message is for people and differs.
-pub fn error(error: &Error) -> String {
-    let (code, outcome, retry) = (error.code, error.outcome.name(), error.retry.name());
-    format!("error {} {code} {outcome} {retry}", code.number())
+pub fn error(code: Code, outcome: Outcome, retry: Retry) -> String {
+    format!("error {} {code} {} {}", code.number(), outcome.name(), retry.name())
 }
 
 /// Results of many.

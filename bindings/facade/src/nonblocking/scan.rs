@@ -64,6 +64,12 @@ impl AsyncScan {
         let core = self.0.client.core()?;
         Ok(self.0.scan.lock().cursor(core, &self.0.options))
     }
+
+    /// Where the scan stood when `item` was the last that was taken, for hosts that take more than they give.
+    pub fn cursor_behind(&self, item: &Item) -> Result<Bytes, FacadeError> {
+        let core = self.0.client.core()?;
+        Ok(self.0.scan.lock().cursor_behind(item, core, &self.0.options))
+    }
 }
 
 impl Turn {

@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use slotkv::{Client, Item, Range};
-use slotkv_conformance::{
-    step::{Argument, Step},
-    text,
-};
+use slotkv_conformance::{step::Step, text};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
 
 #[tokio::main(flavor = "current_thread")]
@@ -37,7 +34,7 @@ struct Driver {
 
 impl Driver {
     async fn carry_out(&mut self, step: &Step) -> String {
-        let answer = match number(step, "cancel") {
+        let answer = match step.number("cancel") {
             // Polled once, so that it is under way, and dropped.
             Some(1) => tokio::select! {
                 biased;
@@ -46,24 +43,29 @@ impl Driver {
             },
             _ => self.told(step).await,
         };
-        answer.unwrap_or_else(|error| text::error(&error))
+        answer.unwrap_or_else(|error| error_text(&error))
     }
 
     async fn told(&mut self, step: &Step) -> slotkv::Result<String> {
         let mut client = self.client.clone();
-        if let Some(namespace) = bytes(step, "namespace") {
+        if let Some(namespace) = step.bytes("namespace") {
             client = client.namespace(&String::from_utf8_lossy(&namespace))?;
         }
-        if let Some(deadline_ms) = number(step, "deadline_ms") {
+        if let Some(deadline_ms) = step.number("deadline_ms") {
             client = client.with_deadline(Duration::from_millis(deadline_ms));
         }
-        if number(step, "closed") == Some(1) {
+        // Calls take no options here: both ways are a view.
+        for name in ["view_traceparent", "traceparent"] {
+            if let Some(traceparent) = step.bytes(name) {
+                client = client.with_traceparent(&String::from_utf8_lossy(&traceparent))?;
+            }
+        }
+        if step.number("closed") == Some(1) {
             client = Client::connect(&self.uri).await?;
             client.close().await;
         }
-        let arguments = &step.arguments;
-        let key = || argument(arguments, 0);
-        let value = || argument(arguments, 1);
+        let key = || step.bytes_at(0);
+        let value = || step.bytes_at(1);
         Ok(match step.operation.as_str() {
             "connect" => {
                 Client::connect(&String::from_utf8_lossy(&key())).await?.close().await;
@@ -76,31 +78,30 @@ impl Driver {
             "put_if_absent" => text::put(client.put_if_absent(key(), value()).await?),
             "update_if_present" => text::put(client.update_if_present(key(), value()).await?),
             "compare_and_set" => {
-                text::put(client.compare_and_set(key(), value(), count(arguments, 2)).await?)
+                text::put(client.compare_and_set(key(), value(), step.number_at(2) as u64).await?)
             }
             "delete" => text::delete(client.delete(key()).await?),
-            "delete_if_version" => text::delete(client.delete_if_version(key(), count(arguments, 1)).await?),
-            "increment" => format!("number {}", client.increment(key(), delta(arguments, 1)).await?),
+            "delete_if_version" => {
+                text::delete(client.delete_if_version(key(), step.number_at(1) as u64).await?)
+            }
+            "increment" => format!("number {}", client.increment(key(), step.number_at(1) as i64).await?),
             "get_many" => {
-                let values = client.get_many(all(arguments)).await;
+                let values = client.get_many(step.all()).await;
                 many(values, |value| text::value(value.as_deref()))
             }
             "put_many" => {
-                let words: Vec<Bytes> = all(arguments).collect();
+                let words: Vec<Bytes> = step.all().collect();
                 let pairs = words.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
                 many(client.put_many(pairs).await, text::put)
             }
-            "delete_many" => many(client.delete_many(all(arguments)).await, text::delete),
-            "count" => format!("count {}", client.count(range(step)).await?),
-            "scan" => self.scan(&client, step, range(step), None).await?,
+            "delete_many" => many(client.delete_many(step.all()).await, text::delete),
+            "count" => format!("count {}", client.count(step.range()).await?),
+            "scan" => self.scan(&client, step, step.range(), None).await?,
             "scan_on" => match self.last_scan.take() {
                 Some((range, cursor)) => self.scan(&client, step, range, Some(cursor)).await?,
                 None => "no scan".into(),
             },
-            "dump" => {
-                let range = Range { ordered: true, ..range(step) };
-                text::items(&items(&client, range, None, None).await?.0, true)
-            }
+            "dump" => text::items(&client.dump(step.range()).await?, true),
             "slot" => format!("slot {}", client.slot(&key())),
             _ => "unknown".into(),
         })
@@ -113,7 +114,7 @@ impl Driver {
         range: Range,
         cursor: Option<Bytes>,
     ) -> slotkv::Result<String> {
-        let limit = number(step, "limit");
+        let limit = step.number("limit");
         let (items, cursor) = items(client, range.clone(), cursor, limit).await?;
         let text = text::items(&items, cursor.is_none());
         self.last_scan = cursor.map(|cursor| (range, cursor));
@@ -143,53 +144,13 @@ async fn items(
     Ok((items, Some(cursor)))
 }
 
-fn range(step: &Step) -> Range {
-    Range {
-        prefix: bytes(step, "prefix").unwrap_or_default(),
-        start: bytes(step, "start").unwrap_or_default(),
-        end: bytes(step, "end").unwrap_or_default(),
-        ordered: number(step, "ordered") == Some(1),
-        keys_only: number(step, "keys_only") == Some(1),
-        items_max: number(step, "page_items").unwrap_or(0) as u32,
-    }
-}
-
 fn many<T>(results: Vec<slotkv::Result<T>>, text: impl Fn(T) -> String) -> String {
     text::many(results.into_iter().map(|result| match result {
         Ok(value) => text(value),
-        Err(error) => text::error(&error),
+        Err(error) => error_text(&error),
     }))
 }
 
-fn argument(arguments: &[Argument], at: usize) -> Bytes {
-    arguments.get(at).and_then(Argument::bytes).unwrap_or_default()
-}
-
-fn all(arguments: &[Argument]) -> impl Iterator<Item = Bytes> {
-    arguments.iter().filter_map(Argument::bytes)
-}
-
-fn count(arguments: &[Argument], at: usize) -> u64 {
-    match arguments.get(at) {
-        Some(&Argument::Number(number)) => number as u64,
-        _ => 0,
-    }
-}
-
-fn delta(arguments: &[Argument], at: usize) -> i64 {
-    match arguments.get(at) {
-        Some(&Argument::Number(number)) => number as i64,
-        _ => 0,
-    }
-}
-
-fn number(step: &Step, name: &str) -> Option<u64> {
-    match step.option(name) {
-        Some(&Argument::Number(number)) => Some(number as u64),
-        _ => None,
-    }
-}
-
-fn bytes(step: &Step, name: &str) -> Option<Bytes> {
-    step.option(name).and_then(Argument::bytes)
+fn error_text(error: &slotkv::Error) -> String {
+    text::error(error.code, error.outcome, error.retry)
 }

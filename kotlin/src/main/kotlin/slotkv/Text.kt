@@ -1,0 +1,150 @@
+package slotkv
+
+import kotlin.time.Duration
+
+// The same operations with text, which stands for its UTF-8.
+
+/** [Client.get] with a key of text. */
+suspend fun Client.get(key: String, deadline: Duration? = null) = get(key.encodeToByteArray(), deadline)
+
+/** [Client.getEntry] with a key of text. */
+suspend fun Client.getEntry(key: String, deadline: Duration? = null) = getEntry(key.encodeToByteArray(), deadline)
+
+/** [Client.has] with a key of text. */
+suspend fun Client.has(key: String, deadline: Duration? = null) = has(key.encodeToByteArray(), deadline)
+
+/** [Client.put] with text. */
+suspend fun Client.put(key: String, value: String, deadline: Duration? = null) =
+    put(key.encodeToByteArray(), value.encodeToByteArray(), deadline)
+
+/** [Client.put] with a key of text. */
+suspend fun Client.put(key: String, value: ByteArray, deadline: Duration? = null) =
+    put(key.encodeToByteArray(), value, deadline)
+
+/** [Client.put] with a value of text. */
+suspend fun Client.put(key: ByteArray, value: String, deadline: Duration? = null) =
+    put(key, value.encodeToByteArray(), deadline)
+
+/** [Client.putIfAbsent] with text. */
+suspend fun Client.putIfAbsent(key: String, value: String, deadline: Duration? = null) =
+    putIfAbsent(key.encodeToByteArray(), value.encodeToByteArray(), deadline)
+
+/** [Client.putIfAbsent] with a key of text. */
+suspend fun Client.putIfAbsent(key: String, value: ByteArray, deadline: Duration? = null) =
+    putIfAbsent(key.encodeToByteArray(), value, deadline)
+
+/** [Client.putIfAbsent] with a value of text. */
+suspend fun Client.putIfAbsent(key: ByteArray, value: String, deadline: Duration? = null) =
+    putIfAbsent(key, value.encodeToByteArray(), deadline)
+
+/** [Client.updateIfPresent] with text. */
+suspend fun Client.updateIfPresent(key: String, value: String, deadline: Duration? = null) =
+    updateIfPresent(key.encodeToByteArray(), value.encodeToByteArray(), deadline)
+
+/** [Client.updateIfPresent] with a key of text. */
+suspend fun Client.updateIfPresent(key: String, value: ByteArray, deadline: Duration? = null) =
+    updateIfPresent(key.encodeToByteArray(), value, deadline)
+
+/** [Client.updateIfPresent] with a value of text. */
+suspend fun Client.updateIfPresent(key: ByteArray, value: String, deadline: Duration? = null) =
+    updateIfPresent(key, value.encodeToByteArray(), deadline)
+
+/** [Client.compareAndSet] with text. */
+suspend fun Client.compareAndSet(key: String, value: String, version: ULong, deadline: Duration? = null) =
+    compareAndSet(key.encodeToByteArray(), value.encodeToByteArray(), version, deadline)
+
+/** [Client.compareAndSet] with a key of text. */
+suspend fun Client.compareAndSet(key: String, value: ByteArray, version: ULong, deadline: Duration? = null) =
+    compareAndSet(key.encodeToByteArray(), value, version, deadline)
+
+/** [Client.compareAndSet] with a value of text. */
+suspend fun Client.compareAndSet(key: ByteArray, value: String, version: ULong, deadline: Duration? = null) =
+    compareAndSet(key, value.encodeToByteArray(), version, deadline)
+
+/** [Client.delete] with a key of text. */
+suspend fun Client.delete(key: String, deadline: Duration? = null) = delete(key.encodeToByteArray(), deadline)
+
+/** [Client.deleteIfVersion] with a key of text. */
+suspend fun Client.deleteIfVersion(key: String, version: ULong, deadline: Duration? = null) =
+    deleteIfVersion(key.encodeToByteArray(), version, deadline)
+
+/** [Client.increment] with a key of text. */
+suspend fun Client.increment(key: String, delta: Long = 1, deadline: Duration? = null) =
+    increment(key.encodeToByteArray(), delta, deadline)
+
+/** [Client.getMany] with keys of text. */
+@JvmName("getManyText")
+suspend fun Client.getMany(keys: Iterable<String>, deadline: Duration? = null) = getMany(keys.encoded(), deadline)
+
+/** [Client.getManyResults] with keys of text. */
+@JvmName("getManyResultsText")
+suspend fun Client.getManyResults(keys: Iterable<String>, deadline: Duration? = null) =
+    getManyResults(keys.encoded(), deadline)
+
+/** [Client.putMany] with text. */
+suspend fun Client.putMany(pairs: Map<String, String>, deadline: Duration? = null) =
+    putMany(pairs.encoded(), deadline)
+
+/** [Client.putManyResults] with text. */
+suspend fun Client.putManyResults(pairs: Map<String, String>, deadline: Duration? = null) =
+    putManyResults(pairs.encoded(), deadline)
+
+/** [Client.deleteMany] with keys of text. */
+@JvmName("deleteManyText")
+suspend fun Client.deleteMany(keys: Iterable<String>, deadline: Duration? = null) =
+    deleteMany(keys.encoded(), deadline)
+
+/** [Client.deleteManyResults] with keys of text. */
+@JvmName("deleteManyResultsText")
+suspend fun Client.deleteManyResults(keys: Iterable<String>, deadline: Duration? = null) =
+    deleteManyResults(keys.encoded(), deadline)
+
+/** [Client.count] with bounds of text. */
+suspend fun Client.count(
+    prefix: String? = null,
+    start: String? = null,
+    end: String? = null,
+    deadline: Duration? = null,
+) = count(prefix?.encodeToByteArray(), start?.encodeToByteArray(), end?.encodeToByteArray(), deadline)
+
+/** [Client.scan] with bounds of text. */
+fun Client.scan(
+    prefix: String? = null,
+    start: String? = null,
+    end: String? = null,
+    ordered: Boolean = false,
+    keysOnly: Boolean = false,
+    limit: Long? = null,
+    pageItems: Int? = null,
+    cursor: ByteArray? = null,
+    deadline: Duration? = null,
+) = scan(
+    prefix?.encodeToByteArray(),
+    start?.encodeToByteArray(),
+    end?.encodeToByteArray(),
+    ordered,
+    keysOnly,
+    limit,
+    pageItems,
+    cursor,
+    deadline,
+)
+
+/** [Client.dump] with bounds of text. */
+suspend fun Client.dump(
+    prefix: String? = null,
+    start: String? = null,
+    end: String? = null,
+    deadline: Duration? = null,
+) = dump(prefix?.encodeToByteArray(), start?.encodeToByteArray(), end?.encodeToByteArray(), deadline)
+
+/** [Client.slot] with a key of text. */
+fun Client.slot(key: String) = slot(key.encodeToByteArray())
+
+/** [Client.explain] with a key of text. */
+fun Client.explain(key: String) = explain(key.encodeToByteArray())
+
+private fun Iterable<String>.encoded(): List<ByteArray> = map(String::encodeToByteArray)
+
+private fun Map<String, String>.encoded(): List<Pair<ByteArray, ByteArray>> =
+    map { (key, value) -> key.encodeToByteArray() to value.encodeToByteArray() }

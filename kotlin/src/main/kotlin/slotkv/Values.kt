@@ -1,0 +1,62 @@
+package slotkv
+
+import slotkv.ffi.DeleteResult
+import slotkv.ffi.PutResult
+import slotkv.ffi.ValueResult
+
+/** A value with its version, which grows with every write of the key, also over a deletion. */
+typealias Entry = slotkv.ffi.Entry
+
+/** What a put did: its status, the key's version after it (0 if the key is absent), and whether the value was stored. */
+typealias Put = slotkv.ffi.Put
+
+/** What a put was; `UNMET` if the condition did not hold and nothing was changed. */
+typealias PutStatus = slotkv.ffi.PutStatus
+
+/**
+ * What a delete did: its status, the version of the deletion (with `UNMET` the key's as it stands, else 0), and whether the
+ * key was removed.
+ */
+typealias Delete = slotkv.ffi.Delete
+
+/** What a delete was; `UNMET` if the condition did not hold and nothing was changed. */
+typealias DeleteStatus = slotkv.ffi.DeleteStatus
+
+/** A key of a scan with its value, version and slot. */
+typealias Item = slotkv.ffi.Item
+
+/** Where calls for a key go, and why. */
+typealias Explain = slotkv.ffi.Explain
+
+/** Counts since the client was made, and its state now. */
+typealias Stats = slotkv.ffi.Stats
+
+/** One connection of a client. */
+typealias MemberStats = slotkv.ffi.MemberStats
+
+/** What a master says of the whole cluster. */
+typealias ClusterStatus = slotkv.ffi.ClusterStatus
+
+/** A master. */
+typealias MasterStatus = slotkv.ffi.MasterStatus
+
+/** A shard. */
+typealias ShardStatus = slotkv.ffi.ShardStatus
+
+/** A process of the cluster. */
+typealias MemberStatus = slotkv.ffi.MemberStatus
+
+internal fun resultOf(result: ValueResult): Result<ByteArray?> = when (result) {
+    is ValueResult.Value -> Result.success(result.value)
+    is ValueResult.Failed -> Result.failure(exceptionOf(result.failure))
+}
+
+internal fun resultOf(result: PutResult): Result<Put> = when (result) {
+    is PutResult.Done -> Result.success(result.put)
+    is PutResult.Failed -> Result.failure(exceptionOf(result.failure))
+}
+
+internal fun resultOf(result: DeleteResult): Result<Delete> = when (result) {
+    is DeleteResult.Done -> Result.success(result.delete)
+    is DeleteResult.Failed -> Result.failure(exceptionOf(result.failure))
+}

@@ -1,0 +1,83 @@
+// What a driver is told, and how answers look as text: the twin of `src/step.rs` and `src/text.rs`.
+
+import java.math.BigInteger
+import java.util.zip.CRC32
+import slotkv.Delete
+import slotkv.DeleteStatus
+import slotkv.Entry
+import slotkv.Item
+import slotkv.Put
+import slotkv.SlotkvException
+
+private const val SHOWN_BYTES_MAX = 256
+
+/** One operation. Arguments are bytes and numbers. */
+class Step(line: String) {
+    val operation = line.substringBefore(' ')
+    private val arguments = mutableListOf<Any>()
+    private val options = mutableMapOf<String, Any>()
+
+    init {
+        for (word in line.split(' ').drop(1)) {
+            val colon = word.indexOf(':')
+            if (colon < 0) arguments += argument(word) else options[word.take(colon)] = argument(word.drop(colon + 1))
+        }
+    }
+
+    fun bytes(name: String) = options[name] as? ByteArray
+
+    fun number(name: String) = (options[name] as? BigInteger)?.toLong()
+
+    fun bytes(index: Int) = arguments[index] as ByteArray
+
+    /** A number of 64 bits without a sign. */
+    fun version(index: Int) = (arguments[index] as BigInteger).toString().toULong()
+
+    /** A number of 64 bits with a sign. */
+    fun delta(index: Int): Long = (arguments[index] as BigInteger).longValueExact()
+
+    fun all() = arguments.filterIsInstance<ByteArray>()
+}
+
+private fun argument(word: String): Any {
+    val rest = word.drop(1)
+    return when (word[0]) {
+        '=' -> rest.hexToByteArray()
+        '*' -> {
+            val (byte, count) = rest.split('*')
+            ByteArray(count.toInt()).also { it.fill(byte.hexToUByte().toByte()) }
+        }
+        '#' -> BigInteger(rest)
+        else -> error(word)
+    }
+}
+
+fun ofBytes(value: ByteArray): String {
+    if (value.size <= SHOWN_BYTES_MAX) return "=${value.toHexString()}"
+    val sum = CRC32().apply { update(value) }.value
+    return "~${value.size}:%08x".format(sum)
+}
+
+fun ofValue(value: ByteArray?) = if (value == null) "none" else "value ${ofBytes(value)}"
+
+fun ofEntry(entry: Entry?) = if (entry == null) "none" else "entry ${entry.version} ${ofBytes(entry.value)}"
+
+fun ofPut(put: Put) = "${put.status.name.lowercase()} ${put.version}"
+
+fun ofDelete(delete: Delete): String {
+    val status = delete.status.name.lowercase()
+    return if (delete.status == DeleteStatus.NOT_FOUND) status else "$status ${delete.version}"
+}
+
+fun ofError(error: SlotkvException) =
+    error.run { "error $code $kind ${outcome.name.lowercase()} ${retry.name.lowercase()}" }
+
+fun <T> ofMany(results: List<Result<T>>, text: (T) -> String): String {
+    val texts = results.map { result -> result.fold(text) { ofError(it as SlotkvException) } }
+    return "many[${texts.joinToString(";")}]"
+}
+
+fun ofItems(items: List<Item>, end: String): String {
+    val texts = items.map { "${it.version} ${ofBytes(it.key)} ${ofBytes(it.value)}" }
+    return "items[${texts.joinToString(";")}] $end"
+}
