@@ -1441,6 +1441,16 @@ slotkv_code_t slotkv_queue_counts(slotkv_queue_t queue,
 slotkv_code_t slotkv_queue_stats(slotkv_queue_t queue, struct slotkv_result_t *result);
 
 /**
+ * Where a scan goes on behind an item of a page: cursor. `range` and `options` are those of the page; of `item` the key and
+ * the slot count. Nobody is asked.
+ */
+slotkv_code_t slotkv_queue_cursor(slotkv_queue_t queue,
+                                  const struct slotkv_range_t *range,
+                                  const struct slotkv_item_t *item,
+                                  const struct slotkv_call_options_t *options,
+                                  struct slotkv_result_t *result);
+
+/**
  * Closes a queue, its connections and its handle, in bounded time. Open operations end first, with CLOSED: a callback is
  * called with them, and is not called any more after this. Of a queue without one, what nobody has taken is freed and its
  * contexts are forgotten; slotkv_close of the client ends them so that they can be taken before.

@@ -28,7 +28,8 @@ use crate::client::{self, slotkv_client};
 use crate::code::slotkv_code;
 use crate::export::{calling_back, check_place, export, export_waiting, hand_over, invalid};
 use crate::operation::{self, Order, Work, slotkv_operation};
-use crate::result::slotkv_result;
+use crate::options::{self, slotkv_call_options, slotkv_range};
+use crate::result::{slotkv_item, slotkv_result};
 use crate::shelf::Shelf;
 
 /// Queues that a process may have open.
@@ -320,6 +321,38 @@ pub unsafe extern "C" fn slotkv_queue_stats(queue: slotkv_queue, result: *mut sl
     let stats = || slotkv_result::of_stats(QUEUES.get(queue)?.client()?.core()?.stats());
     // SAFETY: the caller's promise.
     unsafe { export(result, stats) }
+}
+
+/// Where a scan goes on behind an item of a page: cursor. `range` and `options` are those of the page; of `item` the key and
+/// the slot count. Nobody is asked.
+///
+/// # Safety
+/// Pointers are NULL or point to what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slotkv_queue_cursor(
+    queue: slotkv_queue,
+    range: *const slotkv_range,
+    item: *const slotkv_item,
+    options: *const slotkv_call_options,
+    result: *mut slotkv_result,
+) -> slotkv_code {
+    let cursor = || {
+        let queue = QUEUES.get(queue)?;
+        if item.is_null() {
+            return Err(invalid("the item is NULL"));
+        }
+        // SAFETY: the caller's promise.
+        let (range, options, item) = unsafe {
+            (
+                options::read(range, "the range")?.core()?,
+                options::read(options, "the call's options")?.core()?,
+                item.read_unaligned().place()?,
+            )
+        };
+        slotkv_result::of_cursor(Some(queue.client()?.cursor_behind(&range, &item, options)?))
+    };
+    // SAFETY: as above.
+    unsafe { export(result, cursor) }
 }
 
 /// Closes a queue, its connections and its handle, in bounded time. Open operations end first, with CLOSED: a callback is

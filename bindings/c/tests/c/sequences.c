@@ -128,6 +128,7 @@ static void drain(slotkv_queue_t queue) {
 static void step(void) {
     slotkv_bytes_t many[BATCH_MAX];
     slotkv_operation_t operation;
+    slotkv_item_t item = {0};
     slotkv_result_t copy;
     options.size = sizeof options;
     options.deadline_ms = (uint32_t)chance(2000);
@@ -135,7 +136,7 @@ static void step(void) {
     range.prefix = chance(2) == 0 ? slotkv_bytes("0", 1) : some_bytes();
     range.is_ordered = (uint8_t)chance(2);
     range.page_items = (uint32_t)chance(5);
-    switch (chance(24)) {
+    switch (chance(25)) {
     case 0:
         if (chance(4) == 0) {
             slotkv_connect(SLOTKV_ABI_VERSION, uri, NULL, &clients[chance(PLACES)], place());
@@ -212,6 +213,11 @@ static void step(void) {
         break;
     case 22:
         slotkv_delete(one_of(clients), some_bytes(), &options, place());
+        break;
+    case 23:
+        item.key = some_bytes();
+        item.slot = (uint16_t)chance(UINT16_MAX);
+        slotkv_queue_cursor(one_of(queues), chance(4) == 0 ? NULL : &range, chance(8) == 0 ? NULL : &item, &options, place());
         break;
     default:
         slotkv_queue_stats(one_of(queues), place());
