@@ -1,7 +1,7 @@
 //! Runs the code blocks of the documentation, so that what it shows is what happens.
 //!
-//! In README.md and docs/**: ```` ```python ````, ```` ```js ````, ```` ```c ```` and ```` ```cpp ```` blocks are programs of
-//! their own; ```` ```rust ```` blocks are doctests; in ```` ```console ```` blocks each line behind `$ ` is run by the shell and what follows is compared with
+//! In README.md and docs/**: ```` ```python ````, ```` ```js ````, ```` ```c ````, ```` ```cpp ```` and ```` ```go ```` blocks are
+//! programs of their own; ```` ```rust ```` blocks are doctests; in ```` ```console ```` blocks each line behind `$ ` is run by the shell and what follows is compared with
 //! its output, where a line `...` stands for any lines. Blocks in other languages (`sh`, `text`, `toml`) are not run.
 //! Every document has a cluster of its own; the address [`ADDRESS`] in its blocks stands for it, and `slotkv` finds it
 //! by itself.
@@ -15,6 +15,7 @@ use serde_json::Value;
 use crate::Outcome;
 use crate::c::{self, Language, Linkage};
 use crate::cluster::Dev;
+use crate::go::Go;
 use crate::install_c::Installed;
 use crate::node::Package;
 use crate::process;
@@ -25,7 +26,7 @@ use crate::venv::Venv;
 const ADDRESS: &str = "127.0.0.1:7700";
 
 /// Runs every block of every document; how many. An error names the first that fails.
-pub fn run(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
+pub fn run(slotkv: &Path, venv: &Venv, node: &Package, go: &Go) -> Outcome<u64> {
     let libraries = Libraries::build()?;
     let installed = c::prepare()?;
     let mut passed = 0;
@@ -35,8 +36,8 @@ pub fn run(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
         let shown = document.strip_prefix(project::root()).unwrap_or(&document).display().to_string();
         let count = |language| blocks.iter().filter(|block| block.language == language).count();
         let (rust, python, js, console) = (count("rust"), count("python"), count("js"), count("console"));
-        let c = count("c") + count("cpp");
-        if rust + python + js + c + console == 0 {
+        let (c, in_go) = (count("c") + count("cpp"), count("go"));
+        if rust + python + js + c + in_go + console == 0 {
             continue;
         }
         let cluster = Dev::start(slotkv, "dev-docs", &[])?;
@@ -46,6 +47,7 @@ pub fn run(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
                 "python" => run_python(venv, &at(&block.text)),
                 "js" => run_js(node, &at(&block.text)),
                 "c" | "cpp" => run_c(&installed, block, &at(&block.text)),
+                "go" => run_go(go, &at(&block.text)),
                 "console" => run_console(slotkv, &cluster.uri, &at(&block.text)),
                 _ => Ok(()),
             };
@@ -54,8 +56,10 @@ pub fn run(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
         if rust > 0 {
             libraries.test(&document, &at(&text)).map_err(|error| format!("{shown}: {error}"))?;
         }
-        println!("  {shown}: {rust} Rust, {python} Python, {js} Node, {c} C and C++, {console} console");
-        passed += (rust + python + js + c + console) as u64;
+        println!(
+            "  {shown}: {rust} Rust, {python} Python, {js} Node, {c} C and C++, {in_go} Go, {console} console"
+        );
+        passed += (rust + python + js + c + in_go + console) as u64;
     }
     Ok(passed)
 }
@@ -134,6 +138,15 @@ fn run_c(installed: &Installed, block: &Block, program: &str) -> Outcome<()> {
     let out = process::tied(installed.run(&mut Command::new(program))).stdin(Stdio::null()).output()?;
     if out.status.success() {
         return Ok(fs::remove_file(source)?);
+    }
+    Err(format!("{}\n{}", out.status, String::from_utf8_lossy(&out.stderr)).into())
+}
+
+fn run_go(go: &Go, program: &str) -> Outcome<()> {
+    let dir = tempdir()?.join("go");
+    let out = process::tied(&mut Command::new(go.program(&dir, program)?)).stdin(Stdio::null()).output()?;
+    if out.status.success() {
+        return Ok(fs::remove_dir_all(dir)?);
     }
     Err(format!("{}\n{}", out.status, String::from_utf8_lossy(&out.stderr)).into())
 }

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::cluster;
+use crate::go::{self, Go};
 use crate::node::Package;
 use crate::project::{self, Profile, SELECTION};
 use crate::table::Table;
@@ -46,7 +47,7 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 14] = [
+const SUITES: [Suite; 15] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
@@ -61,6 +62,7 @@ const SUITES: [Suite; 14] = [
     },
     Suite { name: "types", about: "mypy --strict, pyright, stubtest", run: types },
     Suite { name: "node", about: "node:test, tsc --strict, publint, the packed packages", run: node },
+    Suite { name: "go", about: "gofmt, go vet, go test -race on examples/go", run: go_package },
     Suite {
         name: "conformance",
         about: "the scenarios through the client of every language, compared",
@@ -81,6 +83,7 @@ struct Bench {
     slotkv: OnceCell<PathBuf>,
     venv: OnceCell<Venv>,
     node: OnceCell<Package>,
+    go: OnceCell<Go>,
 }
 
 /// How a suite ended when nothing failed.
@@ -95,8 +98,13 @@ enum Tested {
 
 /// Exits with success only if no suite failed.
 pub fn run(arguments: &[String]) -> Outcome<bool> {
-    let mut bench =
-        Bench { long: false, slotkv: OnceCell::new(), venv: OnceCell::new(), node: OnceCell::new() };
+    let mut bench = Bench {
+        long: false,
+        slotkv: OnceCell::new(),
+        venv: OnceCell::new(),
+        node: OnceCell::new(),
+        go: OnceCell::new(),
+    };
     let mut wanted: Vec<&Suite> = Vec::new();
     for argument in arguments {
         match argument.as_str() {
@@ -205,6 +213,14 @@ impl Bench {
             let _ = self.node.set(Package::build(Profile::Debug)?);
         }
         Ok(self.node.get().ok_or("no Node package")?)
+    }
+
+    /// Go with the C library, made once.
+    fn go(&self) -> Outcome<&Go> {
+        if self.go.get().is_none() {
+            let _ = self.go.set(go::prepare(c::prepare()?)?);
+        }
+        Ok(self.go.get().ok_or("no Go")?)
     }
 }
 
@@ -327,6 +343,10 @@ fn node(bench: &Bench) -> Outcome<Tested> {
     Ok(Tested::count(node_count(&log)?))
 }
 
+fn go_package(bench: &Bench) -> Outcome<Tested> {
+    Ok(Tested::count(bench.go()?.suite(bench.slotkv()?)?))
+}
+
 fn conform(bench: &Bench) -> Outcome<Tested> {
     Ok(Tested::count(conformance::suite(bench.slotkv()?, bench.venv()?, bench.node()?)?))
 }
@@ -338,15 +358,16 @@ fn all_examples(bench: &Bench) -> Outcome<Tested> {
     let python = examples::python(slotkv, venv)?;
     let node = examples::node(slotkv, bench.node()?)?;
     let c = examples::c(slotkv)?;
-    Ok(Tested::count(rust + python + node + c))
+    let go = examples::go(slotkv, bench.go()?)?;
+    Ok(Tested::count(rust + python + node + c + go))
 }
 
 fn fail_over(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::count(examples::fail_over(bench.slotkv()?, bench.venv()?, bench.node()?)?))
+    Ok(Tested::count(examples::fail_over(bench.slotkv()?, bench.venv()?, bench.node()?, bench.go()?)?))
 }
 
 fn docs(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::count(documents::run(bench.slotkv()?, bench.venv()?, bench.node()?)?))
+    Ok(Tested::count(documents::run(bench.slotkv()?, bench.venv()?, bench.node()?, bench.go()?)?))
 }
 
 /// Sum over "test result: ok. N passed", and the tests among them that skip what they are for.

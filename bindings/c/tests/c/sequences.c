@@ -1,9 +1,12 @@
-/* Random sequences of calls, right ones and wrong ones: sequences URI SEED STEPS. Whatever is called in whatever order with
- * whatever handle ends with a code, every operation that a queue took ends once, and everything can be closed. */
+/* Random sequences of calls, right ones and wrong ones: sequences URI SEED STEPS [SECONDS]. Whatever is called in whatever
+ * order with whatever handle ends with a code, every operation that a queue took ends once, and everything can be closed.
+ * With SECONDS, one sequence after another for that long, each of the next seed. */
 
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
+
+#include <time.h>
 
 #define PLACES 8
 #define BATCH_MAX 16
@@ -224,14 +227,8 @@ static void step(void) {
     }
 }
 
-int main(int count, char **arguments) {
-    if (count != 4) {
-        fprintf(stderr, "usage: sequences URI SEED STEPS\n");
-        return 2;
-    }
-    uri = arguments[1];
-    state = strtoull(arguments[2], NULL, 10);
-    long steps = atol(arguments[3]);
+static void sequence(uint64_t seed, long steps) {
+    state = seed;
     for (size_t at = 0; at < PLACES; at++) {
         CHECK(slotkv_result_free(&results[at]) == SLOTKV_CODE_OK);
     }
@@ -247,6 +244,22 @@ int main(int count, char **arguments) {
         slotkv_close(clients[at], NULL);
         slotkv_result_free(&results[at]);
     }
-    printf("1 passed\n");
+}
+
+int main(int count, char **arguments) {
+    if (count != 4 && count != 5) {
+        fprintf(stderr, "usage: sequences URI SEED STEPS [SECONDS]\n");
+        return 2;
+    }
+    uri = arguments[1];
+    uint64_t seed = strtoull(arguments[2], NULL, 10);
+    time_t end = time(NULL) + (count == 5 ? atol(arguments[4]) : 0);
+    int passed = 0;
+    do {
+        fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
+        sequence(seed++, atol(arguments[3]));
+        passed++;
+    } while (time(NULL) < end);
+    printf("%d passed\n", passed);
     return 0;
 }
