@@ -62,6 +62,21 @@ func TestKeysOfAnyBytesArePutGotAndDeleted(t *testing.T) {
 	}
 }
 
+func TestAValueMayBePartOfSomethingWithPointers(t *testing.T) {
+	client := connected(t)
+	whole := &struct {
+		other *int
+		bytes [8]byte
+	}{new(int), [8]byte{1, 2, 3, 4, 5, 6, 7, 8}}
+	_, err := client.Put(background, "key", whole.bytes[2:4])
+	must(t, err)
+	entry, err := client.Get(background, "key")
+	must(t, err)
+	if string(entry.Value) != "\x03\x04" {
+		t.Fatal(entry)
+	}
+}
+
 func TestConditionsAreResultsAndNotErrors(t *testing.T) {
 	client := connected(t)
 	first, err := client.PutIfAbsent(background, "key", []byte("1"))
@@ -197,7 +212,7 @@ func TestACallWhoseContextHasEndedIsNotBegun(t *testing.T) {
 	}
 	after, err := client.Stats()
 	must(t, err)
-	if after.Calls != before.Calls {
+	if after.Submissions != before.Submissions {
 		t.Fatal(before, after)
 	}
 }

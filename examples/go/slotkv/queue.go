@@ -31,7 +31,7 @@ static struct begun begin(slotkv_queue_t queue, uintptr_t name, uint32_t deadlin
 }
 
 static struct begun begin_one(slotkv_queue_t queue, uintptr_t name, uint32_t deadline_ms, uint32_t kind,
-                              uint32_t condition, _GoString_ key, const void *value, size_t value_size,
+                              uint32_t condition, _GoString_ key, const char *value, size_t value_size,
                               uint64_t version, int64_t delta) {
     slotkv_operation_t operation = slotkv_operation((slotkv_operation_kind_t)kind);
     operation.condition = condition;
@@ -79,7 +79,7 @@ static slotkv_range_t range_of(_GoString_ prefix, _GoString_ start, _GoString_ e
 
 static struct begun begin_ranged(slotkv_queue_t queue, uintptr_t name, uint32_t deadline_ms, uint32_t kind,
                                  _GoString_ prefix, _GoString_ start, _GoString_ end, uint32_t page_items,
-                                 uint8_t is_ordered, uint8_t keys_only, const void *cursor, size_t cursor_size) {
+                                 uint8_t is_ordered, uint8_t keys_only, const char *cursor, size_t cursor_size) {
     slotkv_operation_t operation = slotkv_operation((slotkv_operation_kind_t)kind);
     slotkv_range_t range = range_of(prefix, start, end, page_items, is_ordered, keys_only);
     operation.range = &range;
@@ -195,6 +195,8 @@ type Stats struct {
 	Connects, ConnectionsLost  uint64
 	FramesSent, FramesReceived uint64
 	InFlight                   uint64
+	// Submissions is how many operations were given to the C library.
+	Submissions uint64
 	// Wakeups is how often the reader was woken with ends; one wake-up is for a whole batch.
 	Wakeups uint64
 }
@@ -320,6 +322,7 @@ func (c *Client) Stats() (Stats, error) {
 		FramesSent:      uint64(its.frames_sent),
 		FramesReceived:  uint64(its.frames_received),
 		InFlight:        uint64(its.in_flight),
+		Submissions:     uint64(counters.submissions),
 		Wakeups:         uint64(counters.wakeups),
 	}, nil
 }
@@ -479,12 +482,13 @@ func (c *Client) take(ends *C.struct_ends) bool {
 	return ends.count > 0
 }
 
-// pointer is where bytes are. C is given it for one call, which keeps nothing.
-func pointer(bytes []byte) (unsafe.Pointer, C.size_t) {
+// pointer is where bytes are. C is given it for one call, which keeps nothing. It is one to bytes, so that cgo looks for
+// no pointers around them.
+func pointer(bytes []byte) (*C.char, C.size_t) {
 	if len(bytes) == 0 {
 		return nil, 0
 	}
-	return unsafe.Pointer(&bytes[0]), C.size_t(len(bytes))
+	return (*C.char)(unsafe.Pointer(&bytes[0])), C.size_t(len(bytes))
 }
 
 // milliseconds are rounded down, so that the C library's deadline is not behind a context's; 0 is none.
