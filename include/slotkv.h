@@ -1111,7 +1111,7 @@ typedef struct slotkv_completion_t {
 /**
  * Called with ends of operations, oldest first, a whole batch at a time and never twice at once. It runs on the library's
  * thread, for which all queues of the process wait: it must return soon and must not wait. It may begin and cancel
- * operations; calls that wait are refused in it. Results are its to free.
+ * operations; calls that wait are refused in it. Results are its to free. It must not throw: that ends the process.
  */
 typedef void (*slotkv_callback_t)(void *context, struct slotkv_completion_t *completions, size_t count);
 
@@ -1445,9 +1445,21 @@ slotkv_code_t slotkv_queue_counts(slotkv_queue_t queue,
 slotkv_code_t slotkv_queue_stats(slotkv_queue_t queue, struct slotkv_result_t *result);
 
 /**
+ * Where a scan goes on behind an item of a page: cursor. `range` and `options` are those of the page; of `item` the key and
+ * the slot count. Nobody is asked.
+ */
+slotkv_code_t slotkv_queue_cursor(slotkv_queue_t queue,
+                                  const struct slotkv_range_t *range,
+                                  const struct slotkv_item_t *item,
+                                  const struct slotkv_call_options_t *options,
+                                  struct slotkv_result_t *result);
+
+/**
  * Closes a queue, its connections and its handle, in bounded time. Open operations end first, with CLOSED: a callback is
  * called with them, and is not called any more after this. Of a queue without one, what nobody has taken is freed and its
  * contexts are forgotten; slotkv_close of the client ends them so that they can be taken before.
+ *
+ * Codes: TIMEOUT if a callback does not return within seconds: it is the last one, and may go on using its context.
  */
 slotkv_code_t slotkv_queue_close(slotkv_queue_t queue,
                                  struct slotkv_result_t *result);

@@ -13,9 +13,9 @@ use crate::{Outcome, machine, process};
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"];
 /// A line of the test programs that counts.
 const PASSED: &str = " passed";
-/// Random sequences of calls that are tried, and that `--long` tries.
+/// Random sequences of calls that are tried, and the seconds for which `--long` tries more of them.
 const SEEDS: u64 = 3;
-const SEEDS_LONG: u64 = 100;
+const SEQUENCE_SECONDS_LONG: u64 = 600;
 /// Calls of each.
 const SEQUENCE_STEPS: u64 = 5000;
 /// Exit status by which valgrind says that it found something.
@@ -45,8 +45,14 @@ pub enum Linkage {
 
 /// Installs the library in a debug build for tests, and what the tests need.
 pub fn prepare() -> Outcome<Installed> {
+    prepare_as(Profile::Debug)
+}
+
+/// The same in a build of either profile.
+pub fn prepare_as(profile: Profile) -> Outcome<Installed> {
     machine::install(&[machine::GCC, machine::GXX, machine::PKG_CONFIG])?;
-    install_c::install(&project::scratch().join("c/prefix"), Profile::Debug)
+    let name = if profile == Profile::Debug { "prefix" } else { "prefix-release" };
+    install_c::install(&project::scratch().join("c").join(name), profile)
 }
 
 /// Compiles a program of one source with `compiler`.
@@ -92,35 +98,41 @@ pub fn compile(
 /// Every test of the library; how many.
 pub fn suite(slotkv: &Path, is_long: bool) -> Outcome<u64> {
     let installed = prepare()?;
+    machine::install(&[machine::CLANG, machine::CLANG_RUNTIME])?;
     exports_only_its_own(&installed)?;
     let cluster = Dev::start(slotkv, "dev-c", &[])?;
     let tests = project::root().join("bindings/c/tests/c");
     let (client, wrapper) = (tests.join("client.c"), tests.join("wrapper.cpp"));
+    let hostile = tests.join("hostile.c");
     let mut passed = 1;
     let mut programs = Vec::new();
     for (c, cpp) in [("gcc", "g++"), ("clang", "clang++")] {
-        if !process::works(Command::new(c).arg("--version")) {
-            println!("  {c} is not there");
-            continue;
-        }
         programs.push(compile(&installed, c, Language::C, Linkage::Shared, &client)?);
         for language in [Language::Cpp, Language::CppWithoutExceptions] {
             programs.push(compile(&installed, cpp, language, Linkage::Shared, &wrapper)?);
         }
     }
     programs.push(compile(&installed, "gcc", Language::C, Linkage::Static, &client)?);
-    programs.push(compile(&installed, "gcc", Language::CSanitized, Linkage::Shared, &client)?);
+    for (compiler, source) in [("gcc", &client), ("gcc", &hostile), ("clang", &client)] {
+        programs.push(compile(&installed, compiler, Language::CSanitized, Linkage::Shared, source)?);
+    }
     for program in &programs {
         passed += count(&installed, Command::new(program).arg(&cluster.uri))?;
     }
     if process::works(Command::new("valgrind").arg("--version")) {
         passed += count(&installed, valgrind().arg(&programs[0]).args([&cluster.uri, "quick"]))?;
     }
-    let sequences = compile(&installed, "gcc", Language::C, Linkage::Shared, &tests.join("sequences.c"))?;
-    let seeds = if is_long { SEEDS_LONG } else { SEEDS };
-    for seed in 1..=seeds {
-        let arguments = [cluster.uri.clone(), seed.to_string(), SEQUENCE_STEPS.to_string()];
-        passed += count(&installed, Command::new(&sequences).args(arguments))?;
+    let sequences = tests.join("sequences.c");
+    let sequences = compile(&installed, "gcc", Language::CSanitized, Linkage::Shared, &sequences)?;
+    let run = |seed: u64, seconds: u64| {
+        let numbers = [seed, SEQUENCE_STEPS, seconds].map(|number| number.to_string());
+        count(&installed, Command::new(&sequences).arg(&cluster.uri).args(numbers))
+    };
+    for seed in 1..=SEEDS {
+        passed += run(seed, 0)?;
+    }
+    if is_long {
+        passed += run(SEEDS + 1, SEQUENCE_SECONDS_LONG)?;
     }
     outside_of_the_tree(&installed, &cluster.uri)?;
     Ok(passed + 1)

@@ -1,5 +1,5 @@
 //! `cargo xtask demo`: a real data set goes in through the Python client and comes back, byte for byte, through Rust,
-//! sync Python, asyncio, Node and Kotlin.
+//! sync Python, asyncio, Node, C, Go and Kotlin.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use crate::node::Package;
 use crate::project::{self, Profile};
 use crate::table::{Table, thousands};
 use crate::venv::Venv;
-use crate::{Outcome, process};
+use crate::{Outcome, c, go, process};
 
 /// Folders of demos that were kept.
 const FOLDERS_MAX: u32 = 100;
@@ -39,6 +39,11 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     let node = Package::build(profile)?;
     let kotlin = kotlin::Package::build(profile)?;
 
+    let installed = c::prepare_as(profile)?;
+    let source = project::root().join("examples/c/compare_file.c");
+    let in_c = c::compile(&installed, "gcc", c::Language::C, c::Linkage::Static, &source)?;
+    let in_go = go::prepare(installed)?.example("compare_file")?;
+
     let spinner = process::spinner("data set");
     let sets = dataset::produce(&dataset::dir())?;
     spinner.finish_and_clear();
@@ -54,7 +59,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
 
     let mut table = Table::new(&["client", "data set", "records", "ops/s", "result"]);
     let mut all_identical = true;
-    for client in clients(&venv, &node, &kotlin, &compare) {
+    for client in clients(&venv, &node, &kotlin, [compare, in_c], &in_go) {
         for set in &sets {
             let found = client.run(set, &cluster.uri)?;
             all_identical &= found.is_good(set);
@@ -120,7 +125,13 @@ struct Client {
     told: Vec<PathBuf>,
 }
 
-fn clients(venv: &Venv, node: &Package, kotlin: &kotlin::Package, compare: &Path) -> [Client; 6] {
+fn clients(
+    venv: &Venv,
+    node: &Package,
+    kotlin: &kotlin::Package,
+    [rust, c]: [PathBuf; 2],
+    go: &Path,
+) -> [Client; 8] {
     let python = venv.bin().join("python");
     let script = |name, writes, script| Client {
         name,
@@ -130,7 +141,7 @@ fn clients(venv: &Venv, node: &Package, kotlin: &kotlin::Package, compare: &Path
     };
     [
         script("Python asyncio, put_many", true, "xtask/demo/load.py"),
-        Client { name: "Rust, get_many", writes: false, program: compare.to_owned(), told: Vec::new() },
+        Client { name: "Rust, get_many", writes: false, program: rust, told: Vec::new() },
         script("Python sync, get_many", false, "xtask/demo/compare_sync.py"),
         script("Python asyncio, get", false, "xtask/demo/compare_asyncio.py"),
         Client {
@@ -145,6 +156,8 @@ fn clients(venv: &Venv, node: &Package, kotlin: &kotlin::Package, compare: &Path
             program: "java".into(),
             told: vec!["-cp".into(), kotlin.class_path(&[]).into(), kotlin::main_class("compare").into()],
         },
+        Client { name: "C, get_many", writes: false, program: c, told: Vec::new() },
+        Client { name: "Go, Get", writes: false, program: go.to_owned(), told: Vec::new() },
     ]
 }
 

@@ -1,7 +1,8 @@
 //! Runs the code blocks of the documentation, so that what it shows is what happens.
 //!
-//! In README.md and docs/**: ```` ```python ````, ```` ```js ````, ```` ```kotlin ````, ```` ```c ```` and ```` ```cpp ````
-//! blocks are programs of their own (those of Kotlin in a project whose `pom.xml` is the ```` ```xml ```` block before them);
+//! In README.md and docs/**: ```` ```python ````, ```` ```js ````, ```` ```kotlin ````, ```` ```c ````, ```` ```cpp ```` and
+//! ```` ```go ```` blocks are programs of their own (those of Kotlin in a project whose `pom.xml` is the ```` ```xml ```` block
+//! before them);
 //! ```` ```rust ```` blocks are doctests; in ```` ```console ```` blocks each line behind `$ ` is run by the shell and what follows is compared with
 //! its output, where a line `...` stands for any lines. Blocks in other languages (`sh`, `text`, `toml`) are not run.
 //! Every document has a cluster of its own; the address [`ADDRESS`] in its blocks stands for it, and `slotkv` finds it
@@ -16,6 +17,7 @@ use serde_json::Value;
 use crate::Outcome;
 use crate::c::{self, Language, Linkage};
 use crate::cluster::Dev;
+use crate::go::Go;
 use crate::install_c::Installed;
 use crate::kotlin;
 use crate::node::Package;
@@ -27,7 +29,7 @@ use crate::venv::Venv;
 const ADDRESS: &str = "127.0.0.1:7700";
 
 /// Runs every block of every document; how many. An error names the first that fails.
-pub fn run(slotkv: &Path, venv: &Venv, node: &Package, kotlin: &kotlin::Package) -> Outcome<u64> {
+pub fn run(slotkv: &Path, venv: &Venv, node: &Package, kotlin: &kotlin::Package, go: &Go) -> Outcome<u64> {
     let libraries = Libraries::build()?;
     let installed = c::prepare()?;
     let mut passed = 0;
@@ -37,8 +39,8 @@ pub fn run(slotkv: &Path, venv: &Venv, node: &Package, kotlin: &kotlin::Package)
         let shown = document.strip_prefix(project::root()).unwrap_or(&document).display().to_string();
         let count = |language| blocks.iter().filter(|block| block.language == language).count();
         let (rust, python, js, console) = (count("rust"), count("python"), count("js"), count("console"));
-        let (c, kt) = (count("c") + count("cpp"), count("kotlin"));
-        if rust + python + js + c + kt + console == 0 {
+        let (c, kt, in_go) = (count("c") + count("cpp"), count("kotlin"), count("go"));
+        if rust + python + js + c + kt + in_go + console == 0 {
             continue;
         }
         let cluster = Dev::start(slotkv, "dev-docs", &[])?;
@@ -53,6 +55,7 @@ pub fn run(slotkv: &Path, venv: &Venv, node: &Package, kotlin: &kotlin::Package)
                 "js" => run_js(node, &at(&block.text)),
                 "kotlin" => run_kotlin(kotlin, project.as_deref(), block),
                 "c" | "cpp" => run_c(&installed, block, &at(&block.text)),
+                "go" => run_go(go, &at(&block.text)),
                 "console" => run_console(slotkv, &cluster.uri, &at(&block.text)),
                 _ => Ok(()),
             };
@@ -62,9 +65,9 @@ pub fn run(slotkv: &Path, venv: &Venv, node: &Package, kotlin: &kotlin::Package)
             libraries.test(&document, &at(&text)).map_err(|error| format!("{shown}: {error}"))?;
         }
         println!(
-            "  {shown}: {rust} Rust, {python} Python, {js} Node, {kt} Kotlin, {c} C and C++, {console} console"
+            "  {shown}: {rust} Rust, {python} Python, {js} Node, {kt} Kotlin, {c} C and C++, {in_go} Go, {console} console"
         );
-        passed += (rust + python + js + c + kt + console) as u64;
+        passed += (rust + python + js + c + kt + in_go + console) as u64;
     }
     Ok(passed)
 }
@@ -181,6 +184,15 @@ fn run_c(installed: &Installed, block: &Block, program: &str) -> Outcome<()> {
     let out = process::tied(installed.run(&mut Command::new(program))).stdin(Stdio::null()).output()?;
     if out.status.success() {
         return Ok(fs::remove_file(source)?);
+    }
+    Err(format!("{}\n{}", out.status, String::from_utf8_lossy(&out.stderr)).into())
+}
+
+fn run_go(go: &Go, program: &str) -> Outcome<()> {
+    let dir = tempdir()?.join("go");
+    let out = process::tied(&mut Command::new(go.program(&dir, program)?)).stdin(Stdio::null()).output()?;
+    if out.status.success() {
+        return Ok(fs::remove_dir_all(dir)?);
     }
     Err(format!("{}\n{}", out.status, String::from_utf8_lossy(&out.stderr)).into())
 }

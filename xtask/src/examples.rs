@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::Outcome;
 use crate::c::{self, Language, Linkage};
 use crate::cluster::{self, Dev, Split};
+use crate::go::Go;
 use crate::install_c::Installed;
 use crate::kotlin;
 use crate::node::Package;
@@ -93,9 +94,25 @@ pub fn kotlin(slotkv: &Path, kotlin: &kotlin::Package) -> Outcome<u64> {
     Ok(passed)
 }
 
+/// Every Go example against `slotkv dev`; how many.
+pub fn go(slotkv: &Path, go: &Go) -> Outcome<u64> {
+    let mut passed = 0;
+    for name in NAMES {
+        on_dev(slotkv, &format!("{name} (Go)"), &mut Command::new(go.example(name)?))?;
+        passed += 1;
+    }
+    Ok(passed)
+}
+
 /// The fail-over examples: masters and workers as processes on ZooKeeper, and a worker is crashed in the middle;
 /// how many.
-pub fn fail_over(slotkv: &Path, venv: &Venv, node: &Package, kotlin: &kotlin::Package) -> Outcome<u64> {
+pub fn fail_over(
+    slotkv: &Path,
+    venv: &Venv,
+    node: &Package,
+    kotlin: &kotlin::Package,
+    go: &Go,
+) -> Outcome<u64> {
     build()?;
     node.link(&project::root().join(NODE_FOLDER))?;
     let installed = c::prepare()?;
@@ -109,6 +126,7 @@ pub fn fail_over(slotkv: &Path, venv: &Venv, node: &Package, kotlin: &kotlin::Pa
         ("kotlin", kotlin.program("fail_over")),
         ("c", c_program(&installed, "c", "fail_over")?),
         ("cpp", c_program(&installed, "cpp", "fail_over")?),
+        ("go", Command::new(go.example("fail_over")?)),
     ];
     for (name, mut command) in programs {
         let dir = project::scratch().join("fail_over").join(name);

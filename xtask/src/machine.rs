@@ -21,10 +21,19 @@ pub const MAVEN: Package = Package { name: "maven", proof: "/usr/bin/mvn" };
 pub const GCC: Package = Package { name: "gcc", proof: "/usr/bin/gcc" };
 /// The C++ compiler.
 pub const GXX: Package = Package { name: "g++", proof: "/usr/bin/g++" };
+/// The other C and C++ compiler.
+pub const CLANG: Package = Package { name: "clang", proof: "/usr/bin/clang" };
+/// What programs that it sanitizes are linked with.
+pub const CLANG_RUNTIME: Package = Package {
+    name: "libclang-rt-14-dev",
+    proof: "/usr/lib/llvm-14/lib/clang/14.0.6/lib/linux/libclang_rt.asan-x86_64.a",
+};
 /// What builds C projects.
 pub const CMAKE: Package = Package { name: "cmake", proof: "/usr/bin/cmake" };
 /// What tells compilers where libraries are.
 pub const PKG_CONFIG: Package = Package { name: "pkg-config", proof: "/usr/bin/pkg-config" };
+/// Go, with what its race detector needs.
+pub const GO: Package = Package { name: "golang-go", proof: "/usr/bin/go" };
 /// The peer.
 pub const REDIS_SERVER: Package = Package { name: "redis-server", proof: "/usr/bin/redis-server" };
 /// `redis-cli` and `redis-benchmark`.

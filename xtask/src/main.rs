@@ -2,7 +2,8 @@
 //!
 //! Layout: [`demo`] the real data set through every client · [`test`] every suite with one table at the end ·
 //! [`bench`] slotkv beside its peers · [`conformance`] one run for every language · [`cluster`] servers as child
-//! processes · [`install_c`] the C library under a prefix, [`c`] its suite · [`node`] the Node package · [`process`]
+//! processes · [`install_c`] the C library under a prefix, [`c`] its suite · [`node`] the Node package · [`go`] the Go
+//! package · [`process`]
 //! running and ending programs · [`machine`] Debian packages · [`venv`] Python environments · [`dataset`] the records of
 //! the demo · [`documents`] code blocks of the documentation · [`table`] tables on the
 //! terminal.
@@ -17,6 +18,7 @@ mod dataset;
 mod demo;
 mod documents;
 mod examples;
+mod go;
 mod install_c;
 mod kotlin;
 mod machine;

@@ -10,6 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use crate::cluster;
+use crate::go::{self, Go};
 use crate::node::Package;
 use crate::project::{self, Profile, SELECTION};
 use crate::table::Table;
@@ -46,7 +47,7 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 15] = [
+const SUITES: [Suite; 16] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
@@ -61,6 +62,7 @@ const SUITES: [Suite; 15] = [
     },
     Suite { name: "types", about: "mypy --strict, pyright, stubtest", run: types },
     Suite { name: "node", about: "node:test, tsc --strict, publint, the packed packages", run: node },
+    Suite { name: "go", about: "gofmt, go vet, go test -race on examples/go", run: go_package },
     Suite {
         name: "kotlin",
         about: "the Kotlin package by Maven; UniFFI's Python module; its Swift one, if there is swiftc",
@@ -87,6 +89,7 @@ struct Bench {
     venv: OnceCell<Venv>,
     node: OnceCell<Package>,
     kotlin: OnceCell<kotlin::Package>,
+    go: OnceCell<Go>,
 }
 
 /// How a suite ended when nothing failed.
@@ -107,6 +110,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
         venv: OnceCell::new(),
         node: OnceCell::new(),
         kotlin: OnceCell::new(),
+        go: OnceCell::new(),
     };
     let mut wanted: Vec<&Suite> = Vec::new();
     for argument in arguments {
@@ -224,6 +228,14 @@ impl Bench {
             let _ = self.kotlin.set(kotlin::Package::build(Profile::Debug)?);
         }
         Ok(self.kotlin.get().ok_or("no Kotlin package")?)
+    }
+
+    /// Go with the C library, made once.
+    fn go(&self) -> Outcome<&Go> {
+        if self.go.get().is_none() {
+            let _ = self.go.set(go::prepare(c::prepare()?)?);
+        }
+        Ok(self.go.get().ok_or("no Go")?)
     }
 }
 
@@ -346,6 +358,10 @@ fn node(bench: &Bench) -> Outcome<Tested> {
     Ok(Tested::count(node_count(&log)?))
 }
 
+fn go_package(bench: &Bench) -> Outcome<Tested> {
+    Ok(Tested::count(bench.go()?.suite(bench.slotkv()?)?))
+}
+
 fn kotlin_package(bench: &Bench) -> Outcome<Tested> {
     let slotkv = bench.slotkv()?;
     let (package, tests) = kotlin::Package::build_and_test(slotkv)?;
@@ -366,17 +382,19 @@ fn all_examples(bench: &Bench) -> Outcome<Tested> {
     let python = examples::python(slotkv, venv)?;
     let node = examples::node(slotkv, bench.node()?)?;
     let c = examples::c(slotkv)?;
+    let go = examples::go(slotkv, bench.go()?)?;
     let kotlin = examples::kotlin(slotkv, bench.kotlin()?)?;
-    Ok(Tested::count(rust + python + node + c + kotlin))
+    Ok(Tested::count(rust + python + node + c + go + kotlin))
 }
 
 fn fail_over(bench: &Bench) -> Outcome<Tested> {
-    let count = examples::fail_over(bench.slotkv()?, bench.venv()?, bench.node()?, bench.kotlin()?)?;
-    Ok(Tested::count(count))
+    let (slotkv, venv, node) = (bench.slotkv()?, bench.venv()?, bench.node()?);
+    Ok(Tested::count(examples::fail_over(slotkv, venv, node, bench.kotlin()?, bench.go()?)?))
 }
 
 fn docs(bench: &Bench) -> Outcome<Tested> {
-    Ok(Tested::count(documents::run(bench.slotkv()?, bench.venv()?, bench.node()?, bench.kotlin()?)?))
+    let (slotkv, venv, node) = (bench.slotkv()?, bench.venv()?, bench.node()?);
+    Ok(Tested::count(documents::run(slotkv, venv, node, bench.kotlin()?, bench.go()?)?))
 }
 
 /// Sum over "test result: ok. N passed", and the tests among them that skip what they are for.

@@ -28,9 +28,12 @@ impl slotkv_bytes {
     /// No bytes at all.
     pub(crate) const NONE: Self = Self { data: std::ptr::null(), size: 0 };
 
-    /// A view of `bytes`, for as long as they live.
+    /// A view of `bytes`, for as long as they live. Of none it is a place that there is: hosts with pointers of their own,
+    /// as Go, stumble over Rust's, which is 1.
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self { data: bytes.as_ptr().cast(), size: bytes.len() }
+        static EMPTY: u8 = 0;
+        let data = if bytes.is_empty() { &raw const EMPTY } else { bytes.as_ptr() };
+        Self { data: data.cast(), size: bytes.len() }
     }
 
     /// Copies what C gave; `what` for the error.

@@ -107,8 +107,11 @@ impl Arena {
         self.slice(texts)
     }
 
-    /// Keeps values; their first and how many there are.
+    /// Keeps values; their first, NULL for none, and how many there are.
     pub(crate) fn slice<T: 'static>(&mut self, values: Vec<T>) -> (*const T, usize) {
+        if values.is_empty() {
+            return (std::ptr::null(), 0);
+        }
         let shown = (values.as_ptr(), values.len());
         self.slices.push(Box::new(values));
         shown

@@ -28,13 +28,15 @@ use crate::client::{self, slotkv_client};
 use crate::code::slotkv_code;
 use crate::export::{calling_back, check_place, export, export_waiting, hand_over, invalid};
 use crate::operation::{self, Order, Work, slotkv_operation};
-use crate::result::slotkv_result;
+use crate::options::{self, slotkv_call_options, slotkv_range};
+use crate::result::{slotkv_item, slotkv_result};
 use crate::shelf::Shelf;
 
 /// Queues that a process may have open.
 const QUEUES_MAX: usize = 10_000;
-/// Longest time that closing waits for the ends of open calls.
-const CLOSE_MS: u64 = 2_000;
+/// Longest time that closing waits for the ends of open calls, and again for the callbacks with them. The core gives open
+/// calls 2 s, and then there may be thousands to end.
+const CLOSE_MS: u64 = 4_000;
 /// Longest time from the core's limit for connecting to its end.
 const CONNECT_MARGIN_MS: u64 = 2_000;
 
@@ -60,7 +62,7 @@ pub struct slotkv_completion {
 
 /// Called with ends of operations, oldest first, a whole batch at a time and never twice at once. It runs on the library's
 /// thread, for which all queues of the process wait: it must return soon and must not wait. It may begin and cancel
-/// operations; calls that wait are refused in it. Results are its to free.
+/// operations; calls that wait are refused in it. Results are its to free. It must not throw: that ends the process.
 pub type slotkv_callback =
     Option<unsafe extern "C" fn(context: *mut c_void, completions: *mut slotkv_completion, count: usize)>;
 
@@ -322,9 +324,43 @@ pub unsafe extern "C" fn slotkv_queue_stats(queue: slotkv_queue, result: *mut sl
     unsafe { export(result, stats) }
 }
 
+/// Where a scan goes on behind an item of a page: cursor. `range` and `options` are those of the page; of `item` the key and
+/// the slot count. Nobody is asked.
+///
+/// # Safety
+/// Pointers are NULL or point to what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slotkv_queue_cursor(
+    queue: slotkv_queue,
+    range: *const slotkv_range,
+    item: *const slotkv_item,
+    options: *const slotkv_call_options,
+    result: *mut slotkv_result,
+) -> slotkv_code {
+    let cursor = || {
+        let queue = QUEUES.get(queue)?;
+        if item.is_null() {
+            return Err(invalid("the item is NULL"));
+        }
+        // SAFETY: the caller's promise.
+        let (range, options, item) = unsafe {
+            (
+                options::read(range, "the range")?.core()?,
+                options::read(options, "the call's options")?.core()?,
+                item.read_unaligned().place()?,
+            )
+        };
+        slotkv_result::of_cursor(Some(queue.client()?.cursor_behind(&range, &item, options)?))
+    };
+    // SAFETY: as above.
+    unsafe { export(result, cursor) }
+}
+
 /// Closes a queue, its connections and its handle, in bounded time. Open operations end first, with CLOSED: a callback is
 /// called with them, and is not called any more after this. Of a queue without one, what nobody has taken is freed and its
 /// contexts are forgotten; slotkv_close of the client ends them so that they can be taken before.
+///
+/// Codes: TIMEOUT if a callback does not return within seconds: it is the last one, and may go on using its context.
 ///
 /// # Safety
 /// `result` is NULL or has room.
@@ -336,11 +372,13 @@ pub unsafe extern "C" fn slotkv_queue_close(queue: slotkv_queue, result: *mut sl
             return Ok(slotkv_result::ok());
         }
         queue.end();
-        if matches!(queue.way, Way::Callback { .. }) {
-            queue.wait_for_ends();
-        }
+        let has_ended = matches!(queue.way, Way::Descriptor(_)) || queue.wait_for_ends();
         queue.port.abandon();
-        Ok(slotkv_result::ok())
+        if has_ended {
+            return Ok(slotkv_result::ok());
+        }
+        let message = format!("the queue's callback did not return within {CLOSE_MS} ms");
+        Err(FacadeError::new(Code::Timeout, message))
     };
     // SAFETY: the caller's promise.
     unsafe { export_waiting(result, close) }
@@ -503,16 +541,18 @@ impl Queue {
         }
     }
 
-    fn wait_for_ends(&self) {
+    /// Whether everything ended.
+    fn wait_for_ends(&self) -> bool {
         let end = Instant::now() + Duration::from_millis(CLOSE_MS);
         let mut open = self.open.lock();
         while *open > 0 {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                return false;
             }
             open = self.all_ended.wait_timeout(open, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+        true
     }
 
     /// Ends the connections and with them what is open.

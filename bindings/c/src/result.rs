@@ -27,6 +27,18 @@ pub struct slotkv_item {
     pub slot: u16,
 }
 
+impl slotkv_item {
+    /// Where it is, without what it holds.
+    ///
+    /// # Safety
+    /// The key is NULL or as many bytes as it says.
+    pub(crate) unsafe fn place(&self) -> Result<core::Item, FacadeError> {
+        // SAFETY: the caller's promise.
+        let key = unsafe { self.key.copy("the item's key")? };
+        Ok(core::Item { key, value: Bytes::new(), version: self.version, slot: self.slot })
+    }
+}
+
 /// How a call ended. The library writes all of it and reads nothing that stood there; a place that is used again is freed
 /// before. Where a call takes one it may be NULL: then the code is all that is told.
 ///

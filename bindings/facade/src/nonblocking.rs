@@ -84,6 +84,16 @@ impl AsyncClient {
         AsyncScan::new(self.clone(), options, Scan::new(range, cursor, items_max))
     }
 
+    /// Where a scan of `range` goes on behind an item of one of its pages; `options` as the page's.
+    pub fn cursor_behind(
+        &self,
+        range: &Range,
+        item: &Item,
+        options: CallOptions,
+    ) -> Result<Bytes, FacadeError> {
+        Ok(self.core()?.cursor_behind(range, item, &settings::over(options, &self.defaults)))
+    }
+
     /// Begins to fetch every item of `range`, in key order. They have to fit into memory. Reply: [`Reply::Items`].
     pub fn dump<H: Send + 'static>(
         &self,

@@ -78,6 +78,8 @@ static void keys_are_put_got_and_deleted(void) {
     CHECK(result.status == SLOTKV_STATUS_UPDATED);
     slotkv_get(client, key, NULL, &result);
     CHECK(result.status == SLOTKV_STATUS_FOUND && result.value.size == 0);
+    /* A place that there is, as other languages' collectors want pointers to be. */
+    CHECK(result.value.data != NULL && *(const char *)result.value.data == 0);
     version = result.version;
     slotkv_result_free(&result);
 
@@ -150,6 +152,7 @@ static void each_of_many_keys_has_its_result(void) {
     CHECK(result.results[0].status == SLOTKV_STATUS_DELETED && result.results[1].status == SLOTKV_STATUS_NOT_FOUND);
     slotkv_result_free(&result);
     CHECK(slotkv_get_many(client, NULL, 0, NULL, &result) == SLOTKV_CODE_OK && result.results_count == 0);
+    CHECK(result.results == NULL && result.items == NULL && result.error == NULL);
     slotkv_result_free(&result);
 }
 
@@ -509,6 +512,33 @@ static void operations_of_every_kind_go_through_a_queue(void) {
     CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_close(queue, &result));
 }
 
+static void a_scan_by_pages_goes_on_behind_any_item(void) {
+    put_numbered(50);
+    slotkv_queue_t queue = 0;
+    CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_open(client, NULL, NULL, &queue, &result));
+    slotkv_range_t range = slotkv_range();
+    range.prefix = slotkv_text("c/scan/");
+    range.is_ordered = 1;
+    range.page_items = 20;
+    slotkv_operation_t operation = slotkv_operation(SLOTKV_OPERATION_KIND_PAGE);
+    operation.range = &range;
+    CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_submit(queue, &operation, 1, NULL, NULL, &result));
+    void *context;
+    slotkv_result_t page = take_one(queue, &context), cursor;
+    CHECK(page.items_count > 5);
+    CHECK(slotkv_queue_cursor(queue, &range, &page.items[4], NULL, &cursor) == SLOTKV_CODE_OK);
+    slotkv_result_free(&page);
+    operation.cursor = cursor.cursor;
+    CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_submit(queue, &operation, 1, NULL, NULL, &result));
+    slotkv_result_free(&cursor);
+    page = take_one(queue, &context);
+    CHECK(page.items_count > 0 && is_text(page.items[0].key, "c/scan/0005"));
+    CHECK_CODE(SLOTKV_CODE_INVALID_ARGUMENT, slotkv_queue_cursor(queue, &range, NULL, NULL, &result));
+    CHECK_CODE(SLOTKV_CODE_INVALID_ARGUMENT, slotkv_queue_cursor(client, &range, page.items, NULL, &result));
+    slotkv_result_free(&page);
+    CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_close(queue, &result));
+}
+
 static void a_cancelled_operation_says_what_became_of_it_and_does_not_come_back(void) {
     slotkv_queue_t queue = 0;
     CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_open(client, NULL, NULL, &queue, &result));
@@ -726,6 +756,7 @@ int main(int count, char **arguments) {
         threads_share_a_client,
         a_queue_is_waited_for_by_its_descriptor_with_few_wake_ups,
         operations_of_every_kind_go_through_a_queue,
+        a_scan_by_pages_goes_on_behind_any_item,
         a_cancelled_operation_says_what_became_of_it_and_does_not_come_back,
         a_callback_gets_whole_batches_and_may_submit,
         closing_a_client_ends_its_queues_and_scans,

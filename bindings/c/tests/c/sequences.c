@@ -1,9 +1,12 @@
-/* Random sequences of calls, right ones and wrong ones: sequences URI SEED STEPS. Whatever is called in whatever order with
- * whatever handle ends with a code, every operation that a queue took ends once, and everything can be closed. */
+/* Random sequences of calls, right ones and wrong ones: sequences URI SEED STEPS [SECONDS]. Whatever is called in whatever
+ * order with whatever handle ends with a code, every operation that a queue took ends once, and everything can be closed.
+ * With SECONDS, one sequence after another for that long, each of the next seed. */
 
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
+
+#include <time.h>
 
 #define PLACES 8
 #define BATCH_MAX 16
@@ -128,6 +131,7 @@ static void drain(slotkv_queue_t queue) {
 static void step(void) {
     slotkv_bytes_t many[BATCH_MAX];
     slotkv_operation_t operation;
+    slotkv_item_t item = {0};
     slotkv_result_t copy;
     options.size = sizeof options;
     options.deadline_ms = (uint32_t)chance(2000);
@@ -135,7 +139,7 @@ static void step(void) {
     range.prefix = chance(2) == 0 ? slotkv_bytes("0", 1) : some_bytes();
     range.is_ordered = (uint8_t)chance(2);
     range.page_items = (uint32_t)chance(5);
-    switch (chance(24)) {
+    switch (chance(25)) {
     case 0:
         if (chance(4) == 0) {
             slotkv_connect(SLOTKV_ABI_VERSION, uri, NULL, &clients[chance(PLACES)], place());
@@ -213,19 +217,18 @@ static void step(void) {
     case 22:
         slotkv_delete(one_of(clients), some_bytes(), &options, place());
         break;
+    case 23:
+        item.key = some_bytes();
+        item.slot = (uint16_t)chance(UINT16_MAX);
+        slotkv_queue_cursor(one_of(queues), chance(4) == 0 ? NULL : &range, chance(8) == 0 ? NULL : &item, &options, place());
+        break;
     default:
         slotkv_queue_stats(one_of(queues), place());
     }
 }
 
-int main(int count, char **arguments) {
-    if (count != 4) {
-        fprintf(stderr, "usage: sequences URI SEED STEPS\n");
-        return 2;
-    }
-    uri = arguments[1];
-    state = strtoull(arguments[2], NULL, 10);
-    long steps = atol(arguments[3]);
+static void sequence(uint64_t seed, long steps) {
+    state = seed;
     for (size_t at = 0; at < PLACES; at++) {
         CHECK(slotkv_result_free(&results[at]) == SLOTKV_CODE_OK);
     }
@@ -241,6 +244,22 @@ int main(int count, char **arguments) {
         slotkv_close(clients[at], NULL);
         slotkv_result_free(&results[at]);
     }
-    printf("1 passed\n");
+}
+
+int main(int count, char **arguments) {
+    if (count != 4 && count != 5) {
+        fprintf(stderr, "usage: sequences URI SEED STEPS [SECONDS]\n");
+        return 2;
+    }
+    uri = arguments[1];
+    uint64_t seed = strtoull(arguments[2], NULL, 10);
+    time_t end = time(NULL) + (count == 5 ? atol(arguments[4]) : 0);
+    int passed = 0;
+    do {
+        fprintf(stderr, "seed %llu\n", (unsigned long long)seed);
+        sequence(seed++, atol(arguments[3]));
+        passed++;
+    } while (time(NULL) < end);
+    printf("%d passed\n", passed);
     return 0;
 }

@@ -1,0 +1,3 @@
+module github.com/slotkv/slotkv/examples/go
+
+go 1.19

@@ -1,0 +1,447 @@
+package slotkv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+var background = context.Background()
+
+// failure is the error that there must be.
+func failure(t *testing.T, err error, code Code, outcome Outcome) *Error {
+	t.Helper()
+	var failed *Error
+	if !errors.As(err, &failed) || failed.Code != code || failed.Outcome != outcome {
+		t.Fatalf("%v (%#v) is not %v, outcome %v", err, failed, code, outcome)
+	}
+	return failed
+}
+
+// inFlight waits until calls of a client are on their way.
+func inFlight(t *testing.T, client *Client, count uint64) {
+	t.Helper()
+	await(t, "calls in flight", func() bool {
+		stats, err := client.Stats()
+		must(t, err)
+		return stats.InFlight == count
+	})
+}
+
+func TestKeysOfAnyBytesArePutGotAndDeleted(t *testing.T) {
+	client := connected(t)
+	for _, key := range []string{"key", "a\x00b", "\xff\xfe", "ключ", strings.Repeat("k", 1000)} {
+		for _, value := range [][]byte{{}, nil, []byte("value"), {0, 255, 0}, make([]byte, 1<<20)} {
+			put, err := client.Put(background, key, value)
+			must(t, err)
+			entry, err := client.Get(background, key)
+			must(t, err)
+			if !put.Done() || !entry.Found || entry.Version != put.Version || string(entry.Value) != string(value) {
+				t.Fatalf("%q: %v and %d bytes of %d", key, put, len(entry.Value), len(value))
+			}
+			if entry.Value == nil {
+				t.Fatal("a value that is there is not nil")
+			}
+		}
+		has, err := client.Has(background, key)
+		must(t, err)
+		gone, err := client.Delete(background, key)
+		must(t, err)
+		entry, err := client.Get(background, key)
+		must(t, err)
+		if !has || gone.Status != StatusDeleted || entry.Found || entry.Value != nil {
+			t.Fatal(has, gone, entry)
+		}
+	}
+}
+
+func TestAValueMayBePartOfSomethingWithPointers(t *testing.T) {
+	client := connected(t)
+	whole := &struct {
+		other *int
+		bytes [8]byte
+	}{new(int), [8]byte{1, 2, 3, 4, 5, 6, 7, 8}}
+	_, err := client.Put(background, "key", whole.bytes[2:4])
+	must(t, err)
+	entry, err := client.Get(background, "key")
+	must(t, err)
+	if string(entry.Value) != "\x03\x04" {
+		t.Fatal(entry)
+	}
+}
+
+func TestConditionsAreResultsAndNotErrors(t *testing.T) {
+	client := connected(t)
+	first, err := client.PutIfAbsent(background, "key", []byte("1"))
+	must(t, err)
+	for _, unmet := range []func() (Write, error){
+		func() (Write, error) { return client.PutIfAbsent(background, "key", []byte("2")) },
+		func() (Write, error) { return client.CompareAndSet(background, "key", []byte("2"), first.Version+1) },
+		func() (Write, error) { return client.DeleteIfVersion(background, "key", first.Version+1) },
+	} {
+		write, err := unmet()
+		must(t, err)
+		if write.Status != StatusUnmet || write.Done() || write.Version != first.Version {
+			t.Fatal(write)
+		}
+	}
+	second, err := client.CompareAndSet(background, "key", []byte("2"), first.Version)
+	must(t, err)
+	gone, err := client.DeleteIfVersion(background, "key", second.Version)
+	must(t, err)
+	absent, err := client.UpdateIfPresent(background, "key", nil)
+	must(t, err)
+	if second.Status != StatusUpdated || gone.Status != StatusDeleted || absent.Status.String() != "unmet" {
+		t.Fatal(second, gone, absent)
+	}
+}
+
+func TestErrorsTellWhatHappened(t *testing.T) {
+	client := connected(t)
+	_, err := client.Put(background, "word", []byte("no number"))
+	must(t, err)
+	_, err = client.Increment(background, "word", 1)
+	failed := failure(t, err, CodeNotANumber, OutcomeFailed)
+	if failed.Retryable || failed.Retry != "never" || failed.Member == "" || failed.Attempts != 1 || failed.Unwrap() != nil {
+		t.Fatalf("%#v", failed)
+	}
+	if !strings.HasPrefix(err.Error(), "slotkv: NOT_A_NUMBER: ") {
+		t.Fatal(err)
+	}
+	_, err = client.Get(background, "")
+	failure(t, err, CodeInvalidArgument, OutcomeFailed)
+	_, err = client.Get(background, strings.Repeat("x", 1<<25))
+	failure(t, err, CodeTooLarge, OutcomeFailed)
+}
+
+func TestEachOfManyKeysHasItsResult(t *testing.T) {
+	client := connected(t)
+	pairs := []Pair{{"a", []byte("1")}, {strings.Repeat("x", 40_000), nil}, {"", nil}, {"d", []byte{}}}
+	puts, err := client.PutMany(background, pairs)
+	failure(t, err, CodeTooLarge, OutcomeFailed)
+	failure(t, puts[1].Err, CodeTooLarge, OutcomeFailed)
+	failure(t, puts[2].Err, CodeInvalidArgument, OutcomeFailed)
+	if len(puts) != 4 || puts[0].Status != StatusCreated || puts[3].Status != StatusCreated {
+		t.Fatal(puts)
+	}
+	entries, err := client.GetMany(background, []string{"d", "nobody", "a"})
+	must(t, err)
+	if !entries[0].Found || entries[1].Found || string(entries[2].Value) != "1" {
+		t.Fatal(entries)
+	}
+	gone, err := client.DeleteMany(background, []string{"a", "a"})
+	must(t, err)
+	if len(gone) != 2 || gone[0].Err != nil {
+		t.Fatal(gone)
+	}
+	none, err := client.GetMany(background, nil)
+	if err != nil || len(none) != 0 {
+		t.Fatal(none, err)
+	}
+}
+
+func TestAScanGoesOnFromAnyItem(t *testing.T) {
+	client := connected(t)
+	keys := make([]string, 50)
+	for number := range keys {
+		keys[number] = fmt.Sprintf("%04d", number)
+		_, err := client.Put(background, keys[number], []byte(keys[number]))
+		must(t, err)
+	}
+	for _, ordered := range []bool{true, false} {
+		for _, taken := range []int{0, 1, 7, 20, 50} {
+			all, seen := Range{Prefix: "00", Ordered: ordered, PageItems: 7}, map[string]bool{}
+			scan := client.Scan(all, nil)
+			for len(seen) < taken && scan.Next(background) {
+				seen[scan.Item().Key] = true
+			}
+			cursor, err := scan.Cursor()
+			must(t, err)
+			if (cursor == nil) != (taken == 0) {
+				t.Fatal(taken, cursor)
+			}
+			rest := client.Scan(all, cursor)
+			for number := taken; rest.Next(background); number++ {
+				item := rest.Item()
+				if seen[item.Key] || item.Key != string(item.Value) || (ordered && item.Key != keys[number]) {
+					t.Fatal(taken, number, item)
+				}
+				seen[item.Key] = true
+			}
+			must(t, rest.Err())
+			if len(seen) != len(keys) {
+				t.Fatalf("%d of %d", len(seen), len(keys))
+			}
+		}
+	}
+	broken := client.Scan(Range{}, []byte("no cursor"))
+	if broken.Next(background) {
+		t.Fatal(broken.Item())
+	}
+	failure(t, broken.Err(), CodeUnsupported, OutcomeFailed)
+}
+
+func TestACallWhoseContextHasEndedIsNotBegun(t *testing.T) {
+	client := connected(t)
+	before, err := client.Stats()
+	must(t, err)
+	cancelled, cancel := context.WithCancel(background)
+	cancel()
+	late, cancel := context.WithDeadline(background, time.Now().Add(-time.Second))
+	defer cancel()
+	_, err = client.Put(cancelled, "key", nil)
+	failure(t, err, CodeCancelled, OutcomeFailed)
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	_, err = client.PutMany(late, []Pair{{"key", nil}})
+	failure(t, err, CodeTimeout, OutcomeFailed)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	_, err = Connect(cancelled, cluster.uri, Options{})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	after, err := client.Stats()
+	must(t, err)
+	if after.Submissions != before.Submissions {
+		t.Fatal(before, after)
+	}
+}
+
+func TestACallIsCancelledByItsContext(t *testing.T) {
+	client := connected(t)
+	_, err := client.Put(background, "key", []byte("before"))
+	must(t, err)
+	resume := pause(t)
+	ctx, cancel := context.WithCancel(background)
+	ended := make(chan error)
+	go func() {
+		_, err := client.Put(ctx, "key", []byte("after"))
+		ended <- err
+	}()
+	go func() {
+		_, err := client.GetMany(ctx, []string{"key", "other"})
+		ended <- err
+	}()
+	inFlight(t, client, 3)
+	cancel()
+	outcomes := map[Outcome]int{}
+	for range [2]int{} {
+		err := <-ended
+		var failed *Error
+		if !errors.Is(err, context.Canceled) || !errors.As(err, &failed) || failed.Code != CodeCancelled {
+			t.Fatal(err)
+		}
+		outcomes[failed.Outcome]++
+	}
+	// That of the put: it was sent.
+	if outcomes[OutcomeUnknown] == 0 {
+		t.Fatal(outcomes)
+	}
+	inFlight(t, client, 0)
+	resume()
+	_, err = client.Get(background, "key")
+	must(t, err)
+	stats, err := client.Stats()
+	must(t, err)
+	if stats.CallsCancelled != 3 {
+		t.Fatal(stats)
+	}
+}
+
+func TestAContextsDeadlineIsTheCalls(t *testing.T) {
+	client := connected(t)
+	_, err := client.Get(background, "key")
+	must(t, err)
+	pause(t)
+	const limit = 500 * time.Millisecond
+	ctx, cancel := context.WithTimeout(background, limit)
+	defer cancel()
+	start := time.Now()
+	_, err = client.Put(ctx, "key", nil)
+	took := time.Since(start)
+	failure(t, err, CodeTimeout, OutcomeUnknown)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	if took < limit-10*time.Millisecond || took > limit+5*time.Second {
+		t.Fatal(took)
+	}
+}
+
+func TestAShortDeadlineOfTheClientIsOverruledByTheContexts(t *testing.T) {
+	short, err := Connect(background, cluster.uri, Options{Namespace: t.Name(), Deadline: 50 * time.Millisecond})
+	must(t, err)
+	defer short.Close()
+	ctx, cancel := context.WithTimeout(background, time.Hour)
+	defer cancel()
+	_, err = short.Get(ctx, "key")
+	must(t, err)
+	resume := pause(t)
+	_, err = short.Get(background, "key")
+	failure(t, err, CodeTimeout, OutcomeFailed)
+	if errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal("of a context that has no deadline")
+	}
+	ended := make(chan error)
+	go func() {
+		_, err := short.Get(ctx, "key")
+		ended <- err
+	}()
+	inFlight(t, short, 1)
+	select {
+	case err := <-ended:
+		t.Fatal(err)
+	case <-time.After(300 * time.Millisecond):
+	}
+	resume()
+	must(t, <-ended)
+}
+
+func TestAClosedClientSaysSo(t *testing.T) {
+	client := connected(t)
+	goroutines := runtime.NumGoroutine()
+	other, err := Connect(background, cluster.uri, Options{Namespace: t.Name()})
+	must(t, err)
+	pause(t)
+	const calls = 100
+	ended := make(chan error, calls)
+	for range [calls]int{} {
+		go func() {
+			_, err := other.Put(background, "key", nil)
+			ended <- err
+		}()
+	}
+	inFlight(t, other, calls)
+	start := time.Now()
+	must(t, other.Close())
+	if took := time.Since(start); took > 10*time.Second {
+		t.Fatal(took)
+	}
+	for range [calls]int{} {
+		var failed *Error
+		if err := <-ended; !errors.As(err, &failed) || failed.Code != CodeClosed {
+			t.Fatal(err)
+		}
+	}
+	must(t, other.Close())
+	_, err = other.Get(background, "key")
+	failure(t, err, CodeClosed, OutcomeFailed)
+	_, err = other.GetMany(background, []string{"key"})
+	failure(t, err, CodeClosed, OutcomeFailed)
+	if scan := other.Scan(Range{}, nil); scan.Next(background) {
+		t.Fatal(scan.Item())
+	}
+	if _, err = other.Stats(); err == nil {
+		t.Fatal("stats of a closed client")
+	}
+	await(t, "the reader's end", func() bool { return runtime.NumGoroutine() <= goroutines })
+	if client.isRead == nil {
+		t.Fatal("the other one")
+	}
+}
+
+func TestGoroutinesShareAClientAndHoldNoThreads(t *testing.T) {
+	client := connected(t)
+	const goroutines, rounds = 1000, 10
+	threads := pprof.Lookup("threadcreate").Count()
+	var waiting sync.WaitGroup
+	for number := 0; number < goroutines; number++ {
+		waiting.Add(1)
+		go func(number int) {
+			defer waiting.Done()
+			own := fmt.Sprintf("own/%d", number)
+			for round := 0; round < rounds; round++ {
+				sum, err := client.Increment(background, own, 1)
+				if err != nil || sum != int64(round)+1 {
+					t.Error(own, sum, err)
+				}
+				if _, err := client.Increment(background, "all", 1); err != nil {
+					t.Error(err)
+				}
+			}
+		}(number)
+	}
+	waiting.Wait()
+	sum, err := client.Increment(background, "all", 0)
+	must(t, err)
+	if sum != goroutines*rounds {
+		t.Fatal(sum)
+	}
+	stats, err := client.Stats()
+	must(t, err)
+	if stats.Wakeups > stats.Calls/4 {
+		t.Fatalf("%d wake-ups for %d calls", stats.Wakeups, stats.Calls)
+	}
+	if more := pprof.Lookup("threadcreate").Count() - threads; more > 50 {
+		t.Fatalf("%d threads more for %d goroutines", more, goroutines)
+	}
+}
+
+func TestCallsThatAreCancelledAndClosedAtAnyMomentEndOnce(t *testing.T) {
+	for round := 0; round < 20; round++ {
+		client, err := Connect(background, cluster.uri, Options{Namespace: t.Name()})
+		must(t, err)
+		var waiting sync.WaitGroup
+		for number := 0; number < 50; number++ {
+			waiting.Add(1)
+			go func(number int) {
+				defer waiting.Done()
+				for call := 0; call < 20; call++ {
+					ctx, cancel := context.WithTimeout(background, time.Duration(number*call)*20*time.Microsecond)
+					_, err := client.Put(ctx, "key", []byte("value"))
+					var failed *Error
+					if err != nil && (!errors.As(err, &failed) ||
+						failed.Code != CodeTimeout && failed.Code != CodeCancelled && failed.Code != CodeClosed) {
+						t.Error(err)
+					}
+					cancel()
+				}
+			}(number)
+		}
+		if round%2 == 0 {
+			must(t, client.Close())
+		}
+		waiting.Wait()
+		client.lock.Lock()
+		left := len(client.calls)
+		client.lock.Unlock()
+		if left != 0 {
+			t.Fatal(left)
+		}
+		must(t, client.Close())
+	}
+}
+
+func TestConnectingEndsWithItsContext(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer silent.Close()
+	ctx, cancel := context.WithCancel(background)
+	time.AfterFunc(50*time.Millisecond, cancel)
+	_, err = Connect(ctx, "slotkv://"+silent.Addr().String(), Options{ConnectTimeout: 2 * time.Second})
+	failure(t, err, CodeCancelled, OutcomeFailed)
+	if !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	ctx, cancel = context.WithTimeout(background, 100*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err = Connect(ctx, "slotkv://"+silent.Addr().String(), Options{})
+	if err == nil || time.Since(start) > 5*time.Second {
+		t.Fatal(err, time.Since(start))
+	}
+	_, err = Connect(background, "redis://127.0.0.1:1", Options{})
+	failure(t, err, CodeInvalidArgument, OutcomeFailed)
+	_, err = Connect(background, cluster.uri, Options{Namespace: "a\x00b"})
+	failure(t, err, CodeInvalidArgument, OutcomeFailed)
+}
