@@ -1,9 +1,9 @@
-//! The project's own verbs: `cargo xtask demo | test | bench | conformance | install-c | zookeeper`.
+//! The project's own verbs: `cargo xtask demo | test | bench | conformance | install-c | wheel | zookeeper`.
 //!
 //! Layout: [`demo`] the real data set through every client · [`test`] every suite with one table at the end ·
 //! [`bench`] slotkv beside its peers · [`conformance`] one run for every language · [`cluster`] servers as child
 //! processes · [`install_c`] the C library under a prefix, [`c`] its suite · [`node`] the Node package · [`process`]
-//! running and ending programs · [`machine`] Debian packages · [`venv`] Python environments · [`dataset`] the records of
+//! running and ending programs · [`machine`] Debian packages · [`venv`] Python environments, [`wheel`] the package for them · [`dataset`] the records of
 //! the demo · [`documents`] code blocks of the documentation · [`table`] tables on the
 //! terminal.
 //!
@@ -25,6 +25,7 @@ mod project;
 mod table;
 mod test;
 mod venv;
+mod wheel;
 mod zookeeper;
 
 use std::process::ExitCode;
@@ -51,6 +52,11 @@ usage: cargo xtask VERB
       builds the C library and installs it with its headers, pkg-config file and CMake package
         --debug    a debug build
 
+  wheel [--out FOLDER]
+      builds the Python wheel as it is published (abi3, manylinux_2_28), has auditwheel look at it, and makes the source
+      distribution
+        --out      where they go, target/wheels otherwise; what is there is removed
+
   zookeeper [--servers 1|3] [--dir DIR]
       a real ZooKeeper ensemble in the foreground; prints its zk:// URI
         --dir      where its temporary folder is made
@@ -76,6 +82,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "conformance" => conformance::run(rest),
         "install-c" => install_c::run(rest),
+        "wheel" => wheel::run(rest),
         "zookeeper" => zookeeper::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

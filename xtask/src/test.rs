@@ -14,7 +14,7 @@ use crate::node::Package;
 use crate::project::{self, Profile, SELECTION};
 use crate::table::Table;
 use crate::venv::Venv;
-use crate::{Outcome, c, conformance, documents, examples, machine, process};
+use crate::{Outcome, c, conformance, documents, examples, machine, process, wheel};
 
 /// Set for every test program when `--long` is given.
 const LONG_VARIABLE: &str = "SLOTKV_TEST_LONG";
@@ -46,7 +46,7 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 14] = [
+const SUITES: [Suite; 15] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
@@ -60,6 +60,11 @@ const SUITES: [Suite; 14] = [
         run: c_library,
     },
     Suite { name: "types", about: "mypy --strict, pyright, stubtest", run: types },
+    Suite {
+        name: "wheel",
+        about: "the wheel as it is published, in an empty environment of every CPython",
+        run: wheel_everywhere,
+    },
     Suite { name: "node", about: "node:test, tsc --strict, publint, the packed packages", run: node },
     Suite {
         name: "conformance",
@@ -318,6 +323,10 @@ fn types(bench: &Bench) -> Outcome<Tested> {
         venv.python().args(["-m", "mypy.stubtest", "slotkv"]).current_dir(project::scratch()),
     )?;
     Ok(Tested::Passed)
+}
+
+fn wheel_everywhere(bench: &Bench) -> Outcome<Tested> {
+    Ok(Tested::count(wheel::suite(bench.slotkv()?, bench.long)?))
 }
 
 fn node(bench: &Bench) -> Outcome<Tested> {
