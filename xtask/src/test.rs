@@ -20,11 +20,13 @@ use crate::{Outcome, c, conformance, documents, examples, machine, process, whee
 const LONG_VARIABLE: &str = "SLOTKV_TEST_LONG";
 
 /// Pinned, so that a suite fails when slotkv changes and not when a tool does.
-const PYTHON_TOOLS: [&str; 6] = [
+const PYTHON_TOOLS: [&str; 8] = [
     "pytest==9.2.0",
     "pytest-timeout==2.4.0",
     "hypothesis==6.170.15",
     "uvloop==0.23.0",
+    "trio==0.35.0",
+    "anyio==4.16.0",
     "mypy==2.4.1",
     "pyright==1.1.414",
 ];

@@ -4,6 +4,7 @@
 //! whether it does. One wheel is for every CPython from 3.10 on: it keeps to the stable ABI.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -118,7 +119,7 @@ impl Wheel {
         pip.args(["install", "--force-reinstall", "--no-deps", "--no-build-isolation", "--no-index"]);
         // What its crates have in common with the workspace's need not be compiled again.
         pip.arg(source).env("CARGO_TARGET_DIR", project::target()).env("MATURIN_PEP517_ARGS", "--zig");
-        pip.env("RUSTFLAGS", "--cfg tokio_unstable");
+        pip.env("RUSTFLAGS", "--cfg tokio_unstable").env("PATH", first_on_path(venv)?);
         process::logged("pip install slotkv-*.tar.gz", &log, &mut pip)
     }
 
@@ -182,12 +183,15 @@ fn asked(interpreter: &Path) -> Option<((u32, u32), PathBuf)> {
 /// maturin for the package.
 fn maturin(tools: &Venv) -> Outcome<Command> {
     let mut command = tools.program("maturin");
-    // zig is looked for on the PATH as a Python module.
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(tools.bin()).chain(std::env::split_paths(&path));
-    command.env("PATH", std::env::join_paths(paths)?);
+    command.env("PATH", first_on_path(tools)?);
     command.current_dir(project::root().join("python")).env("CARGO_TARGET_DIR", project::target());
     Ok(command)
+}
+
+/// The PATH with the environment's own programs before others: zig and maturin are looked for there.
+fn first_on_path(venv: &Venv) -> Outcome<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    Ok(std::env::join_paths(std::iter::once(venv.bin()).chain(std::env::split_paths(&path)))?)
 }
 
 /// A folder with nothing in it.
