@@ -17,7 +17,7 @@ const TASKS = 50
 /** Calls of a round, about; in each a client is made and closed. */
 const ROUND_CALLS = Math.min(calls, 100_000)
 /** Of those, plain ones in large batches, which take least time. */
-const PLAIN = 0.85
+const PLAIN = 0.9
 /** How often a round has the calls on many keys. */
 const MANY = 10
 /** Ends of weak references and buffers need turns of the loop to be noticed. */

@@ -27,7 +27,7 @@ THREADS = 4
 #: Calls of one round, about; in each a client of either kind is made and closed.
 ROUND_CALLS = 100_000
 #: Of those, plain ones in large batches, which take least time, and those of the blocking client, which take most.
-PLAIN = 0.8
+PLAIN = 0.9
 BLOCKING = 0.02
 #: How often a round has the calls on many keys.
 MANY = 10

@@ -38,7 +38,7 @@ PROGRAM = (HERE / "leaks.py").read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.timeout(LONG_SECONDS_MAX if IS_LONG else 600)
+@pytest.mark.timeout(LONG_SECONDS_MAX if IS_LONG else 1200)
 def test_calls_of_every_kind_leave_nothing_behind(uri: str) -> None:
     finished = program(PROGRAM, uri, str(CALLS), timeout=LONG_SECONDS_MAX)
     assert finished.returncode == 0, finished.stderr
