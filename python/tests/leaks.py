@@ -1,9 +1,10 @@
 """Calls of every kind, again and again, and what the process holds meanwhile.
 
-    python leaks.py URI CALLS [plant]
+    python leaks.py URI CALLS [lose | free]
 
 Prints a line of JSON after a third of the calls, when whatever is kept for good has been made, after two thirds and at
-the end. With "plant" some values are lost on purpose: references to them that nobody has.
+the end. With "lose" some values are lost on purpose: references to them that nobody has. With "free" one is freed while
+it is used.
 """
 
 from __future__ import annotations
@@ -197,17 +198,27 @@ def run(uri: str, calls: int) -> int:
     return made
 
 
-def plant(uri: str) -> None:
+def lose(uri: str) -> None:
     with slotkv.connect(uri) as client:
         client.put("key", VALUE)
         for _ in range(100):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(client.get("key")))
 
 
+def free(uri: str) -> None:
+    with slotkv.connect(uri) as client:
+        client.put("key", VALUE)
+        value = client.get("key")
+        ctypes.pythonapi.Py_DecRef(ctypes.py_object(value))
+        hash(value)
+
+
 def main() -> None:
     uri, calls = sys.argv[1], int(sys.argv[2])
-    if "plant" in sys.argv:
-        plant(uri)
+    if "lose" in sys.argv:
+        lose(uri)
+    if "free" in sys.argv:
+        free(uri)
     made = 0
     for third in (1, 2, 3):
         made += run(uri, calls * third // 3 - made)

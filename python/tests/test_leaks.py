@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +17,9 @@ import slotkv
 
 IS_LONG = "SLOTKV_TEST_LONG" in os.environ
 CALLS = 10_000_000 if IS_LONG else 300_000
-#: Calls under the sanitizer, which looks at every allocation's stack.
-SANITIZED_CALLS = 15_000
+#: Calls under tools that look at every allocation, or at every access.
+SANITIZED_CALLS = 6_000
+VALGRIND_CALLS = 1_500
 #: Ten million calls on a busy machine, in seconds.
 LONG_SECONDS_MAX = 2 * 3600
 
@@ -60,26 +62,44 @@ def sanitizer() -> str:
     return path if os.path.isabs(path) else pytest.skip("gcc has no liblsan")
 
 
-@pytest.mark.parametrize("planted", [False, True])
-def test_the_sanitizer_finds_no_allocation_of_ours_that_nobody_knows(uri: str, planted: bool) -> None:
-    """And does find one that was lost on purpose."""
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": sanitizer(),
-        # Python's own allocator hides from it what objects refer to.
-        "PYTHONMALLOC": "malloc",
-        "LSAN_OPTIONS": f"fast_unwind_on_malloc=0:malloc_context_size=40:suppressions={HERE / 'leaks.supp'}",
-        "PYTHONPATH": str(Path(slotkv.__file__).resolve().parents[1]),
-    }
+def under(tool: list[str], uri: str, calls: int, *plant: str, **environment: str) -> str:
+    """What a tool, which hears of every allocation, says of the program."""
     finished = subprocess.run(
-        [sys.executable, HERE / "leaks.py", uri, str(SANITIZED_CALLS), *(["plant"] if planted else [])],
-        env=environment,
+        [*tool, sys.executable, HERE / "leaks.py", uri, str(calls), *plant],
+        env={
+            **os.environ,
+            # Python's own allocator would hide what becomes of objects.
+            "PYTHONMALLOC": "malloc",
+            "PYTHONPATH": str(Path(slotkv.__file__).resolve().parents[1]),
+            **environment,
+        },
         capture_output=True,
         text=True,
         timeout=LONG_SECONDS_MAX,
     )
     assert len(finished.stdout.splitlines()) == 3, finished.stdout + finished.stderr
+    return finished.stderr
+
+
+@pytest.mark.parametrize("plant", [[], ["lose"]])
+def test_the_sanitizer_finds_no_allocation_of_ours_that_nobody_knows(uri: str, plant: list[str]) -> None:
+    """And does find those that were lost on purpose."""
+    options = f"fast_unwind_on_malloc=0:malloc_context_size=40:suppressions={HERE / 'leaks.supp'}"
+    said = under([], uri, SANITIZED_CALLS, *plant, LD_PRELOAD=sanitizer(), LSAN_OPTIONS=options)
     # What the interpreter itself loses is none of our business.
-    leaks = re.findall(r"^(?:Direct|Indirect) leak of (?:.+\n)+", finished.stderr, re.MULTILINE)
+    leaks = re.findall(r"^(?:Direct|Indirect) leak of (?:.+\n)+", said, re.MULTILINE)
     ours = [leak for leak in leaks if re.search(r"slotkv|pyo3|tokio|/rustc/", leak)]
-    assert bool(ours) == planted, "\n".join(ours)
+    assert bool(ours) == bool(plant), "\n".join(ours)
+
+
+@pytest.mark.parametrize("plant", [[], ["free"]])
+def test_valgrind_finds_no_wrong_access_to_memory_of_ours(uri: str, plant: list[str]) -> None:
+    """And does find the one that was made on purpose."""
+    if shutil.which("valgrind") is None:
+        pytest.skip("no valgrind")
+    said = under(["valgrind", "--num-callers=40"], uri, VALGRIND_CALLS, *plant)
+    assert "ERROR SUMMARY" in said
+    # Reports end with an empty line; the interpreter has some of its own.
+    reports = re.split(r"^==\d+== $", said, flags=re.MULTILINE)
+    ours = [report for report in reports if "slotkv::" in report]
+    assert bool(ours) == bool(plant), "\n".join(ours)
