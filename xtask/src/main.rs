@@ -52,10 +52,9 @@ usage: cargo xtask VERB
       builds the C library and installs it with its headers, pkg-config file and CMake package
         --debug    a debug build
 
-  wheel [--out FOLDER]
+  wheel
       builds the Python wheel as it is published (abi3, manylinux_2_28), has auditwheel look at it, and makes the source
-      distribution
-        --out      where they go, target/wheels otherwise; what is there is removed
+      distribution; both into target/wheels
 
   zookeeper [--servers 1|3] [--dir DIR]
       a real ZooKeeper ensemble in the foreground; prints its zk:// URI

@@ -29,13 +29,12 @@ pub struct Wheel {
     tools: Venv,
 }
 
-/// Builds it, and the source distribution, and prints where they are.
+/// Builds it, and the source distribution, into `target/wheels`.
 pub fn run(arguments: &[String]) -> Outcome<bool> {
-    let out = match arguments {
-        [] => project::target().join("wheels"),
-        [flag, folder] if flag == "--out" => PathBuf::from(folder),
-        _ => return Err("usage: cargo xtask wheel [--out FOLDER]".into()),
-    };
+    if let Some(other) = arguments.first() {
+        return Err(format!("unknown argument {other:?}").into());
+    }
+    let out = project::target().join("wheels");
     let wheel = Wheel::build(&out)?;
     let source = wheel.source(&out)?;
     for path in [&wheel.path, &source] {
@@ -61,23 +60,25 @@ pub fn suite(slotkv: &Path, is_long: bool) -> Outcome<u64> {
         let name = format!("wheel-{major}.{minor}");
         let venv = Venv::empty(&name, &interpreter)?;
         venv.install(&["--no-deps", "--find-links", text(wheel.folder()?)?, "slotkv"])?;
-        let program = project::root().join("python/tests/installed.py");
-        let mut uses = venv.python();
-        // Not at the project's root, and of Python's own options none that lets it find anything but the environment.
-        uses.current_dir(&folder).arg("-I").arg(program).arg(format!("{}/{name}", cluster.uri));
-        println!("  {label}: {}", String::from_utf8_lossy(&process::output(&mut uses)?).trim());
+        println!("  {label}: {}", used(&venv, &format!("{}/{name}", cluster.uri))?);
         passed += 1;
     }
     if is_long {
         let venv = Venv::with("wheel-source", &TOOLS)?;
         wheel.install_source(&venv, &source)?;
-        let mut uses = venv.python();
-        let program = project::root().join("python/tests/installed.py");
-        uses.current_dir(&folder).arg("-I").arg(program).arg(format!("{}/source", cluster.uri));
-        println!("  from source: {}", String::from_utf8_lossy(&process::output(&mut uses)?).trim());
+        println!("  from source: {}", used(&venv, &format!("{}/source", cluster.uri))?);
         passed += 1;
     }
     Ok(passed)
+}
+
+/// Uses the installed package; what the program says of it.
+fn used(venv: &Venv, uri: &str) -> Outcome<String> {
+    let mut program = venv.python();
+    // Not at the project's root, and with no way to find anything but the environment.
+    program.current_dir(project::scratch()).arg("-I");
+    program.arg(project::root().join("python/tests/installed.py")).arg(uri);
+    Ok(String::from_utf8(process::output(&mut program)?)?.trim().to_owned())
 }
 
 impl Wheel {
