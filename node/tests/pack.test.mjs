@@ -18,13 +18,29 @@ const cluster = await startCluster()
 const folder = mkdtempSync(join(tmpdir(), 'slotkv-pack-'))
 after(() => rmSync(folder, { recursive: true }))
 
+/** Processes that import the package for each median, and what importing it may cost, by CPU time. */
+const STARTS = 20
+const IMPORT_MS_MAX = 60
+
+const IMPORT = (statement) => `
+  const began = performance.now()
+  const before = process.cpuUsage()
+  ${statement}
+  const { user, system } = process.cpuUsage(before)
+  console.log(JSON.stringify({ wall: performance.now() - began, cpu: (user + system) / 1000 }))
+`
+
 const USE = `
   const client = await connect(process.argv[2])
   await client.put('packed', 'yes')
   console.log(String(await client.get('packed')))
 `
 
-test('the packed packages work in an empty project, as both kinds of modules', async () => {
+function median(numbers) {
+  return numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]
+}
+
+test('the packed packages work in an empty project, as both kinds of modules', async (t) => {
   const root = fileURLToPath(new URL('..', import.meta.url))
   await run(process.execPath, [join(root, 'scripts/pack.mjs'), folder], { cwd: root })
   const packed = readdirSync(folder).filter((name) => name.endsWith('.tgz'))
@@ -46,6 +62,18 @@ test('the packed packages work in an empty project, as both kinds of modules', a
   for (const script of ['use.mjs', 'use.cjs']) {
     const { stdout, stderr } = await run(process.execPath, [script, cluster.uri], { cwd: project })
     assert.deepEqual([stdout, stderr], ['yes\n', ''], script)
+  }
+
+  writeFileSync(join(project, 'import.mjs'), IMPORT("await import('slotkv')"))
+  writeFileSync(join(project, 'import.cjs'), IMPORT("require('slotkv')"))
+  for (const script of ['import.mjs', 'import.cjs']) {
+    const costs = []
+    for (let start = 0; start < STARTS; start += 1) {
+      costs.push(JSON.parse((await run(process.execPath, [script], { cwd: project })).stdout))
+    }
+    const [wall, cpu] = ['wall', 'cpu'].map((kind) => median(costs.map((cost) => cost[kind])))
+    t.diagnostic(`${script}: ${wall.toFixed(1)} ms, ${cpu.toFixed(1)} ms of CPU`)
+    assert.ok(cpu < IMPORT_MS_MAX, `${script} takes ${cpu} ms of CPU`)
   }
 
   // Without the package for the platform, as after --omit=optional, the error says what is missing.

@@ -1,10 +1,10 @@
-"""The asyncio client.
+"""The asyncio client, which works under trio as well.
 
     async with slotkv.aio.connect("slotkv://localhost:7700") as client:
         await client.put("key", b"value")
 
 `connect` may be awaited as well. Every method of the client returns a `Call`, which has begun at once: await it, gather
-it, or make it a task. Cancelling it reaches the worker.
+it, or make it a task. Cancelling it reaches the worker. Under trio a `Call` is awaited, and cancelled by its scope.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def connect(
     streams_per_member: int | None = None,
     client_name: str | None = None,
 ) -> Connecting:
-    """Connects to a cluster, for use in the running event loop.
+    """Connects to a cluster, for use in the running event loop of asyncio, or run of trio.
 
     The options are those of `slotkv.connect`.
     """

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,15 +112,36 @@ def program(
 ) -> subprocess.CompletedProcess[str]:
     """Runs a Python program that finds the package where the tests found it."""
     package = Path(slotkv.__file__).resolve().parents[1]
+    options.setdefault("timeout", PROGRAM_SECONDS_MAX)
     environment = {**os.environ, "PYTHONPATH": str(package), "PYTHONFAULTHANDLER": "1"}
     return subprocess.run(
         [python, "-c", text, *arguments],
         env=environment,
         capture_output=True,
         text=True,
-        timeout=PROGRAM_SECONDS_MAX,
         **options,
     )
+
+
+def interpreters() -> list[str]:
+    """Every Python from 3.10 on that this machine has, this one first."""
+    found = [sys.executable]
+    versions = {sys.version_info[:2]}
+    candidates = [shutil.which(f"python3.{minor}") for minor in range(10, 20)]
+    candidates += [str(path) for path in sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3"))]
+    for candidate in candidates:
+        if candidate is None:
+            continue
+        asked = subprocess.run(
+            [candidate, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True
+        )
+        if asked.returncode != 0:
+            continue
+        major, minor = map(int, asked.stdout.split())
+        if (major, minor) >= (3, 10) and (major, minor) not in versions:
+            versions.add((major, minor))
+            found.append(candidate)
+    return found
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
-from conftest import program
+from conftest import interpreters, program
 
 #: Runs of each program, over all interpreters.
 RUNS = int(os.environ.get("SLOTKV_EXIT_RUNS", "50"))
@@ -78,27 +74,6 @@ busy.wait()
 print("in flight", flush=True)
 sys.exit(5)
 """
-
-
-def interpreters() -> list[str]:
-    """Every Python from 3.10 on that this machine has, this one first."""
-    found = [sys.executable]
-    versions = {sys.version_info[:2]}
-    candidates = [shutil.which(f"python3.{minor}") for minor in range(10, 20)]
-    candidates += [str(path) for path in sorted(Path.home().glob(".pyenv/versions/3.*/bin/python3"))]
-    for candidate in candidates:
-        if candidate is None:
-            continue
-        asked = subprocess.run(
-            [candidate, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True
-        )
-        if asked.returncode != 0:
-            continue
-        major, minor = map(int, asked.stdout.split())
-        if (major, minor) >= (3, 10) and (major, minor) not in versions:
-            versions.add((major, minor))
-            found.append(candidate)
-    return found
 
 
 PROGRAMS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import doctest
 import importlib.util
@@ -34,6 +35,25 @@ def test_mypy_accepts_the_package_and_its_use() -> None:
 
 def test_pyright_accepts_the_package_and_its_use() -> None:
     tool("pyright")
+
+
+@pytest.mark.parametrize(
+    ("function", "things"),
+    [("every_result", (slotkv.Client, slotkv.Scan)), ("every_awaited_result", (aio.Client, aio.Scan, aio.Call))],
+)
+def test_the_type_of_every_result_is_checked(function: str, things: tuple[type, ...]) -> None:
+    tree = ast.parse((HERE / "typing_use.py").read_text())
+    uses = next(node for node in tree.body if getattr(node, "name", None) == function)
+    checked = {
+        node.attr
+        for use in ast.walk(uses)
+        if isinstance(use, ast.Call) and getattr(use.func, "id", None) == "assert_type"
+        for node in ast.walk(use)
+        if isinstance(node, ast.Attribute)
+    }
+    # A coroutine's methods, which programs leave to event loops.
+    members = {name for thing in things for name in dir(thing) if not name.startswith("_")} - {"send", "throw"}
+    assert members <= checked, f"not checked: {members - checked}"
 
 
 def test_the_stubs_agree_with_the_extension() -> None:

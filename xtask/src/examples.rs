@@ -118,7 +118,7 @@ pub fn fail_over(
     let installed = c::prepare()?;
     let mut passed = 0;
     let zookeeper = ZooKeeper::start(1)?;
-    let programs: [(&str, Command); 7] = [
+    let programs: [(&str, Command); 8] = [
         ("rust", Command::new(rust_program("fail_over"))),
         ("python", script(venv, "fail_over")),
         ("asyncio", script(venv, "fail_over_asyncio")),

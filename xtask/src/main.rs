@@ -1,10 +1,10 @@
-//! The project's own verbs: `cargo xtask demo | test | bench | conformance | install-c | zookeeper`.
+//! The project's own verbs: `cargo xtask demo | test | bench | conformance | install-c | wheel | zookeeper`.
 //!
 //! Layout: [`demo`] the real data set through every client · [`test`] every suite with one table at the end ·
 //! [`bench`] slotkv beside its peers · [`conformance`] one run for every language · [`cluster`] servers as child
 //! processes · [`install_c`] the C library under a prefix, [`c`] its suite · [`node`] the Node package · [`go`] the Go
-//! package · [`process`]
-//! running and ending programs · [`machine`] Debian packages · [`venv`] Python environments · [`dataset`] the records of
+//! package · [`process`] running and ending programs · [`machine`] Debian packages · [`venv`] Python environments,
+//! [`wheel`] the package for them · [`dataset`] the records of
 //! the demo · [`documents`] code blocks of the documentation · [`table`] tables on the
 //! terminal.
 //!
@@ -28,6 +28,7 @@ mod project;
 mod table;
 mod test;
 mod venv;
+mod wheel;
 mod zookeeper;
 
 use std::process::ExitCode;
@@ -58,6 +59,10 @@ usage: cargo xtask VERB
       builds the Kotlin package and installs it in Maven's local repository
         --debug    a debug build
 
+  wheel
+      builds the Python wheel as it is published (abi3, manylinux_2_28), has auditwheel look at it, and makes the source
+      distribution; both into target/wheels
+
   zookeeper [--servers 1|3] [--dir DIR]
       a real ZooKeeper ensemble in the foreground; prints its zk:// URI
         --dir      where its temporary folder is made
@@ -84,6 +89,7 @@ fn main() -> ExitCode {
         "conformance" => conformance::run(rest),
         "install-c" => install_c::run(rest),
         "install-kotlin" => kotlin::run(rest),
+        "wheel" => wheel::run(rest),
         "zookeeper" => zookeeper::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

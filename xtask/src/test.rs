@@ -15,17 +15,19 @@ use crate::node::Package;
 use crate::project::{self, Profile, SELECTION};
 use crate::table::Table;
 use crate::venv::Venv;
-use crate::{Outcome, c, conformance, documents, examples, kotlin, machine, process};
+use crate::{Outcome, c, conformance, documents, examples, kotlin, machine, process, wheel};
 
 /// Set for every test program when `--long` is given.
 const LONG_VARIABLE: &str = "SLOTKV_TEST_LONG";
 
 /// Pinned, so that a suite fails when slotkv changes and not when a tool does.
-const PYTHON_TOOLS: [&str; 6] = [
+const PYTHON_TOOLS: [&str; 8] = [
     "pytest==9.2.0",
     "pytest-timeout==2.4.0",
     "hypothesis==6.170.15",
     "uvloop==0.23.0",
+    "trio==0.35.0",
+    "anyio==4.16.0",
     "mypy==2.4.1",
     "pyright==1.1.414",
 ];
@@ -47,7 +49,7 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 16] = [
+const SUITES: [Suite; 17] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
@@ -61,6 +63,11 @@ const SUITES: [Suite; 16] = [
         run: c_library,
     },
     Suite { name: "types", about: "mypy --strict, pyright, stubtest", run: types },
+    Suite {
+        name: "wheel",
+        about: "the wheel as it is published, in an empty environment of every CPython",
+        run: wheel_everywhere,
+    },
     Suite { name: "node", about: "node:test, tsc --strict, publint, the packed packages", run: node },
     Suite { name: "go", about: "gofmt, go vet, go test -race on examples/go", run: go_package },
     Suite {
@@ -349,6 +356,10 @@ fn types(bench: &Bench) -> Outcome<Tested> {
         venv.python().args(["-m", "mypy.stubtest", "slotkv"]).current_dir(project::scratch()),
     )?;
     Ok(Tested::Passed)
+}
+
+fn wheel_everywhere(bench: &Bench) -> Outcome<Tested> {
+    Ok(Tested::count(wheel::suite(bench.slotkv()?, bench.long)?))
 }
 
 fn node(bench: &Bench) -> Outcome<Tested> {

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::{Outcome, machine, process, project};
 
 /// The oldest Python that slotkv supports.
-const PYTHON_MIN: (u32, u32) = (3, 10);
+pub const PYTHON_MIN: (u32, u32) = (3, 10);
 
 /// A virtual environment.
 pub struct Venv {
@@ -35,6 +35,22 @@ impl Venv {
         }
         fs::write(stamp_file, stamp)?;
         Ok(venv)
+    }
+
+    /// A fresh environment of `interpreter` with nothing but pip.
+    pub fn empty(name: &str, interpreter: &Path) -> Outcome<Self> {
+        let venv = Self { dir: project::scratch().join("venv").join(name) };
+        venv.make(name, interpreter)?;
+        Ok(venv)
+    }
+
+    /// `pip install` with these arguments, and without any index or configuration.
+    pub fn install(&self, arguments: &[&str]) -> Outcome<()> {
+        let mut pip = self.pip();
+        pip.args(["install", "--no-index"]).args(arguments);
+        pip.env("PIP_CONFIG_FILE", "/dev/null").env("PIP_FIND_LINKS", "");
+        let log = project::scratch().join("logs/pip-install.log");
+        process::logged(&format!("pip install {}", arguments.join(" ")), &log, &mut pip)
     }
 
     fn make(&self, name: &str, interpreter: &Path) -> Outcome<()> {
@@ -84,7 +100,8 @@ impl Venv {
         self.dir.join("bin")
     }
 
-    fn pip(&self) -> Command {
+    /// Its pip.
+    pub fn pip(&self) -> Command {
         let mut command = self.python();
         command.args(["-m", "pip", "--disable-pip-version-check"]);
         command

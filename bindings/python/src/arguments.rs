@@ -46,9 +46,14 @@ fn copy(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Bytes> {
         return Ok(Bytes::from(array.to_vec()));
     }
     // The buffer protocol itself is not in the stable ABI of Python 3.10; memoryview is.
-    let Ok(view) = PyMemoryView::from(object) else {
-        let name = object.get_type().name()?;
-        return Err(PyTypeError::new_err(format!("{what} is bytes-like or str, not {name}")));
+    let view = match PyMemoryView::from(object) {
+        Ok(view) => view,
+        Err(error) if error.is_instance_of::<PyTypeError>(object.py()) => {
+            let name = object.get_type().name()?;
+            return Err(PyTypeError::new_err(format!("{what} is bytes-like or str, not {name}")));
+        }
+        // Of an object that has bytes but does not give them, as a memoryview that was released.
+        Err(error) => return Err(error),
     };
     let bytes = view.call_method0(intern!(object.py(), "tobytes"))?.cast_into::<PyBytes>()?;
     Ok(Bytes::copy_from_slice(bytes.as_bytes()))

@@ -1,6 +1,7 @@
-//! The bridge between one asyncio event loop and the runtime: one per loop, shared by its clients, with one descriptor
-//! that the loop watches. Where it can be, the loop drives the runtime itself, within its turns; otherwise a thread of the
-//! runtime's does. Loops that cannot watch descriptors are woken by `call_soon_threadsafe`.
+//! The bridge between one event loop, asyncio's or trio's, and the runtime: one per loop, shared by its clients, with one
+//! descriptor that the loop watches. Where it can be, the loop drives the runtime itself, within its turns; otherwise a
+//! thread of the runtime's does. Loops that cannot watch descriptors are woken by `call_soon_threadsafe`. What is said of
+//! loops here is asyncio's; `slotkv._trio` makes a run of trio look like one.
 //!
 //! A thread of the runtime's never touches the interpreter in the first cases, and only attaches to it to wake the loop in
 //! the last. So an interpreter may end with any number of calls under way.
@@ -35,6 +36,8 @@ pub(crate) struct Waiting {
 #[pyclass(frozen, module = "slotkv._slotkv", weakref)]
 pub(crate) struct Bridge {
     event_loop: Py<PyAny>,
+    /// Makes a coroutine that waits for a call, where awaiting is not asyncio's.
+    wait: Option<Py<PyAny>>,
     thread: ThreadId,
     port: Port<Waiting>,
     /// The descriptor in the loop's care.
@@ -48,7 +51,7 @@ impl Bridge {
     /// The bridge of the running loop, made if it has none.
     pub(crate) fn of_running_loop(py: Python<'_>) -> PyResult<Py<Self>> {
         static RUNNING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let event_loop = RUNNING.import(py, "asyncio", "get_running_loop")?.call0()?;
+        let event_loop = RUNNING.import(py, "slotkv._loop", "running")?.call0()?;
         logs::start(py)?;
         let bridges = bridges(py)?;
         if let Ok(known) = bridges.get_item(&event_loop) {
@@ -77,7 +80,7 @@ impl Bridge {
             move || wake_threadsafe(&this)
         }));
         let port = port.map_err(|error| errors::exception(py, error))?;
-        let bridge = Py::new(py, Self::with(event_loop, port))?;
+        let bridge = Py::new(py, Self::with(event_loop, port)?)?;
         this.set(PyWeakrefReference::new(bridge.bind(py))?.unbind()).ok();
         Ok(bridge)
     }
@@ -95,7 +98,7 @@ impl Bridge {
                 (Port::new(signal).map_err(failed)?, fd)
             }
         };
-        let bridge = Py::new(py, Self::with(event_loop, port))?;
+        let bridge = Py::new(py, Self::with(event_loop, port)?)?;
         let watched =
             python::call(&event_loop.getattr(intern!(py, "add_reader"))?, (fd, turn(py)?, &bridge), None);
         match watched {
@@ -109,15 +112,25 @@ impl Bridge {
         Ok(Some(bridge))
     }
 
-    fn with(event_loop: &Bound<'_, PyAny>, port: Port<Waiting>) -> Self {
-        Self {
+    fn with(event_loop: &Bound<'_, PyAny>, port: Port<Waiting>) -> PyResult<Self> {
+        let wait = event_loop.getattr_opt(intern!(event_loop.py(), "wait_for_call"))?;
+        Ok(Self {
             event_loop: event_loop.clone().unbind(),
+            wait: wait.map(Bound::unbind),
             thread: std::thread::current().id(),
             port,
             #[cfg(unix)]
             fd: Mutex::new(None),
             spare: Mutex::new(Vec::new()),
-        }
+        })
+    }
+
+    /// What awaiting a call iterates over, where it is not the call itself.
+    pub(crate) fn awaiting<'py>(&self, call: &Bound<'py, Call>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let py = call.py();
+        let Some(wait) = &self.wait else { return Ok(None) };
+        let coroutine = python::call(wait.bind(py), (call,), None)?;
+        coroutine.call_method0(intern!(py, "__await__")).map(Some)
     }
 
     pub(crate) fn event_loop<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
@@ -134,9 +147,13 @@ impl Bridge {
         let this = slf.get();
         this.check_thread()?;
         let call = Py::new(py, Call::pending(slf.clone().unbind()))?;
+        // Closing goes on, whether anybody waits for it or not.
+        let is_given_up_with_call = !matches!(shape, Shape::Closed);
         let begun = begin(&this.port, Waiting { call: call.clone_ref(py), shape });
         let (handle, ring) = begun.map_err(|error| errors::exception(py, error))?;
-        call.get().set_handle(handle);
+        if is_given_up_with_call {
+            call.get().set_handle(handle);
+        }
         if ring == Ring::AtEndOfTurn {
             let ring = slf.getattr(intern!(py, "ring"))?;
             python::call(&this.event_loop.bind(py).getattr(intern!(py, "call_soon"))?, (ring,), None)?;
@@ -163,7 +180,7 @@ impl Bridge {
             return Ok(());
         }
         Err(PyRuntimeError::new_err(
-            "an asyncio client of slotkv is used from another thread than its event loop's",
+            "an asynchronous client of slotkv is used from another thread than its event loop's",
         ))
     }
 
@@ -222,7 +239,8 @@ impl Bridge {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // Not the calls: the runtime's thread locks the port, too, so two passes could see different things.
-        visit.call(&self.event_loop)
+        visit.call(&self.event_loop)?;
+        visit.call(&self.wait)
     }
 }
 

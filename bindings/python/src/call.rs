@@ -329,8 +329,9 @@ impl Call {
         }
     }
 
-    fn __await__(slf: Py<Self>) -> Py<Self> {
-        slf
+    fn __await__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let awaiting = slf.get().bridge.get().awaiting(slf)?;
+        Ok(awaiting.unwrap_or_else(|| slf.clone().into_any()))
     }
 
     fn __iter__(slf: Py<Self>) -> Py<Self> {

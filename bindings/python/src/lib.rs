@@ -22,6 +22,8 @@ mod view;
 
 use std::time::Duration;
 
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use slotkv_facade::{fork, runtime};
 
@@ -40,42 +42,53 @@ fn _after_fork(py: Python<'_>) -> PyResult<()> {
     logs::start(py)
 }
 
-#[pymodule(gil_used = false)]
-mod _slotkv {
-    use super::*;
-
-    #[pymodule_export]
-    use super::{_after_fork, _shutdown};
-    #[pymodule_export]
-    use crate::aio::begin_connect;
-    #[pymodule_export]
-    use crate::bridge::Bridge;
-    #[pymodule_export]
-    use crate::call::Call;
-    #[pymodule_export]
-    use crate::client::{Client, connect};
-    #[pymodule_export]
-    use crate::results::{Delete, Entry, Item, Put};
-    #[pymodule_export]
-    use crate::scan::Scan;
-    #[pymodule_export]
-    use crate::view::{ClusterStatus, Explain, MasterStatus, MemberStats, MemberStatus, ShardStatus, Stats};
-
-    #[pymodule_init]
-    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        fork::install();
-        module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        let py = module.py();
-        // Under other names than their own, which the blocking ones have here.
-        module.add("AsyncClient", py.get_type::<crate::aio::Client>())?;
-        module.add("AsyncScan", py.get_type::<crate::scan::AsyncScan>())?;
-        py.import("atexit")?.call_method1("register", (module.getattr("_shutdown")?,))?;
-        let os = py.import("os")?;
-        if os.hasattr("register_at_fork")? {
-            let keywords = pyo3::types::PyDict::new(py);
-            keywords.set_item("after_in_child", module.getattr("_after_fork")?)?;
-            os.call_method("register_at_fork", (), Some(&keywords))?;
-        }
-        Ok(())
+/// Refuses all interpreters of a process but its main one: a thread of ours that asks for the interpreter gets that one,
+/// and objects of another would meet its own. Python itself refuses from 3.12 on, where an interpreter has a lock of its
+/// own.
+fn check_interpreter(_: Python<'_>) -> PyResult<()> {
+    // SAFETY: the interpreter is attached, as the token shows.
+    let id = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    if id == 0 {
+        return Ok(());
     }
+    Err(PyImportError::new_err("slotkv does not support subinterpreters: import it in the main interpreter"))
+}
+
+#[pymodule(gil_used = false)]
+fn _slotkv(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    // Before anything is made: classes are made once in a process.
+    check_interpreter(py)?;
+    fork::install();
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(client::connect, module)?)?;
+    module.add_function(wrap_pyfunction!(aio::begin_connect, module)?)?;
+    module.add_class::<client::Client>()?;
+    module.add_class::<scan::Scan>()?;
+    // Under other names than their own, which the blocking ones have here.
+    module.add("AsyncClient", py.get_type::<aio::Client>())?;
+    module.add("AsyncScan", py.get_type::<scan::AsyncScan>())?;
+    module.add_class::<bridge::Bridge>()?;
+    module.add_class::<call::Call>()?;
+    module.add_class::<results::Put>()?;
+    module.add_class::<results::Delete>()?;
+    module.add_class::<results::Entry>()?;
+    module.add_class::<results::Item>()?;
+    module.add_class::<view::Explain>()?;
+    module.add_class::<view::Stats>()?;
+    module.add_class::<view::MemberStats>()?;
+    module.add_class::<view::ClusterStatus>()?;
+    module.add_class::<view::MasterStatus>()?;
+    module.add_class::<view::ShardStatus>()?;
+    module.add_class::<view::MemberStatus>()?;
+    module.add_function(wrap_pyfunction!(_shutdown, module)?)?;
+    module.add_function(wrap_pyfunction!(_after_fork, module)?)?;
+    py.import("atexit")?.call_method1("register", (module.getattr("_shutdown")?,))?;
+    let os = py.import("os")?;
+    if os.hasattr("register_at_fork")? {
+        let keywords = pyo3::types::PyDict::new(py);
+        keywords.set_item("after_in_child", module.getattr("_after_fork")?)?;
+        os.call_method("register_at_fork", (), Some(&keywords))?;
+    }
+    Ok(())
 }
