@@ -77,7 +77,7 @@ fn operation(page: &mut String, specification: &Specification, surfaces: &Surfac
         match (function, because) {
             (Some(function), because) => {
                 let because = because.map_or(String::new(), |because| format!(": {because}"));
-                row(page, &[title, &format!("{}{because}", code_of(&shown(&function.signature)))]);
+                row(page, &[title, &format!("{}{because}", code_of(shown(&function.signature)))]);
             }
             (None, because) => row(page, &[title, &format!("none: {}", because.unwrap_or_default())]),
         }
@@ -290,7 +290,7 @@ fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut shown = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             shown.push(',');
         }
         shown.push(digit);

@@ -89,8 +89,10 @@ fn structure<'a>(
     let parents = split(parents);
     let (mut functions, mut fields): (Vec<Function>, _) = (Vec::new(), Vec::new());
     let mut doc_of_member = String::new();
-    while !is_empty {
-        let Some(line) = lines.next().filter(|line| *line != "}") else { break };
+    while let Some(line) = if is_empty { None } else { lines.next() } {
+        if line == "}" {
+            break;
+        }
         let Some(member) = line.strip_prefix("  ") else { continue };
         if member.starts_with("/**") {
             doc_of_member = comment(member, lines);
