@@ -2,9 +2,10 @@
 //!
 //! Both sides run the same kind of load with the same number of processes and of requests in flight, alternating
 //! A B A B; the figures are medians. Layout: [`comparison`] the rows, [`load`] what
-//! runs in them · [`redis`] the peer · [`ours`] slotkv's side · [`usage`] CPU time · [`report`] docs/benchmarks.md.
+//! runs in them · [`instructions`] what a call costs each client · [`redis`] the peer · [`ours`] slotkv's side · [`usage`] CPU time · [`report`] docs/benchmarks.md.
 
 mod comparison;
+mod instructions;
 mod load;
 mod ours;
 mod redis;
@@ -69,14 +70,17 @@ pub struct Setting {
     pub divisor: u64,
 }
 
-/// `[--quick] [--micro] [bindings | ROW...]`. Prints the ratios; exits with success if the benches ran, whatever the ratios are.
+/// `[--quick] [--micro] [bindings | ROW...]`, `instructions [--record]`. Prints the ratios; exits with success if the benches ran, whatever the ratios are.
 pub fn run(arguments: &[String]) -> Outcome<bool> {
     let (mut quick, mut group) = (false, Group::Cluster);
+    let (mut is_counted, mut is_record) = (false, false);
     let mut wanted: Vec<&'static Comparison> = Vec::new();
     for argument in arguments {
         match argument.as_str() {
             "--quick" => quick = true,
             "--micro" => return micro(),
+            "--record" => is_record = true,
+            "instructions" => is_counted = true,
             "bindings" => group = Group::Bindings,
             name => {
                 let found = COMPARISONS.iter().find(|comparison| comparison.name == name);
@@ -121,6 +125,9 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
         divisor,
     };
 
+    if is_counted {
+        return instructions::run(&setting, is_record);
+    }
     let rows = measure(&setting, &wanted)?;
     print!("\n{}", report::text(&rows));
     let command = format!("cargo xtask bench {}", arguments.join(" ")).trim_end().to_owned();

@@ -34,6 +34,8 @@ pub const CMAKE: Package = Package { name: "cmake", proof: "/usr/bin/cmake" };
 pub const PKG_CONFIG: Package = Package { name: "pkg-config", proof: "/usr/bin/pkg-config" };
 /// Go, with what its race detector needs.
 pub const GO: Package = Package { name: "golang-go", proof: "/usr/bin/go" };
+/// What counts instructions and watches memory.
+pub const VALGRIND: Package = Package { name: "valgrind", proof: "/usr/bin/valgrind" };
 /// The peer.
 pub const REDIS_SERVER: Package = Package { name: "redis-server", proof: "/usr/bin/redis-server" };
 /// `redis-cli` and `redis-benchmark`.
