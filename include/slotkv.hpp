@@ -593,7 +593,8 @@ public:
     slotkv_queue_t raw() const { return queue_; }
 
 private:
-    static void complete(void *, slotkv_completion_t *completions, std::size_t count) {
+    /* Nothing may be thrown through the library. */
+    static void complete(void *, slotkv_completion_t *completions, std::size_t count) noexcept {
         for (std::size_t at = 0; at < count; at++) {
             std::unique_ptr<std::promise<Result>> promise(
                 static_cast<std::promise<Result> *>(completions[at].context));

@@ -1,6 +1,8 @@
 //! The network as the client sees it: a [`Transport`]. The default speaks gRPC; the simulator brings its own. Nothing
 //! else in this crate knows what carries the frames.
 
+mod socket;
+
 use std::{
     collections::BTreeMap,
     fmt,
@@ -26,6 +28,8 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 use tonic_prost::ProstDecoder;
+
+use self::socket::Connector;
 
 /// A connection over which nothing has come for so long is asked for a sign of life by an HTTP/2 ping.
 pub const KEEPALIVE_MS: u64 = 2_000;
@@ -116,7 +120,7 @@ impl TonicTransport {
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }
-        let channel = endpoint(address)?.connect_lazy();
+        let channel = endpoint(address)?.connect_with_connector_lazy(connector());
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }
@@ -136,7 +140,7 @@ impl Transport for TonicTransport {
     ) -> BoxFuture<'a, Result<Incoming, TransportError>> {
         Box::pin(async move {
             let channel = endpoint(address)?
-                .connect()
+                .connect_with_connector(connector())
                 .await
                 .map_err(|error| TransportError { code: Code::Unavailable, message: chain(&error) })?;
             let mut grpc = Grpc::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX);
@@ -195,12 +199,15 @@ fn endpoint(address: &str) -> Result<Endpoint, TransportError> {
         .user_agent(concat!("slotkv/", env!("CARGO_PKG_VERSION")))
         .map_err(|error| malformed(&error))?
         .connect_timeout(Duration::from_millis(TCP_CONNECT_MS_MAX))
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_millis(KEEPALIVE_MS))
         .keep_alive_timeout(Duration::from_millis(KEEPALIVE_WAIT_MS))
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES))
+}
+
+fn connector() -> Connector {
+    Connector::new(Duration::from_millis(TCP_CONNECT_MS_MAX))
 }
 
 /// The messages of an error and of all its sources; hyper's own ones say little.

@@ -18,6 +18,8 @@ const SEEDS: u64 = 3;
 const SEQUENCE_SECONDS_LONG: u64 = 600;
 /// Calls of each.
 const SEQUENCE_STEPS: u64 = 5000;
+/// Clusters that die under a program; where it meets the death is chance.
+const CRASHES: u64 = 5;
 /// Exit status by which valgrind says that it found something.
 const VALGRIND_STATUS: &str = "--error-exitcode=99";
 
@@ -133,6 +135,11 @@ pub fn suite(slotkv: &Path, is_long: bool) -> Outcome<u64> {
     }
     if is_long {
         passed += run(SEEDS + 1, SEQUENCE_SECONDS_LONG)?;
+    }
+    let crash = compile(&installed, "gcc", Language::C, Linkage::Shared, &tests.join("crash.c"))?;
+    for _ in 0..CRASHES {
+        let cluster = Dev::start(slotkv, "dev-c-crash", &[])?;
+        passed += count(&installed, Command::new(&crash).args([&cluster.uri, &cluster.pid().to_string()]))?;
     }
     outside_of_the_tree(&installed, &cluster.uri)?;
     Ok(passed + 1)

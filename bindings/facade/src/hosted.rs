@@ -64,8 +64,10 @@ struct Shared {
     turning: AtomicBool,
     turns: AtomicU64,
     keeping: AtomicBool,
-    /// The keeper is wanted beside the loop.
+    /// The keeper is wanted beside the loop: for the calls that are open,
     is_beside: AtomicBool,
+    /// or because the loop's thread drives another runtime, and can drive one only.
+    is_foreign: AtomicBool,
     aside: Notify,
     is_stopping: Mutex<bool>,
     changed: Condvar,
@@ -97,6 +99,7 @@ impl Hosted {
             turns: AtomicU64::new(0),
             keeping: AtomicBool::new(false),
             is_beside: AtomicBool::new(false),
+            is_foreign: AtomicBool::new(false),
             aside: Notify::new(),
             is_stopping: Mutex::new(false),
             changed: Condvar::new(),
@@ -133,17 +136,22 @@ impl Hosted {
     /// Called by the loop's thread.
     pub(crate) fn turn(&self, first: impl FnOnce()) -> bool {
         let shared = &*self.shared;
+        let is_foreign = tokio::runtime::Handle::try_current().is_ok();
+        if shared.is_foreign.swap(is_foreign, Ordering::SeqCst) != is_foreign && is_foreign {
+            shared.call_keeper();
+        }
+        if is_foreign {
+            return false;
+        }
         shared.turns.fetch_add(1, Ordering::SeqCst);
         shared.turning.store(true, Ordering::SeqCst);
-        // Two runtimes cannot be driven at once by one thread; a host that does is served by the keeper.
-        let may_drive =
-            !shared.keeping.load(Ordering::SeqCst) && tokio::runtime::Handle::try_current().is_err();
+        let may_drive = !shared.keeping.load(Ordering::SeqCst);
         if may_drive {
             let _logs = log::capture();
             shared.run(first);
         }
         shared.turning.store(false, Ordering::SeqCst);
-        if !may_drive && !shared.is_beside.load(Ordering::SeqCst) {
+        if !may_drive && !shared.is_keeper_wanted() {
             shared.aside.notify_one();
         }
         may_drive
@@ -154,11 +162,11 @@ impl Hosted {
         let shared = &*self.shared;
         if open >= BESIDE_COUNT {
             if !shared.is_beside.swap(true, Ordering::SeqCst) {
-                let _stopping = shared.is_stopping.lock();
-                shared.changed.notify_one();
+                shared.call_keeper();
             }
-        } else if open <= ALONE_COUNT && shared.is_beside.swap(false, Ordering::SeqCst) {
-            shared.aside.notify_one();
+        } else if open <= ALONE_COUNT {
+            // The loop's next turn sends it away.
+            shared.is_beside.store(false, Ordering::SeqCst);
         }
     }
 
@@ -217,6 +225,15 @@ impl Shared {
         }
     }
 
+    fn is_keeper_wanted(&self) -> bool {
+        self.is_beside.load(Ordering::SeqCst) || self.is_foreign.load(Ordering::SeqCst)
+    }
+
+    fn call_keeper(&self) {
+        let _stopping = self.is_stopping.lock();
+        self.changed.notify_one();
+    }
+
     fn signal(&self) {
         if !self.is_signalled.swap(true, Ordering::SeqCst) {
             self.signal.wake();
@@ -264,7 +281,7 @@ impl Shared {
             }
             // A turn that is under way has the runtime; it is short.
             let is_free = !self.turning.load(Ordering::SeqCst);
-            if is_free && self.is_beside.load(Ordering::SeqCst) {
+            if is_free && self.is_keeper_wanted() {
                 return true;
             }
             let wait = Duration::from_millis(if is_free { GRACE_MS } else { 1 });

@@ -18,9 +18,14 @@
 #define PATIENCE_MS 20000
 
 /* The sanitizer's allocator has locks that a child of many threads may find held for ever. */
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
 #define IS_SANITIZED 1
-#else
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define IS_SANITIZED 1
+#endif
+#ifndef IS_SANITIZED
 #define IS_SANITIZED 0
 #endif
 

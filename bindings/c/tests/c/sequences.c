@@ -11,7 +11,7 @@
 #define PLACES 8
 #define BATCH_MAX 16
 /* Longest wait for the ends of a batch. */
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 
 static const char *uri;
 static uint64_t state;
@@ -232,7 +232,9 @@ static void sequence(uint64_t seed, long steps) {
     for (size_t at = 0; at < PLACES; at++) {
         CHECK(slotkv_result_free(&results[at]) == SLOTKV_CODE_OK);
     }
-    CHECK_CODE(SLOTKV_CODE_OK, slotkv_connect(SLOTKV_ABI_VERSION, uri, NULL, &clients[0], &result));
+    slotkv_connect_options_t patient = slotkv_connect_options();
+    patient.connect_timeout_ms = PATIENCE_MS;
+    CHECK_CODE(SLOTKV_CODE_OK, slotkv_connect(SLOTKV_ABI_VERSION, uri, &patient, &clients[0], &result));
     CHECK_CODE(SLOTKV_CODE_OK, slotkv_queue_open(clients[0], NULL, NULL, &queues[0], &result));
     for (long number = 0; number < steps; number++) {
         step();
