@@ -71,10 +71,12 @@ fn few_calls_are_driven_by_the_loop_alone() {
     let client = host.connect(&fake);
     // The keeper may have come in between.
     host.get(&client, "a", 0);
+    host.port.ring();
     host.ended(1);
     fake.drivers();
     for number in 0..1000 {
         host.get(&client, "a", number);
+        host.port.ring();
         host.ended(1);
     }
     let drivers = fake.drivers();
@@ -109,6 +111,7 @@ fn many_calls_are_driven_beside_the_loop_and_few_again_by_it() {
     loop {
         fake.drivers();
         host.get(&client, "a", 0);
+        host.port.ring();
         host.ended(1);
         if fake.drivers() == BTreeSet::from([me()]) {
             break;
