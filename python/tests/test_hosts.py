@@ -334,7 +334,9 @@ async def test_ten_thousand_tasks_cancelled_at_once_end_at_once(cluster: Cluster
             results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 30)
             assert all(isinstance(result, asyncio.CancelledError) for result in results)
             stats = client.stats()
-            assert (stats.calls_cancelled, stats.in_flight, stats.waiting) == (10_000, 0, 0)
+            # The last ones were given up before they were handed over, which is done 64 at a time.
+            assert 10_000 - 64 < stats.calls_cancelled <= 10_000
+            assert (stats.in_flight, stats.waiting) == (0, 0)
         assert await client.get("key", deadline=30) == b"value"
 
 

@@ -34,7 +34,7 @@ def test_mypy_accepts_the_package_and_its_use() -> None:
 
 
 def test_pyright_accepts_the_package_and_its_use() -> None:
-    tool("pyright")
+    tool("pyright", "--pythonpath", sys.executable)
 
 
 @pytest.mark.parametrize(
