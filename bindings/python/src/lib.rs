@@ -23,6 +23,7 @@ mod view;
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use slotkv_facade::guard::{guard, quiet};
 use slotkv_facade::{fork, runtime};
 
 /// Ends what runs in the background, before the interpreter goes: registered with `atexit`.
@@ -40,12 +41,18 @@ fn _after_fork(py: Python<'_>) -> PyResult<()> {
     logs::start(py)
 }
 
+/// Panics; for tests.
+#[pyfunction]
+fn _panic(py: Python<'_>) -> PyResult<()> {
+    guard::<()>(|| panic!("on purpose")).map_err(|error| errors::exception(py, error))
+}
+
 #[pymodule(gil_used = false)]
 mod _slotkv {
     use super::*;
 
     #[pymodule_export]
-    use super::{_after_fork, _shutdown};
+    use super::{_after_fork, _panic, _shutdown};
     #[pymodule_export]
     use crate::aio::begin_connect;
     #[pymodule_export]
@@ -64,6 +71,7 @@ mod _slotkv {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         fork::install();
+        quiet();
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
         let py = module.py();
         // Under other names than their own, which the blocking ones have here.
