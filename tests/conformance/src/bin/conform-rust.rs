@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use slotkv::{Client, Item, Range};
+use slotkv::{Answer, CallOptions, Client, Command, Item, Range};
 use slotkv_conformance::{
     step::{Argument, Step},
     text,
@@ -37,6 +37,10 @@ struct Driver {
 
 impl Driver {
     async fn carry_out(&mut self, step: &Step) -> String {
+        // Bytes are bytes, times are not negative, and an option that does not exist does not compile.
+        if step.is_odd() {
+            return "unrepresentable".into();
+        }
         let answer = match number(step, "cancel") {
             // Polled once, so that it is under way, and dropped.
             Some(1) => tokio::select! {
@@ -69,7 +73,10 @@ impl Driver {
                 Client::connect(&String::from_utf8_lossy(&key())).await?.close().await;
                 "done".into()
             }
-            "get" => text::value(client.get(key()).await?.as_deref()),
+            "get" => match bytes(step, "traceparent") {
+                Some(traceparent) => text::value(traced(&client, key(), &traceparent).await?.as_deref()),
+                None => text::value(client.get(key()).await?.as_deref()),
+            },
             "get_entry" => text::entry(client.get_entry(key()).await?),
             "has" => client.has(key()).await?.to_string(),
             "put" => text::put(client.put(key(), value()).await?),
@@ -92,7 +99,7 @@ impl Driver {
             }
             "delete_many" => many(client.delete_many(all(arguments)).await, text::delete),
             "count" => format!("count {}", client.count(range(step)).await?),
-            "scan" => self.scan(&client, step, range(step), None).await?,
+            "scan" => self.scan(&client, step, range(step), bytes(step, "cursor")).await?,
             "scan_on" => match self.last_scan.take() {
                 Some((range, cursor)) => self.scan(&client, step, range, Some(cursor)).await?,
                 None => "no scan".into(),
@@ -118,6 +125,15 @@ impl Driver {
         let text = text::items(&items, cursor.is_none());
         self.last_scan = cursor.map(|cursor| (range, cursor));
         Ok(text)
+    }
+}
+
+/// A value, read as part of a trace.
+async fn traced(client: &Client, key: Bytes, traceparent: &[u8]) -> slotkv::Result<Option<Bytes>> {
+    let traceparent = Some(String::from_utf8_lossy(traceparent).into_owned());
+    match client.call(Command::Get { key }, &CallOptions { traceparent, ..CallOptions::default() }).await? {
+        Answer::Entry(entry) => Ok(entry.map(|entry| entry.value)),
+        other => panic!("{other:?} to a get"),
     }
 }
 
