@@ -141,9 +141,10 @@ fn soak(slotkv: &Path, venv: &Venv, node: &Package, plan: &Plan, seed: u64) -> O
         Ok((crashes?, driven))
     })?;
     let length = begun.elapsed();
-    if let Some((client, driven)) = clients.iter().zip(&driven).find(|(_, driven)| driven.failed.is_some()) {
-        let why = driven.failed.as_deref().unwrap_or_default();
-        return Err(format!("{}, round {}: {why}", client.name, driven.rounds + 1).into());
+    for (client, driven) in clients.iter_mut().zip(&driven) {
+        if let Some(why) = &driven.failed {
+            return Err(client.failure(driven.rounds + 1, why)?.into());
+        }
     }
     for client in clients {
         client.finish()?;
@@ -306,6 +307,19 @@ impl Client {
             }
             Err(mpsc::RecvTimeoutError::Disconnected) => Err("it ended".into()),
         }
+    }
+
+    /// Why it did not go on, with how it ended if it did: one that a signal ends says nothing itself.
+    fn failure(&mut self, round: u64, why: &str) -> Outcome<String> {
+        drop(self.rounds.take());
+        let end = Instant::now() + LEAVE_MAX;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(format!("{}, round {round}: {why}, {status}", self.name));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(format!("{}, round {round}: {why}, and it still runs", self.name))
     }
 
     /// No more rounds: it has to leave by itself, with success.
