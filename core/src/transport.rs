@@ -27,6 +27,8 @@ use tonic::{
 };
 use tonic_prost::ProstDecoder;
 
+use crate::connector::Connector;
+
 /// A connection over which nothing has come for so long is asked for a sign of life by an HTTP/2 ping.
 pub const KEEPALIVE_MS: u64 = 2_000;
 /// It is closed when the sign does not come in this time.
@@ -116,7 +118,7 @@ impl TonicTransport {
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }
-        let channel = endpoint(address)?.connect_lazy();
+        let channel = endpoint(address)?.connect_with_connector_lazy(Connector::new());
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }
@@ -136,7 +138,7 @@ impl Transport for TonicTransport {
     ) -> BoxFuture<'a, Result<Incoming, TransportError>> {
         Box::pin(async move {
             let channel = endpoint(address)?
-                .connect()
+                .connect_with_connector(Connector::new())
                 .await
                 .map_err(|error| TransportError { code: Code::Unavailable, message: chain(&error) })?;
             let mut grpc = Grpc::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX);
@@ -195,7 +197,6 @@ fn endpoint(address: &str) -> Result<Endpoint, TransportError> {
         .user_agent(concat!("slotkv/", env!("CARGO_PKG_VERSION")))
         .map_err(|error| malformed(&error))?
         .connect_timeout(Duration::from_millis(TCP_CONNECT_MS_MAX))
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_millis(KEEPALIVE_MS))
         .keep_alive_timeout(Duration::from_millis(KEEPALIVE_WAIT_MS))
         .keep_alive_while_idle(true)
