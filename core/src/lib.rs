@@ -40,6 +40,7 @@ mod client;
 mod command;
 mod composite;
 mod connection;
+mod connector;
 mod count;
 mod cursor;
 mod error;

@@ -1,8 +1,6 @@
 //! The network as the client sees it: a [`Transport`]. The default speaks gRPC; the simulator brings its own. Nothing
 //! else in this crate knows what carries the frames.
 
-mod socket;
-
 use std::{
     collections::BTreeMap,
     fmt,
@@ -29,7 +27,7 @@ use tonic::{
 };
 use tonic_prost::ProstDecoder;
 
-use self::socket::Connector;
+use crate::connector::Connector;
 
 /// A connection over which nothing has come for so long is asked for a sign of life by an HTTP/2 ping.
 pub const KEEPALIVE_MS: u64 = 2_000;
@@ -120,7 +118,7 @@ impl TonicTransport {
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }
-        let channel = endpoint(address)?.connect_with_connector_lazy(connector());
+        let channel = endpoint(address)?.connect_with_connector_lazy(Connector::new());
         channels.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }
@@ -140,7 +138,7 @@ impl Transport for TonicTransport {
     ) -> BoxFuture<'a, Result<Incoming, TransportError>> {
         Box::pin(async move {
             let channel = endpoint(address)?
-                .connect_with_connector(connector())
+                .connect_with_connector(Connector::new())
                 .await
                 .map_err(|error| TransportError { code: Code::Unavailable, message: chain(&error) })?;
             let mut grpc = Grpc::new(channel).max_decoding_message_size(limits::FRAME_BYTES_MAX);
@@ -204,10 +202,6 @@ fn endpoint(address: &str) -> Result<Endpoint, TransportError> {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES))
-}
-
-fn connector() -> Connector {
-    Connector::new(Duration::from_millis(TCP_CONNECT_MS_MAX))
 }
 
 /// The messages of an error and of all its sources; hyper's own ones say little.

@@ -12,9 +12,10 @@ function shown(value) {
   return value === null ? 'null' : typeof value === 'object' ? (value.constructor?.name ?? 'an object') : typeof value
 }
 
-/** A key, a value or other bytes: a string stands for its UTF-8. */
+/** A key, a value or other bytes: a string stands for its UTF-8, which half of a surrogate pair does not have. */
 function bytes(value, what) {
-  if (typeof value === 'string' || isUint8Array(value)) return value
+  if (typeof value === 'string' ? value.isWellFormed() : isUint8Array(value)) return value
+  if (typeof value === 'string') throw new TypeError(`${what} has a lone surrogate`)
   throw new TypeError(`${what} is a string or a Uint8Array, not ${shown(value)}`)
 }
 
@@ -23,7 +24,8 @@ function optionalBytes(value, what) {
 }
 
 function text(value, what) {
-  if (typeof value === 'string') return value
+  if (typeof value === 'string' && value.isWellFormed()) return value
+  if (typeof value === 'string') throw new TypeError(`${what} has a lone surrogate`)
   throw new TypeError(`${what} is a string, not ${shown(value)}`)
 }
 

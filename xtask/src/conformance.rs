@@ -1,4 +1,5 @@
-//! `cargo xtask conformance`: the scenarios and a seeded program through the client of every language, compared.
+//! `cargo xtask conformance`: the scenarios and a seeded program through the client of every language, compared;
+//! the program also while workers are killed and connections are cut.
 
 use std::path::Path;
 use std::process::Command;
@@ -8,6 +9,7 @@ use crate::kotlin;
 use crate::node::Package;
 use crate::project::{self, Profile};
 use crate::venv::Venv;
+use crate::zookeeper::ZooKeeper;
 use crate::{Outcome, cluster, process};
 
 /// The seed where none is given, as in the test suite.
@@ -15,25 +17,36 @@ const SEED_DEFAULT: &str = "1";
 /// The crate of the drivers.
 const PACKAGE: &str = "slotkv-conformance";
 
+/// Workers that are killed under each surface's program.
+const KILLS_DEFAULT: &str = "3";
+
 /// Exits with success only if every surface answers as expected, and all alike.
 pub fn run(arguments: &[String]) -> Outcome<bool> {
-    let seed = match arguments {
-        [] => SEED_DEFAULT,
-        [flag, seed] if flag == "--seed" => seed,
-        _ => return Err("usage: cargo xtask conformance [--seed S]".into()),
-    };
+    let (mut seed, mut kills) = (SEED_DEFAULT, KILLS_DEFAULT);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let place = match argument.as_str() {
+            "--seed" => &mut seed,
+            "--kills" => &mut kills,
+            _ => return Err("usage: cargo xtask conformance [--seed S] [--kills N]".into()),
+        };
+        *place = rest.next().ok_or_else(|| format!("{argument} wants a number"))?;
+    }
     let slotkv = cluster::build(Profile::Debug)?;
     let venv = Venv::with("conformance", &[])?;
     venv.install_slotkv(&["--profile", "dev"])?;
     let node = Package::build(Profile::Debug)?;
     let kotlin = kotlin::Package::build(Profile::Debug)?;
-    process::run(&mut command(&slotkv, &venv, &node, &kotlin, seed)?)?;
+    let zookeeper = ZooKeeper::start(1)?;
+    process::run(&mut command(&slotkv, &venv, &node, &kotlin, &[seed, &zookeeper.uri, kills])?)?;
     Ok(true)
 }
 
 /// The same as a suite; how many surfaces.
 pub fn suite(slotkv: &Path, venv: &Venv, node: &Package, kotlin: &kotlin::Package) -> Outcome<u64> {
-    let mut command = command(slotkv, venv, node, kotlin, SEED_DEFAULT)?;
+    let zookeeper = ZooKeeper::start(1)?;
+    let how = [SEED_DEFAULT, &zookeeper.uri, KILLS_DEFAULT];
+    let mut command = command(slotkv, venv, node, kotlin, &how)?;
     let log = project::scratch().join("logs/conformance.log");
     process::logged("conformance", &log, &mut command)?;
     Ok(SURFACES.len() as u64)
@@ -47,7 +60,7 @@ fn command(
     venv: &Venv,
     node: &Package,
     kotlin: &kotlin::Package,
-    seed: &str,
+    how: &[&str; 3],
 ) -> Outcome<Command> {
     let log = project::scratch().join("logs/cargo-conformance.log");
     process::logged(
@@ -66,7 +79,7 @@ fn command(
     let source = project::root().join("tests/conformance/c/conform.c");
     let c = c::compile(&installed, "gcc", Language::C, Linkage::Shared, &source)?;
     let mut command = Command::new(Profile::Debug.program(PACKAGE));
-    command.arg(slotkv).arg(project::root().join("tests/scenarios")).arg(seed);
+    command.arg(slotkv).arg(project::root().join("tests/scenarios")).args(how);
     for surface in SURFACES {
         command.arg(format!("{surface}={}", program(surface, venv, node, kotlin, &c)));
     }

@@ -1,12 +1,12 @@
-//! The project's own verbs: `cargo xtask demo | test | bench | conformance | install-c | wheel | zookeeper`.
+//! The project's own verbs: `cargo xtask demo | test | bench | conformance | soak | install-c | install-kotlin | wheel | zookeeper`.
 //!
 //! Layout: [`demo`] the real data set through every client · [`test`] every suite with one table at the end ·
-//! [`bench`] slotkv beside its peers · [`conformance`] one run for every language · [`cluster`] servers as child
-//! processes · [`install_c`] the C library under a prefix, [`c`] its suite · [`node`] the Node package · [`go`] the Go
-//! package · [`process`] running and ending programs · [`machine`] Debian packages · [`venv`] Python environments,
-//! [`wheel`] the package for them · [`dataset`] the records of
-//! the demo · [`documents`] code blocks of the documentation · [`table`] tables on the
-//! terminal.
+//! [`bench`] slotkv beside its peers · [`conformance`] one run for every language · [`soak`] clients of every language for
+//! a long time · [`harmless`] what a client does to its host · [`cluster`] servers as child
+//! processes · [`install_c`] the C library under a prefix, [`c`] its suite · [`node`] the Node package · [`kotlin`] the
+//! Kotlin package · [`go`] the Go package · [`process`] running and ending programs · [`machine`] Debian packages ·
+//! [`venv`] Python environments, [`wheel`] the package for them · [`dataset`] the records of the demo · [`documents`] code
+//! blocks of the documentation · [`table`] tables on the terminal.
 //!
 //! Whatever a verb starts it ends itself, by process id; a child also gets SIGTERM if xtask dies.
 
@@ -19,12 +19,14 @@ mod demo;
 mod documents;
 mod examples;
 mod go;
+mod harmless;
 mod install_c;
 mod kotlin;
 mod machine;
 mod node;
 mod process;
 mod project;
+mod soak;
 mod table;
 mod test;
 mod venv;
@@ -47,9 +49,13 @@ usage: cargo xtask VERB
         --long     the tests and the installations of tools that take minutes, too
         --list     the names of the suites
 
-  conformance [--seed S]
-      the scenarios of tests/scenarios and a seeded program of 1000 steps through the client of every language,
-      answers compared byte for byte
+  conformance [--seed S] [--kills N]
+      the scenarios of tests/scenarios and a seeded program of 1000 steps through the client of every language, the
+      program also while N workers (3) are killed and connections are cut; answers compared byte for byte
+
+  soak [--minutes N] [--seed S]
+      clients of every language against workers that are killed and started again, for one minute or N: every call
+      succeeds, and memory, descriptors and threads of the clients stay as they are
 
   install-c --prefix P [--debug]
       builds the C library and installs it with its headers, pkg-config file and CMake package
@@ -87,6 +93,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "bench" => bench::run(rest),
         "conformance" => conformance::run(rest),
+        "soak" => soak::run(rest),
         "install-c" => install_c::run(rest),
         "install-kotlin" => kotlin::run(rest),
         "wheel" => wheel::run(rest),

@@ -49,7 +49,7 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 17] = [
+const SUITES: [Suite; 19] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
@@ -80,11 +80,21 @@ const SUITES: [Suite; 17] = [
         about: "the scenarios through the client of every language, compared",
         run: conform,
     },
+    Suite {
+        name: "harmless",
+        about: "what a client does to its host: no handler, no file, no word",
+        run: harmless,
+    },
     Suite { name: "examples", about: "every example, in every language", run: all_examples },
     Suite {
         name: "fail-over",
         about: "the fail-over examples on ZooKeeper, a worker crashed",
         run: fail_over,
+    },
+    Suite {
+        name: "soak",
+        about: "clients of every language under restarts, in short: none grows",
+        run: soak,
     },
     Suite { name: "docs", about: "code blocks of README and docs/", run: docs },
 ];
@@ -386,6 +396,10 @@ fn conform(bench: &Bench) -> Outcome<Tested> {
     Ok(Tested::count(count))
 }
 
+fn harmless(bench: &Bench) -> Outcome<Tested> {
+    Ok(Tested::count(crate::harmless::suite(bench.slotkv()?, bench.venv()?, bench.node()?)?))
+}
+
 fn all_examples(bench: &Bench) -> Outcome<Tested> {
     let slotkv = bench.slotkv()?;
     let venv = bench.venv()?;
@@ -401,6 +415,10 @@ fn all_examples(bench: &Bench) -> Outcome<Tested> {
 fn fail_over(bench: &Bench) -> Outcome<Tested> {
     let (slotkv, venv, node) = (bench.slotkv()?, bench.venv()?, bench.node()?);
     Ok(Tested::count(examples::fail_over(slotkv, venv, node, bench.kotlin()?, bench.go()?)?))
+}
+
+fn soak(bench: &Bench) -> Outcome<Tested> {
+    Ok(Tested::count(crate::soak::suite(bench.slotkv()?, bench.venv()?, bench.node()?)?))
 }
 
 fn docs(bench: &Bench) -> Outcome<Tested> {

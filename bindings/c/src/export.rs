@@ -1,12 +1,10 @@
 //! What stands around every exported function: a panic becomes an error, and how the call ended goes to C.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use slotkv_facade::core::Code;
 use slotkv_facade::error::FacadeError;
-use slotkv_facade::guard::guard;
-use slotkv_facade::log::{self, Level};
+use slotkv_facade::guard::{self, guard};
 
 use crate::code::slotkv_code;
 use crate::fork;
@@ -24,7 +22,7 @@ pub(crate) unsafe fn export(
     result: *mut slotkv_result,
     body: impl FnOnce() -> Result<slotkv_result, FacadeError>,
 ) -> slotkv_code {
-    quiet();
+    guard::quiet();
     fork::install();
     let ended = guard(body).unwrap_or_else(slotkv_result::failed);
     let code = ended.code;
@@ -93,15 +91,4 @@ pub(crate) fn invalid(message: impl Into<String>) -> FacadeError {
 pub unsafe extern "C" fn slotkv_test_panic(result: *mut slotkv_result) -> slotkv_code {
     // SAFETY: the caller's promise.
     unsafe { export(result, || panic!("on purpose")) }
-}
-
-/// What panics say goes to the log; a host's standard error is its own. The hook is that of the Rust runtime that is
-/// linked into this library.
-fn quiet() {
-    static QUIET: AtomicBool = AtomicBool::new(false);
-    if !QUIET.load(Ordering::Relaxed) && !QUIET.swap(true, Ordering::SeqCst) {
-        std::panic::set_hook(Box::new(|panic| {
-            log::emit(Level::Error, "slotkv::panic", &panic.to_string());
-        }));
-    }
 }

@@ -1,8 +1,21 @@
 //! What stands around every export: a panic must not cross into a host that was not written in Rust.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::FacadeError;
+use crate::log::{self, Level};
+
+/// What panics say goes to the log from now on; a host's standard error is its own. The hook is that of the Rust runtime
+/// that is linked into the binding, so a host that is written in Rust keeps its own.
+pub fn quiet() {
+    static QUIET: AtomicBool = AtomicBool::new(false);
+    if !QUIET.load(Ordering::Relaxed) && !QUIET.swap(true, Ordering::SeqCst) {
+        std::panic::set_hook(Box::new(|panic| {
+            log::emit(Level::Error, "slotkv::panic", &panic.to_string());
+        }));
+    }
+}
 
 /// Runs `body`. A panic becomes an UNEXPECTED error with the panic's text and an unknown outcome.
 ///

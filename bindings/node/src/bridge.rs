@@ -18,7 +18,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Result, Status, sys};
 use napi_derive::napi;
 use slotkv_facade::error::FacadeError;
-use slotkv_facade::guard::guard;
+use slotkv_facade::guard::{guard, quiet};
 use slotkv_facade::handle::Handle;
 use slotkv_facade::nonblocking::{AsyncClient, Turn};
 use slotkv_facade::port::{Completion, Port, Ring};
@@ -159,6 +159,7 @@ impl NativeBridge {
     /// `on_wake` is called when there is something to take.
     #[napi(constructor)]
     pub fn new(env: Env, on_wake: Function<'_, (), Unknown<'static>>) -> Result<Self> {
+        quiet();
         let wake_up =
             on_wake.build_threadsafe_function::<()>().weak::<true>().max_queue_size::<1>().build()?;
         let wake_up = Arc::new(wake_up);

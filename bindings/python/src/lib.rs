@@ -25,6 +25,7 @@ use std::time::Duration;
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
+use slotkv_facade::guard::{guard, quiet};
 use slotkv_facade::{fork, runtime};
 
 /// Ends what runs in the background, before the interpreter goes: registered with `atexit`.
@@ -40,6 +41,12 @@ fn _shutdown(py: Python<'_>) {
 #[pyfunction]
 fn _after_fork(py: Python<'_>) -> PyResult<()> {
     logs::start(py)
+}
+
+/// Panics; for tests.
+#[pyfunction]
+fn _panic(py: Python<'_>) -> PyResult<()> {
+    guard::<()>(|| panic!("on purpose")).map_err(|error| errors::exception(py, error))
 }
 
 /// Refuses all interpreters of a process but its main one: a thread of ours that asks for the interpreter gets that one,
@@ -60,6 +67,7 @@ fn _slotkv(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // Before anything is made: classes are made once in a process.
     check_interpreter(py)?;
     fork::install();
+    quiet();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(client::connect, module)?)?;
     module.add_function(wrap_pyfunction!(aio::begin_connect, module)?)?;
@@ -83,6 +91,7 @@ fn _slotkv(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<view::MemberStatus>()?;
     module.add_function(wrap_pyfunction!(_shutdown, module)?)?;
     module.add_function(wrap_pyfunction!(_after_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(_panic, module)?)?;
     py.import("atexit")?.call_method1("register", (module.getattr("_shutdown")?,))?;
     let os = py.import("os")?;
     if os.hasattr("register_at_fork")? {

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use slotkv_facade::core::Code;
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::fork;
-use slotkv_facade::guard::guard;
+use slotkv_facade::guard::{guard, quiet};
 use slotkv_facade::handle::Handle;
 use slotkv_facade::lock::Mutex;
 use slotkv_facade::log::{self, Level};
@@ -246,15 +246,4 @@ pub async fn test_panic(in_runtime: bool) -> Result<(), SlotkvError> {
         })
     })?;
     Ok(call.await.map(drop)?)
-}
-
-/// What panics say goes to the log; a host's standard error is its own. The hook is that of the Rust runtime that is
-/// linked into this library.
-fn quiet() {
-    static QUIET: AtomicBool = AtomicBool::new(false);
-    if !QUIET.swap(true, Ordering::SeqCst) {
-        std::panic::set_hook(Box::new(|panic| {
-            log::emit(Level::Error, "slotkv::panic", &panic.to_string());
-        }));
-    }
 }

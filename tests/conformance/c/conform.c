@@ -19,6 +19,8 @@ typedef struct {
     size_t size;
     long long number;
     int is_bytes;
+    /* The name of a wrong type, or NULL. */
+    const char *odd;
 } argument_t;
 
 typedef struct {
@@ -45,8 +47,12 @@ static int nibble(char digit) {
 
 /* Every argument's bytes end with a 0 behind them, so that they can be a text, too. */
 static argument_t argument(const char *word) {
-    argument_t made = {NULL, 0, 0, 1};
-    if (word[0] == '#') {
+    argument_t made = {NULL, 0, 0, 1, NULL};
+    if (word[0] == '!') {
+        made.odd = word + 1;
+        /* NULL, and says that it has a byte. */
+        made.size = 1;
+    } else if (word[0] == '#') {
         made.is_bytes = 0;
         made.number = (long long)strtoull(word + 1, NULL, 10);
     } else if (word[0] == '*') {
@@ -97,6 +103,55 @@ static const argument_t *option(const step_t *step, const char *name) {
         }
     }
     return NULL;
+}
+
+static int is_odd(const step_t *step) {
+    int found = 0;
+    for (size_t at = 0; at < step->arguments_count; at++) {
+        found |= step->arguments[at].odd != NULL;
+    }
+    for (size_t at = 0; at < step->options_count; at++) {
+        found |= step->options[at].odd != NULL;
+    }
+    return found;
+}
+
+/* Whether what is of a wrong type can be said in C: no key and no value where there is one, a text that is no UTF-8, and
+ * an option of a later release. */
+static int is_representable(const step_t *step) {
+    static const char *const bytes[] = {"prefix", "start", "end", "cursor"};
+    for (size_t at = 0; at < step->arguments_count; at++) {
+        const char *odd = step->arguments[at].odd;
+        int is_text = strcmp(step->operation, "connect") == 0;
+        int is_number = (strcmp(step->operation, "compare_and_set") == 0 && at == 2) ||
+                        (strcmp(step->operation, "delete_if_version") == 0 && at == 1) ||
+                        (strcmp(step->operation, "increment") == 0 && at == 1);
+        int is_none = odd != NULL && strcmp(odd, "none") == 0;
+        if (odd != NULL && !(is_none && !is_number) && !(is_text && strcmp(odd, "broken_text") == 0)) {
+            return 0;
+        }
+    }
+    for (size_t at = 0; at < step->options_count; at++) {
+        const char *odd = step->options[at].odd, *name = step->names[at];
+        int is_bytes = 0;
+        for (size_t known = 0; known < sizeof bytes / sizeof *bytes; known++) {
+            is_bytes |= strcmp(name, bytes[known]) == 0;
+        }
+        int is_text = strcmp(name, "namespace") == 0 || strcmp(name, "traceparent") == 0;
+        if (odd != NULL && !(is_text && strcmp(odd, "broken_text") == 0) &&
+            !(is_bytes && strcmp(odd, "none") == 0) && strcmp(name, "unknown") != 0) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* A text; NULL, or one that is no UTF-8, for what is of a wrong type. */
+static const char *text_of(const argument_t *argument) {
+    if (argument == NULL || argument->odd == NULL) {
+        return argument == NULL ? NULL : argument->bytes;
+    }
+    return strcmp(argument->odd, "none") == 0 ? NULL : "\xff";
 }
 
 static slotkv_bytes_t bytes_option(const step_t *step, const char *name) {
@@ -244,9 +299,14 @@ static void must(slotkv_code_t code) {
     }
 }
 
+/* Whether the step that is carried out has something of a wrong type. */
+static int is_odd_step;
+
 static void print_and_free(slotkv_result_t *result, print_t print) {
     if (result->code == SLOTKV_CODE_OK) {
         print(result);
+    } else if (is_odd_step && (result->code == SLOTKV_CODE_INVALID_ARGUMENT || result->code == SLOTKV_CODE_UNSUPPORTED)) {
+        printf("refused");
     } else {
         print_error(result);
     }
@@ -296,7 +356,7 @@ static void forget_last_scan(void) {
 }
 
 static argument_t copy_of(slotkv_bytes_t bytes) {
-    argument_t copy = {allocated(bytes.size), bytes.size, 0, 1};
+    argument_t copy = {allocated(bytes.size), bytes.size, 0, 1, NULL};
     if (bytes.size > 0) {
         memcpy(copy.bytes, bytes.data, bytes.size);
     }
@@ -383,13 +443,17 @@ static int is(const step_t *step, const char *operation) {
 static void carry_out(const step_t *step) {
     slotkv_client_t client = own;
     slotkv_call_options_t options = slotkv_call_options();
-    const argument_t *namespace_name = option(step, "namespace");
-    options.namespace_name = namespace_name == NULL ? NULL : namespace_name->bytes;
+    is_odd_step = is_odd(step);
+    if (is_odd_step && !is_representable(step)) {
+        printf("unrepresentable");
+        return;
+    }
+    options.namespace_name = text_of(option(step, "namespace"));
     options.deadline_ms = (uint32_t)number_option(step, "deadline_ms", 0);
     /* There are no views: both ways are the call's option. */
     const argument_t *traceparent = option(step, "traceparent");
     traceparent = traceparent == NULL ? option(step, "view_traceparent") : traceparent;
-    options.traceparent = traceparent == NULL ? NULL : traceparent->bytes;
+    options.traceparent = text_of(traceparent);
     slotkv_range_t range = range_of(step);
     slotkv_operation_t operation = slotkv_operation(SLOTKV_OPERATION_KIND_GET);
     operation.options = &options;
@@ -401,7 +465,13 @@ static void carry_out(const step_t *step) {
     }
     if (is(step, "connect")) {
         slotkv_client_t other = 0;
-        slotkv_connect(SLOTKV_ABI_VERSION, step->arguments[0].bytes, NULL, &other, &result);
+        /* Behind the options of now stands one that this library does not know. */
+        struct {
+            slotkv_connect_options_t known;
+            size_t unknown;
+        } later = {slotkv_connect_options(), option(step, "unknown") != NULL};
+        later.known.size = sizeof later;
+        slotkv_connect(SLOTKV_ABI_VERSION, text_of(&step->arguments[0]), &later.known, &other, &result);
         print_and_free(&result, print_done);
         if (other != 0) {
             must(slotkv_close(other, NULL));
@@ -414,7 +484,7 @@ static void carry_out(const step_t *step) {
         return;
     }
     if (is(step, "scan")) {
-        scan(client, &options, &range, slotkv_bytes(NULL, 0), number_option(step, "limit", INT64_MAX));
+        scan(client, &options, &range, bytes_option(step, "cursor"), number_option(step, "limit", INT64_MAX));
         return;
     }
     if (is(step, "scan_on")) {
@@ -494,8 +564,7 @@ static void carry_out(const step_t *step) {
     if (each == NULL) {
         print_and_free(&result, print);
     } else if (result.code != SLOTKV_CODE_OK && result.results == NULL) {
-        print_error(&result);
-        slotkv_result_free(&result);
+        print_and_free(&result, print_done);
     } else {
         print_many(&result, each);
         slotkv_result_free(&result);

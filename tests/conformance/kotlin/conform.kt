@@ -8,8 +8,14 @@ import kotlinx.coroutines.coroutineScope
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.runBlocking
 import slotkv.Client
+import slotkv.InvalidArgumentException
 import slotkv.SlotkvException
 import slotkv.connect
+import slotkv.get
+import slotkv.getManyResults
+import slotkv.put
+import slotkv.putManyResults
+import slotkv.scan
 
 /** What a scan goes over, and from where. */
 private class Span(
@@ -28,25 +34,28 @@ private class Driver(private val client: Client, private val uri: String) {
 
     suspend fun carryOut(step: Step): String =
         try {
-            told(step)
+            if (step.isRepresentable) told(step) else "unrepresentable"
         } catch (error: SlotkvException) {
-            ofError(error)
+            if (step.isOdd && error is InvalidArgumentException) "refused" else ofError(error)
+        } catch (error: IllegalArgumentException) {
+            if (step.isOdd) "refused" else throw error
         }
 
     private suspend fun told(step: Step): String {
         var client = client
-        step.bytes("namespace")?.let { client = client.namespace(it.decodeToString()) }
+        step.text("namespace")?.let { client = client.namespace(it) }
         step.number("deadline_ms")?.let { client = client.withDeadline(it.milliseconds) }
         // Calls have no option for it: both ways are a view.
         for (name in listOf("view_traceparent", "traceparent")) {
-            step.bytes(name)?.let { client = client.withTraceparent(it.decodeToString()) }
+            step.text(name)?.let { client = client.withTraceparent(it) }
         }
         if (step.number("closed") == 1L) client = connect(uri).also { it.close() }
         if (step.number("cancel") == 1L) return cancelled(client, step.bytes(0))
+        if (step.isText) return toldInText(client, step)
         val (prefix, start, end) = listOf("prefix", "start", "end").map(step::bytes)
         return when (step.operation) {
             "connect" -> {
-                connect(step.bytes(0).decodeToString()).close()
+                connect(step.text(0)).close()
                 "done"
             }
             "get" -> ofValue(client.get(step.bytes(0)))
@@ -69,13 +78,27 @@ private class Driver(private val client: Client, private val uri: String) {
             "scan" -> {
                 val (ordered, keysOnly) = listOf("ordered", "keys_only").map { step.number(it) == 1L }
                 val pageItems = step.number("page_items")?.toInt()
-                scan(client, step, Span(prefix, start, end, ordered, keysOnly, pageItems))
+                scan(client, step, Span(prefix, start, end, ordered, keysOnly, pageItems, step.bytes("cursor")))
             }
             "scan_on" -> scan(client, step, lastScan ?: return "no scan")
             "dump" -> ofItems(client.dump(prefix), "end")
             "slot" -> "slot ${client.slot(step.bytes(0))}"
             else -> "unknown"
         }
+    }
+
+    /** The operations that are asked of texts. */
+    private suspend fun toldInText(client: Client, step: Step): String = when (step.operation) {
+        "connect" -> "done".also { connect(step.text(0)).close() }
+        "get" -> ofValue(client.get(step.text(0)))
+        "put" -> ofPut(client.put(step.text(0), step.text(1)))
+        "get_many" -> ofMany(client.getManyResults(step.allTexts()), ::ofValue)
+        "put_many" -> {
+            val pairs = step.allTexts().chunked(2) { (key, value) -> key to value }.toMap()
+            ofMany(client.putManyResults(pairs), ::ofPut)
+        }
+        "scan" -> ofItems(client.scan(step.text("prefix"), step.text("start"), step.text("end")).toList(), "end")
+        else -> "unknown"
     }
 
     private suspend fun scan(client: Client, step: Step, span: Span): String {

@@ -11,18 +11,50 @@ import slotkv.SlotkvException
 
 private const val SHOWN_BYTES_MAX = 256
 
-/** One operation. Arguments are bytes and numbers. */
+/** What stands for `!name`, where a type has it. */
+private val ODD = mapOf("zero" to BigInteger.ZERO, "negative" to BigInteger("-1"), "broken_text" to "\ud800")
+
+/** Options that are numbers with a sign. */
+private val SIGNED = setOf("deadline_ms", "limit", "page_items")
+
+/** Where keys and values are: arguments, and options that are bounds. */
+private val KEYS = setOf("", "prefix", "start", "end")
+
+/** One operation. Arguments are bytes, numbers, and things of wrong types. */
 class Step(line: String) {
     val operation = line.substringBefore(' ')
     private val arguments = mutableListOf<Any>()
     private val options = mutableMapOf<String, Any>()
 
+    /** What is of a wrong type, by the option's name; that of arguments is empty. */
+    private val odd = mutableListOf<Pair<String, String>>()
+
     init {
         for (word in line.split(' ').drop(1)) {
             val colon = word.indexOf(':')
-            if (colon < 0) arguments += argument(word) else options[word.take(colon)] = argument(word.drop(colon + 1))
+            val (name, value) = word.take(maxOf(colon, 0)) to word.drop(colon + 1)
+            if (value[0] == '!') odd += name to value.drop(1)
+            if (colon < 0) arguments += argument(value) else options[name] = argument(value)
         }
     }
+
+    val isOdd get() = odd.isNotEmpty()
+
+    /** Whether any key or value is a text, as only those are that have no UTF-8. */
+    val isText get() = odd.any { (name, odd) -> name in KEYS && odd == "broken_text" }
+
+    /** Whether Kotlin's types let it be said; counts are of 31 bits. */
+    val isRepresentable: Boolean
+        get() = (number("page_items") ?: 0) <= Int.MAX_VALUE && odd.all { (name, odd) ->
+            odd == "broken_text" || (odd in ODD && name in SIGNED)
+        }
+
+    /** Bytes as text, or a text as it is. */
+    fun text(name: String) = options[name]?.let(::textOf)
+
+    fun text(index: Int) = textOf(arguments[index])
+
+    fun allTexts() = arguments.map(::textOf)
 
     fun bytes(name: String) = options[name] as? ByteArray
 
@@ -48,9 +80,13 @@ private fun argument(word: String): Any {
             ByteArray(count.toInt()).also { it.fill(byte.hexToUByte().toByte()) }
         }
         '#' -> BigInteger(rest)
+        // What has no stand-in is not looked at.
+        '!' -> ODD[rest] ?: Unit
         else -> error(word)
     }
 }
+
+private fun textOf(word: Any) = if (word is ByteArray) word.decodeToString() else word as String
 
 fun ofBytes(value: ByteArray): String {
     if (value.size <= SHOWN_BYTES_MAX) return "=${value.toHexString()}"

@@ -20,28 +20,31 @@ class Driver {
     try {
       return await this.#told(step)
     } catch (error) {
-      if (error instanceof SlotkvError) return ofError(error)
+      const isOdd = step.odd.size > 0
+      if (error instanceof SlotkvError) return isOdd && error.kind === 'INVALID_ARGUMENT' ? 'refused' : ofError(error)
+      // Of bytes and numbers in their places it would be a mistake.
+      if (isOdd && (error instanceof TypeError || error instanceof RangeError)) return 'refused'
       throw error
     }
   }
 
   async #told(step) {
     let { client } = this
-    const [namespace, deadlineMs] = [step.bytes('namespace'), step.number('deadline_ms')]
-    if (namespace !== undefined) client = client.namespace(namespace.toString())
+    const [namespace, deadlineMs] = ['namespace', 'deadline_ms'].map((name) => step.option(name))
+    const [viewTraceparent, traceparent] = ['view_traceparent', 'traceparent'].map((name) => textOf(step.option(name)))
+    if (namespace !== undefined) client = client.namespace(textOf(namespace))
     if (deadlineMs !== undefined) client = client.withDeadline(deadlineMs)
-    const [viewTraceparent, traceparent] = ['view_traceparent', 'traceparent'].map((name) => step.bytes(name)?.toString())
     if (viewTraceparent !== undefined) client = client.withTraceparent(viewTraceparent)
-    if (step.number('closed') === 1) {
+    if (step.flag('closed')) {
       client = await connect(uri)
       await client.close()
     }
     const [first, second, third] = step.arguments
-    if (step.number('cancel') === 1) return await cancelled(client, first)
-    const bounds = Object.fromEntries(['prefix', 'start', 'end'].map((name) => [name, step.bytes(name)]))
+    if (step.flag('cancel')) return await cancelled(client, first)
+    const bounds = Object.fromEntries(['prefix', 'start', 'end'].map((name) => [name, step.option(name)]))
     switch (step.operation) {
       case 'connect':
-        await (await connect(first.toString())).close()
+        await (await connect(textOf(first), step.options.has('unknown') ? { unknown: 1 } : {})).close()
         return 'done'
       case 'get':
         return ofValue(await client.get(first, { traceparent }))
@@ -66,23 +69,25 @@ class Driver {
       case 'get_many':
         return many(await client.getMany(step.all(), { returnErrors: true, traceparent }), ofValue)
       case 'put_many': {
-        const words = step.all()
+        const words = step.arguments
         const pairs = Array.from({ length: words.length / 2 }, (_, at) => [words[2 * at], words[2 * at + 1]])
-        return many(await client.putMany(pairs, { returnErrors: true }), ofPut)
+        const all = step.options.has('whole') ? step.option('whole') : pairs
+        return many(await client.putMany(all, { returnErrors: true }), ofPut)
       }
       case 'delete_many':
         return many(await client.deleteMany(step.all(), { returnErrors: true }), ofDelete)
       case 'count':
         return `count ${await client.count(bounds)}`
       case 'scan': {
-        const [ordered, keysOnly] = ['ordered', 'keys_only'].map((name) => step.number(name) === 1)
-        return await this.#scan(client, step, { ...bounds, ordered, keysOnly, pageItems: step.number('page_items') })
+        const [ordered, keysOnly] = ['ordered', 'keys_only'].map((name) => step.flag(name))
+        const [pageItems, cursor] = ['page_items', 'cursor'].map((name) => step.option(name))
+        return await this.#scan(client, step, { ...bounds, ordered, keysOnly, pageItems, cursor })
       }
       case 'scan_on':
         if (this.#lastScan === undefined) return 'no scan'
         return await this.#scan(client, step, this.#lastScan)
       case 'dump':
-        return ofItems(await client.dump({ prefix: step.bytes('prefix') }), 'end')
+        return ofItems(await client.dump({ prefix: step.option('prefix') }), 'end')
       case 'slot':
         return `slot ${client.slot(first)}`
       default:
@@ -91,15 +96,19 @@ class Driver {
   }
 
   async #scan(client, step, span) {
-    const limit = step.number('limit')
+    const limit = step.option('limit')
     const scan = client.scan({ ...span, limit })
     const items = []
     for await (const item of scan) items.push(item)
+    if (step.odd.size > 0) return 'accepted'
     const isComplete = limit === undefined || items.length < limit
     this.#lastScan = isComplete ? undefined : { ...span, cursor: scan.cursor }
     return ofItems(items, isComplete ? 'end' : 'cursor')
   }
 }
+
+/** Bytes of a step as the text they are; what is of a wrong type as it is. */
+const textOf = (value) => (Buffer.isBuffer(value) ? value.toString() : value)
 
 /** Begins to read a key and gives it up at once. */
 async function cancelled(client, key) {

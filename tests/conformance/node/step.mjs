@@ -6,29 +6,49 @@ export class Step {
   constructor(line) {
     const [operation, ...words] = line.split(' ')
     this.operation = operation
-    /** Buffers and bigints. */
+    /** Buffers, bigints, and things of wrong types. */
     this.arguments = []
     this.options = new Map()
+    /** The names of options that are of a wrong type, and '' if an argument is. */
+    this.odd = new Set()
     for (const word of words) {
       const colon = word.indexOf(':')
-      if (colon < 0) this.arguments.push(argument(word))
-      else this.options.set(word.slice(0, colon), argument(word.slice(colon + 1)))
+      const [name, value] = [word.slice(0, Math.max(colon, 0)), word.slice(colon + 1)]
+      if (value[0] === '!') this.odd.add(name)
+      if (colon < 0) this.arguments.push(argument(value))
+      else this.options.set(name, argument(value))
     }
   }
 
-  bytes(name) {
+  /** A number as most options are; what is of a wrong type as it is. */
+  option(name) {
     const value = this.options.get(name)
-    return Buffer.isBuffer(value) ? value : undefined
+    return typeof value === 'bigint' && !this.odd.has(name) ? Number(value) : value
   }
 
-  number(name) {
-    const value = this.options.get(name)
-    return typeof value === 'bigint' ? Number(value) : undefined
+  flag(name) {
+    return this.odd.has(name) ? this.options.get(name) : this.options.get(name) === 1n
   }
 
   all() {
-    return this.arguments.filter(Buffer.isBuffer)
+    return this.options.has('whole') ? this.options.get('whole') : this.arguments
   }
+}
+
+/** What stands for `!name`. */
+const ODD = {
+  none: null,
+  number: 7,
+  fraction: 1.5,
+  nan: NaN,
+  text: '7',
+  flag: true,
+  zero: 0,
+  negative: -1,
+  huge: 2n ** 64n,
+  list: ['key'],
+  object: {},
+  broken_text: '\ud800',
 }
 
 function argument(word) {
@@ -42,6 +62,9 @@ function argument(word) {
     }
     case '#':
       return BigInt(rest)
+    case '!':
+      if (Object.hasOwn(ODD, rest)) return ODD[rest]
+      throw new Error(word)
     default:
       throw new Error(word)
   }

@@ -12,19 +12,18 @@ import slotkv.aio
 from step import Step, of_delete, of_entry, of_error, of_items, of_many, of_put, of_value, parse
 
 
-
 class Surface(Protocol):
     """What differs: how a client is made, a call is carried through, and a scan is gone through."""
 
-    def connect(self, uri: str) -> Any: ...
+    def connect(self, uri: str, **options: Any) -> Any: ...
     def through(self, call: Any) -> Any: ...
     def take(self, scan: Any) -> list[slotkv.Item]: ...
     def cancelled(self, begin: Any) -> str: ...
 
 
 class Sync:
-    def connect(self, uri: str) -> Any:
-        return slotkv.connect(uri)
+    def connect(self, uri: str, **options: Any) -> Any:
+        return slotkv.connect(uri, **options)
 
     def through(self, call: Any) -> Any:
         return call
@@ -41,9 +40,9 @@ class Asyncio:
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
 
-    def connect(self, uri: str) -> Any:
+    def connect(self, uri: str, **options: Any) -> Any:
         async def connect() -> Any:
-            return await slotkv.aio.connect(uri)
+            return await slotkv.aio.connect(uri, **options)
 
         return self.loop.run_until_complete(connect())
 
@@ -88,73 +87,86 @@ class Driver:
         try:
             return self.told(step)
         except slotkv.SlotkvError as error:
-            return of_error(error)
+            return "refused" if step.odd and error.kind == "INVALID_ARGUMENT" else of_error(error)
+        except (TypeError, ValueError, OverflowError):
+            # Of bytes and numbers in their places it would be a mistake.
+            if not step.odd:
+                raise
+            return "refused"
+
+    def connect(self, uri: str, is_unknown: bool) -> Any:
+        return self.surface.connect(uri, **({"unknown": 1} if is_unknown else {}))
 
     def told(self, step: Step) -> str:
         client, through = self.client, self.surface.through
-        namespace, deadline_ms = step.bytes("namespace"), step.number("deadline_ms")
-        if namespace is not None:
-            client = client.namespace(namespace.decode())
-        if deadline_ms is not None:
-            client = client.with_deadline(deadline_ms / 1000)
-        view_traceparent, traceparent = step.bytes("view_traceparent"), step.bytes("traceparent")
-        if view_traceparent is not None:
-            client = client.with_traceparent(view_traceparent.decode())
+        namespace, deadline_ms = step.option("namespace"), step.option("deadline_ms")
+        if "namespace" in step.options:
+            client = client.namespace(namespace.decode() if isinstance(namespace, bytes) else namespace)
+        if "deadline_ms" in step.options:
+            client = client.with_deadline(deadline_ms if "deadline_ms" in step.odd else deadline_ms / 1000)
+        if "view_traceparent" in step.options:
+            client = client.with_traceparent(step.option("view_traceparent").decode())
+        traceparent = step.option("traceparent")
         told = {} if traceparent is None else {"traceparent": traceparent.decode()}
-        if step.number("closed") == 1:
+        first, second, third = (*step.arguments, None, None, None)[:3]
+        if step.flag("closed"):
             client = self.surface.connect(self.uri)
             through(client.close())
-        if step.number("cancel") == 1:
-            return self.surface.cancelled(lambda: client.get(step.key()))
+        if step.flag("cancel"):
+            return self.surface.cancelled(lambda: client.get(first))
         match step.operation:
             case "connect":
-                through(self.surface.connect(step.key().decode()).close())
+                uri = first.decode() if isinstance(first, bytes) else first
+                through(self.connect(uri, "unknown" in step.options).close())
                 return "done"
             case "get":
-                return of_value(through(client.get(step.key(), **told)))
+                return of_value(through(client.get(first, **told)))
             case "get_entry":
-                return of_entry(through(client.get_entry(step.key(), **told)))
+                return of_entry(through(client.get_entry(first, **told)))
             case "has":
-                return str(through(client.has(step.key()))).lower()
+                return str(through(client.has(first))).lower()
             case "put" | "put_if_absent" | "update_if_present":
-                return of_put(through(getattr(client, step.operation)(step.key(), step.value())))
+                return of_put(through(getattr(client, step.operation)(first, second)))
             case "compare_and_set":
-                return of_put(through(client.compare_and_set(step.key(), step.value(), step.number_at(2))))
+                return of_put(through(client.compare_and_set(first, second, third)))
             case "delete":
-                return of_delete(through(client.delete(step.key())))
+                return of_delete(through(client.delete(first)))
             case "delete_if_version":
-                return of_delete(through(client.delete_if_version(step.key(), step.number_at(1))))
+                return of_delete(through(client.delete_if_version(first, second)))
             case "increment":
-                return f"number {through(client.increment(step.key(), step.number_at(1)))}"
+                return f"number {through(client.increment(first, second))}"
             case "get_many":
                 return self.many(client.get_many(step.all(), return_errors=True, **told), of_value)
             case "put_many":
-                words = step.all()
-                pairs = list(zip(words[::2], words[1::2]))
+                words = step.arguments
+                pairs = step.options.get("whole", list(zip(words[::2], words[1::2])))
                 return self.many(client.put_many(pairs, return_errors=True), of_put)
             case "delete_many":
                 return self.many(client.delete_many(step.all(), return_errors=True), of_delete)
             case "count":
-                bounds = {name: step.bytes(name) for name in ("prefix", "start", "end")}
+                bounds = {name: step.option(name) for name in ("prefix", "start", "end")}
                 return f"count {through(client.count(**bounds))}"
             case "scan":
-                bounds = {name: step.bytes(name) for name in ("prefix", "start", "end")}
-                flags = {name: step.number(name) == 1 for name in ("ordered", "keys_only")}
-                return self.scan(client, step, {**bounds, **flags, "page_items": step.number("page_items") or 0}, None)
+                bounds = {name: step.option(name) for name in ("prefix", "start", "end")}
+                flags = {name: step.flag(name) for name in ("ordered", "keys_only")}
+                span = {**bounds, **flags, "page_items": step.options.get("page_items", 0)}
+                return self.scan(client, step, span, step.option("cursor"))
             case "scan_on":
                 if self.last_scan is None:
                     return "no scan"
                 return self.scan(client, step, *self.last_scan)
             case "dump":
-                return of_items(through(client.dump(step.bytes("prefix"))), "end")
+                return of_items(through(client.dump(step.option("prefix"))), "end")
             case "slot":
-                return f"slot {client.slot(step.key())}"
+                return f"slot {client.slot(first)}"
         return "unknown"
 
     def scan(self, client: Any, step: Step, span: dict[str, Any], cursor: bytes | None) -> str:
-        limit = step.number("limit")
+        limit = step.option("limit")
         scan = client.scan(**span, limit=limit, cursor=cursor)
         items = self.surface.take(scan)
+        if step.odd:
+            return "accepted"
         is_complete = limit is None or len(items) < limit
         self.last_scan = None if is_complete else (span, scan.cursor)
         return of_items(items, "end" if is_complete else "cursor")

@@ -5,53 +5,56 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import slotkv
 
 SHOWN_BYTES_MAX = 256
 
-Argument = bytes | int
+#: What stands for `!name`.
+ODD: dict[str, Any] = {
+    "none": None,
+    "number": 7,
+    "fraction": 1.5,
+    "nan": float("nan"),
+    "text": "7",
+    "flag": True,
+    "zero": 0,
+    "negative": -1,
+    "huge": 2**64,
+    "list": [b"key"],
+    "object": object(),
+    "broken_text": "\ud800",
+}
 
 
 @dataclass
 class Step:
     operation: str
-    arguments: list[Argument] = field(default_factory=list)
-    options: dict[str, Argument] = field(default_factory=dict)
+    #: Bytes, numbers, and things of wrong types.
+    arguments: list[Any] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    #: The names of options that are of a wrong type, and "" if an argument is.
+    odd: set[str] = field(default_factory=set)
 
-    def bytes(self, name: str) -> bytes | None:
+    def option(self, name: str) -> Any:
+        return self.options.get(name)
+
+    def flag(self, name: str) -> Any:
         value = self.options.get(name)
-        return value if isinstance(value, bytes) else None
+        return value if name in self.odd else value == 1
 
-    def number(self, name: str) -> int | None:
-        value = self.options.get(name)
-        return value if isinstance(value, int) else None
-
-    def key(self) -> bytes:
-        return self._bytes_at(0)
-
-    def value(self) -> bytes:
-        return self._bytes_at(1)
-
-    def number_at(self, at: int) -> int:
-        value = self.arguments[at]
-        assert isinstance(value, int)
-        return value
-
-    def all(self) -> list[bytes]:
-        return [argument for argument in self.arguments if isinstance(argument, bytes)]
-
-    def _bytes_at(self, at: int) -> bytes:
-        value = self.arguments[at]
-        assert isinstance(value, bytes)
-        return value
+    def all(self) -> Any:
+        return self.options.get("whole", self.arguments)
 
 
 def parse(line: str) -> Step:
     operation, *words = line.split(" ")
     step = Step(operation)
     for word in words:
-        name, colon, value = word.partition(":")
+        name, colon, value = word.rpartition(":")
+        if value[0] == "!":
+            step.odd.add(name)
         if colon:
             step.options[name] = _argument(value)
         else:
@@ -59,7 +62,7 @@ def parse(line: str) -> Step:
     return step
 
 
-def _argument(word: str) -> Argument:
+def _argument(word: str) -> Any:
     match word[0]:
         case "=":
             return bytes.fromhex(word[1:])
@@ -68,6 +71,8 @@ def _argument(word: str) -> Argument:
             return bytes.fromhex(byte) * int(count)
         case "#":
             return int(word[1:])
+        case "!":
+            return ODD[word[1:]]
     raise ValueError(word)
 
 

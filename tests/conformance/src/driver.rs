@@ -44,10 +44,20 @@ impl Driver {
 
     /// Carries out a step.
     pub fn carry_out(&mut self, step: &Step) -> io::Result<String> {
+        self.begin(step)?;
+        self.answer(step)
+    }
+
+    /// Hands a step over.
+    pub fn begin(&mut self, step: &Step) -> io::Result<()> {
         let steps = self.steps.as_mut().ok_or_else(|| io::Error::other("it was finished"))?;
         steps.write_all(step.line().as_bytes())?;
         steps.write_all(b"\n")?;
-        steps.flush()?;
+        steps.flush()
+    }
+
+    /// What came of the step that was handed over.
+    pub fn answer(&mut self, step: &Step) -> io::Result<String> {
         self.answers.recv_timeout(ANSWER_MAX).map_err(|error| {
             let why = match error {
                 mpsc::RecvTimeoutError::Timeout => "no answer",

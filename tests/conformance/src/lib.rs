@@ -15,21 +15,42 @@
 //! | `=616263` | bytes, in hex; `=` alone is none |
 //! | `*61*1048576` | one byte, so many times |
 //! | `#-5` | a number |
-//! | `deadline_ms:250` | an option |
+//! | `!none` | something of a wrong type |
+//! | `deadline_ms:#250` | an option |
 //!
-//! `cancel:#1` begins the operation and cancels it at once: the answer is `cancelled`. A surface whose calls wait has nobody for it,
-//! answers `unsupported`, and is not compared there. Else the answer is the text of [`text`]; bytes past [`text::SHOWN_BYTES_MAX`] appear as length and CRC-32.
+//! The answer is the text of [`text`]; bytes past [`text::SHOWN_BYTES_MAX`] appear as length and CRC-32. Two sorts of steps have
+//! answers of their own:
+//!
+//! - `cancel:#1` begins the operation and cancels it at once: the answer is `cancelled`. A surface whose calls wait has nobody for
+//!   it, and answers `unsupported`.
+//! - With something of a wrong type the answer is `refused`, for whatever the language has for that (a `TypeError`, a `RangeError`)
+//!   as for `INVALID_ARGUMENT`. A surface whose types do not let the thing be said, or to which it means
+//!   something else, answers `unrepresentable`.
+//!
+//! What a surface cannot be asked is not compared there, but counted: the run tells how many scenarios each surface answered.
+//!
+//! | wrong type | stands for |
+//! |---|---|
+//! | `!none` | nothing: `None`, `null`; a `NULL` that says it has bytes |
+//! | `!number` · `!fraction` · `!nan` · `!text` · `!flag` | 7 · 1.5 · not a number · the text `7` · true |
+//! | `!zero` · `!negative` · `!huge` | 0 · -1 · 2^64 |
+//! | `!list` · `!object` | a list of one key · an object of no use |
+//! | `!broken_text` | a text that is no Unicode: a lone surrogate, or bytes that are no UTF-8 |
+//!
+//! The option `whole` stands for all arguments of a call on many keys; `unknown`, of `connect`, for an option that does not exist.
 //!
 //! # Layout
 //!
 //! [`step`] what a driver is told · [`text`] what it answers · [`scenario`] files in `tests/scenarios` · [`random`] seeded
-//! programs · [`driver`] a driver as a child process, [`cluster`] and [`strange`] what it talks to · `bin/slotkv-conformance.rs` runs and
-//! compares them · `bin/conform-rust.rs` the driver of the Rust client · `bin/conform-facade.rs` that
-//! of the facade alone.
+//! programs · [`driver`] a driver as a child process · [`cluster`], [`proxy`] and [`strange`] what it talks to · [`record`] what
+//! came of it all · `bin/slotkv-conformance.rs` asks every surface and compares · `bin/conform-rust.rs` the driver of the Rust
+//! client · `bin/conform-facade.rs` that of the facade alone.
 
 pub mod cluster;
 pub mod driver;
+pub mod proxy;
 pub mod random;
+pub mod record;
 pub mod scenario;
 pub mod step;
 pub mod strange;

@@ -11,16 +11,20 @@
 //!
 //! Strings are UTF-8 with the escapes `\n \t \0 \\ \" \xNN`; `"ab"*3` is `"ababab"`. In what is expected, strings stand for
 //! the bytes of [`crate::text`], `$name` for a number: the first time it takes whatever comes, later it must be the same, and
-//! `$b>$a` must be greater. A file that begins with `@ strange` talks to the member of [`crate::strange`]. `error NAME [OUTCOME [RETRY]]` is completed from the table of codes; its outcome is `failed` unless said.
+//! `$b>$a` must be greater. `!none` is something of a wrong type. A file that begins with `@ strange` talks to the member of [`crate::strange`]. `error NAME [OUTCOME [RETRY]]` is completed from the table of codes; its outcome is `failed` unless said. Of `error NAME or OTHER`
+//! either may come, for a call that ends at its deadline: whether an attempt was under way then is chance.
 
 use std::collections::HashMap;
 
-use slotkv::Code;
+use slotkv::{Code, Retry};
 
 use crate::{
     step::{Argument, Step},
     text,
 };
+
+/// What may be repeated if it was provably not applied.
+const UNANSWERED: [Code; 3] = [Code::Timeout, Code::ConnectionLost, Code::SteppedDown];
 
 /// A scenario: steps in order, on keys that no other scenario uses.
 #[derive(Clone, Debug)]
@@ -53,6 +57,8 @@ enum Piece {
     Text(String),
     /// A number, by the name it has; greater than that of the second name.
     Number(String, Option<String>),
+    /// One of some texts; which one is chance, and the first stands for all.
+    Either(Vec<String>),
 }
 
 /// The numbers that have names, in one scenario.
@@ -135,10 +141,13 @@ fn parse_word(word: &str) -> Result<Word, String> {
     if let Some(name) = word.strip_prefix('$') {
         return Ok(Word::Variable(name.to_owned()));
     }
+    if let Some(name) = word.strip_prefix('!').filter(|name| !name.is_empty()) {
+        return Ok(Word::Argument(Argument::Odd(name.to_owned())));
+    }
     if word.starts_with('"') {
         return string(word).map(Word::Argument);
     }
-    let number = word.parse().map_err(|_| format!("{word:?} is no string, number or $name"))?;
+    let number = word.parse().map_err(|_| format!("{word:?} is no string, number, $name or !name"))?;
     Ok(Word::Argument(Argument::Number(number)))
 }
 
@@ -198,7 +207,13 @@ fn pieces(expected: &str) -> Result<Vec<Piece>, String> {
             rest = &rest[end..];
         } else if let Some(error) = rest.strip_prefix("error ") {
             let end = error.find([';', ']']).unwrap_or(error.len());
-            text.push_str(&error_text(&error[..end])?);
+            let mut texts = error_texts(&error[..end])?;
+            if texts.len() == 1 {
+                text.push_str(&texts.remove(0));
+            } else {
+                pieces.push(Piece::Text(std::mem::take(&mut text)));
+                pieces.push(Piece::Either(texts));
+            }
             rest = &error[end..];
         } else {
             text.push(char);
@@ -222,14 +237,19 @@ fn string_end(text: &str) -> Option<usize> {
     Some(close + 1 + digits)
 }
 
-/// `TOO_LARGE`, `TIMEOUT unknown` or `TIMEOUT failed backoff`, completed.
+/// `TOO_LARGE`, `TIMEOUT unknown`, `TIMEOUT failed backoff`, or several of these with `or` between them, completed.
+fn error_texts(short: &str) -> Result<Vec<String>, String> {
+    short.split(" or ").map(error_text).collect()
+}
+
 fn error_text(short: &str) -> Result<String, String> {
     let mut words = short.split(' ');
     let (name, outcome) = (words.next().unwrap_or_default(), words.next().unwrap_or("failed"));
     let code = Code::ALL.iter().find(|code| code.name() == name);
     let code = code.ok_or_else(|| format!("no code is named {name:?}"))?;
-    let retry = words.next().unwrap_or(code.retry().name());
-    Ok(format!("error {} {name} {outcome} {retry}", code.number()))
+    let is_safe = outcome == "failed" && UNANSWERED.contains(code);
+    let own = if is_safe { Retry::Backoff } else { code.retry() };
+    Ok(format!("error {} {name} {outcome} {}", code.number(), words.next().unwrap_or(own.name())))
 }
 
 impl Line {
@@ -253,12 +273,15 @@ impl Line {
         })
     }
 
-    /// Whether an answer is what is expected; takes the numbers that have names from it. Else: what was expected.
-    pub fn check(&self, answer: &str, names: &mut Names) -> Result<(), String> {
-        let mut rest = answer;
+    /// Takes the numbers that have names from an answer, if it is what is expected, and gives it with everything that is
+    /// chance in its first form. Else: what was expected.
+    pub fn check(&self, answer: &str, names: &mut Names) -> Result<String, String> {
+        let (mut rest, mut form) = (answer, String::new());
         for piece in &self.expected {
+            let before = rest;
             let matched = match piece {
                 Piece::Text(text) => rest.strip_prefix(text.as_str()),
+                Piece::Either(texts) => texts.iter().find_map(|text| rest.strip_prefix(text.as_str())),
                 Piece::Number(name, least) => {
                     let end =
                         rest.find(|char: char| !(char.is_ascii_digit() || char == '-')).unwrap_or(rest.len());
@@ -274,13 +297,18 @@ impl Line {
                 }
             };
             rest = matched.ok_or_else(|| self.expectation(names))?;
+            match piece {
+                Piece::Either(texts) => form.push_str(&texts[0]),
+                _ => form.push_str(&before[..before.len() - rest.len()]),
+            }
         }
-        if rest.is_empty() { Ok(()) } else { Err(self.expectation(names)) }
+        if rest.is_empty() { Ok(form) } else { Err(self.expectation(names)) }
     }
 
     fn expectation(&self, names: &Names) -> String {
         let shown = self.expected.iter().map(|piece| match piece {
             Piece::Text(text) => text.clone(),
+            Piece::Either(texts) => texts.join(" or "),
             Piece::Number(name, least) => match (names.get(name), least) {
                 (Some(number), _) => number.to_string(),
                 (None, Some(least)) => format!("${name}>${least}"),
@@ -301,10 +329,10 @@ mod tests {
 
     #[test]
     fn a_line_becomes_a_step() {
-        let line = only_line(r#"put "a \x00\"b" "x"*20 $v -3 deadline_ms=250 namespace="n n" -> done"#);
+        let line = only_line(r#"put "a \x00\"b" "x"*20 $v -3 !none deadline_ms=250 namespace="n n" -> done"#);
         let names = Names::from([("v".to_owned(), 7)]);
         let step = line.step(&names).unwrap();
-        assert_eq!(step.line(), "put =6120002262 *78*20 #7 #-3 deadline_ms:#250 namespace:=6e206e");
+        assert_eq!(step.line(), "put =6120002262 *78*20 #7 #-3 !none deadline_ms:#250 namespace:=6e206e");
         assert_eq!(line.step(&Names::new()).unwrap_err(), "$v is not known yet");
     }
 
@@ -327,6 +355,19 @@ mod tests {
             .check("many[error 20 TIMEOUT unknown ask;done]", &mut names)
             .unwrap();
         assert!(parse("== s\na -> error NONESUCH").is_err());
+    }
+
+    #[test]
+    fn of_two_errors_either_may_come_and_the_first_stands_for_both() {
+        let mut names = Names::new();
+        let line = only_line("a -> many[error UNAVAILABLE or TIMEOUT unknown;none]");
+        let (first, second) = ("error 15 UNAVAILABLE failed backoff", "error 20 TIMEOUT unknown ask");
+        for come in [first, second] {
+            let form = line.check(&format!("many[{come};none]"), &mut names).unwrap();
+            assert_eq!(form, format!("many[{first};none]"));
+        }
+        assert!(line.check("many[error 20 TIMEOUT failed backoff;none]", &mut names).is_err());
+        assert!(line.check("many[error 16 NO_MASTER failed backoff;none]", &mut names).is_err());
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub enum Argument {
     Fill(u8, usize),
     /// A number.
     Number(i128),
+    /// Something of a wrong type, by its name in the table of [`crate`].
+    Odd(String),
 }
 
 impl Argument {
@@ -20,7 +22,7 @@ impl Argument {
         match self {
             Argument::Bytes(bytes) => Some(bytes.clone()),
             Argument::Fill(byte, count) => Some(vec![*byte; *count].into()),
-            Argument::Number(_) => None,
+            Argument::Number(_) | Argument::Odd(_) => None,
         }
     }
 
@@ -29,6 +31,7 @@ impl Argument {
             Argument::Bytes(bytes) => format!("={}", hex(bytes)),
             Argument::Fill(byte, count) => format!("*{byte:02x}*{count}"),
             Argument::Number(number) => format!("#{number}"),
+            Argument::Odd(name) => format!("!{name}"),
         }
     }
 
@@ -41,6 +44,7 @@ impl Argument {
                 Some(Argument::Fill(u8::from_str_radix(byte, 16).ok()?, count.parse().ok()?))
             }
             "#" => rest.parse().ok().map(Argument::Number),
+            "!" if !rest.is_empty() => Some(Argument::Odd(rest.to_owned())),
             _ => None,
         }
     }
@@ -82,6 +86,12 @@ impl Step {
             }
         }
         (!step.operation.is_empty()).then_some(step)
+    }
+
+    /// Whether anything in it is of a wrong type.
+    pub fn is_odd(&self) -> bool {
+        let options = self.options.iter().map(|(_, value)| value);
+        self.arguments.iter().chain(options).any(|argument| matches!(argument, Argument::Odd(_)))
     }
 
     /// An option's value.
@@ -157,6 +167,7 @@ mod tests {
                 Argument::Bytes(Bytes::from_static(b"k\0 \n")),
                 Argument::Fill(0x61, 16 << 20),
                 Argument::Number(-5),
+                Argument::Odd("none".into()),
             ],
             options: vec![
                 ("deadline_ms".into(), Argument::Number(250)),
@@ -164,13 +175,16 @@ mod tests {
             ],
         };
         let line = step.line();
-        assert_eq!(line, "put =6b00200a *61*16777216 #-5 deadline_ms:#250 namespace:=");
+        assert_eq!(line, "put =6b00200a *61*16777216 #-5 !none deadline_ms:#250 namespace:=");
+        assert!(step.is_odd());
         assert_eq!(Step::parse(&line), Some(step));
+        assert!(!Step::parse("get =6b deadline_ms:#250").unwrap().is_odd());
     }
 
     #[test]
     fn what_is_no_step_is_none() {
-        for line in ["", " ", "get k", "get =6", "get =zz", "get *61", "get #x", "get a:b", "get =é"] {
+        for line in ["", " ", "get k", "get =6", "get =zz", "get *61", "get #x", "get a:b", "get =é", "get !"]
+        {
             assert_eq!(Step::parse(line), None, "{line:?}");
         }
     }

@@ -1,4 +1,5 @@
-//! A member that answers what the key asks for: every error that a member can tell, and none at all.
+//! A member that answers what the key asks for, and neighbours that are no members at all: every error that a member can
+//! tell, and everything that comes of a broken one.
 //!
 //! | key | answer |
 //! |---|---|
@@ -6,12 +7,34 @@
 //! | `status/N` | success, with status N |
 //! | `silent` | none |
 //! | `traceparent` | the request's traceparent as the value, in version 1 |
+//! | `slow` | its own key, late |
+//! | `twice` · `stray` | its own key, twice · and before that to a request that nobody made |
+//! | `cut` | none: the stream ends |
+//! | a tag of the table below, as in `{garbage}k` | what its neighbour says |
 //! | any other | its own key as the value, in version 1 |
+//!
+//! Each neighbour owns the slot of its tag; a URI of a scenario reaches it as `<garbage>`.
+//!
+//! | tag | neighbour |
+//! |---|---|
+//! | `later` | speaks a later version of the protocol only |
+//! | `other` | belongs to another cluster |
+//! | `refusing` | refuses every stream |
+//! | `garbage` · `http` | answers bytes that are nothing · an error of HTTP/1.1 |
+//! | `closing` · `mute` · `gone` | closes every connection · says nothing · is not there |
 
-use std::{io, net::SocketAddr, pin::Pin, thread};
+use std::{
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    pin::Pin,
+    thread,
+    time::Duration,
+};
 
 use slotkv_proto::{
-    SlotCount, SlotTable,
+    Code, SlotCount, SlotTable,
+    code::status_of,
+    slot,
     table::{Member, Route},
     v1::{
         self,
@@ -22,60 +45,196 @@ use slotkv_proto::{
 use tokio_stream::{Stream, StreamExt, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-const CLUSTER: &str = "strange";
+use crate::step::{Argument, Step};
 
-/// A running member. It serves until the process ends.
+const CLUSTER: &str = "strange";
+/// How late a slow answer is.
+const SLOW: Duration = Duration::from_millis(100);
+/// A version of the protocol that there is not yet.
+const VERSION_LATER: u32 = 99;
+
+/// The neighbours that speak the protocol, at least until then.
+const SPEAKING: [Nature; 4] = [Nature::Member, Nature::Later, Nature::Other, Nature::Refusing];
+/// Those that do not.
+const BROKEN: [&str; 5] = ["garbage", "http", "closing", "mute", "gone"];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Nature {
+    Member,
+    Later,
+    Other,
+    Refusing,
+}
+
+impl Nature {
+    fn tag(self) -> &'static str {
+        match self {
+            Nature::Member => "member",
+            Nature::Later => "later",
+            Nature::Other => "other",
+            Nature::Refusing => "refusing",
+        }
+    }
+}
+
+/// The member and its neighbours. They serve until the process ends.
 pub struct Strange {
-    address: SocketAddr,
+    /// Each by its tag; the member itself is the first.
+    places: Vec<(&'static str, SocketAddr)>,
 }
 
 impl Strange {
-    /// Serves on a free port, on a thread of its own.
+    /// Serves on free ports, on threads of its own.
     pub fn start() -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
+        let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let speaking = SPEAKING.map(|nature| bind().map(|listener| (nature, listener)));
+        let speaking: Vec<(Nature, TcpListener)> = speaking.into_iter().collect::<io::Result<_>>()?;
+        let mut places = Vec::new();
+        for (nature, listener) in &speaking {
+            places.push((nature.tag(), listener.local_addr()?));
+        }
+        for tag in BROKEN {
+            let listener = bind()?;
+            places.push((tag, listener.local_addr()?));
+            // Nobody listens on the port of one that is gone.
+            if tag != "gone" {
+                thread::spawn(move || answer_broken(tag, &listener));
+            }
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let table = table(&places).map_err(io::Error::other)?;
         thread::spawn(move || {
+            let serve = |(shard, (nature, listener)): (usize, (Nature, TcpListener))| {
+                serve(listener, Service { nature, shard: shard as u32, table: table.clone() })
+            };
             let served = runtime.block_on(async {
-                let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
-                let member = Service { address };
-                tonic::transport::Server::builder()
-                    .add_service(StoreServer::new(member.clone()))
-                    .add_service(MasterServer::new(member))
-                    .serve_with_incoming(incoming)
-                    .await
-                    .map_err(io::Error::other)
+                let mut serving = tokio::task::JoinSet::new();
+                for task in speaking.into_iter().enumerate().map(serve) {
+                    serving.spawn(task);
+                }
+                serving.join_next().await
             });
-            if let Err(error) = served {
+            if let Some(Ok(Err(error))) = served {
                 eprintln!("the strange member: {error}");
             }
         });
-        Ok(Self { address })
+        Ok(Self { places })
     }
 
     /// Where it is.
     pub fn uri(&self) -> String {
-        format!("slotkv://{}", self.address)
+        format!("slotkv://{}", self.places[0].1)
     }
+
+    /// A step with the addresses of the neighbours that its arguments name.
+    pub fn placed(&self, mut step: Step) -> Step {
+        for argument in &mut step.arguments {
+            if let Argument::Bytes(bytes) = argument
+                && let Ok(text) = std::str::from_utf8(bytes)
+            {
+                let place = |text: String, (tag, address): &(&str, SocketAddr)| {
+                    text.replace(&format!("<{tag}>"), &address.to_string())
+                };
+                let placed = self.places.iter().fold(text.to_owned(), place);
+                *bytes = placed.into();
+            }
+        }
+        step
+    }
+}
+
+/// Each neighbour has the slot of its tag, the member itself all others.
+fn table(places: &[(&'static str, SocketAddr)]) -> Result<SlotTable, String> {
+    let slots = SlotCount::default();
+    let mut owners = vec![0; usize::from(slots.get())];
+    for (shard, (tag, _)) in (0..).zip(places).skip(1) {
+        owners[usize::from(slot::slot(tag.as_bytes(), slots))] = shard;
+    }
+    let runs: Vec<_> = (0..).zip(&owners).map(|(slot, &shard)| (slot, slot, shard)).collect();
+    let mut table = SlotTable::new(CLUSTER, slots);
+    table.set_owners(1, &runs).map_err(|error| error.to_string())?;
+    for (shard, (tag, address)) in (0..).zip(places) {
+        let primary = Some(Member { name: (*tag).into(), run: "1".into(), address: address.to_string() });
+        table.set_route(Route { shard, epoch: 1, revision: 1, primary, backups: Vec::new() });
+    }
+    Ok(table)
+}
+
+/// Answers every connection as a neighbour that does not speak the protocol.
+fn answer_broken(tag: &str, listener: &TcpListener) {
+    for connection in listener.incoming() {
+        let Ok(mut connection) = connection else { continue };
+        let answer = match tag {
+            "garbage" => (0..4096_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect(),
+            "http" => b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec(),
+            "closing" => continue,
+            _ => Vec::new(),
+        };
+        thread::spawn(move || {
+            // Whoever asked may be gone by now.
+            connection.write_all(&answer).ok();
+            let mut said = [0; 1024];
+            while connection.read(&mut said).is_ok_and(|read| read > 0) {}
+        });
+    }
+}
+
+async fn serve(listener: TcpListener, member: Service) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
+    tonic::transport::Server::builder()
+        .add_service(StoreServer::new(member.clone()))
+        .add_service(MasterServer::new(member))
+        .serve_with_incoming(incoming)
+        .await
+        .map_err(io::Error::other)
 }
 
 #[derive(Clone)]
 struct Service {
-    address: SocketAddr,
+    nature: Nature,
+    shard: u32,
+    table: SlotTable,
 }
 
 impl Service {
-    fn table(&self) -> Result<SlotTable, Status> {
-        let slots = SlotCount::default();
-        let mut table = SlotTable::new(CLUSTER, slots);
-        let owned = table.set_owners(1, &[(0, slots.get() - 1, 0)]);
-        owned.map_err(|error| Status::internal(error.to_string()))?;
-        let address = self.address.to_string();
-        let primary = Some(Member { name: CLUSTER.into(), run: "1".into(), address });
-        table.set_route(Route { shard: 0, epoch: 1, revision: 1, primary, backups: Vec::new() });
-        Ok(table)
+    /// What a stream is greeted with.
+    fn greeting(&self) -> v1::ServerFrame {
+        let mut welcome = v1::Welcome {
+            version: 1,
+            cluster_id: CLUSTER.into(),
+            epoch: 1,
+            shard: self.shard,
+            ..v1::Welcome::default()
+        };
+        match self.nature {
+            Nature::Member => {}
+            Nature::Later => welcome.version = VERSION_LATER,
+            Nature::Other => welcome.cluster_id = "another".into(),
+            Nature::Refusing => {
+                let refusal = v1::Refusal { code: Code::Denied.number(), message: "never".into() };
+                return v1::ServerFrame { refusal: Some(refusal), ..v1::ServerFrame::default() };
+            }
+        }
+        v1::ServerFrame { welcome: Some(welcome), ..v1::ServerFrame::default() }
     }
+}
+
+/// What a frame of requests is answered with: replies, and whether the stream ends then.
+fn answers(requests: Vec<v1::Request>) -> (Vec<v1::Reply>, bool) {
+    let is_cut = requests.iter().any(|request| request.key == "cut");
+    let mut replies = Vec::new();
+    for request in requests {
+        let Some(reply) = answer(request) else { continue };
+        if reply.value == "stray" {
+            replies.push(v1::Reply { id: reply.id + 1_000_000, ..reply.clone() });
+        }
+        if reply.value == "twice" {
+            replies.push(reply.clone());
+        }
+        replies.push(reply);
+    }
+    (replies, is_cut)
 }
 
 fn answer(request: v1::Request) -> Option<v1::Reply> {
@@ -87,7 +246,7 @@ fn answer(request: v1::Request) -> Option<v1::Reply> {
             reply.message = format!("asked for by {key}");
         }
         Some(("status", number)) => reply.status = number.parse().ok()?,
-        _ if key == "silent" => return None,
+        _ if key == "silent" || key == "cut" => return None,
         _ if key == "traceparent" => {
             reply.status = v1::Status::Found as i32;
             reply.value = request.traceparent.into();
@@ -113,19 +272,24 @@ impl Store for Service {
     type StreamStream = Frames;
 
     async fn stream(&self, request: Request<Streaming<v1::ClientFrame>>) -> Result<Response<Frames>, Status> {
-        let frames = request.into_inner().map(|frame| {
-            let frame = frame?;
-            if frame.hello.is_some() {
-                let welcome = v1::Welcome {
-                    version: 1,
-                    cluster_id: CLUSTER.into(),
-                    epoch: 1,
-                    ..v1::Welcome::default()
-                };
-                return Ok(v1::ServerFrame { welcome: Some(welcome), ..v1::ServerFrame::default() });
+        let greeting = self.greeting();
+        let frames = request.into_inner().then(move |frame| {
+            let greeting = greeting.clone();
+            async move {
+                let frame = frame?;
+                if frame.hello.is_some() {
+                    return Ok(greeting);
+                }
+                if frame.requests.iter().any(|request| request.key == "slow") {
+                    tokio::time::sleep(SLOW).await;
+                }
+                match answers(frame.requests) {
+                    (_, true) => Err(Status::unavailable("cut")),
+                    (replies, false) => {
+                        Ok(v1::ServerFrame { replies, epoch: 1, ..v1::ServerFrame::default() })
+                    }
+                }
             }
-            let replies = frame.requests.into_iter().filter_map(answer).collect();
-            Ok(v1::ServerFrame { replies, epoch: 1, ..v1::ServerFrame::default() })
         });
         Ok(Response::new(Box::pin(frames)))
     }
@@ -156,12 +320,11 @@ impl Store for Service {
 #[tonic::async_trait]
 impl Master for Service {
     async fn ping(&self, _: Request<v1::PingRequest>) -> Result<Response<v1::PingReply>, Status> {
-        let table = self.table()?;
         Ok(Response::new(v1::PingReply {
-            version: 1,
-            cluster_id: CLUSTER.into(),
-            table_version: table.version(),
-            route_revisions: table.route_revisions(),
+            version: if self.nature == Nature::Later { VERSION_LATER } else { 1 },
+            cluster_id: if self.nature == Nature::Other { "another" } else { CLUSTER }.into(),
+            table_version: self.table.version(),
+            route_revisions: self.table.route_revisions(),
             leader: true,
             ..v1::PingReply::default()
         }))
@@ -171,7 +334,11 @@ impl Master for Service {
         &self,
         request: Request<v1::SlotTableRequest>,
     ) -> Result<Response<v1::TableDelta>, Status> {
-        Ok(Response::new(self.table()?.delta_since(request.into_inner().since_version, |_| 0)))
+        match self.nature {
+            Nature::Later => Err(status_of(Code::Unsupported, "only later versions")),
+            Nature::Refusing => Err(status_of(Code::Denied, "never")),
+            _ => Ok(Response::new(self.table.delta_since(request.into_inner().since_version, |_| 0))),
+        }
     }
 
     type WatchSlotTableStream = tokio_stream::Empty<Result<v1::TableDelta, Status>>;

@@ -36,6 +36,8 @@ fn drive<W: Way>(way: W, uri: &str) -> std::result::Result<(), Box<dyn std::erro
     let mut answers = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         let answer = match Step::parse(&line?) {
+            // As in Rust, where nothing of a wrong type can be said.
+            Some(step) if step.is_odd() => "unrepresentable".into(),
             Some(step) => driver.told(&step).unwrap_or_else(|error| error_text(&error)),
             None => "malformed".into(),
         };
@@ -93,7 +95,7 @@ impl<W: Way> Driver<W> {
                 self.way.close(&client)?;
                 Ok("done".into())
             }
-            "scan" => self.scan(&client, step, step.range(), None),
+            "scan" => self.scan(&client, step, step.range(), step.bytes("cursor")),
             "scan_on" => match self.last_scan.take() {
                 Some((range, cursor)) => self.scan(&client, step, range, cursor),
                 None => Ok("no scan".into()),

@@ -34,6 +34,10 @@ struct Driver {
 
 impl Driver {
     async fn carry_out(&mut self, step: &Step) -> String {
+        // Bytes are bytes, times are not negative, and an option that does not exist does not compile.
+        if step.is_odd() {
+            return "unrepresentable".into();
+        }
         let answer = match step.number("cancel") {
             // Polled once, so that it is under way, and dropped.
             Some(1) => tokio::select! {
@@ -96,7 +100,7 @@ impl Driver {
             }
             "delete_many" => many(client.delete_many(step.all()).await, text::delete),
             "count" => format!("count {}", client.count(step.range()).await?),
-            "scan" => self.scan(&client, step, step.range(), None).await?,
+            "scan" => self.scan(&client, step, step.range(), step.bytes("cursor")).await?,
             "scan_on" => match self.last_scan.take() {
                 Some((range, cursor)) => self.scan(&client, step, range, Some(cursor)).await?,
                 None => "no scan".into(),

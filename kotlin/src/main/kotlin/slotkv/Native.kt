@@ -34,7 +34,13 @@ internal inline fun <T> told(call: () -> T): T =
         throw exceptionOf(error.failure)
     } catch (error: InternalException) {
         throw UnexpectedException(unexpected(error.message ?: "no text"))
+    } catch (error: CharacterCodingException) {
+        throw noUnicode(error)
     }
+
+/** Of a text that has no UTF-8. */
+internal fun noUnicode(error: CharacterCodingException) =
+    IllegalArgumentException("a text has a lone surrogate, and so no UTF-8", error)
 
 /** The same for what waits. What is cancelled already does not begin. */
 internal suspend inline fun <T> awaited(call: () -> T): T {

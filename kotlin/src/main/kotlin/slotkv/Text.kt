@@ -5,72 +5,72 @@ import kotlin.time.Duration
 // The same operations with text, which stands for its UTF-8.
 
 /** [Client.get] with a key of text. */
-suspend fun Client.get(key: String, deadline: Duration? = null) = get(key.encodeToByteArray(), deadline)
+suspend fun Client.get(key: String, deadline: Duration? = null) = get(key.utf8(), deadline)
 
 /** [Client.getEntry] with a key of text. */
-suspend fun Client.getEntry(key: String, deadline: Duration? = null) = getEntry(key.encodeToByteArray(), deadline)
+suspend fun Client.getEntry(key: String, deadline: Duration? = null) = getEntry(key.utf8(), deadline)
 
 /** [Client.has] with a key of text. */
-suspend fun Client.has(key: String, deadline: Duration? = null) = has(key.encodeToByteArray(), deadline)
+suspend fun Client.has(key: String, deadline: Duration? = null) = has(key.utf8(), deadline)
 
 /** [Client.put] with text. */
 suspend fun Client.put(key: String, value: String, deadline: Duration? = null) =
-    put(key.encodeToByteArray(), value.encodeToByteArray(), deadline)
+    put(key.utf8(), value.utf8(), deadline)
 
 /** [Client.put] with a key of text. */
 suspend fun Client.put(key: String, value: ByteArray, deadline: Duration? = null) =
-    put(key.encodeToByteArray(), value, deadline)
+    put(key.utf8(), value, deadline)
 
 /** [Client.put] with a value of text. */
 suspend fun Client.put(key: ByteArray, value: String, deadline: Duration? = null) =
-    put(key, value.encodeToByteArray(), deadline)
+    put(key, value.utf8(), deadline)
 
 /** [Client.putIfAbsent] with text. */
 suspend fun Client.putIfAbsent(key: String, value: String, deadline: Duration? = null) =
-    putIfAbsent(key.encodeToByteArray(), value.encodeToByteArray(), deadline)
+    putIfAbsent(key.utf8(), value.utf8(), deadline)
 
 /** [Client.putIfAbsent] with a key of text. */
 suspend fun Client.putIfAbsent(key: String, value: ByteArray, deadline: Duration? = null) =
-    putIfAbsent(key.encodeToByteArray(), value, deadline)
+    putIfAbsent(key.utf8(), value, deadline)
 
 /** [Client.putIfAbsent] with a value of text. */
 suspend fun Client.putIfAbsent(key: ByteArray, value: String, deadline: Duration? = null) =
-    putIfAbsent(key, value.encodeToByteArray(), deadline)
+    putIfAbsent(key, value.utf8(), deadline)
 
 /** [Client.updateIfPresent] with text. */
 suspend fun Client.updateIfPresent(key: String, value: String, deadline: Duration? = null) =
-    updateIfPresent(key.encodeToByteArray(), value.encodeToByteArray(), deadline)
+    updateIfPresent(key.utf8(), value.utf8(), deadline)
 
 /** [Client.updateIfPresent] with a key of text. */
 suspend fun Client.updateIfPresent(key: String, value: ByteArray, deadline: Duration? = null) =
-    updateIfPresent(key.encodeToByteArray(), value, deadline)
+    updateIfPresent(key.utf8(), value, deadline)
 
 /** [Client.updateIfPresent] with a value of text. */
 suspend fun Client.updateIfPresent(key: ByteArray, value: String, deadline: Duration? = null) =
-    updateIfPresent(key, value.encodeToByteArray(), deadline)
+    updateIfPresent(key, value.utf8(), deadline)
 
 /** [Client.compareAndSet] with text. */
 suspend fun Client.compareAndSet(key: String, value: String, version: ULong, deadline: Duration? = null) =
-    compareAndSet(key.encodeToByteArray(), value.encodeToByteArray(), version, deadline)
+    compareAndSet(key.utf8(), value.utf8(), version, deadline)
 
 /** [Client.compareAndSet] with a key of text. */
 suspend fun Client.compareAndSet(key: String, value: ByteArray, version: ULong, deadline: Duration? = null) =
-    compareAndSet(key.encodeToByteArray(), value, version, deadline)
+    compareAndSet(key.utf8(), value, version, deadline)
 
 /** [Client.compareAndSet] with a value of text. */
 suspend fun Client.compareAndSet(key: ByteArray, value: String, version: ULong, deadline: Duration? = null) =
-    compareAndSet(key, value.encodeToByteArray(), version, deadline)
+    compareAndSet(key, value.utf8(), version, deadline)
 
 /** [Client.delete] with a key of text. */
-suspend fun Client.delete(key: String, deadline: Duration? = null) = delete(key.encodeToByteArray(), deadline)
+suspend fun Client.delete(key: String, deadline: Duration? = null) = delete(key.utf8(), deadline)
 
 /** [Client.deleteIfVersion] with a key of text. */
 suspend fun Client.deleteIfVersion(key: String, version: ULong, deadline: Duration? = null) =
-    deleteIfVersion(key.encodeToByteArray(), version, deadline)
+    deleteIfVersion(key.utf8(), version, deadline)
 
 /** [Client.increment] with a key of text. */
 suspend fun Client.increment(key: String, delta: Long = 1, deadline: Duration? = null) =
-    increment(key.encodeToByteArray(), delta, deadline)
+    increment(key.utf8(), delta, deadline)
 
 /** [Client.getMany] with keys of text. */
 @JvmName("getManyText")
@@ -105,7 +105,7 @@ suspend fun Client.count(
     start: String? = null,
     end: String? = null,
     deadline: Duration? = null,
-) = count(prefix?.encodeToByteArray(), start?.encodeToByteArray(), end?.encodeToByteArray(), deadline)
+) = count(prefix?.utf8(), start?.utf8(), end?.utf8(), deadline)
 
 /** [Client.scan] with bounds of text. */
 fun Client.scan(
@@ -119,9 +119,9 @@ fun Client.scan(
     cursor: ByteArray? = null,
     deadline: Duration? = null,
 ) = scan(
-    prefix?.encodeToByteArray(),
-    start?.encodeToByteArray(),
-    end?.encodeToByteArray(),
+    prefix?.utf8(),
+    start?.utf8(),
+    end?.utf8(),
     ordered,
     keysOnly,
     limit,
@@ -136,15 +136,23 @@ suspend fun Client.dump(
     start: String? = null,
     end: String? = null,
     deadline: Duration? = null,
-) = dump(prefix?.encodeToByteArray(), start?.encodeToByteArray(), end?.encodeToByteArray(), deadline)
+) = dump(prefix?.utf8(), start?.utf8(), end?.utf8(), deadline)
 
 /** [Client.slot] with a key of text. */
-fun Client.slot(key: String) = slot(key.encodeToByteArray())
+fun Client.slot(key: String) = slot(key.utf8())
 
 /** [Client.explain] with a key of text. */
-fun Client.explain(key: String) = explain(key.encodeToByteArray())
+fun Client.explain(key: String) = explain(key.utf8())
 
-private fun Iterable<String>.encoded(): List<ByteArray> = map(String::encodeToByteArray)
+private fun Iterable<String>.encoded(): List<ByteArray> = map(String::utf8)
 
 private fun Map<String, String>.encoded(): List<Pair<ByteArray, ByteArray>> =
-    map { (key, value) -> key.encodeToByteArray() to value.encodeToByteArray() }
+    map { (key, value) -> key.utf8() to value.utf8() }
+
+/** The UTF-8 of a text. One with a lone surrogate has none: with a stand-in for it, two keys would become one. */
+private fun String.utf8(): ByteArray =
+    try {
+        encodeToByteArray(throwOnInvalidSequence = true)
+    } catch (error: CharacterCodingException) {
+        throw noUnicode(error)
+    }
