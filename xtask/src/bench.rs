@@ -13,6 +13,7 @@ mod report;
 mod usage;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::c::{self, Language, Linkage};
 use crate::install_c::{self, Installed};
@@ -20,7 +21,7 @@ use crate::machine;
 use crate::node::{self, Package};
 use crate::project::{self, Profile};
 use crate::venv::Venv;
-use crate::{Outcome, cluster, process};
+use crate::{Outcome, cluster, kotlin, process};
 
 use comparison::{COMPARISONS, Comparison, Group, Row};
 
@@ -60,6 +61,8 @@ pub struct Setting {
     pub c: Installed,
     /// benches/c/load.c, compiled.
     pub c_load: PathBuf,
+    /// `java` with benches/kotlin/load.kt.
+    pub kotlin_load: Command,
     /// Where both sides keep their data.
     pub dir: PathBuf,
     /// Keys on either side.
@@ -108,6 +111,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     let c = install_c::install(&project::scratch().join("bench-c"), Profile::Release)?;
     let source = project::root().join("benches/c/load.c");
     let c_load = c::compile(&c, "gcc", Language::C, Linkage::Shared, &source)?;
+    let kotlin_load = kotlin::Package::build(Profile::Release)?.load()?;
     let dir = project::scratch().join("bench");
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;
@@ -119,6 +123,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
         node,
         c,
         c_load,
+        kotlin_load,
         dir,
         records: RECORDS / divisor,
         rounds: if quick { 1 } else { ROUNDS },

@@ -79,6 +79,18 @@ impl Package {
         Ok(package)
     }
 
+    /// `java` with the load of the benches, compiled.
+    pub fn load(&self) -> Outcome<Command> {
+        let folder = project::root().join("benches/kotlin");
+        let log = project::scratch().join("logs/mvn-benches-kotlin.log");
+        process::logged("mvn compile benches-kotlin", &log, maven(&folder).arg("compile"))?;
+        let target = folder.join("target");
+        let classes = format!("{}:{}", target.join("classes").display(), target.join("lib/*").display());
+        let mut command = Command::new("java");
+        command.arg("-cp").arg(classes).arg(main_class("load"));
+        Ok(command)
+    }
+
     /// `java` with the program of a source, as `hello` of `hello.kt`.
     pub fn program(&self, source: &str) -> Command {
         let mut command = Command::new("java");

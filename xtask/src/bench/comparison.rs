@@ -60,7 +60,7 @@ const ROW: Comparison = Comparison {
 };
 
 /// Every row, in the order of the report.
-pub static COMPARISONS: [Comparison; 28] = [
+pub static COMPARISONS: [Comparison; 29] = [
     Comparison {
         name: "get-50",
         group: Group::Cluster,
@@ -228,6 +228,15 @@ pub static COMPARISONS: [Comparison; 28] = [
         operations: 60_000,
         load: Load::NodeOnOneCore { client: "slotkv", workload: "get", in_flight: 1 },
         peer_load: Load::NodeOnOneCore { client: "ioredis", workload: "get", in_flight: 1 },
+        ..ROW
+    },
+    Comparison {
+        name: "kotlin-get-50",
+        ours: "Kotlin, GET, 50 in flight",
+        peer: "Lettuce 7.7.0, GET, 50 in flight",
+        operations: 100_000,
+        load: Load::Kotlin { client: "slotkv", in_flight: 50 },
+        peer_load: Load::Kotlin { client: "lettuce", in_flight: 50 },
         ..ROW
     },
     Comparison {

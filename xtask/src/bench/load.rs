@@ -20,6 +20,8 @@ pub enum Load {
     Node { client: &'static str, workload: &'static str, in_flight: u32 },
     /// The same, the client held to one core.
     NodeOnOneCore { client: &'static str, workload: &'static str, in_flight: u32 },
+    /// benches/kotlin/load.kt
+    Kotlin { client: &'static str, in_flight: u32 },
     /// benches/c/load.c
     C { in_flight: u32 },
 }
@@ -33,6 +35,7 @@ impl Load {
             Load::Asyncio { client, .. }
             | Load::Sync { client, .. }
             | Load::Node { client, .. }
+            | Load::Kotlin { client, .. }
             | Load::NodeOnOneCore { client, .. } => *client == "slotkv",
         }
     }
@@ -73,6 +76,10 @@ impl Load {
             }
             Load::NodeOnOneCore { client, workload, in_flight } => {
                 ours::node(setting, &servers, "load.mjs", &arguments(client, workload, in_flight), true)
+            }
+            Load::Kotlin { client, in_flight } => {
+                let arguments = [client, &to, &count, &records, &in_flight.to_string()].map(str::to_owned);
+                ours::kotlin(setting, &servers, &arguments)
             }
             Load::C { in_flight } => ours::c(setting, &servers, &[to, count, records, in_flight.to_string()]),
         }

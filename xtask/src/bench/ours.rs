@@ -135,6 +135,12 @@ pub fn c(setting: &Setting, servers: &[u32], arguments: &[String]) -> Outcome<Sp
     run(setting.c.run(&mut Command::new(&setting.c_load)), servers, arguments)
 }
 
+/// Runs the Kotlin load against the servers of these ids.
+pub fn kotlin(setting: &Setting, servers: &[u32], arguments: &[String]) -> Outcome<Speed> {
+    let told = &setting.kotlin_load;
+    run(Command::new(told.get_program()).args(told.get_args()), servers, arguments)
+}
+
 /// What a load prints is in benches/python/measure.py.
 fn run(command: &mut Command, servers: &[u32], arguments: &[String]) -> Outcome<Speed> {
     let servers: Vec<String> = servers.iter().map(u32::to_string).collect();

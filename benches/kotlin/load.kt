@@ -1,9 +1,9 @@
 // GETs of existing keys, so many in flight: slotkv or Lettuce.
 //
-//     java -cp 'benches/kotlin/target/classes:benches/kotlin/target/lib/*' GetKt slotkv|lettuce URI|PORT OPERATIONS RECORDS IN_FLIGHT
+//     java -cp 'benches/kotlin/target/classes:benches/kotlin/target/lib/*' LoadKt slotkv|lettuce URI|PORT OPERATIONS RECORDS IN_FLIGHT
 //
 // Every client runs the same loop: IN_FLIGHT coroutines on one thread, each awaiting one GET after the other, values as bytes.
-// Prints one line of JSON. The twin of benches/node/get.mjs.
+// Prints one line of JSON. The twin of benches/node/load.mjs.
 
 import com.sun.management.OperatingSystemMXBean
 import io.lettuce.core.RedisURI
@@ -19,7 +19,7 @@ import kotlinx.coroutines.runBlocking
 import slotkv.connect
 
 /** Not measured: connections are made and code is compiled. */
-private const val WARM_UP_OPERATIONS = 200_000
+private const val WARM_UP_OPERATIONS = 50_000
 
 /** Keys of one coroutine; it goes round them, and memory stays small beside the million that exist. */
 private const val KEYS_PER_TASK = 2_000
