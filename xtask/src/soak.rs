@@ -506,7 +506,7 @@ mod tests {
         assert_eq!(growth(|second| (BASE + second.min(100) * (1 << 20), 10, 3)), None);
         // While a worker is away, every fourth of ten seconds.
         assert_eq!(growth(|second| (BASE, 10 - u64::from(second % 10 < 4), 3)), None);
-        assert_eq!(growth(|second| (BASE + second * 16384, 10, 3)), Some("its memory grows"));
+        assert_eq!(growth(|second| (BASE + second * 32768, 10, 3)), Some("its memory grows"));
         assert_eq!(growth(|second| (BASE, 10 + second / 100, 3)), Some("its descriptors grow"));
         assert_eq!(growth(|second| (BASE, 10, 3 + second / 100)), Some("its threads grow"));
     }
