@@ -317,8 +317,12 @@ fn reactor(runtime: &tokio::runtime::Runtime) -> Option<RawFd> {
     let watched = tokio::net::UnixStream::from_std(mark).ok()?;
     other.write_all(b"!").ok()?;
     let found = std::fs::read_dir("/proc/self/fdinfo").ok()?.flatten().find_map(|entry| {
-        let fd = entry.file_name().to_str()?.parse().ok()?;
-        // Those of other threads may be closed meanwhile.
+        let fd: RawFd = entry.file_name().to_str()?.parse().ok()?;
+        // Those of other threads may be closed meanwhile. There may be thousands, and the names are the quicker to read.
+        let kind = std::fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
+        if !kind.as_os_str().as_encoded_bytes().ends_with(b"[eventpoll]") {
+            return None;
+        }
         let text = std::fs::read_to_string(entry.path()).ok()?;
         let mut all = text.lines().filter_map(|line| line.strip_prefix("tfd:")?.split_whitespace().next());
         (all.any(|other| other == number) && is_readable(fd)).then_some(fd)
