@@ -36,6 +36,7 @@ __all__ = [
     "Stats",
     "__version__",
     "_after_fork",
+    "_panic",
     "_shutdown",
     "begin_connect",
     "connect",
