@@ -32,9 +32,8 @@ test('keys and values are strings or any view of bytes', async (t) => {
     await client.put('text', text)
     assert.equal((await client.get('text')).toString(), text)
   }
-  await client.put('lone', '\ud800')
-  assert.equal((await client.get('lone')).toString(), '\ufffd')
-  for (const wrong of [undefined, null, 5, {}, [1], new ArrayBuffer(2), new Uint16Array(2)]) {
+  // Half of a surrogate pair has no UTF-8.
+  for (const wrong of ['\ud800', undefined, null, 5, {}, [1], new ArrayBuffer(2), new Uint16Array(2)]) {
     await assert.rejects(client.get(wrong), TypeError)
     await assert.rejects(client.put('key', wrong), TypeError)
   }
