@@ -97,7 +97,9 @@ def test_valgrind_finds_no_wrong_access_to_memory_of_ours(uri: str, plant: list[
     """And does find the one that was made on purpose."""
     if shutil.which("valgrind") is None:
         pytest.skip("no valgrind")
-    said = under(["valgrind", "--num-callers=40"], uri, VALGRIND_CALLS, *plant)
+    # Optimised code may look at what is not yet there, and then not use what it saw.
+    valgrind = ["valgrind", "--num-callers=40", "--undef-value-errors=no"]
+    said = under(valgrind, uri, VALGRIND_CALLS, *plant)
     assert "ERROR SUMMARY" in said
     # Reports end with an empty line; the interpreter has some of its own.
     reports = re.split(r"^==\d+== $", said, flags=re.MULTILINE)
