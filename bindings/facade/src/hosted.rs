@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::driver::THREAD_NAME;
 use crate::lock::Mutex;
 use crate::log;
 use crate::signal::{Signal, Wake};
@@ -41,9 +42,6 @@ pub const ALONE_COUNT: usize = 64;
 /// Looks for new events in one turn. What is ready after so many waits for the next turn, so that a loop that is answered
 /// without end has time for others, too.
 const ROUNDS_MAX: u32 = 32;
-/// Name of the keeper's thread.
-pub const THREAD_NAME: &str = "slotkv-keeper";
-
 /// See the module. Dropped, it ends; the keeper's thread soon after.
 pub(crate) struct Hosted {
     shared: Arc<Shared>,
@@ -136,13 +134,13 @@ impl Hosted {
     /// Called by the loop's thread.
     pub(crate) fn turn(&self, first: impl FnOnce()) -> bool {
         let shared = &*self.shared;
-        let is_foreign = tokio::runtime::Handle::try_current().is_ok();
-        if shared.is_foreign.swap(is_foreign, Ordering::SeqCst) != is_foreign && is_foreign {
-            shared.call_keeper();
-        }
-        if is_foreign {
+        if tokio::runtime::Handle::try_current().is_ok() {
+            if !shared.is_foreign.swap(true, Ordering::SeqCst) {
+                shared.call_keeper();
+            }
             return false;
         }
+        shared.is_foreign.store(false, Ordering::SeqCst);
         shared.turns.fetch_add(1, Ordering::SeqCst);
         shared.turning.store(true, Ordering::SeqCst);
         let may_drive = !shared.keeping.load(Ordering::SeqCst);
