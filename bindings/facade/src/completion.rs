@@ -91,7 +91,7 @@ impl<T: Send + 'static> CompletionQueue<T> {
 
 impl<T: Send + 'static> Flush for CompletionQueue<T> {
     fn flush(&self) {
-        if !self.entries.lock().is_empty() {
+        if !self.is_empty() {
             self.wakeups.fetch_add(1, Ordering::Relaxed);
             self.wake.wake();
         }

@@ -43,6 +43,15 @@ pub struct DriverCounters {
     pub interruptions: u64,
 }
 
+/// A runtime for one thread at a time. Only name look-ups have threads of its own.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, FacadeError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("slotkv-blocking")
+        .build()
+        .map_err(|error| FacadeError::new(Code::Unexpected, format!("cannot start a tokio runtime: {error}")))
+}
+
 /// A runtime that its callers drive.
 pub struct Driver {
     shared: Arc<Shared>,
@@ -70,13 +79,7 @@ impl Driver {
     }
 
     fn with_grace(grace: Duration) -> Result<Self, FacadeError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .thread_name("slotkv-blocking")
-            .build()
-            .map_err(|error| {
-                FacadeError::new(Code::Unexpected, format!("cannot start a tokio runtime: {error}"))
-            })?;
+        let runtime = runtime()?;
         let shared = Arc::new(Shared {
             runtime: Some(runtime),
             grace,

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::driver::THREAD_NAME;
+use crate::driver::{self, THREAD_NAME};
 use crate::lock::Mutex;
 use crate::log;
 use crate::signal::{Signal, Wake};
@@ -74,11 +74,7 @@ struct Shared {
 impl Hosted {
     /// `None` where it cannot be.
     pub(crate) fn start() -> Option<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .thread_name("slotkv-blocking")
-            .build()
-            .ok()?;
+        let runtime = driver::runtime().ok()?;
         let reactor = reactor(&runtime)?;
         // SAFETY: a system call without pointers.
         let watched = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };

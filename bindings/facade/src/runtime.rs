@@ -22,7 +22,7 @@ use crate::error::FacadeError;
 use crate::hosted::Hosted;
 use crate::lock::Mutex;
 use crate::signal::Wake;
-use crate::{fork, log};
+use crate::{driver, fork, log};
 
 /// Name of the runtime's thread.
 pub const THREAD_NAME: &str = "slotkv-runtime";
@@ -110,14 +110,7 @@ impl Runtime {
     }
 
     fn start() -> Result<Runtime, FacadeError> {
-        let failed = |what: &str, error: std::io::Error| {
-            FacadeError::new(Code::Unexpected, format!("cannot start {what}: {error}"))
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .thread_name("slotkv-blocking")
-            .build()
-            .map_err(|error| failed("a tokio runtime", error))?;
+        let runtime = driver::runtime()?;
         let (done, stopped) = mpsc::channel();
         let stop = Arc::new(Notify::new());
         let drive = Drive::Thread { stop: stop.clone(), stopped: Mutex::new(Some(stopped)) };
@@ -133,7 +126,9 @@ impl Runtime {
                 runtime.shutdown_background();
                 shared.stop_hosts();
             })
-            .map_err(|error| failed("the runtime's thread", error))?;
+            .map_err(|error| {
+                FacadeError::new(Code::Unexpected, format!("cannot start the runtime's thread: {error}"))
+            })?;
         Ok(own)
     }
 
