@@ -121,9 +121,8 @@ pub fn suite(slotkv: &Path, is_long: bool) -> Outcome<u64> {
     for program in &programs {
         passed += count(&installed, Command::new(program).arg(&cluster.uri))?;
     }
-    if process::works(Command::new("valgrind").arg("--version")) {
-        passed += count(&installed, valgrind().arg(&programs[0]).args([&cluster.uri, "quick"]))?;
-    }
+    machine::install(&[machine::VALGRIND])?;
+    passed += count(&installed, valgrind().arg(&programs[0]).args([&cluster.uri, "quick"]))?;
     let sequences = tests.join("sequences.c");
     let sequences = compile(&installed, "gcc", Language::CSanitized, Linkage::Shared, &sequences)?;
     let run = |seed: u64, seconds: u64| {

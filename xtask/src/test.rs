@@ -326,6 +326,8 @@ fn zookeeper(bench: &Bench) -> Outcome<Tested> {
 }
 
 fn python(bench: &Bench) -> Outcome<Tested> {
+    // Checks of memory are left out where it is missing.
+    machine::install(&[machine::VALGRIND])?;
     let slotkv = bench.slotkv()?;
     let venv = bench.venv()?;
     let log = bench.step(
