@@ -39,6 +39,8 @@ pub const TCP_CONNECT_MS_MAX: u64 = 5_000;
 pub const CHANNELS_MAX: usize = 64;
 /// Bytes that a member may send ahead on one stream.
 const WINDOW_BYTES: u32 = 4 << 20;
+/// Bytes of an HTTP/2 frame that a member may send. By the default of 16 KiB a value of 1 MiB would be 64 writes and reads.
+const HTTP2_FRAME_BYTES_MAX: u32 = 1 << 20;
 
 /// A `v1::ClientFrame` in its encoded form.
 #[derive(Clone, Debug)]
@@ -201,7 +203,8 @@ fn endpoint(address: &str) -> Result<Endpoint, TransportError> {
         .keep_alive_timeout(Duration::from_millis(KEEPALIVE_WAIT_MS))
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES))
+        .initial_connection_window_size(WINDOW_BYTES)
+        .max_frame_size(HTTP2_FRAME_BYTES_MAX))
 }
 
 /// The messages of an error and of all its sources; hyper's own ones say little.

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
@@ -50,13 +50,14 @@ pub struct FjallOptions {
     pub memtable_bytes: u64,
     /// Journals on disk; past them memory is flushed early. At least 64 MiB. Bounds what an opening replays.
     pub journal_bytes: u64,
-    /// Threads that flush and compact.
+    /// Threads that flush and compact. While all but one of them compact, fjall's first one passes further compactions
+    /// round and round, which takes a core: with two threads that is as long as any compaction takes.
     pub threads: usize,
 }
 
 impl Default for FjallOptions {
     fn default() -> Self {
-        Self { cache_bytes: 64 << 20, memtable_bytes: 32 << 20, journal_bytes: 256 << 20, threads: 2 }
+        Self { cache_bytes: 64 << 20, memtable_bytes: 32 << 20, journal_bytes: 256 << 20, threads: 3 }
     }
 }
 
@@ -134,6 +135,8 @@ impl FjallEngine {
             .cache_size(options.cache_bytes)
             .max_journaling_size(options.journal_bytes.max(64 << 20))
             .worker_threads(options.threads.max(1))
+            // It lives for a minute, and what makes it small is paid by every write.
+            .journal_compression(CompressionType::None)
             .open()
             .map_err(failed)?;
         let rows = database

@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -39,6 +39,8 @@ const ENGINE_COPIES: u64 = 2;
 const CHECKPOINT_FREE_BYTES_MIN: u64 = FREE_BYTES_MIN / 4;
 /// How often the space on the disk is looked at. Nobody fills the reserve in so short a time.
 const FREE_CHECK_MS: u64 = 10;
+/// Bytes of unsynced log after which another thread syncs it, so that no sync of the committer's has many to wait for.
+const AHEAD_BYTES: u64 = 8 << 20;
 /// How often an idle committer looks whether a checkpoint is durable.
 const PERSIST_CHECK_MS: u64 = 100;
 
@@ -64,8 +66,10 @@ pub struct Committer {
     engine: Arc<dyn Engine>,
     runner: Runner,
     unsynced_since: Option<Instant>,
-    /// The part of the interval is over after which the log's bytes are sent ahead to the disk.
-    sent_ahead: bool,
+    /// What has been sent ahead to the disk since the last sync.
+    sent_ahead: Ahead,
+    /// A thread is at it.
+    sending: Arc<AtomicBool>,
     log_bytes_at_checkpoint: u64,
     persisting: Option<Position>,
     persisted_index: Arc<AtomicU64>,
@@ -122,7 +126,8 @@ impl Committer {
             engine: parts.engine,
             runner: parts.runner,
             unsynced_since: None,
-            sent_ahead: false,
+            sent_ahead: Ahead::default(),
+            sending: Arc::default(),
             persisting: None,
             persisted_index,
             free_checked: None,
@@ -273,30 +278,42 @@ impl Committer {
         };
         if due || closing {
             self.sync().await?;
-            self.unsynced_since = None;
-            self.sent_ahead = false;
+            self.synced_all();
         } else {
             self.send_ahead(since);
         }
         Ok(())
     }
 
-    /// Lets another thread sync the log's file late in the interval. The sync that counts then finds little left to do and
-    /// holds up no write; what this one comes to does not matter, the system tells the log's own file of a failure too.
+    fn synced_all(&mut self) {
+        self.unsynced_since = None;
+        self.sent_ahead = Ahead { log_bytes: self.log.bytes(), ..Ahead::default() };
+    }
+
+    /// Lets another thread sync the log's file, late in the interval and whenever much has been appended. The sync that
+    /// counts then finds little left to do and holds up no write; what this one comes to does not matter, the system tells
+    /// the log's own file of a failure too.
     fn send_ahead(&mut self, since: Instant) {
-        let Durability::Interval(ms) = self.settings.durability else { return };
-        if self.sent_ahead || since.elapsed() < Duration::from_millis(ms - ms / 4) {
+        let (Durability::Interval(ms), Runner::Threads(_)) = (self.settings.durability, &self.runner) else {
+            return;
+        };
+        let bytes = self.log.bytes();
+        let is_late = !self.sent_ahead.late && since.elapsed() >= Duration::from_millis(ms - ms / 4);
+        // The log is shorter than it was when its front has gone.
+        let is_much = bytes.abs_diff(self.sent_ahead.log_bytes) >= AHEAD_BYTES;
+        if !(is_late || is_much) || self.sending.load(Ordering::Acquire) {
             return;
         }
-        self.sent_ahead = true;
-        if let Runner::Threads(_) = self.runner {
-            let (disk, path) = (self.disk.clone(), self.log.tail_path().to_owned());
-            self.runner.blocking(move || {
-                if let Ok(mut file) = disk.open(&path, Open::Existing) {
-                    let _ = file.sync().now_or_never();
-                }
-            });
-        }
+        self.sent_ahead = Ahead { late: self.sent_ahead.late || is_late, log_bytes: bytes };
+        self.sending.store(true, Ordering::Release);
+        let sent = ClearOnDrop(self.sending.clone());
+        let (disk, path) = (self.disk.clone(), self.log.tail_path().to_owned());
+        self.runner.blocking(move || {
+            let _sent = sent;
+            if let Ok(mut file) = disk.open(&path, Open::Existing) {
+                let _ = file.sync().now_or_never();
+            }
+        });
     }
 
     /// Once the log has grown enough: the results go into the engine, the engine to disk on another thread, and then
@@ -325,8 +342,7 @@ impl Committer {
         }
         // The engine must not become durable beyond the log.
         self.log.sync().await?;
-        self.unsynced_since = None;
-        self.sent_ahead = false;
+        self.synced_all();
         let position = self.replica.checkpoint_rows()?;
         self.persisting = Some(position);
         let engine = self.engine.clone();
@@ -352,6 +368,24 @@ impl Committer {
 
     fn free_bytes(&self) -> u64 {
         self.disk.free_bytes(&self.settings.dir).unwrap_or(u64::MAX)
+    }
+}
+
+/// What of the log has been sent ahead of its sync.
+#[derive(Clone, Copy, Default)]
+struct Ahead {
+    /// What the late part of the interval asks for.
+    late: bool,
+    /// Up to here.
+    log_bytes: u64,
+}
+
+/// Tells the committer that a thread has ended, also if it panicked.
+struct ClearOnDrop(Arc<AtomicBool>);
+
+impl Drop for ClearOnDrop {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
