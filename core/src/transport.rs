@@ -18,6 +18,7 @@ use slotkv_proto::{
     limits,
     v1::{self, admin_client::AdminClient, master_client::MasterClient},
 };
+use tokio::time::Instant;
 use tonic::{
     Request, Status,
     client::Grpc,
@@ -37,6 +38,8 @@ pub const KEEPALIVE_WAIT_MS: u64 = 2_000;
 pub const TCP_CONNECT_MS_MAX: u64 = 5_000;
 /// Members to which connections for single calls (pings, slot tables) are kept; past it all are dropped and made anew.
 pub const CHANNELS_MAX: usize = 64;
+/// Such a connection that nobody used for so long is closed: workers are asked only while no master answers.
+pub const CHANNEL_IDLE_MS_MAX: u64 = 30_000;
 /// Bytes that a member may send ahead on one stream.
 const WINDOW_BYTES: u32 = 4 << 20;
 /// Bytes of an HTTP/2 frame that a member may send. By the default of 16 KiB a value of 1 MiB would be 64 writes and reads.
@@ -107,21 +110,31 @@ pub trait Transport: Send + Sync + 'static {
 /// The transport that speaks gRPC. Each stream has a TCP connection of its own; single calls to one member share one.
 #[derive(Default)]
 pub struct TonicTransport {
-    channels: Mutex<BTreeMap<String, Channel>>,
+    channels: Mutex<BTreeMap<String, Shared>>,
+}
+
+/// A connection for single calls, and when it was last used.
+struct Shared {
+    channel: Channel,
+    used: Instant,
 }
 
 impl TonicTransport {
-    /// The shared connection to a member, made when it is first used and again after it broke.
+    /// The shared connection to a member, made when it is first used and again after it broke. Closes those that are idle.
     fn channel(&self, address: &str) -> Result<Channel, TransportError> {
+        let used = Instant::now();
+        let idle = Duration::from_millis(CHANNEL_IDLE_MS_MAX);
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(address) {
-            return Ok(channel.clone());
+        channels.retain(|_, shared| used.duration_since(shared.used) < idle);
+        if let Some(shared) = channels.get_mut(address) {
+            shared.used = used;
+            return Ok(shared.channel.clone());
         }
         if channels.len() >= CHANNELS_MAX {
             channels.clear();
         }
         let channel = endpoint(address)?.connect_with_connector_lazy(Connector::new());
-        channels.insert(address.to_owned(), channel.clone());
+        channels.insert(address.to_owned(), Shared { channel: channel.clone(), used });
         Ok(channel)
     }
 }
@@ -278,5 +291,24 @@ impl Encoder for FrameEncoder {
         buffer.reserve(bytes.len());
         buffer.put_slice(&bytes);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_nobody_uses_any_more_is_not_kept() {
+        let transport = TonicTransport::default();
+        let kept = || transport.channels.lock().unwrap().keys().cloned().collect::<Vec<_>>();
+        transport.channel("master:1").unwrap();
+        transport.channel("worker:1").unwrap();
+        for _ in 0..4 {
+            assert_eq!(kept(), ["master:1", "worker:1"]);
+            tokio::time::advance(Duration::from_millis(CHANNEL_IDLE_MS_MAX / 4)).await;
+            transport.channel("master:1").unwrap();
+        }
+        assert_eq!(kept(), ["master:1"]);
     }
 }
