@@ -139,6 +139,12 @@ def test_a_call_is_what_asyncio_takes_for_a_future(uri: str, loop: str) -> None:
                 async with asyncio.TaskGroup() as group:
                     tasks = [group.create_task(client.get("key")) for _ in range(3)]
                 assert [task.result() for task in tasks] == [b"value"] * 3
+                # It refuses what `create_task` asks for, so it wants tasks, and `ensure_future` makes none.
+                call = client.get("key")
+                assert asyncio.ensure_future(call) is call
+                with pytest.raises(TypeError, match="coroutines is forbidden"):
+                    await asyncio.wait([call])
+                assert await call == b"value"
             call = client.get("key")
             with pytest.raises(asyncio.InvalidStateError):
                 call.result()

@@ -4,7 +4,7 @@
 //! [`bench`] slotkv beside its peers · [`conformance`] one run for every language · [`soak`] clients of every language for
 //! a long time · [`harmless`] what a client does to its host · [`cluster`] servers as child
 //! processes · [`install_c`] the C library under a prefix, [`c`] its suite · [`node`] the Node package · [`kotlin`] the
-//! Kotlin package · [`go`] the Go package · [`process`] running and ending programs · [`machine`] Debian packages ·
+//! Kotlin package · [`go`] the Go package · [`nightly`] what a nightly toolchain adds · [`process`] running and ending programs · [`machine`] Debian packages ·
 //! [`venv`] Python environments, [`wheel`] the package for them · [`dataset`] the records of the demo · [`documents`] code
 //! blocks of the documentation · [`table`] tables on the terminal.
 //!
@@ -23,6 +23,7 @@ mod harmless;
 mod install_c;
 mod kotlin;
 mod machine;
+mod nightly;
 mod node;
 mod process;
 mod project;

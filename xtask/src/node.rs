@@ -9,6 +9,9 @@ use crate::{Outcome, process};
 /// The oldest Node that slotkv supports.
 const NODE_MIN: u32 = 20;
 
+/// The addon in its folder, on this machine.
+pub const ADDON: &str = "slotkv.linux-x64-gnu.node";
+
 /// The built package.
 pub struct Package {
     folder: PathBuf,
@@ -46,6 +49,11 @@ impl Package {
     /// Its folder, for programs that load it by that.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Copies it, without what only its making needs.
+    pub fn copy(&self, to: &Path) -> Outcome<()> {
+        project::copy(&self.folder, to)
     }
 
     /// Makes `slotkv` known to the programs of a folder.

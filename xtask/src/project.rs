@@ -1,7 +1,10 @@
 //! Where things are: the root of the workspace and its target directory.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use crate::Outcome;
 
 /// The root of the workspace.
 pub fn root() -> PathBuf {
@@ -20,6 +23,21 @@ pub fn target() -> PathBuf {
 /// Where xtask keeps environments, logs and data; `cargo clean` removes it.
 pub fn scratch() -> PathBuf {
     target().join("xtask")
+}
+
+/// Copies a folder without `node_modules`, which only the making of a package needs.
+pub fn copy(from: &Path, to: &Path) -> Outcome<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type()?.is_file() {
+            fs::copy(entry.path(), to.join(name))?;
+        } else if name != "node_modules" && entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 /// `cargo` at the root of the workspace.

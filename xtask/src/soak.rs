@@ -207,7 +207,7 @@ fn commands(folder: &Path, venv: &Venv, node: &Package) -> Outcome<Vec<(&'static
         command
     };
     let package = folder.join("node");
-    copy_folder(node.folder(), &package)?;
+    node.copy(&package)?;
     let mut javascript = Command::new("node");
     javascript.arg("--expose-gc").arg(source("soak.mjs")?).arg(package);
     let installed = install_c::install(&folder.join("c"), Profile::Debug)?;
@@ -228,21 +228,6 @@ fn copied(file: &Path, folder: &Path) -> Outcome<PathBuf> {
     let copy = folder.join(file.file_name().ok_or("no name")?);
     fs::copy(file, &copy).map_err(|error| format!("{}: {error}", file.display()))?;
     Ok(copy)
-}
-
-/// A package without what only its making needs.
-fn copy_folder(from: &Path, to: &Path) -> Outcome<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        if entry.file_type()?.is_file() {
-            fs::copy(entry.path(), to.join(name))?;
-        } else if name != "node_modules" && entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &to.join(name))?;
-        }
-    }
-    Ok(())
 }
 
 /// A client's process. Dropped, it is killed.

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use crate::cluster;
 use crate::go::{self, Go};
+use crate::nightly::Nightly;
 use crate::node::Package;
 use crate::project::{self, Profile, SELECTION};
 use crate::table::Table;
@@ -39,6 +40,9 @@ const CARGO_DENY: &str = "0.20.2";
 const SKIP_ZOOKEEPER: &str = "SLOTKV_SKIP_ZOOKEEPER";
 const SKIPPED_LINE: &str = "SKIPPED, because ";
 
+/// Why a suite is skipped that is run with `--long` only.
+const LONG_ONLY: &str = "--long runs it, in minutes";
+
 /// Longest run of one Python test; a hanging one fails with the stacks of all threads.
 const PYTEST_TIMEOUT: &str = "--timeout=600";
 
@@ -49,7 +53,7 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 19] = [
+const SUITES: [Suite; 21] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
@@ -97,6 +101,16 @@ const SUITES: [Suite; 19] = [
         run: soak,
     },
     Suite { name: "docs", about: "code blocks of README and docs/", run: docs },
+    Suite {
+        name: "miri",
+        about: "facade and C library under Miri, with --long, where rustup has it",
+        run: miri,
+    },
+    Suite {
+        name: "asan",
+        about: "Python and Node under the sanitizer of addresses, with --long, where rustup has a nightly",
+        run: asan,
+    },
 ];
 
 /// What suites share.
@@ -426,6 +440,29 @@ fn soak(bench: &Bench) -> Outcome<Tested> {
 fn docs(bench: &Bench) -> Outcome<Tested> {
     let (slotkv, venv, node) = (bench.slotkv()?, bench.venv()?, bench.node()?);
     Ok(Tested::count(documents::run(slotkv, venv, node, bench.kotlin()?, bench.go()?)?))
+}
+
+fn miri(bench: &Bench) -> Outcome<Tested> {
+    if !bench.long {
+        return Ok(Tested::Skipped(LONG_ONLY));
+    }
+    match Nightly::with(&["miri", "rust-src"]) {
+        Some(nightly) => cargo_count(&nightly.miri()?),
+        None => Ok(Tested::Skipped("rustup has no nightly toolchain with miri and rust-src")),
+    }
+}
+
+fn asan(bench: &Bench) -> Outcome<Tested> {
+    if !bench.long {
+        return Ok(Tested::Skipped(LONG_ONLY));
+    }
+    let Some(nightly) = Nightly::with(&["rust-std"]) else {
+        return Ok(Tested::Skipped("rustup has no nightly toolchain"));
+    };
+    let (slotkv, venv, node) = (bench.slotkv()?, bench.venv()?, bench.node()?);
+    let sanitized = nightly.sanitize()?;
+    let python = pytest_count(&sanitized.python(slotkv, venv)?)?;
+    Ok(Tested::count(python + node_count(&sanitized.node(slotkv, node)?)?))
 }
 
 /// Sum over "test result: ok. N passed", and the tests among them that skip what they are for.

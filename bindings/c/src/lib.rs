@@ -30,6 +30,8 @@ pub mod queue;
 pub mod result;
 pub mod scan;
 pub mod shelf;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use std::ffi::{CStr, c_char};

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use slotkv_facade::core::{CallOptions, Code, Range};
 use slotkv_facade::error::FacadeError;
+#[cfg(not(test))]
+use slotkv_facade::settings::Network;
 use slotkv_facade::settings::Settings;
 
 use crate::bytes::{self, slotkv_bytes};
@@ -155,6 +157,7 @@ impl slotkv_connect_options {
             ping_interval: time(self.ping_interval_ms),
             inflight_max: count(self.inflight_max),
             streams_per_member: count(self.streams_per_member),
+            network: network(),
             ..Settings::new(concat!("c/", env!("CARGO_PKG_VERSION")))
         })
     }
@@ -209,6 +212,15 @@ impl slotkv_range {
         })
     }
 }
+
+/// The network of every client: the real one.
+#[cfg(not(test))]
+fn network() -> Option<Network> {
+    None
+}
+
+#[cfg(test)]
+use crate::tests::network;
 
 fn time(milliseconds: u32) -> Option<Duration> {
     (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))

@@ -245,6 +245,10 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(3600);
     const SHORT: Duration = Duration::from_millis(1);
+    /// Miri takes long for each.
+    const CALLS: u64 = if cfg!(miri) { 20 } else { 2000 };
+    const THREADS: u64 = if cfg!(miri) { 4 } else { 32 };
+    const CALLS_PER_THREAD: u64 = if cfg!(miri) { 3 } else { 20 };
 
     fn patient() -> Result<(), FacadeError> {
         Ok(())
@@ -294,14 +298,14 @@ mod tests {
         driver.keep().unwrap();
         let address = echo();
         let mut stream = driver.run(TcpStream::connect(address), patient).unwrap().unwrap();
-        for number in 0..2000 {
+        for number in 0..CALLS {
             let call = async {
                 stream.write_u64(number).await.unwrap();
                 stream.read_u64().await.unwrap()
             };
             assert_eq!(driver.run(call, patient), Ok(number));
         }
-        assert_eq!(driver.counters(), DriverCounters { calls: 2001, keeps: 0, interruptions: 0 });
+        assert_eq!(driver.counters(), DriverCounters { calls: CALLS + 1, keeps: 0, interruptions: 0 });
         driver.stop();
     }
 
@@ -338,22 +342,22 @@ mod tests {
     }
 
     #[test]
-    fn thirty_two_threads_drive_one_another() {
+    fn many_threads_drive_one_another() {
         for grace in [SHORT, LONG] {
             let driver = Driver::with_grace(grace).unwrap();
             driver.keep().unwrap();
             let address = echo();
             std::thread::scope(|scope| {
-                for _ in 0..32 {
+                for _ in 0..THREADS {
                     scope.spawn(|| {
-                        for count in 1..=20 {
+                        for count in 1..=CALLS_PER_THREAD {
                             let sum = driver.run(round_trips(address, count), patient);
                             assert_eq!(sum, Ok(count * (count - 1) / 2));
                         }
                     });
                 }
             });
-            assert_eq!(driver.counters().calls, 640);
+            assert_eq!(driver.counters().calls, THREADS * CALLS_PER_THREAD);
             driver.stop();
         }
     }

@@ -86,6 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no fork")]
     fn a_child_neither_reaches_nor_drops_what_its_parent_owns() {
         struct Loud(i32);
         impl Drop for Loud {

@@ -87,6 +87,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no poll")]
     fn a_signal_given_many_times_is_cleared_at_once() {
         let signal = Signal::new().unwrap();
         assert!(!readable(&signal));

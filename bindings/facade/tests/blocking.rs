@@ -10,6 +10,10 @@ use slotkv::{Answer, CallOptions, Code, Command, Condition, Item, Outcome, Range
 use slotkv_facade::blocking::{BlockingClient, BlockingScan};
 use slotkv_facade::error::FacadeError;
 
+/// Miri takes long for each.
+const THREADS: i64 = if cfg!(miri) { 4 } else { 32 };
+const CALLS_PER_THREAD: i64 = if cfg!(miri) { 3 } else { 50 };
+
 fn patient() -> Result<(), FacadeError> {
     Ok(())
 }
@@ -32,19 +36,19 @@ fn get(key: &'static str) -> Command {
 }
 
 #[test]
-fn thirty_two_threads_share_a_client() {
+fn many_threads_share_a_client() {
     let client = connect(&Fake::default());
     std::thread::scope(|scope| {
-        for _ in 0..32 {
+        for _ in 0..THREADS {
             scope.spawn(|| {
-                for _ in 0..50 {
+                for _ in 0..CALLS_PER_THREAD {
                     client.call(increment("n"), CallOptions::default(), patient).unwrap();
                 }
             });
         }
     });
     let sum = client.call(increment("n"), CallOptions::default(), patient);
-    assert_eq!(sum, Ok(Answer::Number(32 * 50 + 1)));
+    assert_eq!(sum, Ok(Answer::Number(THREADS * CALLS_PER_THREAD + 1)));
     client.close().unwrap();
 }
 
@@ -230,6 +234,7 @@ fn a_uri_that_cannot_be_is_refused() {
 
 #[cfg(unix)]
 #[test]
+#[cfg_attr(miri, ignore = "Miri has no fork")]
 fn a_client_goes_on_in_a_forked_child_with_a_client_id_of_its_own() {
     let fake = Fake::default();
     let client = connect(&fake);

@@ -31,7 +31,8 @@ fn every_call_has_an_end_that_the_host_is_woken_for_and_nothing_is_kept() {
         woken.recv_timeout(PATIENCE).expect("a wake-up");
         while woken.try_recv().is_ok() {}
     });
-    #[cfg(target_os = "linux")]
+    // Miri cannot tell what an epoll instance watches.
+    #[cfg(all(target_os = "linux", not(miri)))]
     {
         let (port, fd) = Port::hosted().unwrap().unwrap();
         ends_everything(port, || assert!(fake::is_readable(fd, PATIENCE), "a wake-up"));

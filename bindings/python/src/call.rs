@@ -4,7 +4,8 @@
 //! it, the task goes on. When a batch of completions is drained, a [`Call`] runs its callbacks directly, so that a batch
 //! costs one turn of the loop, and cancelling one reaches the core without a callback per call. To asyncio it is a
 //! future (`isfuture`), so `await`, `gather`, `wait_for`, `shield` and `TaskGroup` take it; it has a coroutine's methods
-//! too, so `create_task` does.
+//! too, so `create_task` does. `asyncio.wait` alone does not: it refuses exactly what `create_task` asks for, by the same
+//! question (`iscoroutine`).
 //!
 //! Invariants:
 //! - The state is locked for moments only, never while Python code runs.
@@ -28,6 +29,9 @@ use crate::python;
 ///
 /// The operation has begun when the object is there. Cancelling it, or the task that awaits it, gives the operation up:
 /// what was not sent will not be, and the worker is told about the rest.
+///
+/// To asyncio it is a future and a coroutine at once: `gather`, `wait_for`, `shield`, `as_completed`, `create_task` and
+/// `TaskGroup` take it. `asyncio.wait` refuses coroutines: give it `asyncio.create_task(call)`.
 #[pyclass(frozen, module = "slotkv.aio", weakref, generic)]
 pub(crate) struct Call {
     bridge: Py<Bridge>,

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use slotkv::transport::{Incoming, Outgoing, Transport, TransportError};
@@ -51,7 +52,10 @@ impl Fake {
     pub fn settings(&self) -> Settings {
         let fake = self.clone();
         let network: Network = Arc::new(move || Arc::new(fake.clone()));
-        Settings { network: Some(network), ..Settings::new("test/1") }
+        // Miri takes long for everything.
+        let patience = cfg!(miri).then_some(Duration::from_secs(120));
+        let (deadline, connect_timeout) = (patience, patience);
+        Settings { network: Some(network), deadline, connect_timeout, ..Settings::new("test/1") }
     }
 
     /// Lets nobody in and tells nobody the cluster's state, until it is taken back.
@@ -179,6 +183,13 @@ impl State {
                 let value = Bytes::from(reply.number.to_string());
                 self.data.insert(request.key.clone(), (value, self.version));
                 (v1::Status::Updated, self.version)
+            }
+            v1::Operation::Delete => {
+                self.version += 1;
+                match self.data.remove(&request.key) {
+                    Some(_) => (v1::Status::Deleted, self.version),
+                    None => (v1::Status::NotFound, 0),
+                }
             }
             v1::Operation::Scan => {
                 let range = request.range.as_ref().unwrap();
@@ -318,7 +329,7 @@ impl futures_util::Stream for Replies {
 
 /// Whether a descriptor is readable, or becomes so in time.
 #[cfg(unix)]
-pub fn is_readable(fd: std::os::raw::c_int, patience: std::time::Duration) -> bool {
+pub fn is_readable(fd: std::os::raw::c_int, patience: Duration) -> bool {
     let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     // SAFETY: one entry, live for the call.
     unsafe { libc::poll(&mut poll, 1, patience.as_millis() as i32) == 1 }
