@@ -279,16 +279,34 @@ impl Client {
 
     /// Sends a request; the future of its reply. It is sent now, not when the future is polled first.
     pub(crate) fn send(&self, request: v1::Request, deadline: Duration, traceparent: &str) -> Waiting {
-        let told = Told {
+        let told = self.told_within(deadline, traceparent);
+        Waiting::new(self.shared.dispatch.clone(), self.begin(request, &told, None))
+    }
+
+    /// The same for one of many requests, of whose key the slot is known; all have `now` and `end` in common.
+    pub(crate) fn send_one(
+        &self,
+        request: v1::Request,
+        slot: u16,
+        now: Instant,
+        end: Instant,
+        traceparent: &str,
+    ) -> Waiting {
+        let told = self.told_within(end.saturating_duration_since(now), traceparent);
+        let call = self.begin_at(request, (slot, slot), &told, now, end, None);
+        Waiting::new(self.shared.dispatch.clone(), call)
+    }
+
+    fn told_within<'a>(&'a self, deadline: Duration, traceparent: &'a str) -> Told<'a> {
+        Told {
             namespace: self.namespace.as_deref(),
             namespace_bytes: self.namespace_name().len(),
             deadline,
             traceparent: Some(traceparent),
-        };
-        Waiting::new(self.shared.dispatch.clone(), self.begin(request, &told, None))
+        }
     }
 
-    fn begin(&self, mut request: v1::Request, told: &Told<'_>, callback: Option<Callback>) -> Arc<Call> {
+    fn begin(&self, request: v1::Request, told: &Told<'_>, callback: Option<Callback>) -> Arc<Call> {
         let slots = match &request.range {
             None => {
                 let slot = self.slot(&request.key);
@@ -297,12 +315,23 @@ impl Client {
             // Who plans ranges keeps to the slots that there are.
             Some(range) => (range.slot_first as u16, range.slot_last as u16),
         };
+        let now = Instant::now();
+        self.begin_at(request, slots, told, now, now + told.deadline, callback)
+    }
+
+    fn begin_at(
+        &self,
+        mut request: v1::Request,
+        slots: (u16, u16),
+        told: &Told<'_>,
+        now: Instant,
+        deadline: Instant,
+        callback: Option<Callback>,
+    ) -> Arc<Call> {
         request.namespace = told.namespace.map(str::to_owned);
         request.traceparent = told.traceparent();
         let operation = request.operation();
         let span = tracing::debug_span!("slotkv", operation = operation.as_str_name(), slot = slots.0);
-        let now = Instant::now();
-        let deadline = now + told.deadline;
         self.shared.dispatch.begin(Call::new(request, slots, deadline, span, callback), now)
     }
 
@@ -337,9 +366,9 @@ impl Client {
         self.shared.dispatch.routing.snapshot()
     }
 
-    /// Share of the client's room that calls for a key count to.
-    pub(crate) fn gate(&self, key: &[u8]) -> usize {
-        self.shared.dispatch.routing.load().gate(self.slot(key)) as usize
+    /// Share of the client's room that calls for a slot count to.
+    pub(crate) fn gate(&self, slot: u16) -> usize {
+        self.shared.dispatch.routing.load().gate(slot) as usize
     }
 
     pub(crate) fn slots(&self) -> SlotCount {

@@ -27,7 +27,14 @@ pub(crate) const MANY_HELD_BYTES_MAX: usize = 64 << 20;
 #[derive(Default)]
 struct Part {
     open: usize,
-    held: VecDeque<(usize, v1::Request)>,
+    held: VecDeque<Held>,
+}
+
+/// A request, and which of the many it is.
+struct Held {
+    index: usize,
+    slot: u16,
+    request: v1::Request,
 }
 
 impl Client {
@@ -45,10 +52,9 @@ impl Client {
         let mut parts: Vec<Part> = Vec::new();
         let (mut held_count, mut held_bytes) = (0, 0);
         let mut open = FuturesUnordered::new();
-        let begin = |index: usize, gate: usize, request: v1::Request| {
+        let begin = |now: Instant, gate: usize, Held { index, slot, request }: Held| {
             let operation = request.operation();
-            let left = end.saturating_duration_since(Instant::now());
-            let waiting = self.send(request, left, traceparent);
+            let waiting = self.send_one(request, slot, now, end, traceparent);
             async move { (index, gate, operation, waiting.await) }
         };
         let shards = self.snapshot().shards.len().max(1);
@@ -56,6 +62,8 @@ impl Client {
         let mut commands = commands.fuse();
         loop {
             let mut taken = 0;
+            // One for all that begin together: the clock is not cheap.
+            let mut now = None;
             while open.len() < part_max * shards
                 && held_count < MANY_HELD_COUNT_MAX
                 && held_bytes < MANY_HELD_BYTES_MAX
@@ -65,18 +73,20 @@ impl Client {
                 match wire::parse(command, namespace_bytes) {
                     Ok(Parsed::Single(request)) => {
                         results.push(None);
-                        let gate = self.gate(&request.key);
+                        let slot = self.slot(&request.key);
+                        let gate = self.gate(slot);
                         if parts.len() <= gate {
                             parts.resize_with(gate + 1, Part::default);
                         }
                         let part = &mut parts[gate];
                         if part.open < part_max {
                             part.open += 1;
-                            open.push(begin(index, gate, request));
+                            let now = *now.get_or_insert_with(Instant::now);
+                            open.push(begin(now, gate, Held { index, slot, request }));
                         } else {
                             held_count += 1;
                             held_bytes += request.key.len() + request.value.len();
-                            part.held.push_back((index, request));
+                            part.held.push_back(Held { index, slot, request });
                         }
                     }
                     Ok(Parsed::Composite(_)) => {
@@ -95,10 +105,10 @@ impl Client {
             results[index] = Some(reply.and_then(|reply| wire::answer(operation, reply)).and_then(&read));
             let part = &mut parts[gate];
             match part.held.pop_front() {
-                Some((index, request)) => {
+                Some(held) => {
                     held_count -= 1;
-                    held_bytes -= request.key.len() + request.value.len();
-                    open.push(begin(index, gate, request));
+                    held_bytes -= held.request.key.len() + held.request.value.len();
+                    open.push(begin(Instant::now(), gate, held));
                 }
                 None => part.open -= 1,
             }
