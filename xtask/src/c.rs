@@ -141,7 +141,15 @@ pub fn suite(slotkv: &Path, is_long: bool) -> Outcome<u64> {
         passed += count(&installed, Command::new(&crash).args([&cluster.uri, &cluster.pid().to_string()]))?;
     }
     outside_of_the_tree(&installed, &cluster.uri)?;
-    Ok(passed + 1)
+    passed += 1;
+    if is_long {
+        // As users have it.
+        let installed = prepare_as(Profile::Release)?;
+        exports_only_its_own(&installed)?;
+        outside_of_the_tree(&installed, &cluster.uri)?;
+        passed += 2;
+    }
+    Ok(passed)
 }
 
 /// A project of CMake's that knows nothing but the prefix.
