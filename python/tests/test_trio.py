@@ -248,6 +248,9 @@ import os, signal, sys
 import trio
 from slotkv import aio
 
+# A shell has its background jobs ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 async def main():
     async with aio.connect(sys.argv[1]) as client:
         async with trio.open_nursery() as nursery:
