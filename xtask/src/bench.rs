@@ -31,6 +31,8 @@ const PEERS: [&str; 3] = ["redis==8.1.0", "valkey-glide==2.5.3", "valkey-glide-s
 const VALUE_BYTES: usize = 100;
 const RECORDS: u64 = 1_000_000;
 const ROUNDS: usize = 5;
+/// Most that may be wished.
+const ROUNDS_MAX: usize = 100;
 
 /// What one run of one side achieved.
 #[derive(Clone, Copy, Debug)]
@@ -73,14 +75,21 @@ pub struct Setting {
     pub divisor: u64,
 }
 
-/// `[--quick] [--micro] [bindings | ROW...]`, `instructions [--record]`. Prints the ratios; exits with success if the benches ran, whatever the ratios are.
+/// `[--quick] [--rounds N] [--micro] [bindings | ROW...]`, `instructions [--record]`. Prints the ratios; exits with success if the benches ran, whatever the ratios are.
 pub fn run(arguments: &[String]) -> Outcome<bool> {
     let (mut quick, mut group) = (false, Group::Cluster);
     let (mut is_counted, mut is_record) = (false, false);
     let mut wanted: Vec<&'static Comparison> = Vec::new();
-    for argument in arguments {
+    let mut rounds = None;
+    let mut left = arguments.iter();
+    while let Some(argument) = left.next() {
         match argument.as_str() {
             "--quick" => quick = true,
+            "--rounds" => {
+                let number = left.next().and_then(|number| number.parse().ok());
+                let number = number.filter(|number| (1..=ROUNDS_MAX).contains(number));
+                rounds = Some(number.ok_or(format!("--rounds wants a number from 1 to {ROUNDS_MAX}"))?);
+            }
             "--micro" => return micro(),
             "--record" => is_record = true,
             "instructions" => is_counted = true,
@@ -126,7 +135,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
         kotlin_load,
         dir,
         records: RECORDS / divisor,
-        rounds: if quick { 1 } else { ROUNDS },
+        rounds: rounds.unwrap_or(if quick { 1 } else { ROUNDS }),
         divisor,
     };
 

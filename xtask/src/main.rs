@@ -74,10 +74,15 @@ usage: cargo xtask VERB
       a real ZooKeeper ensemble in the foreground; prints its zk:// URI
         --dir      where its temporary folder is made
 
-  bench [NAME...] [--quick] [--micro]
+  bench [bindings | ROW...] [--quick] [--rounds N] [--micro]
       slotkv beside Redis Cluster, redis-py, ioredis and valkey-glide; writes docs/benchmarks.md
         --quick    one round instead of five, a tenth of the keys; writes nothing to docs/
+        --rounds N so many rounds instead of five
         --micro    the micro benchmarks of the benches crate instead
+
+  bench instructions [--record]
+      instructions per operation of each binding, compared with benches/instructions.json
+        --record   writes that file
 ";
 
 /// What every verb returns: whether all went well, or why it could not go on.
