@@ -1,0 +1,44 @@
+//! Host: a machine with a clock and a disk, and the process on it.
+
+use std::collections::VecDeque;
+
+use slotkv_replication::{Member, Replica};
+
+use crate::disk::{Disk, Entry};
+
+pub struct Host {
+    pub name: &'static str,
+    /// By how much its clock is fast, in millionths; and what it showed at the beginning.
+    pub rate_ppm: i64,
+    pub offset_us: u64,
+    /// It does nothing before.
+    pub paused_until: u64,
+    pub disk: Disk,
+    pub inc_count: u64,
+    pub run_count: u64,
+    pub life: Option<Life>,
+}
+
+/// A process.
+pub struct Life {
+    pub member: Member,
+    pub replica: Replica,
+    /// When the last write on its way will be done.
+    pub disk_free_us: u64,
+    /// A snapshot that was received and accepted.
+    pub staged: Option<Vec<Entry>>,
+    /// Writes of clients that wait, of the epoch that this process leads.
+    pub waiting: VecDeque<Entry>,
+    /// What was checked.
+    pub seen_commit: u64,
+    pub serves: Option<u64>,
+    /// Reads that wait for a round: token, value, what was visible when it was asked.
+    pub reads: Vec<(u64, u64, u64)>,
+}
+
+impl Host {
+    pub fn local_us(&self, now_us: u64) -> u64 {
+        let drift = now_us as i64 * self.rate_ppm / 1_000_000;
+        self.offset_us.saturating_add_signed(now_us as i64 + drift)
+    }
+}

@@ -1,0 +1,110 @@
+//! Several replicas on a network, disks, clocks and a coordinator that one seed makes fail. After every step the
+//! invariants are checked ([`truth`]); at the end everything heals, and the shard must serve again within a bound.
+//!
+//! `SLOTKV_SEEDS=N` and `SLOTKV_SEED_FROM=S` choose what runs; a failing seed is run again with a trace. `SLOTKV_SEED=S`
+//! runs one with its trace in any case. With `SLOTKV_BUGS=N` every bug is looked for in N seeds and the table printed.
+
+mod coordinator;
+mod disk;
+mod host;
+mod truth;
+mod world;
+
+use slotkv_replication::Bug;
+use world::{Failure, Summary, World};
+
+/// Seeds of the short run, which is CI's.
+const SEED_COUNT: u64 = 40;
+/// Seeds in which the short run must find each of [`QUICK_BUGS`].
+const BUG_SEED_COUNT: u64 = 60;
+
+/// Found soon enough to be looked for in every run.
+const QUICK_BUGS: [Bug; 6] = [
+    Bug::ResumesEpoch,
+    Bug::SkipsBarrier,
+    Bug::ReportsMissing,
+    Bug::CutsToCommit,
+    Bug::AcksUnsynced,
+    Bug::StreamsUnmatched,
+];
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
+}
+
+fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Result<Summary, Failure> {
+    World::new(seed, bug, traced).run()
+}
+
+/// Runs a failed seed again, with its trace.
+fn explain(seed: u64, bug: Option<Bug>, failure: &Failure) -> String {
+    match run(seed, bug, true) {
+        Ok(_) => format!("seed {seed}: {failure}\nand then not again: the run does not replay"),
+        Err(again) => {
+            let lines = again.trace.join("\n");
+            let replays = if again.what == failure.what { "" } else { " (does not replay)" };
+            format!("seed {seed}{replays}\n{lines}\n{again}\nagain: SLOTKV_SEED={seed}")
+        }
+    }
+}
+
+#[test]
+fn no_acknowledged_write_is_lost_whatever_fails() {
+    if let Some(seed) = number("SLOTKV_SEED") {
+        match World::new(seed, None, true).run() {
+            Ok(summary) => println!("seed {seed}: {summary:?}"),
+            Err(failure) => panic!("{}", explain(seed, None, &failure)),
+        }
+        return;
+    }
+    let from = number("SLOTKV_SEED_FROM").unwrap_or(0);
+    let count = number("SLOTKV_SEEDS").unwrap_or(SEED_COUNT);
+    let mut sum = Summary::default();
+    let mut failed = 0;
+    for seed in from..from + count {
+        match run(seed, None, false) {
+            Ok(summary) => sum.add(&summary),
+            Err(failure) if number("SLOTKV_GO_ON").is_some() => {
+                println!("seed {seed}: {failure}");
+                failed += 1;
+            }
+            Err(failure) => panic!("{}", explain(seed, None, &failure)),
+        }
+    }
+    println!("{count} seeds from {from}: {sum:?}");
+    assert_eq!(failed, 0);
+    assert!(sum.acknowledged > count * 20, "hardly any write was acknowledged: {sum:?}");
+    assert!(sum.leased_reads > 0 && sum.confirmed_reads > 0 && sum.epochs > count, "{sum:?}");
+}
+
+#[test]
+fn a_seed_replays_exactly() {
+    let (first, second) = (run(7, None, true), run(7, None, true));
+    assert_eq!(first.map(|summary| summary.digest).ok(), second.map(|summary| summary.digest).ok());
+}
+
+#[test]
+fn planted_bugs_are_found() {
+    if let Some(count) = number("SLOTKV_BUGS") {
+        return all_bugs(count);
+    }
+    for bug in QUICK_BUGS {
+        let found = (0..BUG_SEED_COUNT).find(|seed| run(*seed, Some(bug), false).is_err());
+        assert!(found.is_some(), "{bug:?} was not found in {BUG_SEED_COUNT} seeds");
+    }
+}
+
+fn all_bugs(count: u64) {
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        match (0..count).find_map(|seed| run(seed, Some(bug), false).err().map(|failure| (seed, failure))) {
+            Some((seed, failure)) => println!("{bug:?}: seed {seed}, {}", failure.what),
+            None => {
+                println!("{bug:?}: not in {count} seeds");
+                missed.push(bug);
+            }
+        }
+    }
+    assert!(missed.is_empty(), "not found in {count} seeds: {missed:?}");
+}
