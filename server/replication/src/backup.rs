@@ -12,6 +12,7 @@ use crate::{
     register::Register,
     replica::{Effect, Replica, Role},
     status::Standing,
+    vow::Promise,
 };
 
 /// A replica that does not lead.
@@ -47,7 +48,7 @@ pub(crate) enum Follow {
     /// This log is the beginning of the primary's.
     Streaming,
     /// The primary's log begins behind where the logs part.
-    AwaitingSnapshot { asked_us: u64 },
+    AwaitingSnapshot { from_index: u64, asked_us: u64 },
     /// It is being put in place.
     Installing,
 }
@@ -154,7 +155,7 @@ impl Replica {
         backup.counted = counted;
         match backup.flow {
             Follow::Idle => self.ask_for_end(None),
-            Follow::Asking { asked_us, .. } | Follow::AwaitingSnapshot { asked_us }
+            Follow::Asking { asked_us, .. } | Follow::AwaitingSnapshot { asked_us, .. }
                 if asked_us + resend_us <= now_us =>
             {
                 self.ask_for_end(None);
@@ -169,8 +170,9 @@ impl Replica {
     fn grant(&mut self) -> u64 {
         let lease_us = self.options.lease_us;
         if self.vow.kept.lease_us < lease_us {
+            // Not before the first grant: who never grants, as the only copy of a shard, need not wait after a restart.
             if self.vow.made.lease_us < lease_us {
-                self.promise(self.vow.made.epoch);
+                self.vow_to(Promise { lease_us, ..self.vow.made });
             }
             return 0;
         }
@@ -195,7 +197,14 @@ impl Replica {
     }
 
     /// Rule 8: the primary's log ends epoch `end.epoch` at `end.index`.
-    pub(crate) fn hear_end(&mut self, from: &Member, epoch: u64, nonce: u64, end: Option<Position>) {
+    pub(crate) fn hear_end(
+        &mut self,
+        from: &Member,
+        epoch: u64,
+        nonce: u64,
+        end: Option<Position>,
+        begin: Position,
+    ) {
         if !self.obey(from, epoch) {
             return;
         }
@@ -210,7 +219,7 @@ impl Replica {
             return;
         }
         let Some(end) = end else {
-            backup.flow = Follow::AwaitingSnapshot { asked_us: now_us };
+            backup.flow = Follow::AwaitingSnapshot { from_index: begin.index, asked_us: now_us };
             return;
         };
         let Some(own) = self.history.end_of_epoch(end.epoch) else {
@@ -339,7 +348,8 @@ impl Replica {
         let keeps = self.vow.keeps(epoch);
         let Role::Backup(backup) = &mut self.role else { return false };
         let wanted = match backup.flow {
-            Follow::AwaitingSnapshot { .. } => at.index >= commit,
+            // It must join the primary's log, which began there; where the logs part lies before that.
+            Follow::AwaitingSnapshot { from_index, .. } => at.index >= commit.max(from_index),
             // The primary has dropped what comes next in the stream.
             Follow::Streaming => at.index > last.index,
             _ => false,

@@ -72,7 +72,9 @@ impl Replica {
         let stays = |copy: &&Member| {
             copy.name == self.me.name
                 || primary.peers.get(&copy.name).is_some_and(|peer| {
-                    peer.member.inc == copy.inc && !peer.is_lost(self.now_us, &self.options)
+                    peer.member.inc == copy.inc
+                        && !peer.is_lost(self.now_us, &self.options)
+                        && (self.commit >= primary.barrier || !peer.is_absent(self.now_us, &self.options))
                 })
         };
         let isr: Vec<Member> = current.isr.iter().filter(stays).cloned().collect();
@@ -93,8 +95,7 @@ impl Replica {
     /// Rule 4: w members of the new configuration hold everything up to the commit index; up to the barrier while that is
     /// not committed, for then the commit index may be behind what earlier primaries committed.
     fn guards(&self, primary: &Primary, target: &Configuration) -> bool {
-        let floor = self.commit.max(primary.barrier.min(self.history.last().index));
-        let floor = if self.commit >= primary.barrier { self.commit } else { floor };
+        let floor = self.commit.max(primary.barrier);
         let held = |copy: &Member| match primary.peers.get(&copy.name) {
             _ if copy.name == self.me.name => self.history.durable(),
             Some(peer) if peer.member.inc == copy.inc => peer.held,
@@ -222,7 +223,7 @@ impl Replica {
         if primary.wished_ack == Some(primary.confirmed.configuration.ack) {
             primary.wished_ack = None;
         }
-        self.desk.learn(primary.confirmed.clone());
+        self.desk.learn(&primary.confirmed);
         // Whoever has joined shall know it, and grant, at once.
         primary.heartbeat_due_us = self.now_us;
     }

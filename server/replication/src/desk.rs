@@ -63,10 +63,12 @@ impl Desk {
         self.asked_us[kind as usize] + interval_us
     }
 
-    /// Keeps what was read if it is newer.
-    pub fn learn(&mut self, register: Register) {
-        if self.known.as_ref().is_none_or(|known| known.version <= register.version) {
-            self.known = Some(register);
+    /// Keeps what was read. `false`: something newer was read before, a read may be old.
+    pub fn learn(&mut self, register: &Register) -> bool {
+        let is_old = self.known.as_ref().is_some_and(|known| known.version > register.version);
+        if !is_old {
+            self.known = Some(register.clone());
         }
+        !is_old
     }
 }

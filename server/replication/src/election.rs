@@ -400,7 +400,7 @@ impl Replica {
         match (answer, stand.taking.take()) {
             (Answer::Written(version), Some(target)) => {
                 let register = Register { version, ..target };
-                self.desk.learn(register.clone());
+                self.desk.learn(&register);
                 self.prepare_office(register);
             }
             (_, taking) => {

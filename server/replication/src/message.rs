@@ -78,6 +78,8 @@ pub enum Body {
         nonce: u64,
         /// Where it ends.
         end: Option<Position>,
+        /// The record before the first of the primary's log.
+        begin: Position,
     },
     /// Backup: up to this record my log is yours, durably, and it ends there.
     Matched {

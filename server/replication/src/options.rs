@@ -31,6 +31,8 @@ pub struct Options {
     pub reread_us: u64,
     /// A member of the ISR that is not heard for so long is removed.
     pub silence_us: u64,
+    /// So is, while a new primary needs it to begin, one that has not answered it at all for so long.
+    pub absent_us: u64,
     /// So is one that is heard, but does not reach the end of the log for so long.
     pub lag_us: u64,
     /// Records or questions that are not answered for so long are sent again.
@@ -62,6 +64,7 @@ impl Default for Options {
             retry_us: 50_000,
             reread_us: 3_000_000,
             silence_us: 1_000_000,
+            absent_us: 200_000,
             lag_us: 10_000_000,
             resend_us: 250_000,
             hand_back_after_us: 3_000_000,

@@ -125,6 +125,11 @@ impl Peer {
         }
     }
 
+    /// A primary that has just been elected goes on without those that do not answer: the one before it, most likely.
+    pub fn is_absent(&self, now_us: u64, options: &Options) -> bool {
+        self.answered == 0 && now_us.saturating_sub(self.heard_us) > options.absent_us
+    }
+
     /// Whether it keeps up, as far as that is known.
     pub fn is_close(&self, now_us: u64, options: &Options) -> bool {
         matches!(self.flow, Flow::Streaming(_))

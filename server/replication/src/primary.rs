@@ -345,7 +345,7 @@ impl Replica {
 
     /// Rule 8.
     pub(crate) fn hear_match(&mut self, from: &Member, epoch: u64, nonce: u64, of_epoch: u64) {
-        let end = self.history.end_of_epoch(of_epoch);
+        let (end, begin) = (self.history.end_of_epoch(of_epoch), self.history.begin());
         let Some(peer) = self.peer(from, epoch) else { return };
         if matches!(peer.flow, Flow::Streaming(_)) {
             peer.flow = Flow::Unmatched;
@@ -355,7 +355,7 @@ impl Replica {
             peer.flow = Flow::Snapshot;
             self.ready.snapshots.push(name.clone());
         }
-        self.send(&name, epoch, Body::End { nonce, end });
+        self.send(&name, epoch, Body::End { nonce, end, begin });
     }
 
     pub(crate) fn hear_matched(&mut self, from: &Member, epoch: u64, at: Position) {

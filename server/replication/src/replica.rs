@@ -115,7 +115,7 @@ impl Replica {
             Body::Heartbeat { sequence, sent_us, commit, counted, streaming } => {
                 self.hear_heartbeat(&from, epoch, (sequence, sent_us), commit, counted, streaming);
             }
-            Body::End { nonce, end } => self.hear_end(&from, epoch, nonce, end),
+            Body::End { nonce, end, begin } => self.hear_end(&from, epoch, nonce, end, begin),
             Body::Append { before, records, commit } => {
                 self.hear_append(&from, epoch, before, records, commit);
             }
@@ -207,7 +207,9 @@ impl Replica {
     }
 
     fn learn(&mut self, register: Register) {
-        self.desk.learn(register.clone());
+        if !self.desk.learn(&register) && !self.options.has(Bug::ReadProvesFailure) {
+            return;
+        }
         match self.role {
             Role::Backup(_) => self.backup_reads(register),
             Role::Primary(_) => self.primary_reads(register),
@@ -280,8 +282,10 @@ impl Replica {
 
     /// Makes a promise durable. Rule 2: once it is on its way, nothing lower is obeyed.
     pub(crate) fn promise(&mut self, epoch: u64) {
-        let lease_us = self.vow.made.lease_us.max(self.options.lease_us);
-        let made = Promise { epoch: epoch.max(self.vow.made.epoch), lease_us };
+        self.vow_to(Promise { epoch: epoch.max(self.vow.made.epoch), ..self.vow.made });
+    }
+
+    pub(crate) fn vow_to(&mut self, made: Promise) {
         self.vow.made = made;
         self.write(Write::Promise(made), Effect::Promised(made));
     }
