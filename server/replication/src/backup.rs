@@ -107,7 +107,9 @@ impl Replica {
             self.follow_nobody();
             self.promise(epoch);
         }
-        let patience_us = self.now_us + self.options.lease_us + self.spread_us();
+        let impatient = self.options.has(Bug::IgnoresOwnGrant);
+        let patience_us = if impatient { self.options.lease_us / 3 } else { self.options.lease_us };
+        let patience_us = self.now_us + patience_us + self.spread_us();
         let Role::Backup(backup) = &mut self.role else { return false };
         backup.primary = Some(from.name.clone());
         backup.heard_us = self.now_us;

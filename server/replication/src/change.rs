@@ -66,9 +66,13 @@ impl Replica {
         let current = &primary.confirmed.configuration;
         let ack = primary.wished_ack.unwrap_or(current.ack);
         if ack != current.ack {
+            // What does not fit now may fit once the ISR has changed.
             let target = Configuration { ack, ..current.clone() };
-            return self.guards(primary, &target).then_some(target);
+            if self.guards(primary, &target) {
+                return Some(target);
+            }
         }
+        let ack = current.ack;
         let stays = |copy: &&Member| {
             copy.name == self.me.name
                 || primary.peers.get(&copy.name).is_some_and(|peer| {

@@ -233,7 +233,8 @@ impl Replica {
             Role::Primary(primary) if primary.epoch < epoch && primary.leaving.is_some() => 0,
             Role::Primary(_) => self.options.lease_us,
             Role::Backup(backup) => {
-                let wait_us = self.vow.bound_for_us(now_us);
+                let ignores = self.options.has(Bug::IgnoresOwnGrant);
+                let wait_us = if ignores { 0 } else { self.vow.bound_for_us(now_us) };
                 if wait_us == 0 && !backup.election.is_on() && backup.office.is_none() {
                     // Another has waited long enough, so this one need not wait longer by chance.
                     backup.patience_us = backup.patience_us.min(now_us);

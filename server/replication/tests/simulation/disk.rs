@@ -30,6 +30,7 @@ pub enum Change {
     Cut(u64),
     Install(Vec<Entry>),
     Promise(Promise),
+    Nothing,
 }
 
 impl Change {
@@ -60,6 +61,7 @@ impl Plane {
                 self.applied = self.begin;
             }
             Change::Promise(promise) => self.promise = *promise,
+            Change::Nothing => {}
         }
     }
 

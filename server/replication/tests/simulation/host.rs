@@ -34,6 +34,8 @@ pub struct Life {
     pub serves: Option<u64>,
     /// Reads that wait for a round: token, value, what was visible when it was asked.
     pub reads: Vec<(u64, u64, u64)>,
+    /// The disk takes no records until the log is cut.
+    pub is_full: bool,
 }
 
 impl Host {

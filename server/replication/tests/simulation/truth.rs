@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use slotkv_replication::{Position, Run};
+use slotkv_replication::{Body, Inc, Message, Position, Run};
 
 use crate::disk::Entry;
 
@@ -13,6 +13,8 @@ pub struct Truth {
     /// What anybody has said to be committed.
     pub committed: Vec<Entry>,
     leaders: BTreeMap<u64, Run>,
+    /// Per host: up to where it has said, in which epoch and of which data, that it holds the log.
+    said: BTreeMap<usize, (u64, Inc, u64)>,
     /// The highest index that a client has been told of, by a write or by a read.
     pub visible: u64,
 }
@@ -47,6 +49,30 @@ impl Truth {
             }
         }
         Ok(())
+    }
+
+    /// What a host says.
+    pub fn says(&mut self, host: usize, message: &Message) {
+        let index = match message.body {
+            Body::Held { durable } => durable,
+            Body::Matched { at } => at.index,
+            _ => return,
+        };
+        let said = self.said.entry(host).or_insert_with(|| (0, message.from.inc.clone(), 0));
+        if (said.0, &said.1) != (message.epoch, &message.from.inc) {
+            *said = (message.epoch, message.from.inc.clone(), 0);
+        }
+        said.2 = said.2.max(index);
+    }
+
+    /// What was acked in an epoch stays, for the epoch.
+    pub fn cut(&self, host: usize, epoch: u64, inc: &Inc, index: u64) -> Result<(), String> {
+        match self.said.get(&host) {
+            Some((of_epoch, of_inc, acked)) if (*of_epoch, of_inc) == (epoch, inc) && index < *acked => {
+                Err(format!("what is acked is kept: {acked} was acked in epoch {epoch}, and cut at {index}"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// One primary per epoch.

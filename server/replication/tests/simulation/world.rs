@@ -9,7 +9,7 @@ use std::{
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use slotkv_replication::{
     Ack, Answer, Ask, Bug, Configuration, Fetch, Member, Message, Name, Options, Position, Promise, Ready,
-    Record, Register, Replica, Standing, Start,
+    Record, Register, Replica, Standing, Start, Write,
 };
 
 use crate::{
@@ -44,6 +44,7 @@ enum Event {
     Client,
     Nemesis,
     Restart(usize),
+    Ambush(usize),
     Heal { from: usize, to: usize },
     HealCoordinator(usize),
     Expire(usize),
@@ -65,8 +66,11 @@ struct Weather {
     unknown: f64,
     old_reads: f64,
     slow_disk: f64,
+    full_disk: f64,
+    /// How often a replica is struck at a moment that matters to it.
+    ambush: f64,
     /// Weights of the nemeses.
-    nemeses: [u32; 9],
+    nemeses: [u32; 10],
     nemesis_us: u64,
     client_us: u64,
 }
@@ -170,7 +174,8 @@ impl World {
         let mut some = |p: f64, max: f64| if rng.random_bool(p) { rng.random_range(0.0..max) } else { 0.0 };
         let (loss, doubles, late) = (some(0.6, 0.1), some(0.5, 0.2), some(0.5, 0.05));
         let (unknown, old_reads, slow_disk) = (some(0.6, 0.4), some(0.6, 0.5), some(0.5, 0.02));
-        let mut nemeses = [0; 9];
+        let (full_disk, ambush) = (some(0.3, 0.01), some(0.6, 0.7));
+        let mut nemeses = [0; 10];
         for weight in &mut nemeses {
             *weight = if rng.random_bool(0.6) { rng.random_range(1..10) } else { 0 };
         }
@@ -182,6 +187,8 @@ impl World {
             unknown,
             old_reads,
             slow_disk,
+            full_disk,
+            ambush,
             nemeses,
             nemesis_us: rng.random_range(100..1500) * MS,
             client_us: rng.random_range(2..20) * MS,
@@ -245,7 +252,7 @@ impl World {
         self.cut_off.clear();
         let weather = &mut self.weather;
         (weather.loss, weather.doubles, weather.late, weather.unknown) = (0.0, 0.0, 0.0, 0.0);
-        (weather.old_reads, weather.slow_disk) = (0.0, 0.0);
+        (weather.old_reads, weather.slow_disk, weather.full_disk) = (0.0, 0.0, 0.0);
         for host in 0..self.hosts.len() {
             self.hosts[host].paused_until = 0;
             if self.hosts[host].life.is_none() {
@@ -352,6 +359,10 @@ impl World {
                 }
                 Ok(())
             }
+            Event::Ambush(host) => {
+                self.ambush(host);
+                Ok(())
+            }
             Event::Heal { from, to } => {
                 self.cut.remove(&(from, to));
                 Ok(())
@@ -429,10 +440,28 @@ impl World {
         if let Some(epoch) = ready.took_office {
             self.note(|| format!("{} leads {epoch}", NAMES[host]));
             let life = self.hosts[host].life.as_ref().unwrap();
-            self.truth.leads(epoch, &life.member.run.clone())?;
+            self.truth.leads(epoch, &life.member.run)?;
+            self.maybe_ambush(host);
         }
+        let mut is_full = false;
         for (id, write) in ready.writes {
             self.note(|| format!("{} writes {write:?}", NAMES[host]));
+            let life = self.hosts[host].life.as_mut().unwrap();
+            match &write {
+                Write::Cut(index) => {
+                    life.is_full = false;
+                    self.truth.cut(host, life.replica.status().epoch, &life.member.inc, *index)?;
+                }
+                Write::Append(_) | Write::Barrier(_) if self.rng.random_bool(self.weather.full_disk) => {
+                    is_full |= !life.is_full;
+                    life.is_full = true;
+                }
+                _ => {}
+            }
+            if life.is_full && matches!(write, Write::Append(_) | Write::Barrier(_)) {
+                self.begin_write(host, id, Change::Nothing)?;
+                continue;
+            }
             self.next_id += 1;
             let barrier = self.next_id;
             let life = self.hosts[host].life.as_mut().unwrap();
@@ -440,6 +469,7 @@ impl World {
             self.begin_write(host, id, change)?;
         }
         for message in ready.messages {
+            self.truth.says(host, &message);
             self.send(host, message);
         }
         for (id, ask) in ready.asks {
@@ -477,10 +507,48 @@ impl World {
             }
         }
         let life = self.hosts[host].life.as_ref().unwrap();
-        match life.replica.violation() {
-            Some(name) => Err(format!("{name} does not hold at {}", NAMES[host])),
-            None => Ok(()),
+        if let Some(name) = life.replica.violation() {
+            return Err(format!("{name} does not hold at {}", NAMES[host]));
         }
+        if is_full {
+            self.note(|| format!("the disk of {} is full", NAMES[host]));
+            return self.with(host, None, |life, now| life.replica.append_failed(now));
+        }
+        Ok(())
+    }
+
+    fn maybe_ambush(&mut self, host: usize) {
+        if !self.healed && self.rng.random_bool(self.weather.ambush) {
+            let delay_us = self.rng.random_range(0..30) * MS;
+            self.after(delay_us, Event::Ambush(host));
+        }
+    }
+
+    fn ambush(&mut self, host: usize) {
+        match self.rng.random_range(0..3) {
+            _ if self.healed => {}
+            0 => self.crash(host, 3000),
+            1 => self.isolate(host),
+            _ => self.hosts[host].paused_until = self.now_us + self.rng.random_range(300..1500) * MS,
+        }
+    }
+
+    /// Away from all others, and mostly from the coordinator.
+    fn isolate(&mut self, host: usize) {
+        let length_us = self.rng.random_range(300..3000) * MS;
+        for other in 0..self.hosts.len() {
+            self.cut(host, other, length_us);
+            self.cut(other, host, length_us);
+        }
+        if self.rng.random_bool(0.7) {
+            self.cut_off(host, length_us);
+        }
+    }
+
+    fn cut_off(&mut self, host: usize, length_us: u64) {
+        self.note(|| format!("{} is cut off the coordinator", NAMES[host]));
+        self.cut_off.insert(host);
+        self.after(length_us, Event::HealCoordinator(host));
     }
 
     fn begin_write(&mut self, host: usize, id: u64, change: Change) -> Result<(), String> {
@@ -559,6 +627,10 @@ impl World {
             && !matches!(lands, Lands::Never)
         {
             self.asked.push(target.clone());
+            let delay_us = self.rng.random_range(0..5) * MS;
+            if !self.healed && self.rng.random_bool(self.weather.ambush / 4.0) {
+                self.after(delay_us, Event::Ambush(host));
+            }
         }
         self.after(delay_us, Event::Arrive { host, run, id, ask, lands });
     }
@@ -725,11 +797,12 @@ impl World {
             waiting: VecDeque::new(),
             serves: None,
             reads: Vec::new(),
+            is_full: false,
         });
         self.note(|| format!("{} starts", NAMES[host]));
     }
 
-    fn crash(&mut self, host: usize) {
+    fn crash(&mut self, host: usize, restart_ms_max: u64) {
         let machine = &mut self.hosts[host];
         if machine.life.take().is_none() {
             return;
@@ -739,7 +812,7 @@ impl World {
         machine.disk.crash(&mut self.rng);
         self.note(|| format!("{} crashes", NAMES[host]));
         let (restart_us, expire_us) =
-            (self.rng.random_range(1..3000) * MS, self.rng.random_range(100..4000) * MS);
+            (self.rng.random_range(1..restart_ms_max) * MS, self.rng.random_range(100..4000) * MS);
         self.after(restart_us, Event::Restart(host));
         self.after(expire_us, Event::Expire(host));
     }
@@ -766,7 +839,7 @@ impl World {
         let other = self.rng.random_range(0..count);
         let length_us = self.rng.random_range(50..3000) * MS;
         match kind {
-            0 => self.crash(host),
+            0 => self.crash(host, 3000),
             1 => {
                 self.note(|| format!("{} pauses for {} ms", NAMES[host], length_us / MS));
                 self.hosts[host].paused_until = self.now_us + length_us;
@@ -776,19 +849,15 @@ impl World {
                 self.cut(host, other, length_us);
                 self.cut(other, host, length_us);
             }
-            4 => {
-                for other in 0..count {
-                    self.cut(host, other, length_us);
-                    self.cut(other, host, length_us);
-                }
-            }
-            5 => {
-                self.note(|| format!("{} is cut off the coordinator", NAMES[host]));
-                self.cut_off.insert(host);
-                self.after(length_us, Event::HealCoordinator(host));
-            }
+            4 => self.isolate(host),
+            5 => self.cut_off(host, length_us),
             6 => self.wipe(host),
             7 => self.trim(host),
+            8 => {
+                // The others come back at once and know nothing of what they granted.
+                self.isolate(host);
+                (0..count).filter(|other| *other != host).for_each(|other| self.crash(other, 50));
+            }
             _ => self.operator(host),
         }
     }
@@ -814,7 +883,7 @@ impl World {
         if !bears(&self.coordinator.register) || !self.asked.iter().all(bears) {
             return;
         }
-        self.crash(host);
+        self.crash(host, 3000);
         self.note(|| format!("{} loses its disk", NAMES[host]));
         self.summary.wipes += 1;
         self.hosts[host].inc_count += 1;
