@@ -327,12 +327,15 @@ impl Replica {
         }
     }
 
-    /// Writes were reported.
-    pub(crate) fn backup_written(&mut self, holds_more: bool) {
+    /// Writes were reported: records, or a promise.
+    pub(crate) fn backup_written(&mut self, holds_more: bool, promised: bool) {
         let (epoch, durable) = (self.vow.made.epoch, self.history.durable());
         let keeps = self.vow.keeps(epoch);
         let Role::Backup(backup) = &self.role else { return };
-        if holds_more && keeps && matches!(backup.flow, Follow::Streaming) {
+        if promised && keeps && matches!(backup.flow, Follow::Idle) {
+            // The heartbeat that brought the epoch was not answered; there is no need to wait for the next.
+            self.ask_for_end(None);
+        } else if holds_more && keeps && matches!(backup.flow, Follow::Streaming) {
             if let Some(primary) = backup.primary.clone() {
                 self.send(&primary, epoch, Body::Held { durable });
             }

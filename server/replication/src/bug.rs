@@ -32,7 +32,7 @@ pub enum Bug {
     LowestElected,
     /// The new ISR is who reported (rule 6).
     IsrOfReporters,
-    /// Reports before the promise is durable (rule 2).
+    /// Reports without writing the promise (rule 2).
     ReportsUnpromised,
     /// Takes records of a lower epoch than it has promised (rule 2).
     ObeysLower,

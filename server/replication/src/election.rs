@@ -278,6 +278,10 @@ impl Replica {
         }
         backup.election = Election::Promising { register: register.clone() };
         self.follow_nobody();
+        if self.options.has(Bug::ReportsUnpromised) {
+            self.vow.made.epoch = epoch;
+            self.vow.kept.epoch = epoch;
+        }
         if !self.vow.keeps(epoch) {
             self.promise(epoch);
         }
@@ -286,12 +290,10 @@ impl Replica {
 
     /// Rule 2: reports only once the promise is durable, and everything that was being written before it.
     pub(crate) fn stand_if_promised(&mut self) {
-        let early = self.options.has(Bug::ReportsUnpromised);
         let Role::Backup(backup) = &mut self.role else { return };
         let Election::Promising { register } = &backup.election else { return };
         let epoch = register.epoch + 1;
-        let promised = self.vow.keeps(epoch) || (early && self.vow.made.epoch == epoch);
-        if !promised {
+        if !self.vow.keeps(epoch) {
             return;
         }
         backup.election = Election::Standing(Box::new(Stand {

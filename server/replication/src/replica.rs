@@ -167,7 +167,7 @@ impl Replica {
         if !self.begin(now_us) {
             return;
         }
-        let held = self.history.durable();
+        let (held, kept) = (self.history.durable(), self.vow.kept);
         while let Some((done, effect)) = self.unreported.front().copied()
             && done <= id
         {
@@ -180,7 +180,7 @@ impl Replica {
             }
         }
         match self.role {
-            Role::Backup(_) => self.backup_written(held < self.history.durable()),
+            Role::Backup(_) => self.backup_written(held < self.history.durable(), kept != self.vow.kept),
             Role::Primary(_) => {}
         }
         self.settle();

@@ -2,7 +2,8 @@
 //! invariants are checked ([`truth`]); at the end everything heals, and the shard must serve again within a bound.
 //!
 //! `SLOTKV_SEEDS=N` and `SLOTKV_SEED_FROM=S` choose what runs; a failing seed is run again with a trace. `SLOTKV_SEED=S`
-//! runs one with its trace in any case. With `SLOTKV_BUGS=N` every bug is looked for in N seeds and the table printed.
+//! runs one with its trace in any case. With `SLOTKV_BUGS=N` every bug, or the one that
+//! `SLOTKV_BUG` names, is looked for in N seeds and the table printed.
 
 mod coordinator;
 mod disk;
@@ -64,7 +65,12 @@ fn no_acknowledged_write_is_lost_whatever_fails() {
     let mut failed = 0;
     for seed in from..from + count {
         match run(seed, None, false) {
-            Ok(summary) => sum.add(&summary),
+            Ok(summary) => {
+                if number("SLOTKV_GO_ON").is_some_and(|ms| ms > 1 && summary.recovery_ms_max > ms) {
+                    println!("seed {seed}: recovered after {} ms", summary.recovery_ms_max);
+                }
+                sum.add(&summary);
+            }
             Err(failure) if number("SLOTKV_GO_ON").is_some() => {
                 println!("seed {seed}: {failure}");
                 failed += 1;
@@ -97,7 +103,9 @@ fn planted_bugs_are_found() {
 
 fn all_bugs(count: u64) {
     let mut missed = Vec::new();
-    for bug in Bug::ALL {
+    let only = std::env::var("SLOTKV_BUG").ok();
+    let chosen = |bug: &Bug| only.as_ref().is_none_or(|only| *only == format!("{bug:?}"));
+    for bug in Bug::ALL.into_iter().filter(chosen) {
         match (0..count).find_map(|seed| run(seed, Some(bug), false).err().map(|failure| (seed, failure))) {
             Some((seed, failure)) => println!("{bug:?}: seed {seed}, {}", failure.what),
             None => {

@@ -172,7 +172,7 @@ impl World {
             preferred: rng.random_bool(0.5).then(|| Name::from(NAMES[rng.random_range(0..replicas)])),
         };
         let mut some = |p: f64, max: f64| if rng.random_bool(p) { rng.random_range(0.0..max) } else { 0.0 };
-        let (loss, doubles, late) = (some(0.6, 0.1), some(0.5, 0.2), some(0.5, 0.05));
+        let (loss, doubles, late) = (some(0.6, 0.1), some(0.5, 0.4), some(0.5, 0.1));
         let (unknown, old_reads, slow_disk) = (some(0.6, 0.4), some(0.6, 0.5), some(0.5, 0.02));
         let (full_disk, ambush) = (some(0.3, 0.01), some(0.6, 0.7));
         let mut nemeses = [0; 10];
@@ -196,7 +196,7 @@ impl World {
         let options = Options {
             hand_back_after_us: rng.random_range(100..2000) * MS,
             flight_count_max: rng.random_range(1..8),
-            message_bytes_max: rng.random_range(8..100),
+            message_bytes_max: [8, 8, 24, 100][rng.random_range(0..4)],
             bug,
             ..Options::default()
         };
@@ -441,11 +441,14 @@ impl World {
             self.note(|| format!("{} leads {epoch}", NAMES[host]));
             let life = self.hosts[host].life.as_ref().unwrap();
             self.truth.leads(epoch, &life.member.run)?;
-            self.maybe_ambush(host);
+            self.maybe_ambush(host, 1.0);
         }
         let mut is_full = false;
         for (id, write) in ready.writes {
             self.note(|| format!("{} writes {write:?}", NAMES[host]));
+            if matches!(write, Write::Promise(_)) {
+                self.maybe_ambush(host, 0.1);
+            }
             let life = self.hosts[host].life.as_mut().unwrap();
             match &write {
                 Write::Cut(index) => {
@@ -517,9 +520,11 @@ impl World {
         Ok(())
     }
 
-    fn maybe_ambush(&mut self, host: usize) {
-        if !self.healed && self.rng.random_bool(self.weather.ambush) {
-            let delay_us = self.rng.random_range(0..30) * MS;
+    fn maybe_ambush(&mut self, host: usize, share: f64) {
+        if !self.healed && self.rng.random_bool(self.weather.ambush * share) {
+            // Any of these is the right moment for something.
+            let within_us = [MS / 2, 5 * MS, 40 * MS][self.rng.random_range(0..3)];
+            let delay_us = self.rng.random_range(0..within_us);
             self.after(delay_us, Event::Ambush(host));
         }
     }
@@ -627,10 +632,8 @@ impl World {
             && !matches!(lands, Lands::Never)
         {
             self.asked.push(target.clone());
-            let delay_us = self.rng.random_range(0..5) * MS;
-            if !self.healed && self.rng.random_bool(self.weather.ambush / 4.0) {
-                self.after(delay_us, Event::Ambush(host));
-            }
+            let names_another = target.epoch > self.coordinator.register.epoch;
+            self.maybe_ambush(host, if names_another { 0.7 } else { 0.2 });
         }
         self.after(delay_us, Event::Arrive { host, run, id, ask, lands });
     }
@@ -649,6 +652,7 @@ impl World {
             self.hint_all();
         }
         if matches!(lands, Lands::Answered) {
+            let answer = if self.cut_off.contains(&host) { Answer::Unknown } else { answer };
             let delay_us = self.rng.random_range(200..4000);
             self.after(delay_us, Event::Answer { host, run, id, answer });
         }
@@ -811,6 +815,7 @@ impl World {
         machine.paused_until = 0;
         machine.disk.crash(&mut self.rng);
         self.note(|| format!("{} crashes", NAMES[host]));
+        let restart_ms_max = if self.rng.random_bool(0.3) { 30 } else { restart_ms_max };
         let (restart_us, expire_us) =
             (self.rng.random_range(1..restart_ms_max) * MS, self.rng.random_range(100..4000) * MS);
         self.after(restart_us, Event::Restart(host));
