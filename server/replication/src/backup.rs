@@ -26,6 +26,8 @@ pub(crate) struct Backup {
     pub flow: Follow,
     /// The highest commit index that the primary of this epoch has told.
     told_commit: u64,
+    /// The last record when a gap was told.
+    told_gap: Option<u64>,
     /// No election is begun before.
     pub patience_us: u64,
     /// The highest epoch that the register was seen to have.
@@ -134,6 +136,7 @@ impl Replica {
         }
         backup.counted = false;
         backup.told_commit = 0;
+        backup.told_gap = None;
     }
 
     pub(crate) fn hear_heartbeat(
@@ -278,12 +281,16 @@ impl Replica {
         if !self.obey(from, epoch) {
             return;
         }
-        let Role::Backup(backup) = &self.role else { return };
+        let last = self.history.last();
+        let Role::Backup(backup) = &mut self.role else { return };
         if !matches!(backup.flow, Follow::Streaming) {
             return;
         }
-        let last = self.history.last();
         if before.index > last.index {
+            // Once is enough: everything behind the gap that is on its way would ask for the same again.
+            if backup.told_gap.replace(last.index) == Some(last.index) {
+                return;
+            }
             return self.send(&from.name, epoch, Body::Gap { last: last.index });
         }
         // Once matched, whatever of the primary's epoch arrives late or doubled is a part of the same log.

@@ -1,6 +1,6 @@
 //! Replica: one copy of a shard, its inputs and its outputs. What an input means depends on the role; the roles are in
 //! `backup.rs` with `election.rs`, and `primary.rs` with `change.rs` and `reads.rs`. A role is left in one way only
-//! ([`Replica::stop`]) and taken in one way only (`office.rs`).
+//! (`Replica::stop`) and taken in one way only (`office.rs`).
 
 use std::collections::VecDeque;
 

@@ -49,6 +49,18 @@ fn isr_stays_as_it_was_until_rule_4_changes_it() {
 }
 
 #[test]
+fn fail_over_takes_little_more_than_a_lease() {
+    let mut shard = Shard::new(3, Ack::One);
+    let primary = shard.elect();
+    shard.run(300);
+    shard.crash(primary);
+    let crashed_us = shard.now_us;
+    shard.elect();
+    let took_ms = (shard.now_us - crashed_us) / crate::shard::MS;
+    assert!((400..=620).contains(&took_ms), "{took_ms} ms");
+}
+
+#[test]
 fn too_few_reports_leave_the_shard_without_a_primary() {
     let mut shard = Shard::new(3, Ack::One);
     shard.crash(1);

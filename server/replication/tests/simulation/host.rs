@@ -23,8 +23,9 @@ pub struct Host {
 pub struct Life {
     pub member: Member,
     pub replica: Replica,
-    /// When the last write on its way will be done.
-    pub disk_free_us: u64,
+    /// When the sync that runs will be done, and the one after it.
+    pub sync_until_us: u64,
+    pub next_until_us: u64,
     /// A snapshot that was received and accepted.
     pub staged: Option<Vec<Entry>>,
     /// Writes of clients that wait, of the epoch that this process leads.
@@ -36,6 +37,22 @@ pub struct Life {
     pub reads: Vec<(u64, u64, u64)>,
     /// The disk takes no records until the log is cut.
     pub is_full: bool,
+}
+
+impl Life {
+    /// When a write of now is durable: writes that arrive while a sync runs share the next one.
+    pub fn written_at_us(&mut self, now_us: u64, takes_us: u64) -> u64 {
+        if now_us >= self.sync_until_us {
+            self.sync_until_us = self.next_until_us;
+        }
+        if now_us >= self.sync_until_us {
+            self.sync_until_us = now_us + takes_us;
+            self.next_until_us = self.sync_until_us;
+        } else if self.next_until_us <= self.sync_until_us {
+            self.next_until_us = self.sync_until_us + takes_us;
+        }
+        self.next_until_us
+    }
 }
 
 impl Host {
