@@ -55,8 +55,24 @@ impl Replica {
         }
         if let Some(target) = self.next_configuration() {
             self.change(target);
-        } else if let Some(to) = self.successor() {
-            self.leave(to);
+        } else if let Some(to) = self.successor()
+            && let Role::Primary(primary) = &mut self.role
+        {
+            primary.heir = Some(to);
+            self.desk.read(self.now_us, &mut self.ready);
+        }
+    }
+
+    /// The coordinator has just answered, so it is there to write the successor's name: only then this primary stops
+    /// serving.
+    fn leave_if_wished(&mut self) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(heir) = primary.heir.take() else { return };
+        let may_leave =
+            primary.pending.is_none() && primary.leaving.is_none() && self.commit >= primary.barrier;
+        // Much may have happened since it was chosen.
+        if may_leave && (heir == self.me || self.successor().as_ref() == Some(&heir)) {
+            self.leave(heir);
         }
     }
 
@@ -172,7 +188,8 @@ impl Replica {
         self.resign_if_due();
     }
 
-    /// Once the other holds the whole log. If that takes too long the shard elects somebody.
+    /// Once the other holds the whole log; itself, for a new epoch, once all of it is committed, so that no write ends as
+    /// unknown. If that takes too long the shard elects somebody.
     fn resign_if_due(&mut self) {
         let last = self.history.last().index;
         let Role::Primary(primary) = &mut self.role else { return };
@@ -180,10 +197,10 @@ impl Replica {
         if leaving.since_us + self.options.hand_back_us <= self.now_us {
             return self.stop("could not hand the lead over in time");
         }
-        let holds = primary
-            .peers
-            .get(&leaving.to.name)
-            .is_some_and(|peer| peer.member.inc == leaving.to.inc && peer.held >= last);
+        let holds = match primary.peers.get(&leaving.to.name) {
+            Some(peer) => peer.member.inc == leaving.to.inc && peer.held >= last,
+            None => leaving.to == self.me && self.commit >= last,
+        };
         if (!holds && !self.options.has(Bug::LeavesEarly)) || leaving.asked {
             return;
         }
@@ -216,7 +233,13 @@ impl Replica {
                 }
                 self.change_settled();
             }
-            Answer::Written(_) => self.resigned(),
+            Answer::Written(version) => {
+                let epoch = primary.epoch + 1;
+                let named = primary.leaving.as_ref().map(|leaving| &leaving.to);
+                let named = named.map(|to| (to.name.clone(), to.run.clone()));
+                let register = Register { version, epoch, primary: named, ..primary.confirmed.clone() };
+                self.resigned(register);
+            }
             // An earlier attempt may be what made the version another.
             _ => self.desk.read(self.now_us, &mut self.ready),
         }
@@ -232,11 +255,15 @@ impl Replica {
         primary.heartbeat_due_us = self.now_us;
     }
 
-    fn resigned(&mut self) {
+    fn resigned(&mut self, register: Register) {
         let Role::Primary(primary) = &self.role else { return };
         let Some(leaving) = &primary.leaving else { return };
-        let (to, epoch) = (leaving.to.name.clone(), primary.epoch + 1);
-        self.send(&to, epoch, Body::Yielded);
+        let (to, epoch) = (leaving.to.clone(), primary.epoch + 1);
+        if to == self.me {
+            self.stop("goes on in a new epoch");
+            return self.prepare_office(register);
+        }
+        self.send(&to.name, epoch, Body::Yielded);
         self.stop("handed the lead over");
     }
 
@@ -247,14 +274,14 @@ impl Replica {
             primary.pending = None;
         }
         if register.version <= primary.confirmed.version {
-            return;
+            return self.leave_if_wished();
         }
         let is_resumed = self.options.has(Bug::ResumesEpoch) && register.epoch == primary.epoch;
         if register.epoch != primary.epoch || (!register.names(&self.me) && !is_resumed) {
             let is_resigned =
                 primary.leaving.as_ref().is_some_and(|leaving| leaving.asked && register.names(&leaving.to));
             return if is_resigned {
-                self.resigned()
+                self.resigned(register)
             } else {
                 self.stop("the register names another primary")
             };
@@ -273,5 +300,6 @@ impl Replica {
         }
         self.desk.give_up(Kind::CompareAndSet);
         self.change_settled();
+        self.leave_if_wished();
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     bug::Bug,
     desk::Kind,
     member::{Member, Name},
-    message::Body,
+    message::{Body, Message},
     options::Options,
     ready::{Answer, Ask, Candidate},
     register::{Configuration, Register},
@@ -73,8 +73,8 @@ impl Election {
     }
 }
 
-/// The reports that count: one per name, of the data that the configuration names, in the order they were made. The last
-/// of several by one name: its data has not changed between them, but its process may have.
+/// The reports that count: one per name, of the data that the configuration names, in the order they were made. Of several
+/// by one name the last: its data has not changed between them, and which of its processes lives is not known here.
 fn counted<'a>(
     configuration: &Configuration,
     candidates: &'a [Candidate],
@@ -148,6 +148,18 @@ impl Replica {
             return self.consider(register);
         }
         let Some(known) = backup.election.register() else { return };
+        let counts = register.configuration.counts(&self.me.name, &self.me.inc);
+        if let (Election::Standing(_), false, Some((name, _))) = (&backup.election, counts, &register.primary)
+            && *name != self.me.name
+        {
+            // Removed while it stood: whoever leads takes a new epoch, so that this one can follow.
+            self.ready.messages.push(Message {
+                from: self.me.clone(),
+                to: name.clone(),
+                epoch: self.vow.kept.epoch,
+                body: Body::Join,
+            });
+        }
         if register.version <= known.version {
             return;
         }
@@ -367,7 +379,8 @@ impl Replica {
                 best = report;
             }
         }
-        if best.member != self.me {
+        // A report of this data by an earlier process is as good as the own one, and it may be the one that is seen.
+        if !best.member.is_copy(&self.me) {
             match &stand.best {
                 Some((member, since_us)) if *member == best.member => {
                     // Any `need` of the reports decide rightly, with or without this one.

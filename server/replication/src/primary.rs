@@ -35,6 +35,8 @@ pub(crate) struct Primary {
     /// Reads that wait for a round.
     pub reads: VecDeque<Read>,
     pub leaving: Option<Leaving>,
+    /// To whom the lead shall go, once the coordinator has answered something.
+    pub heir: Option<Member>,
     /// What an operator asked for.
     pub wished_ack: Option<Ack>,
     pub wished_primary: Option<Name>,
@@ -56,6 +58,7 @@ impl Primary {
             heartbeat_due_us: now_us,
             reads: VecDeque::new(),
             leaving: None,
+            heir: None,
             wished_ack: None,
             wished_primary: None,
             told_commit: 0,
@@ -303,6 +306,21 @@ impl Replica {
         let Role::Primary(primary) = &self.role else { return self.commit + 1 };
         let held = primary.peers.values().map(|peer| peer.held);
         held.min().unwrap_or(self.commit).min(self.commit) + 1
+    }
+
+    /// Another has promised a higher epoch. Rule 2: if it counts, an election is on, and this primary stops. If it does not,
+    /// as a member that was removed while it stood, nobody waits for it; but it cannot follow any more, so the lead goes on
+    /// in an epoch that it can.
+    pub(crate) fn hear_higher(&mut self, from: &Member, epoch: u64) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        if epoch <= primary.epoch {
+            return;
+        }
+        if primary.configurations(None).any(|configuration| configuration.entry(&from.name).is_some()) {
+            return self.meet(epoch);
+        }
+        primary.heir.get_or_insert_with(|| self.me.clone());
+        self.desk.read(self.now_us, &mut self.ready);
     }
 
     pub(crate) fn hear_join(&mut self, from: Member) {

@@ -120,9 +120,9 @@ impl Replica {
                 self.hear_append(&from, epoch, before, records, commit);
             }
             Body::Committed { commit } => self.hear_committed(&from, epoch, commit),
-            Body::Refused => self.meet(epoch),
+            Body::Refused => self.hear_higher(&from, epoch),
             Body::Join => {
-                self.meet(epoch);
+                self.hear_higher(&from, epoch);
                 self.hear_join(from);
             }
             Body::Alive { sequence, sent_us, lease_us } => {

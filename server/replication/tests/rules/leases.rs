@@ -24,6 +24,19 @@ fn lease_counts_from_when_the_heartbeat_was_sent() {
 }
 
 #[test]
+fn grant_that_arrives_late_is_worth_less() {
+    let mut shard = Shard::new(2, Ack::One);
+    let primary = shard.elect();
+    shard.run(200);
+    let grant = shard.sent.iter().rev().find(|message| matches!(message.body, Body::Alive { .. })).cloned();
+    let until_us = shard.get(primary).lease_until_us();
+    shard.isolate(primary);
+    shard.run(300);
+    shard.tell(primary, grant.unwrap());
+    assert_eq!(shard.get(primary).lease_until_us(), until_us);
+}
+
+#[test]
 fn one_grant_of_two_is_enough_with_ack_one_and_both_are_needed_with_ack_all() {
     for (ack, holds) in [(Ack::One, true), (Ack::All, false)] {
         let mut shard = Shard::new(3, ack);

@@ -51,16 +51,54 @@ fn change_with_an_unknown_outcome_is_repeated_on_the_same_version() {
     assert_eq!(shard.get(primary).commit_index(), shard.logs[primary].len() as u64);
 }
 
+/// A primary that was alone, and whose change to take another in was asked for and is not answered.
+fn growing() -> (Shard, u64, Register) {
+    let mut shard = Shard::new(2, Ack::One);
+    shard.register.configuration.isr.truncate(1);
+    shard.cut.insert((0, 1));
+    assert_eq!(shard.elect(), 0);
+    shard.run(300);
+    shard.cut_off.insert(0);
+    shard.cut.clear();
+    shard.run(1500);
+    let (id, target) = shard.last_change(0).unwrap();
+    assert_eq!(target.configuration.isr.len(), 2);
+    (shard, id, target)
+}
+
 #[test]
 fn read_of_the_version_before_proves_nothing() {
-    let (mut shard, primary, id, _) = changing();
-    shard.answer(primary, id, Answer::Unknown);
+    let (mut shard, id, _) = growing();
+    shard.answer(0, id, Answer::Unknown);
     let (_, read, _) = shard.asked.iter().rev().find(|(_, _, ask)| *ask == Ask::Read).cloned().unwrap();
-    let before = shard.get(primary).commit_index();
     let register = Answer::Register(shard.register.clone());
-    shard.answer(primary, read, register);
-    shard.isolate((primary + 2) % 3);
+    shard.answer(0, read, register);
+    shard.isolate(1);
+    let before = shard.get(0).commit_index();
+    shard.write(0, 1);
+    assert_eq!(shard.get(0).commit_index(), before);
+    shard.run(600);
+    let now_us = shard.now_us;
+    assert!(!shard.get(0).holds_lease(now_us), "the other may be in sync, and be elected");
+}
+
+#[test]
+fn w_of_both_configurations_together_is_not_enough() {
+    let mut shard = Shard::new(3, Ack::One);
+    shard.register.configuration.isr.truncate(2);
+    shard.cut.extend([(2, 0), (2, 1)]);
+    let primary = shard.elect();
+    assert_ne!(primary, 2);
+    shard.run(300);
+    shard.cut_off.insert(primary);
+    shard.cut.clear();
+    shard.run(1500);
+    assert_eq!(shard.last_change(primary).unwrap().1.configuration.isr.len(), 3);
+    // The newcomer holds it and the old member does not.
+    shard.isolate(1 - primary);
+    let before = shard.get(primary).commit_index();
     shard.write(primary, 1);
+    assert_eq!(shard.logs[2].len() as u64, before + 1);
     assert_eq!(shard.get(primary).commit_index(), before);
 }
 
@@ -167,7 +205,7 @@ fn who_hands_the_lead_over_serves_nothing_even_if_the_outcome_is_unknown() {
     let primary = shard.elect();
     let other = 1 - primary;
     shard.run(300);
-    shard.cut_off.extend([primary, other]);
+    shard.holds_changes = true;
     shard.get(primary).wish_primary(&NAMES[other].into()).unwrap();
     shard.run(50);
     let (id, target) = shard.last_change(primary).unwrap();
@@ -182,6 +220,59 @@ fn who_hands_the_lead_over_serves_nothing_even_if_the_outcome_is_unknown() {
     shard.reconnect();
     shard.run(3000);
     assert!(shard.primary().is_some());
+}
+
+#[test]
+fn nobody_stops_serving_to_hand_over_what_cannot_be_written() {
+    let mut shard = Shard::new(2, Ack::One);
+    let primary = shard.elect();
+    shard.run(300);
+    shard.cut_off.insert(primary);
+    shard.get(primary).wish_primary(&NAMES[1 - primary].into()).unwrap();
+    shard.run(5000);
+    assert_eq!(shard.primary(), Some(primary));
+    shard.reconnect();
+    shard.run(500);
+    assert_eq!(shard.primary(), Some(1 - primary));
+}
+
+#[test]
+fn member_that_was_removed_while_it_stood_is_taken_along_into_a_new_epoch() {
+    let mut shard = Shard::new(3, Ack::One);
+    let primary = shard.elect();
+    let b = (primary + 1) % 3;
+    shard.run(300);
+    // It hears nobody, and has promised the next epoch when it is removed.
+    shard.isolate(b);
+    shard.crash(b);
+    shard.run(1500);
+    assert_eq!(shard.isr().len(), 2);
+    shard.promises[b].epoch = 2;
+    shard.start(b);
+    shard.cut.clear();
+    shard.write(primary, 1);
+    shard.run(3000);
+    assert_eq!((shard.register.epoch, shard.primary()), (2, Some(primary)), "the same one leads");
+    assert_eq!(shard.isr().len(), 3);
+    assert_eq!(shard.stopped.len(), 1);
+    assert_eq!(shard.stopped[0].why, "goes on in a new epoch");
+}
+
+#[test]
+fn lead_is_handed_over_only_once_the_other_holds_everything() {
+    let mut shard = Shard::new(3, Ack::One);
+    let primary = shard.elect();
+    let other = (primary + 1) % 3;
+    shard.run(300);
+    shard.get(primary).wish_primary(&NAMES[other].into()).unwrap();
+    shard.stalled.insert(other);
+    shard.write(primary, 1);
+    shard.run(100);
+    assert_eq!(shard.get(primary).status().standing, Standing::Leaving { to: NAMES[other].into() });
+    assert_eq!(shard.register.epoch, 1);
+    shard.resume(other);
+    shard.run(100);
+    assert_eq!((shard.register.epoch, shard.primary()), (2, Some(other)));
 }
 
 #[test]

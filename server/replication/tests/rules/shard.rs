@@ -24,6 +24,8 @@ pub struct Shard {
     pub stalled: BTreeSet<usize>,
     /// To whom the coordinator does not answer.
     pub cut_off: BTreeSet<usize>,
+    /// The coordinator answers reads only.
+    pub holds_changes: bool,
     /// What a test keeps from arriving.
     pub loses: fn(&Message) -> bool,
     /// What was seen.
@@ -90,6 +92,7 @@ impl Shard {
             cut: BTreeSet::new(),
             stalled: BTreeSet::new(),
             cut_off: BTreeSet::new(),
+            holds_changes: false,
             loses: |_| false,
             sent: Vec::new(),
             asked: Vec::new(),
@@ -207,6 +210,7 @@ impl Shard {
     /// The coordinator is there again for everybody. What it was asked meanwhile was not done.
     pub fn reconnect(&mut self) {
         self.cut_off.clear();
+        self.holds_changes = false;
         for (replica, id) in std::mem::take(&mut self.unanswered) {
             if self.replicas[replica].is_some() {
                 self.answer(replica, id, Answer::Unknown);
@@ -275,7 +279,8 @@ impl Shard {
         }
         for (id, ask) in ready.asks {
             self.asked.push((replica, id, ask.clone()));
-            if self.cut_off.contains(&replica) {
+            let holds = self.holds_changes && matches!(ask, Ask::CompareAndSet(_));
+            if holds || self.cut_off.contains(&replica) {
                 self.unanswered.push((replica, id));
             } else {
                 let answer = self.coordinate(&ask);

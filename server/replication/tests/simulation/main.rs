@@ -2,7 +2,7 @@
 //! invariants are checked ([`truth`]); at the end everything heals, and the shard must serve again within a bound.
 //!
 //! `SLOTKV_SEEDS=N` and `SLOTKV_SEED_FROM=S` choose what runs; a failing seed is run again with a trace. `SLOTKV_SEED=S`
-//! runs one with its trace in any case. With `SLOTKV_BUGS=N` every bug, or the one that
+//! runs one, with the bug that `SLOTKV_BUG` names, if any. With `SLOTKV_BUGS=N` every bug, or the one that
 //! `SLOTKV_BUG` names, is looked for in N seeds and the table printed.
 
 mod coordinator;
@@ -61,9 +61,12 @@ fn explain(seed: u64, bug: Option<Bug>, failure: &Failure) -> String {
 #[test]
 fn no_acknowledged_write_is_lost_whatever_fails() {
     if let Some(seed) = number("SLOTKV_SEED") {
-        match World::new(seed, None, true).run() {
+        let bug = std::env::var("SLOTKV_BUG").ok();
+        let bug =
+            Bug::ALL.into_iter().find(|known| bug.as_ref().is_some_and(|bug| *bug == format!("{known:?}")));
+        match World::new(seed, bug, true).run() {
             Ok(summary) => println!("seed {seed}: {summary:?}"),
-            Err(failure) => panic!("{}", explain(seed, None, &failure)),
+            Err(failure) => panic!("{}", explain(seed, bug, &failure)),
         }
         return;
     }
