@@ -25,7 +25,8 @@
 //!
 //! 1. **Epoch.** Each change of the primary takes a new one, by compare-and-set on the shard's [`Register`]; never
 //!    resumed. (epoch, index) names one record. `primary.rs`, `office.rs`.
-//! 2. **Promise.** A replica durably promises an epoch and refuses lower ones. `vow.rs`.
+//! 2. **Promise.** A replica durably promises an epoch and refuses lower ones. `vow.rs`. One exception: a higher promise by
+//!    a replica that counts in no configuration stops nobody; the primary goes on in an epoch which that one can follow.
 //! 3. **Commit.** A record of the primary's own epoch, held by w members of *every* configuration that the register may
 //!    have now; earlier records with it. `primary.rs`.
 //! 4. **Reconfiguration.** One at a time, guarded, repeated until its outcome is known. `change.rs`.
@@ -70,6 +71,12 @@
 //! - A snapshot holds committed records only, and installing it is atomic.
 //! - It applies a record only up to `commit`, and answers a write `unknown` if it was not acknowledged in the
 //!   epoch that appended it.
+//!
+//! # What is not here
+//!
+//! - Under `interval` durability an unclean stop makes a new [`Inc`]. If that happens to the whole ISR at once, nobody
+//!   counts and nobody is elected: electing the longest of the doubtful logs, and saying what may be lost, is missing.
+//! - Hand-over of slots (rules 14 to 16) is a machine of its own on top of this one.
 //!
 //! Layout: [`replica`] inputs and outputs · [`member`] names · [`history`] · [`register`] and configurations ·
 //! [`message`] · [`options`] · [`ready`] outputs · [`status`] for people · [`bug`] known mistakes, for tests.
