@@ -41,6 +41,32 @@ impl Replica {
         Ok(())
     }
 
+    /// This process is going to end: the lead shall go to whoever holds most. Returns to whom; refused if nobody else is
+    /// in sync.
+    pub fn wish_successor(&mut self) -> Result<Name, Refusal> {
+        let Role::Primary(primary) = &mut self.role else { return Err(Refusal::NotPrimary) };
+        let configuration = &primary.confirmed.configuration;
+        let in_sync = primary.peers.values().filter(|peer| {
+            configuration.counts(&peer.member.name, &peer.member.inc)
+                && peer.is_close(self.now_us, &self.options)
+        });
+        let have = configuration.isr.len();
+        let best = in_sync.max_by_key(|peer| peer.held).ok_or(Refusal::ReadOnly { have, need: have + 1 })?;
+        let name = best.member.name.clone();
+        primary.wished_primary = Some(name.clone());
+        Ok(name)
+    }
+
+    /// The host finds that it cannot do a primary's work, as with a disk that does not finish: others are elected.
+    pub fn give_up(&mut self, now_us: u64, why: &'static str) {
+        self.now_us = self.now_us.max(now_us);
+        let patience_us = self.now_us + 4 * self.options.lease_us;
+        self.stop(why);
+        if let Role::Backup(backup) = &mut self.role {
+            backup.patience_us = patience_us;
+        }
+    }
+
     pub(crate) fn change_if_due(&mut self) {
         let Role::Primary(primary) = &self.role else { return };
         if primary.pending.is_some() {

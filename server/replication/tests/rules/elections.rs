@@ -1,6 +1,6 @@
 //! Rule 6.
 
-use slotkv_replication::{Ack, Ask, Body, Standing};
+use slotkv_replication::{Ack, Ask, Body, Candidate, Standing};
 
 use crate::shard::{NAMES, Shard, at};
 
@@ -78,8 +78,7 @@ fn candidate_that_does_not_act_is_passed_over() {
     shard.run(20);
     shard.crash(2);
     // Its report stays until its session ends.
-    let report =
-        slotkv_replication::Candidate { member: crate::shard::member("c", "i1", "r3"), last: at(1, 1) };
+    let report = Candidate { member: crate::shard::member("c", "i1", "r3"), last: at(1, 1) };
     shard.candidates.entry(2).or_default().insert(0, report);
     let primary = shard.elect();
     assert_ne!(primary, 2);
@@ -90,12 +89,29 @@ fn report_of_other_data_does_not_count() {
     let mut shard = Shard::new(3, Ack::One);
     shard.crash(1);
     shard.crash(2);
-    let report =
-        |inc| slotkv_replication::Candidate { member: crate::shard::member("b", inc, "r2"), last: at(0, 0) };
+    let report = |inc| Candidate { member: crate::shard::member("b", inc, "r2"), last: at(0, 0) };
     shard.loses = |message| matches!(message.body, Body::Canvass { .. });
     shard.candidates.entry(1).or_default().push(report("i2"));
     shard.run(1000);
     assert_eq!(shard.primary(), None);
+}
+
+#[test]
+fn late_report_of_an_earlier_process_does_not_hide_the_present_one() {
+    let mut shard = Shard::new(1, Ack::One);
+    shard.cut_off.insert(0);
+    for _ in 0..20 {
+        shard.run(10);
+        for (who, id, ask) in std::mem::take(&mut shard.asked) {
+            let answer = shard.coordinate(&ask);
+            if let Ask::Stand(epoch, report) = ask {
+                let member = crate::shard::member("a", "i1", "r0");
+                shard.candidates.get_mut(&epoch).unwrap().push(Candidate { member, ..report });
+            }
+            shard.answer(who, id, answer);
+        }
+    }
+    assert_eq!(shard.get(0).leads(), Some(1));
 }
 
 #[test]

@@ -259,6 +259,28 @@ fn member_that_was_removed_while_it_stood_is_taken_along_into_a_new_epoch() {
 }
 
 #[test]
+fn process_that_ends_hands_over_within_milliseconds() {
+    let mut shard = Shard::new(3, Ack::One);
+    let primary = shard.elect();
+    shard.run(300);
+    let heir = shard.get(primary).wish_successor().unwrap();
+    shard.run(50);
+    assert_eq!(shard.primary().map(|primary| NAMES[primary]), Some(heir.as_str()));
+}
+
+#[test]
+fn who_gives_up_is_not_elected_again_while_others_can_be() {
+    let mut shard = Shard::new(3, Ack::One);
+    let primary = shard.elect();
+    shard.run(300);
+    let now_us = shard.now_us;
+    shard.get(primary).give_up(now_us, "the disk does not finish");
+    shard.settle();
+    assert_eq!(shard.primary(), None);
+    assert_ne!(shard.elect(), primary);
+}
+
+#[test]
 fn lead_is_handed_over_only_once_the_other_holds_everything() {
     let mut shard = Shard::new(3, Ack::One);
     let primary = shard.elect();
