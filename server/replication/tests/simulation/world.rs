@@ -178,7 +178,7 @@ impl World {
         let mut some = |p: f64, max: f64| if rng.random_bool(p) { rng.random_range(0.0..max) } else { 0.0 };
         let (loss, doubles, late) = (some(0.6, 0.1), some(0.5, 0.4), some(0.5, 0.1));
         let (unknown, old_reads, slow_disk) = (some(0.6, 0.4), some(0.6, 0.5), some(0.5, 0.02));
-        let (full_disk, ambush) = (some(0.3, 0.01), some(0.6, 0.7));
+        let (full_disk, ambush) = (some(0.3, 0.01), some(0.6, 1.0));
         let mut nemeses = [0; 10];
         for weight in &mut nemeses {
             *weight = if rng.random_bool(0.6) { rng.random_range(1..10) } else { 0 };
@@ -196,11 +196,11 @@ impl World {
             ambush,
             nemeses,
             nemesis_us: rng.random_range(100..1500) * MS,
-            client_us: rng.random_range(2..20) * MS,
+            client_us: rng.random_range(1..20) * MS,
         };
         let options = Options {
             hand_back_after_us: rng.random_range(100..2000) * MS,
-            flight_count_max: rng.random_range(3..10),
+            flight_count_max: rng.random_range(6..16),
             message_bytes_max: [8, 8, 24, 100][rng.random_range(0..4)],
             bug,
             ..Options::default()
@@ -269,6 +269,8 @@ impl World {
         let weather = &mut self.weather;
         (weather.loss, weather.doubles, weather.late, weather.unknown) = (0.0, 0.0, 0.0, 0.0);
         (weather.old_reads, weather.slow_disk, weather.full_disk) = (0.0, 0.0, 0.0);
+        // So that who is far behind, by single records, can catch up.
+        weather.client_us = weather.client_us.max(10 * MS);
         for host in 0..self.hosts.len() {
             self.hosts[host].paused_until = 0;
             if self.hosts[host].life.is_none() {
@@ -545,10 +547,10 @@ impl World {
     }
 
     fn ambush(&mut self, host: usize) {
-        match self.rng.random_range(0..3) {
+        match self.rng.random_range(0..4) {
             _ if self.healed => {}
-            0 => self.crash(host, 3000),
-            1 => self.isolate(host),
+            0 | 1 => self.crash(host, 1000),
+            2 => self.isolate(host),
             _ => self.hosts[host].paused_until = self.now_us + self.rng.random_range(300..1500) * MS,
         }
     }
