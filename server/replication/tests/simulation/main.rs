@@ -46,6 +46,11 @@ fn run(seed: u64, bug: Option<Bug>, traced: bool) -> Result<Summary, Failure> {
     World::new(seed, bug, traced).run()
 }
 
+/// What a planted bug does wrong in a seed; that it takes long is not enough.
+fn wrong(seed: u64, bug: Bug) -> Option<Failure> {
+    run(seed, Some(bug), false).err().filter(|failure| !failure.what.starts_with("not whole again"))
+}
+
 /// Runs a failed seed again, with its trace.
 fn explain(seed: u64, bug: Option<Bug>, failure: &Failure) -> String {
     match run(seed, bug, true) {
@@ -117,7 +122,7 @@ fn planted_bugs_are_found() {
         return all_bugs(count);
     }
     for bug in QUICK_BUGS {
-        let found = (0..BUG_SEED_COUNT).find(|seed| run(*seed, Some(bug), false).is_err());
+        let found = (0..BUG_SEED_COUNT).find(|seed| wrong(*seed, bug).is_some());
         println!("{bug:?}: seed {found:?}");
         assert!(found.is_some(), "{bug:?} was not found in {BUG_SEED_COUNT} seeds");
     }
@@ -128,7 +133,7 @@ fn all_bugs(count: u64) {
     let only = std::env::var("SLOTKV_BUG").ok();
     let chosen = |bug: &Bug| only.as_ref().is_none_or(|only| *only == format!("{bug:?}"));
     for bug in Bug::ALL.into_iter().filter(chosen) {
-        match (0..count).find_map(|seed| run(seed, Some(bug), false).err().map(|failure| (seed, failure))) {
+        match (0..count).find_map(|seed| wrong(seed, bug).map(|failure| (seed, failure))) {
             Some((seed, failure)) => println!("{bug:?}: seed {seed}, {}", failure.what),
             None => {
                 println!("{bug:?}: not in {count} seeds");
