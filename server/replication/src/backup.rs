@@ -1,0 +1,397 @@
+//! Backup: the following role. Obeys the primary of the epoch it has promised: finds where the logs part (rule 8), takes
+//! records, grants (rule 5). What it does without a primary is in `election.rs`.
+
+use crate::{
+    bug::Bug,
+    election::Election,
+    history::Position,
+    member::{Member, Name},
+    message::{Body, Record},
+    options::Options,
+    ready::{Commit, Write},
+    register::Register,
+    replica::{Effect, Replica, Role},
+    status::Standing,
+    vow::Promise,
+};
+
+/// A replica that does not lead.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Backup {
+    /// Who leads the promised epoch, once it was heard.
+    pub primary: Option<Name>,
+    pub heard_us: u64,
+    /// Whether the primary counts this replica.
+    pub counted: bool,
+    pub flow: Follow,
+    /// The highest commit index that the primary of this epoch has told.
+    told_commit: u64,
+    /// The last record when a gap was told.
+    told_gap: Option<u64>,
+    /// No election is begun before.
+    pub patience_us: u64,
+    /// The highest epoch that the register was seen to have.
+    pub seen_epoch: u64,
+    pub election: Election,
+    /// The register names this process; to be followed once the epoch is promised.
+    pub office: Option<Register>,
+}
+
+/// How this log becomes the primary's.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Follow {
+    /// Nothing is known.
+    #[default]
+    Idle,
+    /// Asked where an epoch ends.
+    Asking { nonce: u64, asked_us: u64 },
+    /// The logs agree up to the last record here; waits until that is durable.
+    Settling,
+    /// This log is the beginning of the primary's.
+    Streaming,
+    /// The primary's log begins behind where the logs part.
+    AwaitingSnapshot { from_index: u64, asked_us: u64 },
+    /// It is being put in place.
+    Installing,
+}
+
+impl Backup {
+    /// Waits until then before it looks for a primary by itself.
+    pub fn waiting(patience_us: u64) -> Self {
+        Self { patience_us, ..Self::default() }
+    }
+
+    fn hears(&self, now_us: u64, options: &Options) -> bool {
+        self.primary.is_some() && now_us.saturating_sub(self.heard_us) < options.lease_us * 2
+    }
+
+    pub fn standing(&self, now_us: u64, options: &Options) -> Standing {
+        match (&self.election, &self.flow) {
+            (election, _) if election.is_on() => {
+                let (have, need) = election.reports();
+                Standing::Electing { have, need }
+            }
+            _ if !self.hears(now_us, options) => Standing::Alone,
+            (_, Follow::AwaitingSnapshot { .. } | Follow::Installing) => Standing::TakingSnapshot,
+            (_, Follow::Streaming) if self.counted => Standing::InSync,
+            _ => Standing::CatchingUp,
+        }
+    }
+}
+
+impl Replica {
+    /// Rule 2: whether this primary is to be obeyed. It is if its epoch is promised durably; a higher one is promised
+    /// first, and what the message says is left to the next one.
+    fn obey(&mut self, from: &Member, epoch: u64) -> bool {
+        let made = self.vow.made.epoch;
+        if epoch < made {
+            let kept = self.vow.kept.epoch;
+            let Role::Backup(backup) = &self.role else {
+                self.send(&from.name, kept, Body::Refused);
+                return false;
+            };
+            if self.options.has(Bug::ObeysLower) && backup.primary.as_ref() == Some(&from.name) {
+                return true;
+            }
+            if kept > epoch {
+                self.send(&from.name, kept, Body::Refused);
+            }
+            return false;
+        }
+        self.meet(epoch);
+        if self.leads() == Some(epoch) {
+            if !self.options.has(Bug::ResumesEpoch) {
+                self.halt(format!("{from:?} leads epoch {epoch}, too"));
+            }
+            return false;
+        }
+        if epoch > made {
+            self.follow_nobody();
+            self.promise(epoch);
+        }
+        let impatient = self.options.has(Bug::IgnoresOwnGrant);
+        let patience_us = if impatient { self.options.lease_us / 3 } else { self.options.lease_us };
+        let patience_us = self.now_us + patience_us + self.spread_us();
+        let Role::Backup(backup) = &mut self.role else { return false };
+        backup.primary = Some(from.name.clone());
+        backup.heard_us = self.now_us;
+        backup.patience_us = patience_us;
+        backup.seen_epoch = backup.seen_epoch.max(epoch);
+        backup.office.take_if(|register| register.epoch <= epoch);
+        if backup.election.is_on() {
+            self.end_election();
+        }
+        self.vow.keeps(epoch)
+    }
+
+    /// The primary that was followed, if any, is none any more.
+    pub(crate) fn follow_nobody(&mut self) {
+        let keeps_flow = self.options.has(Bug::ObeysLower);
+        let Role::Backup(backup) = &mut self.role else { return };
+        if !keeps_flow {
+            backup.primary = None;
+            if !matches!(backup.flow, Follow::Installing) {
+                backup.flow = Follow::Idle;
+            }
+        }
+        backup.counted = false;
+        backup.told_commit = 0;
+        backup.told_gap = None;
+    }
+
+    pub(crate) fn hear_heartbeat(
+        &mut self,
+        from: &Member,
+        epoch: u64,
+        (sequence, sent_us): (u64, u64),
+        commit: u64,
+        counted: bool,
+        streaming: bool,
+    ) {
+        if !self.obey(from, epoch) {
+            return;
+        }
+        let now_us = self.now_us;
+        let lease_us = if epoch == self.vow.made.epoch { self.grant() } else { 0 };
+        self.send(&from.name, epoch, Body::Alive { sequence, sent_us, lease_us });
+        let resend_us = self.options.resend_us;
+        let all_is_written = self.all_is_written();
+        let Role::Backup(backup) = &mut self.role else { return };
+        backup.counted = counted;
+        match backup.flow {
+            Follow::Idle => self.ask_for_end(None),
+            Follow::Asking { asked_us, .. } | Follow::AwaitingSnapshot { asked_us, .. }
+                if asked_us + resend_us <= now_us =>
+            {
+                self.ask_for_end(None);
+            }
+            Follow::Streaming if !streaming && all_is_written => self.tell_matched(),
+            _ => {}
+        }
+        self.hear_commit(commit);
+    }
+
+    /// Rule 5: promises not to promise a higher epoch for a while. The longest such while must be on the disk first.
+    fn grant(&mut self) -> u64 {
+        let lease_us = self.options.lease_us;
+        if self.vow.kept.lease_us < lease_us {
+            // Not before the first grant: who never grants, as the only copy of a shard, need not wait after a restart.
+            if self.vow.made.lease_us < lease_us {
+                self.vow_to(Promise { lease_us, ..self.vow.made });
+            }
+            return 0;
+        }
+        self.vow.grant(self.now_us, lease_us);
+        lease_us
+    }
+
+    /// Rule 8: asks where `of_epoch` ends at the primary; first of all, the last epoch of this log.
+    fn ask_for_end(&mut self, of_epoch: Option<u64>) {
+        let of_epoch = of_epoch.unwrap_or(self.history.last().epoch);
+        let nonce = self.nonce();
+        let (now_us, epoch) = (self.now_us, self.vow.made.epoch);
+        let streams_unmatched = self.options.has(Bug::StreamsUnmatched);
+        let Role::Backup(backup) = &mut self.role else { return };
+        let Some(primary) = backup.primary.clone() else { return };
+        if streams_unmatched {
+            backup.flow = Follow::Settling;
+            return self.settle_backup();
+        }
+        backup.flow = Follow::Asking { nonce, asked_us: now_us };
+        self.send(&primary, epoch, Body::Match { nonce, of_epoch });
+    }
+
+    /// Rule 8: the primary's log ends epoch `end.epoch` at `end.index`.
+    pub(crate) fn hear_end(
+        &mut self,
+        from: &Member,
+        epoch: u64,
+        nonce: u64,
+        end: Option<Position>,
+        begin: Position,
+    ) {
+        if !self.obey(from, epoch) {
+            return;
+        }
+        let now_us = self.now_us;
+        let takes_old = self.options.has(Bug::TakesOldEnd);
+        let Role::Backup(backup) = &mut self.role else { return };
+        let is_asked = match backup.flow {
+            Follow::Asking { nonce: asked, .. } => asked == nonce || takes_old,
+            _ => false,
+        };
+        if !is_asked {
+            return;
+        }
+        let Some(end) = end else {
+            backup.flow = Follow::AwaitingSnapshot { from_index: begin.index, asked_us: now_us };
+            return;
+        };
+        let Some(own) = self.history.end_of_epoch(end.epoch) else {
+            // Everything up to where this log begins is committed, so the primary has it.
+            return self.halt(format!("the primary of epoch {epoch} lacks what a snapshot here holds"));
+        };
+        if own.epoch < end.epoch {
+            // This log has nothing of that epoch: one step down.
+            return self.ask_for_end(Some(own.epoch));
+        }
+        let mut at = own.index.min(end.index);
+        if self.options.has(Bug::CutsToCommit) {
+            at = self.commit;
+        }
+        if at < self.commit && !self.options.has(Bug::AppliesUnmatched) {
+            return self.halt(format!(
+                "the primary of epoch {epoch} asks to cut the log at {at}, but {} is committed",
+                self.commit
+            ));
+        }
+        if at < self.history.last().index {
+            self.cut(at.max(self.history.begin().index));
+        }
+        let Role::Backup(backup) = &mut self.role else { return };
+        backup.flow = Follow::Settling;
+    }
+
+    /// What was cut, or not yet synced, is on the disk: the primary may count it.
+    pub(crate) fn settle_backup(&mut self) {
+        let settled = self.all_is_written() && self.vow.keeps(self.vow.made.epoch);
+        let Role::Backup(backup) = &mut self.role else { return };
+        if settled && matches!(backup.flow, Follow::Settling) && backup.primary.is_some() {
+            backup.flow = Follow::Streaming;
+            self.tell_matched();
+            self.advance_told_commit();
+        }
+    }
+
+    fn tell_matched(&mut self) {
+        let (at, epoch) = (self.history.last(), self.vow.made.epoch);
+        let Role::Backup(backup) = &self.role else { return };
+        let Some(primary) = backup.primary.clone() else { return };
+        self.send(&primary, epoch, Body::Matched { at });
+    }
+
+    pub(crate) fn hear_append(
+        &mut self,
+        from: &Member,
+        epoch: u64,
+        before: Position,
+        mut records: Vec<Record>,
+        commit: u64,
+    ) {
+        if !self.obey(from, epoch) {
+            return;
+        }
+        let last = self.history.last();
+        let Role::Backup(backup) = &mut self.role else { return };
+        if !matches!(backup.flow, Follow::Streaming) {
+            return;
+        }
+        if before.index > last.index {
+            // Once is enough: everything behind the gap that is on its way would ask for the same again.
+            if backup.told_gap.replace(last.index) == Some(last.index) {
+                return;
+            }
+            return self.send(&from.name, epoch, Body::Gap { last: last.index });
+        }
+        // Once matched, whatever of the primary's epoch arrives late or doubled is a part of the same log.
+        let known = records.iter().take_while(|record| record.position.index <= last.index).count();
+        let differs = records[..known].iter().any(|record| {
+            record.position.index > self.history.begin().index && !self.history.holds(record.position)
+        });
+        if differs && !self.options.has(Bug::StreamsUnmatched) {
+            return self.halt(format!("epoch {epoch}: a record differs from the one that is in the log"));
+        }
+        records.drain(..known);
+        if records.is_empty() || !self.may_queue_write() {
+            let durable = self.history.durable();
+            self.send(&from.name, epoch, Body::Held { durable });
+        } else {
+            self.append_received(records);
+        }
+        self.hear_commit(commit);
+    }
+
+    pub(crate) fn hear_committed(&mut self, from: &Member, epoch: u64, commit: u64) {
+        if self.obey(from, epoch) {
+            self.hear_commit(commit);
+        }
+    }
+
+    fn hear_commit(&mut self, commit: u64) {
+        let Role::Backup(backup) = &mut self.role else { return };
+        backup.told_commit = backup.told_commit.max(commit);
+        self.advance_told_commit();
+    }
+
+    /// Rule 3: the commit index is about the primary's log, so it counts here only as far as this log was matched.
+    fn advance_told_commit(&mut self) {
+        let Role::Backup(backup) = &self.role else { return };
+        let matched = matches!(backup.flow, Follow::Streaming) || self.options.has(Bug::AppliesUnmatched);
+        let index = backup.told_commit.min(self.history.durable());
+        if matched && index > self.commit {
+            self.commit = index;
+            self.ready.commit = Some(Commit { index, acknowledges: false });
+        }
+    }
+
+    /// Writes were reported: records, or a promise.
+    pub(crate) fn backup_written(&mut self, holds_more: bool, promised: bool) {
+        let (epoch, durable) = (self.vow.made.epoch, self.history.durable());
+        let keeps = self.vow.keeps(epoch);
+        let Role::Backup(backup) = &self.role else { return };
+        if promised && keeps && matches!(backup.flow, Follow::Idle) {
+            // The heartbeat that brought the epoch was not answered; there is no need to wait for the next.
+            self.ask_for_end(None);
+        } else if holds_more && keeps && matches!(backup.flow, Follow::Streaming) {
+            if let Some(primary) = backup.primary.clone() {
+                self.send(&primary, epoch, Body::Held { durable });
+            }
+            self.advance_told_commit();
+        }
+        self.stand_if_promised();
+        self.assume_if_promised();
+    }
+
+    /// A snapshot from the primary of `epoch` is here whole; it holds everything up to `at`. Returns whether it is wanted:
+    /// then [`Write::Install`] comes up.
+    pub fn snapshot_received(&mut self, now_us: u64, epoch: u64, at: Position) -> bool {
+        self.now_us = self.now_us.max(now_us);
+        let (commit, last) = (self.commit, self.history.last());
+        let keeps = self.vow.keeps(epoch);
+        let Role::Backup(backup) = &mut self.role else { return false };
+        let wanted = match backup.flow {
+            // It must join the primary's log, which began there; where the logs part lies before that.
+            Follow::AwaitingSnapshot { from_index, .. } => at.index >= commit.max(from_index),
+            // The primary has dropped what comes next in the stream.
+            Follow::Streaming => at.index > last.index,
+            _ => false,
+        };
+        if !wanted || !keeps || at.epoch > epoch {
+            return false;
+        }
+        backup.flow = Follow::Installing;
+        self.write(Write::Install(at), Effect::Installed(at));
+        true
+    }
+
+    /// Rule 8: a snapshot joins the log exactly, for the log begins anew behind it, and is matched again.
+    pub(crate) fn installed(&mut self, at: Position) {
+        self.history = crate::History::new(at);
+        self.commit = self.commit.max(at.index);
+        if let Role::Backup(backup) = &mut self.role {
+            backup.flow = Follow::Idle;
+        }
+    }
+
+    /// The disk is full: the host could not append what was asked for. It leaves out, and reports, all appends up to the
+    /// [`Write::Cut`] that comes up now. Records that are missing then are sent again.
+    pub fn append_failed(&mut self, now_us: u64) {
+        self.now_us = self.now_us.max(now_us);
+        self.stop("the disk is full");
+        let durable = self.history.durable();
+        self.cut(durable);
+        if let Role::Backup(backup) = &mut self.role {
+            backup.flow = Follow::Idle;
+        }
+    }
+}

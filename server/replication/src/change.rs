@@ -1,0 +1,331 @@
+//! Change: what a primary writes into the register. Reconfiguration (rule 4) and resignation (rule 9), one at a time,
+//! repeated with the same expected version until the outcome is known.
+
+use crate::{
+    bug::Bug,
+    desk::Kind,
+    member::{Member, Name},
+    message::Body,
+    peer::{Flow, Peer},
+    primary::Primary,
+    ready::{Answer, Ask, Refusal},
+    register::{Ack, Configuration, Register},
+    replica::{Replica, Role},
+};
+
+/// Handing the lead over. From its beginning this primary serves nothing for good in its epoch.
+#[derive(Clone, Debug)]
+pub(crate) struct Leaving {
+    pub to: Member,
+    pub since_us: u64,
+    /// The compare-and-set has been asked for, and may be done at any time from now on.
+    pub asked: bool,
+}
+
+impl Replica {
+    /// An operator wishes another `ack`. It is taken on as soon as rule 4 allows it.
+    pub fn wish_ack(&mut self, ack: Ack) -> Result<(), Refusal> {
+        let Role::Primary(primary) = &mut self.role else { return Err(Refusal::NotPrimary) };
+        primary.wished_ack = Some(ack);
+        Ok(())
+    }
+
+    /// An operator wishes another primary. Refused unless it is in sync.
+    pub fn wish_primary(&mut self, name: &Name) -> Result<(), Refusal> {
+        let Role::Primary(primary) = &mut self.role else { return Err(Refusal::NotPrimary) };
+        if !primary.confirmed.configuration.isr.iter().any(|copy| copy.name == *name) {
+            let have = primary.confirmed.configuration.isr.len();
+            return Err(Refusal::ReadOnly { have, need: have + 1 });
+        }
+        primary.wished_primary = Some(name.clone()).filter(|name| *name != self.me.name);
+        Ok(())
+    }
+
+    /// This process is going to end: the lead shall go to whoever holds most. Returns to whom; refused if nobody else is
+    /// in sync.
+    pub fn wish_successor(&mut self) -> Result<Name, Refusal> {
+        let Role::Primary(primary) = &mut self.role else { return Err(Refusal::NotPrimary) };
+        let configuration = &primary.confirmed.configuration;
+        let in_sync = primary.peers.values().filter(|peer| {
+            configuration.counts(&peer.member.name, &peer.member.inc)
+                && peer.is_close(self.now_us, &self.options)
+        });
+        let have = configuration.isr.len();
+        let best = in_sync.max_by_key(|peer| peer.held).ok_or(Refusal::ReadOnly { have, need: have + 1 })?;
+        let name = best.member.name.clone();
+        primary.wished_primary = Some(name.clone());
+        Ok(name)
+    }
+
+    /// The host finds that it cannot do a primary's work, as with a disk that does not finish: others are elected.
+    pub fn give_up(&mut self, now_us: u64, why: &'static str) {
+        self.now_us = self.now_us.max(now_us);
+        let patience_us = self.now_us + 4 * self.options.lease_us;
+        self.stop(why);
+        if let Role::Backup(backup) = &mut self.role {
+            backup.patience_us = patience_us;
+        }
+    }
+
+    pub(crate) fn change_if_due(&mut self) {
+        let Role::Primary(primary) = &self.role else { return };
+        if primary.pending.is_some() {
+            return;
+        }
+        if primary.leaving.is_some() {
+            return self.resign_if_due();
+        }
+        // A question of an earlier role may still be open; its slot is needed.
+        if self.desk.is_open(Kind::CompareAndSet) {
+            return;
+        }
+        if let Some(target) = self.next_configuration() {
+            self.change(target);
+        } else if let Some(to) = self.successor()
+            && let Role::Primary(primary) = &mut self.role
+        {
+            primary.heir = Some(to);
+            self.desk.read(self.now_us, &mut self.ready);
+        }
+    }
+
+    /// The coordinator has just answered, so it is there to write the successor's name: only then this primary stops
+    /// serving.
+    fn leave_if_wished(&mut self) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(heir) = primary.heir.take() else { return };
+        let may_leave =
+            primary.pending.is_none() && primary.leaving.is_none() && self.commit >= primary.barrier;
+        // Much may have happened since it was chosen.
+        if may_leave && (heir == self.me || self.successor().as_ref() == Some(&heir)) {
+            self.leave(heir);
+        }
+    }
+
+    /// What the configuration should be next; `None`: what it is.
+    fn next_configuration(&self) -> Option<Configuration> {
+        let Role::Primary(primary) = &self.role else { return None };
+        let current = &primary.confirmed.configuration;
+        let ack = primary.wished_ack.unwrap_or(current.ack);
+        if ack != current.ack {
+            // What does not fit now may fit once the ISR has changed.
+            let target = Configuration { ack, ..current.clone() };
+            if self.guards(primary, &target) {
+                return Some(target);
+            }
+        }
+        let ack = current.ack;
+        let stays = |copy: &&Member| {
+            copy.name == self.me.name
+                || primary.peers.get(&copy.name).is_some_and(|peer| {
+                    peer.member.inc == copy.inc
+                        && !peer.is_lost(self.now_us, &self.options)
+                        && (self.commit >= primary.barrier || !peer.is_absent(self.now_us, &self.options))
+                })
+        };
+        let isr: Vec<Member> = current.isr.iter().filter(stays).cloned().collect();
+        if isr.len() < current.isr.len() {
+            let target = Configuration { isr, ack };
+            return self.guards(primary, &target).then_some(target);
+        }
+        let joins = primary.peers.values().find(|peer| self.may_join(primary, peer));
+        if let Some(peer) = joins {
+            let mut target = current.clone();
+            target.isr.push(peer.member.clone());
+            return (self.guards(primary, &target) || self.options.has(Bug::GrowsUnguarded))
+                .then_some(target);
+        }
+        self.refreshed(primary)
+    }
+
+    /// Rule 4: w members of the new configuration hold everything up to the commit index; up to the barrier while that is
+    /// not committed, for then the commit index may be behind what earlier primaries committed.
+    fn guards(&self, primary: &Primary, target: &Configuration) -> bool {
+        let floor = self.commit.max(primary.barrier);
+        let held = |copy: &Member| match primary.peers.get(&copy.name) {
+            _ if copy.name == self.me.name => self.history.durable(),
+            Some(peer) if peer.member.inc == copy.inc => peer.held,
+            _ => 0,
+        };
+        target.reached_by_holders(held) >= floor || self.options.has(Bug::ShrinksUnguarded)
+    }
+
+    /// Rules 4 and 7: it holds what is committed and keeps up, and the barrier is committed.
+    fn may_join(&self, primary: &Primary, peer: &Peer) -> bool {
+        let current = &primary.confirmed.configuration;
+        if current.entry(&peer.member.name).is_some() || current.isr.len() >= primary.confirmed.replicas {
+            return false;
+        }
+        if self.options.has(Bug::GrowsUnguarded) {
+            return true;
+        }
+        self.commit >= primary.barrier
+            && peer.held >= self.commit
+            && peer.is_close(self.now_us, &self.options)
+    }
+
+    /// The same copies in the processes that have them now, for routes.
+    fn refreshed(&self, primary: &Primary) -> Option<Configuration> {
+        let mut target = primary.confirmed.configuration.clone();
+        for copy in &mut target.isr {
+            let process = match primary.peers.get(&copy.name) {
+                _ if copy.name == self.me.name => &self.me,
+                Some(peer) if matches!(peer.flow, Flow::Streaming(_)) => &peer.member,
+                _ => continue,
+            };
+            if process.inc == copy.inc {
+                copy.run = process.run.clone();
+            }
+        }
+        let is_new = target != primary.confirmed.configuration;
+        (is_new && self.commit >= primary.barrier && self.guards(primary, &target)).then_some(target)
+    }
+
+    fn change(&mut self, configuration: Configuration) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        let target = Register { configuration, ..primary.confirmed.clone() };
+        // It counts from before it is sent.
+        primary.pending = Some(target.clone());
+        self.desk.ask(self.now_us, Kind::CompareAndSet, Ask::CompareAndSet(target), &mut self.ready);
+    }
+
+    /// Rule 9: who shall lead instead, now.
+    fn successor(&self) -> Option<Member> {
+        let Role::Primary(primary) = &self.role else { return None };
+        let wished = primary.wished_primary.as_ref();
+        let name = wished.or(primary.confirmed.preferred.as_ref()).filter(|name| **name != self.me.name)?;
+        let peer = primary.peers.get(name)?;
+        let steady_us = if wished.is_some() { 0 } else { self.options.hand_back_after_us };
+        let is_steady = peer.steady_since_us.is_some_and(|since| since + steady_us <= self.now_us);
+        let fits = primary.confirmed.configuration.counts(name, &peer.member.inc)
+            && self.commit >= primary.barrier
+            && is_steady
+            && peer.is_close(self.now_us, &self.options);
+        fits.then(|| peer.member.clone())
+    }
+
+    fn leave(&mut self, to: Member) {
+        let now_us = self.now_us;
+        let Role::Primary(primary) = &mut self.role else { return };
+        primary.leaving = Some(Leaving { to, since_us: now_us, asked: false });
+        if !self.options.has(Bug::ReadsWhileLeaving) {
+            self.ready.reads_refused.extend(primary.reads.drain(..).map(|read| read.token));
+        }
+        self.resign_if_due();
+    }
+
+    /// Once the other holds the whole log; itself, for a new epoch, once all of it is committed, so that no write ends as
+    /// unknown. If that takes too long the shard elects somebody.
+    fn resign_if_due(&mut self) {
+        let last = self.history.last().index;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(leaving) = &mut primary.leaving else { return };
+        if leaving.since_us + self.options.hand_back_us <= self.now_us {
+            return self.stop("could not hand the lead over in time");
+        }
+        let holds = match primary.peers.get(&leaving.to.name) {
+            Some(peer) => peer.member.inc == leaving.to.inc && peer.held >= last,
+            None => leaving.to == self.me && self.commit >= last,
+        };
+        if (!holds && !self.options.has(Bug::LeavesEarly)) || leaving.asked {
+            return;
+        }
+        leaving.asked = true;
+        self.repeat_change();
+    }
+
+    /// Rule 4: the same again, on the same version.
+    pub(crate) fn repeat_change(&mut self) {
+        let Role::Primary(primary) = &self.role else { return };
+        let target = match (&primary.pending, &primary.leaving) {
+            (Some(target), _) => target.clone(),
+            (None, Some(leaving)) => Register {
+                epoch: primary.epoch + 1,
+                primary: Some((leaving.to.name.clone(), leaving.to.run.clone())),
+                ..primary.confirmed.clone()
+            },
+            (None, None) => return,
+        };
+        self.desk.ask(self.now_us, Kind::CompareAndSet, Ask::CompareAndSet(target), &mut self.ready);
+        self.desk.read(self.now_us, &mut self.ready);
+    }
+
+    pub(crate) fn change_written(&mut self, answer: Answer) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        match answer {
+            Answer::Written(version) if primary.pending.is_some() => {
+                if let Some(target) = primary.pending.take() {
+                    primary.confirmed = Register { version, ..target };
+                }
+                self.change_settled();
+            }
+            Answer::Written(version) => {
+                let epoch = primary.epoch + 1;
+                let named = primary.leaving.as_ref().map(|leaving| &leaving.to);
+                let named = named.map(|to| (to.name.clone(), to.run.clone()));
+                let register = Register { version, epoch, primary: named, ..primary.confirmed.clone() };
+                self.resigned(register);
+            }
+            // An earlier attempt may be what made the version another.
+            _ => self.desk.read(self.now_us, &mut self.ready),
+        }
+    }
+
+    fn change_settled(&mut self) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        if primary.wished_ack == Some(primary.confirmed.configuration.ack) {
+            primary.wished_ack = None;
+        }
+        self.desk.learn(&primary.confirmed);
+        // Whoever has joined shall know it, and grant, at once.
+        primary.heartbeat_due_us = self.now_us;
+    }
+
+    fn resigned(&mut self, register: Register) {
+        let Role::Primary(primary) = &self.role else { return };
+        let Some(leaving) = &primary.leaving else { return };
+        let (to, epoch) = (leaving.to.clone(), primary.epoch + 1);
+        if to == self.me {
+            self.stop("goes on in a new epoch");
+            return self.prepare_office(register);
+        }
+        self.send(&to.name, epoch, Body::Yielded);
+        self.stop("handed the lead over");
+    }
+
+    /// Rules 1 and 4: what the register says decides. An older or the same version proves nothing.
+    pub(crate) fn primary_reads(&mut self, register: Register) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        if register.version == primary.confirmed.version && self.options.has(Bug::ReadProvesFailure) {
+            primary.pending = None;
+        }
+        if register.version <= primary.confirmed.version {
+            return self.leave_if_wished();
+        }
+        let is_resumed = self.options.has(Bug::ResumesEpoch) && register.epoch == primary.epoch;
+        if register.epoch != primary.epoch || (!register.names(&self.me) && !is_resumed) {
+            let is_resigned =
+                primary.leaving.as_ref().is_some_and(|leaving| leaving.asked && register.names(&leaving.to));
+            return if is_resigned {
+                self.resigned(register)
+            } else {
+                self.stop("the register names another primary")
+            };
+        }
+        // Whatever made the version grow, our change has either been it or cannot be done any more; the register holds
+        // what came of it. Nobody but the primary changes who counts.
+        let counts_like = |known: &Register| register.configuration.counts_like(&known.configuration);
+        if !counts_like(&primary.confirmed) && !primary.pending.as_ref().is_some_and(counts_like) {
+            return self.stop("the configuration was changed by another than the primary");
+        }
+        primary.pending = None;
+        primary.confirmed = register;
+        if let Some(leaving) = &mut primary.leaving {
+            // Lost to an operator's edit: repeated on the new version.
+            leaving.asked = false;
+        }
+        self.desk.give_up(Kind::CompareAndSet);
+        self.change_settled();
+        self.leave_if_wished();
+    }
+}

@@ -1,0 +1,53 @@
+//! Office: how a replica becomes the primary of an epoch. Whichever way the register came to name this process, by its own
+//! election or because the last primary resigned to it, it promises the epoch durably and begins it with a BARRIER.
+
+use crate::{
+    bug::Bug,
+    history::Position,
+    primary::Primary,
+    ready::Write,
+    register::Register,
+    replica::{Effect, Replica, Role},
+};
+
+impl Replica {
+    /// Whether this register makes this process a primary that it has not been yet. Rule 1: an epoch in which it has
+    /// led, or above which it has promised, is over for it.
+    pub(crate) fn is_named_anew(&self, register: &Register) -> bool {
+        if self.options.has(Bug::ResumesEpoch)
+            && register.primary.as_ref().is_some_and(|(name, _)| *name == self.me.name)
+        {
+            return register.epoch >= self.vow.made.epoch && register.epoch != self.office_epoch;
+        }
+        register.names(&self.me)
+            && register.epoch > self.office_epoch
+            && register.epoch >= self.vow.made.epoch
+    }
+
+    /// Leads the register's epoch as soon as that is promised.
+    pub(crate) fn prepare_office(&mut self, register: Register) {
+        let epoch = register.epoch;
+        let Role::Backup(backup) = &mut self.role else { return };
+        backup.office = Some(register);
+        if self.vow.made.epoch < epoch {
+            self.follow_nobody();
+            self.promise(epoch);
+        }
+        self.assume_if_promised();
+    }
+
+    pub(crate) fn assume_if_promised(&mut self) {
+        let Role::Backup(backup) = &mut self.role else { return };
+        let Some(register) = backup.office.take_if(|register| self.vow.keeps(register.epoch)) else { return };
+        let epoch = register.epoch;
+        self.end_election();
+        self.office_epoch = epoch;
+        let barrier = Position { epoch, index: self.history.last().index + 1 };
+        self.role = Role::Primary(Box::new(Primary::new(&self.me, register, barrier.index, self.now_us)));
+        self.history.append(epoch, 1);
+        self.write(Write::Barrier(barrier), Effect::Durable(barrier.index));
+        self.ready.took_office = Some(epoch);
+        self.heartbeat();
+        self.settle_primary();
+    }
+}

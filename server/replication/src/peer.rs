@@ -1,0 +1,174 @@
+//! Peer: what a primary knows of another replica in its epoch.
+
+use std::collections::VecDeque;
+
+use crate::{member::Member, options::Options};
+
+/// Another replica.
+///
+/// Its data and process are those that answered the latest heartbeat: answers are ordered by the heartbeats' sequence, so a
+/// late message of a process that is gone, or of data that was wiped, changes nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub member: Member,
+    /// Up to here its log was matched in this epoch and is on its disk. This stays true over its restarts.
+    pub held: u64,
+    pub flow: Flow,
+    /// When it was last heard.
+    pub heard_us: u64,
+    /// The latest heartbeat that it answered.
+    pub answered: u64,
+    /// Its grant counts until then.
+    pub lease_until_us: u64,
+    /// When it last held everything that was in the log at the heartbeat before.
+    pub caught_up_us: u64,
+    /// Since when it has done so without a break.
+    pub steady_since_us: Option<u64>,
+    /// The log's end at the last heartbeat.
+    pub mark: u64,
+}
+
+/// How records go to a peer.
+#[derive(Clone, Debug)]
+pub(crate) enum Flow {
+    /// Where its log parts from ours is not known: it asks.
+    Unmatched,
+    /// One after the other.
+    Streaming(Stream),
+    /// The host sends a snapshot.
+    Snapshot,
+}
+
+/// Records on their way.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stream {
+    /// The next to send.
+    pub next: u64,
+    /// Last index and payload bytes of each message that is not acked.
+    flight: VecDeque<(u64, usize)>,
+    flight_bytes: usize,
+    /// The host reads records from this index on.
+    pub fetching: Option<u64>,
+    /// When the last ack came, or the first message without one went.
+    pub moved_us: u64,
+}
+
+impl Peer {
+    pub fn new(member: Member, now_us: u64) -> Self {
+        Self {
+            member,
+            held: 0,
+            flow: Flow::Unmatched,
+            heard_us: now_us,
+            answered: 0,
+            lease_until_us: 0,
+            caught_up_us: now_us,
+            steady_since_us: None,
+            mark: 0,
+        }
+    }
+
+    /// It answered a heartbeat. Rule 5: the lease counts from when that was sent.
+    pub fn answered(&mut self, from: &Member, sequence: u64, now_us: u64) {
+        if sequence > self.answered {
+            if self.member.inc != from.inc {
+                *self = Peer { heard_us: now_us, ..Peer::new(from.clone(), now_us) };
+            }
+            self.member.run = from.run.clone();
+            self.answered = sequence;
+        }
+        if self.member.inc == from.inc {
+            self.heard_us = now_us;
+        }
+    }
+
+    /// Rule 8: its log is ours up to `index` and ends there.
+    pub fn matched(&mut self, index: u64, now_us: u64) {
+        self.held = self.held.max(index);
+        self.flow = Flow::Streaming(Stream { next: index + 1, moved_us: now_us, ..Stream::default() });
+    }
+
+    /// It has everything up to `index` on its disk.
+    pub fn holds(&mut self, index: u64, now_us: u64) {
+        if index > self.held {
+            self.held = index;
+            if let Flow::Streaming(stream) = &mut self.flow {
+                stream.moved_us = now_us;
+            }
+        }
+        if let Flow::Streaming(stream) = &mut self.flow {
+            stream.landed(index);
+        }
+    }
+
+    /// At each heartbeat: has it reached what was the log's end at the one before?
+    pub fn measure(&mut self, last_index: u64, now_us: u64) {
+        if matches!(self.flow, Flow::Streaming(_)) && self.held >= self.mark {
+            self.caught_up_us = now_us;
+            self.steady_since_us.get_or_insert(now_us);
+        } else {
+            self.steady_since_us = None;
+        }
+        self.mark = last_index;
+    }
+
+    /// Rule 4's reasons to remove it.
+    pub fn is_lost(&self, now_us: u64, options: &Options) -> bool {
+        now_us.saturating_sub(self.heard_us) > options.silence_us
+            || now_us.saturating_sub(self.caught_up_us) > options.lag_us
+    }
+
+    pub fn flight_count(&self) -> usize {
+        match &self.flow {
+            Flow::Streaming(stream) => stream.flight.len(),
+            _ => 0,
+        }
+    }
+
+    /// A primary that has just been elected goes on without those that do not answer: the one before it, most likely.
+    pub fn is_absent(&self, now_us: u64, options: &Options) -> bool {
+        self.answered == 0 && now_us.saturating_sub(self.heard_us) > options.absent_us
+    }
+
+    /// Whether it keeps up, as far as that is known.
+    pub fn is_close(&self, now_us: u64, options: &Options) -> bool {
+        matches!(self.flow, Flow::Streaming(_))
+            && self.held >= self.mark
+            && now_us.saturating_sub(self.heard_us) < options.silence_us / 2
+    }
+}
+
+impl Stream {
+    /// Whether another message may go.
+    pub fn has_room(&self, options: &Options) -> bool {
+        self.flight.len() < options.flight_count_max && self.flight_bytes < options.flight_bytes_max
+    }
+
+    pub fn sent(&mut self, last: u64, bytes: usize, now_us: u64) {
+        if self.flight.is_empty() {
+            self.moved_us = now_us;
+        }
+        self.flight.push_back((last, bytes));
+        self.flight_bytes += bytes;
+        self.next = last + 1;
+    }
+
+    fn landed(&mut self, index: u64) {
+        while let Some((last, bytes)) = self.flight.front()
+            && *last <= index
+        {
+            self.flight_bytes -= bytes;
+            self.flight.pop_front();
+        }
+    }
+
+    /// What is on the way is lost, or so it seems: goes on behind `held`.
+    pub fn rewind(&mut self, held: u64, now_us: u64) {
+        *self = Stream { next: held + 1, moved_us: now_us, ..Stream::default() };
+    }
+
+    /// Whether acks have been missing for too long.
+    pub fn is_stuck(&self, now_us: u64, options: &Options) -> bool {
+        !self.flight.is_empty() && now_us.saturating_sub(self.moved_us) > options.resend_us
+    }
+}

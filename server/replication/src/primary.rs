@@ -1,0 +1,420 @@
+//! Primary: the leading role. Heartbeats, streams of records, commit (rules 3 and 10).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::{
+    bug::Bug,
+    change::Leaving,
+    desk::Kind,
+    history::Position,
+    member::{Member, Name},
+    message::{Body, Record},
+    options::PEER_COUNT_MAX,
+    peer::{Flow, Peer},
+    reads::Read,
+    ready::{Commit, Fetch, Refusal},
+    register::{Ack, Configuration, Register, reached_by_all},
+    replica::{Effect, Replica, Role},
+    status::Standing,
+};
+
+/// Who leads an epoch, while it does.
+#[derive(Clone, Debug)]
+pub(crate) struct Primary {
+    pub epoch: u64,
+    /// The epoch's first record (rule 7).
+    pub barrier: u64,
+    /// The newest version of the register that is known.
+    pub confirmed: Register,
+    /// The change under way, with the version that it expects: from before it is sent until its outcome is known.
+    pub pending: Option<Register>,
+    pub peers: BTreeMap<Name, Peer>,
+    /// Of the last heartbeat.
+    pub sequence: u64,
+    pub heartbeat_due_us: u64,
+    /// Reads that wait for a round.
+    pub reads: VecDeque<Read>,
+    pub leaving: Option<Leaving>,
+    /// To whom the lead shall go, once the coordinator has answered something.
+    pub heir: Option<Member>,
+    /// What an operator asked for.
+    pub wished_ack: Option<Ack>,
+    pub wished_primary: Option<Name>,
+    /// Up to here `Commit` has been told to the peers.
+    told_commit: u64,
+}
+
+impl Primary {
+    pub fn new(me: &Member, register: Register, barrier: u64, now_us: u64) -> Self {
+        let others = register.configuration.isr.iter().filter(|copy| copy.name != me.name);
+        let peers = others.map(|copy| (copy.name.clone(), Peer::new(copy.clone(), now_us))).collect();
+        Self {
+            epoch: register.epoch,
+            barrier,
+            confirmed: register,
+            pending: None,
+            peers,
+            sequence: 0,
+            heartbeat_due_us: now_us,
+            reads: VecDeque::new(),
+            leaving: None,
+            heir: None,
+            wished_ack: None,
+            wished_primary: None,
+            told_commit: 0,
+        }
+    }
+
+    /// Every configuration that the register may have now.
+    pub fn configurations(&self, bug: Option<Bug>) -> impl Iterator<Item = &Configuration> {
+        let pending = self.pending.as_ref().map(|target| &target.configuration);
+        let confirmed = match (bug, pending) {
+            (Some(Bug::CountsPendingOnly), Some(_)) => None,
+            _ => Some(&self.confirmed.configuration),
+        };
+        confirmed.into_iter().chain(pending)
+    }
+
+    /// What w members have reached in every configuration: their acks, grants or answers. Only data that is named
+    /// counts; of the primary itself, what is given.
+    pub fn reached(&self, me: &Member, own: u64, of: impl Fn(&Peer) -> u64, bug: Option<Bug>) -> u64 {
+        let reached = |copy: &Member| {
+            if copy.name == me.name {
+                return own;
+            }
+            match self.peers.get(&copy.name) {
+                Some(peer) if peer.member.inc == copy.inc || bug == Some(Bug::BareNames) => of(peer),
+                _ => 0,
+            }
+        };
+        reached_by_all(self.configurations(bug), reached, bug)
+    }
+
+    /// The fewest copies in sync that there may be now.
+    pub fn isr_min(&self) -> usize {
+        self.configurations(None).map(|configuration| configuration.isr.len()).min().unwrap_or(0)
+    }
+
+    fn counts(&self, peer: &Peer) -> bool {
+        self.configurations(None)
+            .any(|configuration| configuration.counts(&peer.member.name, &peer.member.inc))
+    }
+}
+
+impl Replica {
+    /// Whether a client's write may be appended now. The records go into the epoch that is returned.
+    pub fn may_write(&self) -> Result<u64, Refusal> {
+        let epoch = self.may_write_internal()?;
+        let Role::Primary(primary) = &self.role else { return Err(Refusal::NotPrimary) };
+        let (have, need) = (primary.isr_min(), primary.confirmed.min_isr);
+        // Rule 10: refused before it is appended, so that it has certainly failed.
+        if have < need { Err(Refusal::ReadOnly { have, need }) } else { Ok(epoch) }
+    }
+
+    /// The same for records of the shard's own: `min_isr` does not hold them up.
+    pub fn may_write_internal(&self) -> Result<u64, Refusal> {
+        let Role::Primary(primary) = &self.role else { return Err(Refusal::NotPrimary) };
+        if let Some(leaving) = &primary.leaving {
+            return Err(Refusal::Leaving { to: leaving.to.name.clone() });
+        }
+        if !self.is_serving() {
+            return Err(Refusal::Beginning);
+        }
+        if self.history.last().index - self.commit >= self.options.uncommitted_count_max {
+            return Err(Refusal::Busy);
+        }
+        Ok(primary.epoch)
+    }
+
+    /// The host has appended `count` records of the epoch that [`Self::may_write`] returned, and nothing else happened in
+    /// between. Returns the id under which their sync is to be reported.
+    pub fn appended(&mut self, now_us: u64, count: u64) -> Option<u64> {
+        self.now_us = self.now_us.max(now_us);
+        let Some(epoch) = self.leads() else {
+            self.halt("records were appended by a replica that does not lead".into());
+            return None;
+        };
+        self.history.append(epoch, count);
+        let id = self.expect(Effect::Durable(self.history.last().index));
+        self.settle_primary();
+        Some(id)
+    }
+
+    /// Whether clients may be served: everything that earlier primaries committed is known to be committed (rule 7).
+    pub fn is_serving(&self) -> bool {
+        match &self.role {
+            Role::Primary(primary) => {
+                let begun = self.commit >= primary.barrier || self.options.has(Bug::SkipsBarrier);
+                begun && (primary.leaving.is_none() || self.options.has(Bug::ReadsWhileLeaving))
+            }
+            Role::Backup(_) => false,
+        }
+    }
+
+    pub(crate) fn tick_primary(&mut self) {
+        let (now_us, retry_us) = (self.now_us, self.options.retry_us);
+        let Role::Primary(primary) = &mut self.role else { return };
+        for peer in primary.peers.values_mut() {
+            if let Flow::Streaming(stream) = &mut peer.flow
+                && stream.is_stuck(now_us, &self.options)
+            {
+                stream.rewind(peer.held, now_us);
+            }
+        }
+        let (isr, silence_us) = (&primary.confirmed.configuration, 4 * self.options.silence_us);
+        primary.peers.retain(|name, peer| {
+            isr.entry(name).is_some()
+                || primary.pending.is_some()
+                || now_us.saturating_sub(peer.heard_us) < silence_us
+        });
+        let unknown =
+            primary.pending.is_some() || primary.leaving.as_ref().is_some_and(|leaving| leaving.asked);
+        if unknown
+            && !self.desk.is_open(Kind::CompareAndSet)
+            && self.desk.due_us(Kind::CompareAndSet, retry_us) <= now_us
+        {
+            self.repeat_change();
+        }
+        if self.leads().is_some() {
+            self.change_if_due();
+        }
+        if let Role::Primary(primary) = &self.role
+            && primary.heartbeat_due_us <= now_us
+        {
+            self.heartbeat();
+        }
+    }
+
+    /// After every input: commit, confirm reads, tell and send.
+    pub(crate) fn settle_primary(&mut self) {
+        self.advance_commit();
+        self.confirm_reads();
+        self.fetch();
+    }
+
+    /// Rule 3.
+    fn advance_commit(&mut self) {
+        let bug = self.options.bug.filter(|bug| self.options.has(*bug));
+        let durable = self.history.durable();
+        let Role::Primary(primary) = &mut self.role else { return };
+        let reached = primary.reached(&self.me, durable, |peer| peer.held, bug);
+        // The own engine must not get ahead of the own log, even where w others hold more.
+        let reached = reached.min(durable);
+        // Only a record of the own epoch decides. An older one that w members hold may still be replaced: by a log
+        // that is shorter and of a later epoch, whose primary did not see it.
+        let decides = reached >= primary.barrier || bug == Some(Bug::CommitsOlderByCount);
+        if decides && reached > self.commit {
+            self.commit = reached;
+            // Rule 10: not acknowledged if the ISR may have become too small meanwhile.
+            let acknowledges = primary.isr_min() >= primary.confirmed.min_isr;
+            self.ready.commit = Some(Commit { index: reached, acknowledges });
+        }
+        if primary.told_commit < self.commit {
+            primary.told_commit = self.commit;
+            let last = self.history.last().index;
+            let idle = |peer: &&Peer| matches!(&peer.flow, Flow::Streaming(stream) if stream.next > last);
+            let names: Vec<Name> =
+                primary.peers.values().filter(idle).map(|peer| peer.member.name.clone()).collect();
+            let (epoch, commit) = (primary.epoch, self.commit);
+            for name in names {
+                self.send(&name, epoch, Body::Committed { commit });
+            }
+        }
+    }
+
+    /// Tells everybody who leads, asks for grants and answers (rule 5).
+    pub(crate) fn heartbeat(&mut self) {
+        let (now_us, commit, last) = (self.now_us, self.commit, self.history.last().index);
+        let Role::Primary(primary) = &mut self.role else { return };
+        primary.sequence += 1;
+        primary.heartbeat_due_us = now_us + self.options.heartbeat_us;
+        let (epoch, sequence) = (primary.epoch, primary.sequence);
+        let mut beats = Vec::with_capacity(primary.peers.len());
+        for peer in primary.peers.values_mut() {
+            peer.measure(last, now_us);
+        }
+        for (name, peer) in &primary.peers {
+            let streaming = matches!(peer.flow, Flow::Streaming(_));
+            let counted = primary.counts(peer);
+            beats.push((
+                name.clone(),
+                Body::Heartbeat { sequence, sent_us: now_us, commit, counted, streaming },
+            ));
+        }
+        for (name, body) in beats {
+            self.send(&name, epoch, body);
+        }
+    }
+
+    /// Asks the host for what backups lack, as far as windows allow.
+    fn fetch(&mut self) {
+        let last = self.history.last().index;
+        let Role::Primary(primary) = &mut self.role else { return };
+        for (name, peer) in &mut primary.peers {
+            let Flow::Streaming(stream) = &mut peer.flow else { continue };
+            if stream.next > last || stream.fetching.is_some() || !stream.has_room(&self.options) {
+                continue;
+            }
+            if stream.next <= self.history.begin().index {
+                peer.flow = Flow::Snapshot;
+                self.ready.snapshots.push(name.clone());
+                continue;
+            }
+            stream.fetching = Some(stream.next);
+            self.ready.fetches.push(Fetch {
+                to: name.clone(),
+                from_index: stream.next,
+                upto_index: last,
+                bytes_max: self.options.message_bytes_max,
+            });
+        }
+    }
+
+    /// Records that a [`Fetch`] asked for: from its first on, without a gap; none if they cannot be read now.
+    pub fn fetched(&mut self, now_us: u64, to: &Name, from_index: u64, records: Vec<Record>) {
+        self.now_us = self.now_us.max(now_us);
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(Peer { flow: Flow::Streaming(stream), .. }) = primary.peers.get_mut(to) else { return };
+        if stream.fetching != Some(from_index) {
+            return;
+        }
+        stream.fetching = None;
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { return };
+        let index = from_index - 1;
+        let before = self.history.epoch_at(index).map(|epoch| Position { epoch, index });
+        let (Some(before), true) = (before, first.position.index == stream.next) else { return };
+        let bytes = records.iter().map(|record| record.payload.len()).sum();
+        stream.sent(last.position.index, bytes, self.now_us);
+        let (epoch, commit) = (primary.epoch, self.commit);
+        self.send(to, epoch, Body::Append { before, records, commit });
+        self.fetch();
+    }
+
+    /// The snapshot that `to` needed has been sent, or has failed. It will ask where to go on.
+    pub fn snapshot_sent(&mut self, to: &Name) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        if let Some(peer) = primary.peers.get_mut(to)
+            && matches!(peer.flow, Flow::Snapshot)
+        {
+            peer.flow = Flow::Unmatched;
+        }
+    }
+
+    /// Records from this index on are needed by replicas that are known; a host may drop them all the same, those then
+    /// need a snapshot.
+    pub fn needed_from_index(&self) -> u64 {
+        let Role::Primary(primary) = &self.role else { return self.commit + 1 };
+        let held = primary.peers.values().map(|peer| peer.held);
+        held.min().unwrap_or(self.commit).min(self.commit) + 1
+    }
+
+    /// Another has promised a higher epoch. Rule 2: if it counts, an election is on, and this primary stops. If it does not,
+    /// as a member that was removed while it stood, nobody waits for it; but it cannot follow any more, so the lead goes on
+    /// in an epoch that it can.
+    pub(crate) fn hear_higher(&mut self, from: &Member, epoch: u64) {
+        let Role::Primary(primary) = &mut self.role else { return };
+        if epoch <= primary.epoch {
+            return;
+        }
+        if primary.configurations(None).any(|configuration| configuration.entry(&from.name).is_some()) {
+            return self.meet(epoch);
+        }
+        primary.heir.get_or_insert_with(|| self.me.clone());
+        self.desk.read(self.now_us, &mut self.ready);
+    }
+
+    pub(crate) fn hear_join(&mut self, from: Member) {
+        let now_us = self.now_us;
+        let Role::Primary(primary) = &mut self.role else { return };
+        if !primary.peers.contains_key(&from.name) {
+            if primary.peers.len() >= PEER_COUNT_MAX {
+                return;
+            }
+            primary.peers.insert(from.name.clone(), Peer::new(from, now_us));
+        }
+        primary.heartbeat_due_us = now_us;
+    }
+
+    /// A peer of this very epoch, by name and data.
+    fn peer(&mut self, from: &Member, epoch: u64) -> Option<&mut Peer> {
+        let Role::Primary(primary) = &mut self.role else { return None };
+        let peer = primary.peers.get_mut(&from.name)?;
+        (primary.epoch == epoch && peer.member.inc == from.inc).then_some(peer)
+    }
+
+    pub(crate) fn hear_alive(
+        &mut self,
+        from: &Member,
+        epoch: u64,
+        sequence: u64,
+        sent_us: u64,
+        lease_us: u64,
+    ) {
+        let now_us = self.now_us;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let Some(peer) = primary.peers.get_mut(&from.name).filter(|_| primary.epoch == epoch) else { return };
+        peer.answered(from, sequence, now_us);
+        if peer.member.inc == from.inc {
+            let counted_from_us = if self.options.has(Bug::LeaseFromReceipt) { now_us } else { sent_us };
+            let until_us = counted_from_us + self.options.counted_lease_us(lease_us);
+            peer.lease_until_us = peer.lease_until_us.max(until_us);
+        }
+    }
+
+    /// Rule 8.
+    pub(crate) fn hear_match(&mut self, from: &Member, epoch: u64, nonce: u64, of_epoch: u64) {
+        let (end, begin) = (self.history.end_of_epoch(of_epoch), self.history.begin());
+        let Some(peer) = self.peer(from, epoch) else { return };
+        if matches!(peer.flow, Flow::Streaming(_)) {
+            peer.flow = Flow::Unmatched;
+        }
+        let name = from.name.clone();
+        if end.is_none() && !matches!(peer.flow, Flow::Snapshot) {
+            peer.flow = Flow::Snapshot;
+            self.ready.snapshots.push(name.clone());
+        }
+        self.send(&name, epoch, Body::End { nonce, end, begin });
+    }
+
+    pub(crate) fn hear_matched(&mut self, from: &Member, epoch: u64, at: Position) {
+        let holds = self.history.holds(at) || self.options.has(Bug::StreamsUnmatched);
+        let (now_us, last) = (self.now_us, self.history.last().index);
+        // The log's front may have been dropped since the question.
+        let is_gone = at.index < self.history.begin().index;
+        let Some(peer) = self.peer(from, epoch) else { return };
+        match peer.flow {
+            Flow::Unmatched if is_gone => {
+                peer.flow = Flow::Snapshot;
+                self.ready.snapshots.push(from.name.clone());
+            }
+            Flow::Unmatched | Flow::Snapshot if holds => peer.matched(at.index.min(last), now_us),
+            _ => {}
+        }
+    }
+
+    pub(crate) fn hear_held(&mut self, from: &Member, epoch: u64, durable: u64) {
+        let (now_us, last) = (self.now_us, self.history.last().index);
+        if let Some(peer) = self.peer(from, epoch) {
+            peer.holds(durable.min(last), now_us);
+        }
+    }
+
+    pub(crate) fn hear_gap(&mut self, from: &Member, epoch: u64, last: u64) {
+        let now_us = self.now_us;
+        if let Some(peer) = self.peer(from, epoch)
+            && let Flow::Streaming(stream) = &mut peer.flow
+            && stream.next > last + 1
+        {
+            stream.rewind(last.max(peer.held), now_us);
+        }
+    }
+
+    pub(crate) fn primary_standing(&self) -> Standing {
+        match (self.may_write_internal(), self.may_write()) {
+            (Err(Refusal::Leaving { to }), _) => Standing::Leaving { to },
+            (Err(Refusal::Beginning), _) => Standing::Beginning,
+            (_, Err(Refusal::ReadOnly { have, need })) => Standing::ReadOnly { have, need },
+            _ => Standing::Leader,
+        }
+    }
+}

@@ -1,0 +1,442 @@
+//! Replica: one copy of a shard, its inputs and its outputs. What an input means depends on the role; the roles are in
+//! `backup.rs` with `election.rs`, and `primary.rs` with `change.rs` and `reads.rs`. A role is left in one way only
+//! (`Replica::stop`) and taken in one way only (`office.rs`).
+
+use std::collections::VecDeque;
+
+use crate::{
+    backup::Backup,
+    bug::Bug,
+    desk::{Desk, Kind},
+    history::{History, Position},
+    member::{Member, Name},
+    message::{Body, Message, Record},
+    options::{Options, PEER_COUNT_MAX, READ_COUNT_MAX, WRITE_COUNT_MAX},
+    primary::Primary,
+    ready::{Answer, Ready, Stopped, Write},
+    register::Register,
+    status::{Standing, Status},
+    vow::{Promise, Vow},
+};
+
+/// What a process starts with.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Its name, its data, and itself.
+    pub member: Member,
+    /// The stored promise; default: none was ever made.
+    pub promise: Promise,
+    /// The log as it was opened, all of it durable.
+    pub history: History,
+    /// What the engine has applied: committed records only.
+    pub applied_index: u64,
+    /// What spreads attempts in time and names questions. Different in every process.
+    pub seed: u64,
+}
+
+/// One copy of a shard.
+#[derive(Debug)]
+pub struct Replica {
+    pub(crate) me: Member,
+    pub(crate) options: Options,
+    chance: u64,
+    pub(crate) now_us: u64,
+    pub(crate) vow: Vow,
+    pub(crate) history: History,
+    pub(crate) commit: u64,
+    /// The last epoch in which this process led: no epoch is led twice.
+    pub(crate) office_epoch: u64,
+    pub(crate) desk: Desk,
+    pub(crate) role: Role,
+    pub(crate) ready: Ready,
+    next_write: u64,
+    /// Writes that are not reported yet, and what they make true.
+    unreported: VecDeque<(u64, Effect)>,
+    standing: Standing,
+    since_us: u64,
+    halted: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Role {
+    Backup(Box<Backup>),
+    Primary(Box<Primary>),
+}
+
+/// What is true once a write is reported.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Effect {
+    Durable(u64),
+    Cut,
+    Installed(Position),
+    Promised(Promise),
+}
+
+impl Replica {
+    /// A replica that has just started: a backup without a primary, whatever it was before (rule 1).
+    pub fn new(start: Start, options: Options, now_us: u64) -> Self {
+        let mut vow = Vow::new(start.promise, now_us);
+        if options.has(Bug::ForgetsLease) {
+            vow.quiet_until_us = 0;
+        }
+        let mut replica = Self {
+            me: start.member,
+            chance: start.seed,
+            now_us,
+            vow,
+            commit: start.applied_index.max(start.history.begin().index),
+            history: start.history,
+            office_epoch: 0,
+            desk: Desk::default(),
+            role: Role::Backup(Box::default()),
+            ready: Ready::default(),
+            next_write: 0,
+            unreported: VecDeque::new(),
+            standing: Standing::Alone,
+            since_us: now_us,
+            halted: false,
+            options,
+        };
+        replica.desk.read(now_us, &mut replica.ready);
+        replica
+    }
+
+    /// A message has arrived.
+    pub fn step(&mut self, now_us: u64, message: Message) {
+        if self.begin(now_us) && message.to == self.me.name && message.from.name != self.me.name {
+            self.dispatch(message);
+            self.settle();
+        }
+    }
+
+    fn dispatch(&mut self, message: Message) {
+        let Message { from, epoch, body, .. } = message;
+        match body {
+            Body::Heartbeat { sequence, sent_us, commit, counted, streaming } => {
+                self.hear_heartbeat(&from, epoch, (sequence, sent_us), commit, counted, streaming);
+            }
+            Body::End { nonce, end, begin } => self.hear_end(&from, epoch, nonce, end, begin),
+            Body::Append { before, records, commit } => {
+                self.hear_append(&from, epoch, before, records, commit);
+            }
+            Body::Committed { commit } => self.hear_committed(&from, epoch, commit),
+            Body::Refused => self.hear_higher(&from, epoch),
+            Body::Join => {
+                self.hear_higher(&from, epoch);
+                self.hear_join(from);
+            }
+            Body::Alive { sequence, sent_us, lease_us } => {
+                self.hear_alive(&from, epoch, sequence, sent_us, lease_us);
+            }
+            Body::Match { nonce, of_epoch } => self.hear_match(&from, epoch, nonce, of_epoch),
+            Body::Matched { at } => self.hear_matched(&from, epoch, at),
+            Body::Held { durable } => self.hear_held(&from, epoch, durable),
+            Body::Gap { last } => self.hear_gap(&from, epoch, last),
+            Body::Canvass { nonce } => self.hear_canvass(&from, epoch, nonce),
+            Body::Canvassed { nonce, wait_us } => self.hear_canvassed(&from, nonce, wait_us),
+            Body::Yielded => self.desk.read(self.now_us, &mut self.ready),
+        }
+    }
+
+    /// Time has passed. To be called every few milliseconds: nothing is done in between.
+    pub fn tick(&mut self, now_us: u64) {
+        if !self.begin(now_us) {
+            return;
+        }
+        match self.role {
+            Role::Backup(_) => self.tick_backup(),
+            Role::Primary(_) => self.tick_primary(),
+        }
+        // Rule 17: what watches tell is a hint, so the register is read without one now and then.
+        if self.desk.due_us(Kind::Read, self.options.reread_us) <= self.now_us {
+            self.desk.read(self.now_us, &mut self.ready);
+        }
+        self.settle();
+    }
+
+    /// A watch says that something in the coordinator has changed.
+    pub fn hint(&mut self, now_us: u64) {
+        if self.begin(now_us) {
+            self.desk.read(self.now_us, &mut self.ready);
+            self.look_at_candidates();
+        }
+    }
+
+    /// All writes up to this id are on the disk.
+    pub fn written(&mut self, now_us: u64, id: u64) {
+        if !self.begin(now_us) {
+            return;
+        }
+        let (held, kept) = (self.history.durable(), self.vow.kept);
+        while let Some((done, effect)) = self.unreported.front().copied()
+            && done <= id
+        {
+            self.unreported.pop_front();
+            match effect {
+                Effect::Durable(index) => self.history.set_durable(index),
+                Effect::Cut => {}
+                Effect::Installed(at) => self.installed(at),
+                Effect::Promised(promise) => self.vow.kept = promise,
+            }
+        }
+        match self.role {
+            Role::Backup(_) => self.backup_written(held < self.history.durable(), kept != self.vow.kept),
+            Role::Primary(_) => {}
+        }
+        self.settle();
+    }
+
+    /// The coordinator has answered.
+    pub fn answered(&mut self, now_us: u64, id: u64, answer: Answer) {
+        if !self.begin(now_us) {
+            return;
+        }
+        let Some(kind) = self.desk.close(id) else { return };
+        match (kind, answer) {
+            (_, Answer::Register(register)) => self.learn(register),
+            (Kind::CompareAndSet, Answer::Unknown) => self.desk.read(self.now_us, &mut self.ready),
+            (Kind::CompareAndSet, answer) => match self.role {
+                Role::Backup(_) => self.election_written(answer),
+                Role::Primary(_) => self.change_written(answer),
+            },
+            (Kind::Stand, Answer::Standing) => self.stands(),
+            (Kind::Candidates, Answer::Candidates(candidates)) => self.candidates(candidates),
+            _ => {}
+        }
+        self.settle();
+    }
+
+    fn learn(&mut self, register: Register) {
+        if !self.desk.learn(&register) && !self.options.has(Bug::ReadProvesFailure) {
+            return;
+        }
+        match self.role {
+            Role::Backup(_) => self.backup_reads(register),
+            Role::Primary(_) => self.primary_reads(register),
+        }
+    }
+
+    /// What came up since the last time.
+    pub fn ready(&mut self) -> Ready {
+        std::mem::take(&mut self.ready)
+    }
+
+    /// The log begins behind `index` now.
+    pub fn trimmed(&mut self, index: u64) {
+        self.history.trim(index.min(self.commit));
+    }
+
+    /// Where this replica stands.
+    pub fn status(&self) -> Status {
+        Status {
+            member: self.me.clone(),
+            standing: self.standing.clone(),
+            since_us: self.since_us,
+            epoch: self.vow.made.epoch,
+            primary: match &self.role {
+                Role::Backup(backup) => backup.primary.clone(),
+                Role::Primary(_) => Some(self.me.name.clone()),
+            },
+            last: self.history.last(),
+            durable_index: self.history.durable(),
+            commit_index: self.commit,
+        }
+    }
+
+    /// The outline of the log.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The last record known to be committed.
+    pub fn commit_index(&self) -> u64 {
+        self.commit
+    }
+
+    /// The epoch that this process leads now.
+    pub fn leads(&self) -> Option<u64> {
+        match &self.role {
+            Role::Primary(primary) => Some(primary.epoch),
+            Role::Backup(_) => None,
+        }
+    }
+
+    /// Rule 2: whoever leads and meets a higher epoch stops at once.
+    pub(crate) fn meet(&mut self, epoch: u64) {
+        if self.leads().is_some_and(|own| epoch > own) {
+            self.stop("met a higher epoch");
+        }
+    }
+
+    /// Leads no more. What it has appended may yet be committed by the next primary.
+    pub(crate) fn stop(&mut self, why: &'static str) {
+        let patience_us = self.now_us + self.spread_us();
+        let role = std::mem::replace(&mut self.role, Role::Backup(Box::new(Backup::waiting(patience_us))));
+        let Role::Primary(primary) = role else { return };
+        self.ready.stopped = Some(Stopped { epoch: primary.epoch, why });
+        self.ready.reads_refused.extend(primary.reads.iter().map(|read| read.token));
+        self.ready.fetches.clear();
+        self.desk.give_up(Kind::CompareAndSet);
+        self.desk.read(self.now_us, &mut self.ready);
+    }
+
+    /// Makes a promise durable. Rule 2: once it is on its way, nothing lower is obeyed.
+    pub(crate) fn promise(&mut self, epoch: u64) {
+        self.vow_to(Promise { epoch: epoch.max(self.vow.made.epoch), ..self.vow.made });
+    }
+
+    pub(crate) fn vow_to(&mut self, made: Promise) {
+        self.vow.made = made;
+        self.write(Write::Promise(made), Effect::Promised(made));
+    }
+
+    pub(crate) fn write(&mut self, write: Write, effect: Effect) {
+        let id = self.expect(effect);
+        self.ready.writes.push((id, write));
+    }
+
+    /// A write that is to be reported under the returned id.
+    pub(crate) fn expect(&mut self, effect: Effect) -> u64 {
+        self.next_write += 1;
+        self.unreported.push_back((self.next_write, effect));
+        if self.options.has(Bug::AcksUnsynced)
+            && let Effect::Durable(index) = effect
+        {
+            self.history.set_durable(index);
+        }
+        self.next_write
+    }
+
+    /// Cuts the log. What is still being written behind the cut will not be there.
+    pub(crate) fn cut(&mut self, index: u64) {
+        for (_, effect) in &mut self.unreported {
+            if let Effect::Durable(durable) = effect {
+                *durable = index.min(*durable);
+            }
+        }
+        self.history.cut(index);
+        self.write(Write::Cut(index), Effect::Cut);
+    }
+
+    pub(crate) fn all_is_written(&self) -> bool {
+        self.unreported.is_empty()
+    }
+
+    pub(crate) fn may_queue_write(&self) -> bool {
+        self.unreported.len() < WRITE_COUNT_MAX
+    }
+
+    pub(crate) fn send(&mut self, to: &Name, epoch: u64, body: Body) {
+        self.ready.messages.push(Message { from: self.me.clone(), to: to.clone(), epoch, body });
+    }
+
+    /// A number that nobody can guess and that does not come twice.
+    pub(crate) fn nonce(&mut self) -> u64 {
+        // SplitMix64 (Steele, Lea, Flood 2014).
+        self.chance = self.chance.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.chance ^ (self.chance >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// Keeps replicas from trying at the same time.
+    pub(crate) fn spread_us(&mut self) -> u64 {
+        self.nonce() % self.options.canvass_us.max(1)
+    }
+
+    pub(crate) fn halt(&mut self, why: String) {
+        self.halted = true;
+        self.ready.halt = Some(why);
+    }
+
+    fn begin(&mut self, now_us: u64) -> bool {
+        self.now_us = self.now_us.max(now_us);
+        !self.halted
+    }
+
+    /// After every input: what it has made possible.
+    fn settle(&mut self) {
+        match self.role {
+            Role::Backup(_) => self.settle_backup(),
+            Role::Primary(_) => self.settle_primary(),
+        }
+        let standing = match &self.role {
+            Role::Backup(backup) => backup.standing(self.now_us, &self.options),
+            Role::Primary(_) => self.primary_standing(),
+        };
+        if standing != self.standing {
+            self.standing = standing;
+            self.since_us = self.now_us;
+        }
+    }
+
+    /// The first invariant that does not hold, by name.
+    pub fn violation(&self) -> Option<&'static str> {
+        let checks: [(&'static str, bool); 8] = [
+            ("log_is_in_order", self.history.is_in_order()),
+            ("commit_is_in_the_log", self.commit_is_in_the_log()),
+            ("promise_never_goes_back", self.promise_never_goes_back()),
+            ("primary_holds_its_epoch", self.primary_holds_its_epoch()),
+            ("counted_records_are_in_the_log", self.counted_records_are_in_the_log()),
+            ("configurations_differ_by_one_change", self.configurations_differ_by_one_change()),
+            ("who_leaves_serves_nothing", self.who_leaves_serves_nothing()),
+            ("queues_are_bounded", self.queues_are_bounded()),
+        ];
+        checks.into_iter().find(|(_, holds)| !holds).map(|(name, _)| name)
+    }
+
+    fn commit_is_in_the_log(&self) -> bool {
+        self.history.begin().index <= self.commit && self.commit <= self.history.last().index
+    }
+
+    fn promise_never_goes_back(&self) -> bool {
+        self.vow.kept.epoch <= self.vow.made.epoch && self.vow.kept.lease_us <= self.vow.made.lease_us
+    }
+
+    /// A primary has promised its epoch, durably, and nothing higher; its records begin with the barrier.
+    fn primary_holds_its_epoch(&self) -> bool {
+        let Role::Primary(primary) = &self.role else { return true };
+        self.vow.keeps(primary.epoch)
+            && self.history.last().epoch == primary.epoch
+            && self.office_epoch == primary.epoch
+            && primary.confirmed.epoch == primary.epoch
+    }
+
+    fn counted_records_are_in_the_log(&self) -> bool {
+        let Role::Primary(primary) = &self.role else { return true };
+        primary.peers.values().all(|peer| peer.held <= self.history.last().index)
+    }
+
+    /// Rule 4: one change at a time, on the version that is known.
+    fn configurations_differ_by_one_change(&self) -> bool {
+        let Role::Primary(primary) = &self.role else { return true };
+        primary
+            .pending
+            .as_ref()
+            .is_none_or(|target| target.version == primary.confirmed.version && target.epoch == primary.epoch)
+    }
+
+    /// Rule 9.
+    fn who_leaves_serves_nothing(&self) -> bool {
+        let Role::Primary(primary) = &self.role else { return true };
+        primary.leaving.is_none()
+            || (!self.is_serving() && !self.holds_lease(self.now_us))
+            || self.options.has(Bug::ReadsWhileLeaving)
+    }
+
+    fn queues_are_bounded(&self) -> bool {
+        // A promise, a cut and an installation may come on top of a full queue of appends.
+        let writes = self.unreported.len() <= WRITE_COUNT_MAX + 8 || self.leads().is_some();
+        let Role::Primary(primary) = &self.role else { return writes };
+        let flights = primary.peers.values().all(|peer| peer.flight_count() <= self.options.flight_count_max);
+        writes && flights && primary.peers.len() <= PEER_COUNT_MAX && primary.reads.len() <= READ_COUNT_MAX
+    }
+
+    pub(crate) fn append_received(&mut self, records: Vec<Record>) {
+        for record in &records {
+            self.history.append(record.position.epoch, 1);
+        }
+        let index = self.history.last().index;
+        self.write(Write::Append(records), Effect::Durable(index));
+    }
+}

@@ -1,0 +1,9 @@
+//! The rules, one situation at a time, on a shard in which everything goes right unless a test says otherwise.
+
+mod elections;
+mod leases;
+mod matching;
+mod promises;
+mod reconfigurations;
+mod records;
+mod shard;

@@ -1,0 +1,363 @@
+//! Shard: replicas in one thread. Messages arrive, writes are durable and the coordinator answers at once, but for what a
+//! test holds back.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use slotkv_replication::{
+    Ack, Answer, Ask, Body, Candidate, Configuration, History, Member, Message, Name, Options, Position,
+    Promise, Ready, Record, Register, Replica, Start, Stopped, Write,
+};
+
+pub const MS: u64 = 1000;
+pub const NAMES: [&str; 3] = ["a", "b", "c"];
+
+pub struct Shard {
+    pub now_us: u64,
+    pub replicas: Vec<Option<Replica>>,
+    pub logs: Vec<Vec<Position>>,
+    pub promises: Vec<Promise>,
+    pub register: Register,
+    pub candidates: BTreeMap<u64, Vec<Candidate>>,
+    /// From whom to whom nothing arrives.
+    pub cut: BTreeSet<(usize, usize)>,
+    /// Whose disk does not finish.
+    pub stalled: BTreeSet<usize>,
+    /// To whom the coordinator does not answer.
+    pub cut_off: BTreeSet<usize>,
+    /// The coordinator answers reads only.
+    pub holds_changes: bool,
+    /// What a test keeps from arriving.
+    pub loses: fn(&Message) -> bool,
+    /// What was seen.
+    pub sent: Vec<Message>,
+    pub asked: Vec<(usize, u64, Ask)>,
+    pub stopped: Vec<Stopped>,
+    pub commits: Vec<(usize, u64, bool)>,
+    pub reads: Vec<u64>,
+    pub snapshots: Vec<Name>,
+    pub halts: Vec<String>,
+    options: Options,
+    runs: u64,
+    network: VecDeque<Message>,
+    unfinished: Vec<Vec<(u64, Write)>>,
+    unanswered: Vec<(usize, u64)>,
+}
+
+pub fn at(epoch: u64, index: u64) -> Position {
+    Position { epoch, index }
+}
+
+pub fn member(name: &str, inc: &str, run: &str) -> Member {
+    Member { name: name.into(), inc: inc.into(), run: run.into() }
+}
+
+pub fn configuration(count: usize, ack: Ack) -> Configuration {
+    Configuration { isr: NAMES[..count].iter().map(|name| member(name, "i1", "r0")).collect(), ack }
+}
+
+/// The outline of a log with these records.
+pub fn history(log: &[Position]) -> History {
+    let mut starts = vec![Position::default()];
+    for position in log {
+        if position.epoch > starts[starts.len() - 1].epoch {
+            starts.push(*position);
+        }
+    }
+    History::restore(starts, log.len() as u64)
+}
+
+impl Shard {
+    /// `count` replicas in sync with empty logs, none of which leads.
+    pub fn new(count: usize, ack: Ack) -> Self {
+        Self::with_logs(vec![Vec::new(); count], 0, ack)
+    }
+
+    /// Replicas in sync with these logs, which have promised `epoch`.
+    pub fn with_logs(logs: Vec<Vec<Position>>, epoch: u64, ack: Ack) -> Self {
+        let count = logs.len();
+        let mut shard = Self {
+            now_us: 10_000 * MS,
+            replicas: (0..count).map(|_| None).collect(),
+            promises: vec![Promise { epoch, lease_us: 0 }; count],
+            register: Register {
+                version: 5,
+                epoch,
+                primary: None,
+                configuration: configuration(count, ack),
+                min_isr: 1,
+                replicas: count,
+                preferred: None,
+            },
+            candidates: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            stalled: BTreeSet::new(),
+            cut_off: BTreeSet::new(),
+            holds_changes: false,
+            loses: |_| false,
+            sent: Vec::new(),
+            asked: Vec::new(),
+            stopped: Vec::new(),
+            commits: Vec::new(),
+            reads: Vec::new(),
+            snapshots: Vec::new(),
+            halts: Vec::new(),
+            options: Options { hand_back_after_us: 300 * MS, ..Options::default() },
+            runs: 0,
+            network: VecDeque::new(),
+            unfinished: vec![Vec::new(); count],
+            unanswered: Vec::new(),
+            logs,
+        };
+        for replica in 0..count {
+            shard.start(replica);
+        }
+        shard
+    }
+
+    pub fn start(&mut self, replica: usize) {
+        self.runs += 1;
+        let start = Start {
+            member: member(NAMES[replica], "i1", &format!("r{}", self.runs)),
+            promise: self.promises[replica],
+            history: history(&self.logs[replica]),
+            applied_index: 0,
+            seed: self.runs,
+        };
+        self.replicas[replica] = Some(Replica::new(start, self.options.clone(), self.now_us));
+    }
+
+    pub fn crash(&mut self, replica: usize) {
+        self.replicas[replica] = None;
+        let unfinished = std::mem::take(&mut self.unfinished[replica]);
+        let lost = unfinished.iter().map(|(_, write)| match write {
+            Write::Append(records) => records.len(),
+            Write::Barrier(_) => 1,
+            _ => 0,
+        });
+        let kept = self.logs[replica].len() - lost.sum::<usize>();
+        self.logs[replica].truncate(kept);
+    }
+
+    pub fn get(&mut self, replica: usize) -> &mut Replica {
+        self.replicas[replica].as_mut().expect("it runs")
+    }
+
+    /// Who serves.
+    pub fn primary(&self) -> Option<usize> {
+        self.replicas.iter().position(|replica| replica.as_ref().is_some_and(|replica| replica.is_serving()))
+    }
+
+    /// Lets time pass until somebody serves.
+    pub fn elect(&mut self) -> usize {
+        for _ in 0..500 {
+            self.run(10);
+            if let Some(primary) = self.primary() {
+                return primary;
+            }
+        }
+        panic!("nobody serves: {:?}", self.register);
+    }
+
+    /// Lets milliseconds pass.
+    pub fn run(&mut self, ms: u64) {
+        for _ in 0..ms.div_ceil(10) {
+            self.now_us += 10 * MS;
+            for replica in 0..self.replicas.len() {
+                let now_us = self.now_us;
+                if let Some(replica) = &mut self.replicas[replica] {
+                    replica.tick(now_us);
+                }
+            }
+            self.settle();
+        }
+    }
+
+    /// The primary's host appends `count` records.
+    pub fn write(&mut self, replica: usize, count: u64) {
+        let now_us = self.now_us;
+        let epoch = self.get(replica).may_write().expect("it serves");
+        for _ in 0..count {
+            let index = self.logs[replica].len() as u64 + 1;
+            self.logs[replica].push(at(epoch, index));
+        }
+        let id = self.get(replica).appended(now_us, count).expect("it leads");
+        self.finish(replica, id);
+        self.settle();
+    }
+
+    pub fn tell(&mut self, replica: usize, message: Message) {
+        let now_us = self.now_us;
+        self.get(replica).step(now_us, message);
+        self.settle();
+    }
+
+    /// A disk goes on.
+    pub fn resume(&mut self, replica: usize) {
+        self.stalled.remove(&replica);
+        for (id, write) in std::mem::take(&mut self.unfinished[replica]) {
+            self.keep(replica, &write);
+            self.finish(replica, id);
+        }
+        self.settle();
+    }
+
+    pub fn answer(&mut self, replica: usize, id: u64, answer: Answer) {
+        let now_us = self.now_us;
+        self.get(replica).answered(now_us, id, answer);
+        self.settle();
+    }
+
+    /// The coordinator is there again for everybody. What it was asked meanwhile was not done.
+    pub fn reconnect(&mut self) {
+        self.cut_off.clear();
+        self.holds_changes = false;
+        for (replica, id) in std::mem::take(&mut self.unanswered) {
+            if self.replicas[replica].is_some() {
+                self.answer(replica, id, Answer::Unknown);
+            }
+        }
+    }
+
+    /// Until nothing is on its way.
+    pub fn settle(&mut self) {
+        loop {
+            let mut is_quiet = true;
+            for (replica, name) in NAMES.iter().enumerate().take(self.replicas.len()) {
+                let Some(ready) = self.replicas[replica].as_mut().map(Replica::ready) else { continue };
+                is_quiet &= ready.is_empty();
+                self.carry_out(replica, ready);
+                let violation = self.replicas[replica].as_ref().and_then(Replica::violation);
+                assert_eq!(violation, None, "{name}");
+            }
+            while let Some(message) = self.network.pop_front() {
+                is_quiet = false;
+                self.deliver(message);
+            }
+            if is_quiet {
+                return;
+            }
+        }
+    }
+
+    fn deliver(&mut self, message: Message) {
+        let place = |name: &Name| NAMES.iter().position(|known| *known == name.as_str()).unwrap();
+        let (from, to) = (place(&message.from.name), place(&message.to));
+        let now_us = self.now_us;
+        if self.cut.contains(&(from, to)) || (self.loses)(&message) {
+            return;
+        }
+        if let Some(Some(replica)) = self.replicas.get_mut(to) {
+            replica.step(now_us, message);
+        }
+    }
+
+    fn carry_out(&mut self, replica: usize, ready: Ready) {
+        self.halts.extend(ready.halt);
+        self.stopped.extend(ready.stopped);
+        self.reads.extend(ready.reads);
+        self.snapshots.extend(ready.snapshots);
+        self.commits.extend(ready.commit.map(|commit| (replica, commit.index, commit.acknowledges)));
+        for (id, write) in ready.writes {
+            match &write {
+                Write::Append(records) => {
+                    self.logs[replica].extend(records.iter().map(|record| record.position));
+                }
+                Write::Barrier(position) => self.logs[replica].push(*position),
+                Write::Cut(index) => self.logs[replica].truncate(*index as usize),
+                Write::Install(_) | Write::Promise(_) => {}
+            }
+            if self.stalled.contains(&replica) {
+                self.unfinished[replica].push((id, write));
+            } else {
+                self.keep(replica, &write);
+                self.finish(replica, id);
+            }
+        }
+        for message in ready.messages {
+            self.sent.push(message.clone());
+            self.network.push_back(message);
+        }
+        for (id, ask) in ready.asks {
+            self.asked.push((replica, id, ask.clone()));
+            let holds = self.holds_changes && matches!(ask, Ask::CompareAndSet(_));
+            if holds || self.cut_off.contains(&replica) {
+                self.unanswered.push((replica, id));
+            } else {
+                let answer = self.coordinate(&ask);
+                let now_us = self.now_us;
+                self.get(replica).answered(now_us, id, answer);
+            }
+        }
+        for fetch in ready.fetches {
+            let record = |index: u64| Record {
+                position: self.logs[replica][index as usize - 1],
+                payload: Vec::from(*b"payload").into(),
+            };
+            let records = (fetch.from_index..=fetch.upto_index).map(record).collect();
+            let now_us = self.now_us;
+            self.get(replica).fetched(now_us, &fetch.to, fetch.from_index, records);
+        }
+    }
+
+    fn keep(&mut self, replica: usize, write: &Write) {
+        if let Write::Promise(promise) = write {
+            self.promises[replica] = *promise;
+        }
+    }
+
+    fn finish(&mut self, replica: usize, id: u64) {
+        let now_us = self.now_us;
+        if self.stalled.contains(&replica) {
+            return;
+        }
+        if let Some(replica) = &mut self.replicas[replica] {
+            replica.written(now_us, id);
+        }
+    }
+
+    /// The coordinator.
+    pub fn coordinate(&mut self, ask: &Ask) -> Answer {
+        match ask {
+            Ask::Read => Answer::Register(self.register.clone()),
+            Ask::CompareAndSet(target) if target.version == self.register.version => {
+                self.register = Register { version: target.version + 1, ..target.clone() };
+                Answer::Written(self.register.version)
+            }
+            Ask::CompareAndSet(_) => Answer::Conflict,
+            Ask::Stand(epoch, candidate) => {
+                self.candidates.entry(*epoch).or_default().push(candidate.clone());
+                Answer::Standing
+            }
+            Ask::Candidates(epoch) => {
+                Answer::Candidates(self.candidates.get(epoch).cloned().unwrap_or_default())
+            }
+        }
+    }
+
+    /// Nothing passes between this replica and the others.
+    pub fn isolate(&mut self, replica: usize) {
+        for other in 0..self.replicas.len() {
+            self.cut.extend([(replica, other), (other, replica)]);
+        }
+    }
+
+    /// The last compare-and-set that a replica has asked for.
+    pub fn last_change(&self, replica: usize) -> Option<(u64, Register)> {
+        self.asked.iter().rev().find_map(|(who, id, ask)| match ask {
+            Ask::CompareAndSet(target) if *who == replica => Some((*id, target.clone())),
+            _ => None,
+        })
+    }
+
+    pub fn isr(&self) -> Vec<&str> {
+        let mut names: Vec<_> =
+            self.register.configuration.isr.iter().map(|copy| copy.name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+pub fn heartbeat(from: &str, to: &str, epoch: u64, sequence: u64, commit: u64) -> Message {
+    let body = Body::Heartbeat { sequence, sent_us: 1, commit, counted: true, streaming: true };
+    Message { from: member(from, "i1", "r9"), to: to.into(), epoch, body }
+}

@@ -1,0 +1,58 @@
+//! Coordinator: one register and the candidates of each epoch. It answers late, old, or not at all.
+
+use std::collections::BTreeMap;
+
+use slotkv_replication::{Answer, Ask, Candidate, Register};
+
+/// Versions that an old read may still show.
+const OLD_COUNT: usize = 4;
+
+pub struct Coordinator {
+    pub register: Register,
+    old: Vec<Register>,
+    /// By epoch; each with the host whose session the node belongs to.
+    candidates: BTreeMap<u64, Vec<(usize, Candidate)>>,
+}
+
+impl Coordinator {
+    pub fn new(register: Register) -> Self {
+        Self { register, old: Vec::new(), candidates: BTreeMap::new() }
+    }
+
+    pub fn carry_out(&mut self, host: usize, ask: &Ask, old: bool) -> Answer {
+        match ask {
+            Ask::Read if old && !self.old.is_empty() => Answer::Register(self.old[0].clone()),
+            Ask::Read => Answer::Register(self.register.clone()),
+            Ask::CompareAndSet(target) if target.version == self.register.version => {
+                self.write(Register { version: target.version + 1, ..target.clone() });
+                Answer::Written(self.register.version)
+            }
+            Ask::CompareAndSet(_) => Answer::Conflict,
+            Ask::Stand(epoch, candidate) => {
+                self.candidates.entry(*epoch).or_default().push((host, candidate.clone()));
+                Answer::Standing
+            }
+            Ask::Candidates(epoch) => {
+                let found = self.candidates.get(epoch);
+                let found = found.into_iter().flatten().map(|(_, candidate)| candidate.clone());
+                Answer::Candidates(found.collect())
+            }
+        }
+    }
+
+    pub fn write(&mut self, register: Register) {
+        let old = std::mem::replace(&mut self.register, register);
+        self.old.push(old);
+        if self.old.len() > OLD_COUNT {
+            self.old.remove(0);
+        }
+        self.candidates.retain(|epoch, _| *epoch > self.register.epoch);
+    }
+
+    /// A session ends, with the nodes that were made in it.
+    pub fn expire(&mut self, host: usize) {
+        for candidates in self.candidates.values_mut() {
+            candidates.retain(|(owner, _)| *owner != host);
+        }
+    }
+}

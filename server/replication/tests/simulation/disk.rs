@@ -1,0 +1,125 @@
+//! Disk: what of a replica's log and promise is written, and what of it survives a crash.
+
+use std::collections::VecDeque;
+
+use rand::{Rng, rngs::SmallRng};
+use slotkv_replication::{History, Position, Promise, Write};
+
+/// One record: where it stands and which it is.
+pub type Entry = (Position, u64);
+
+/// Content of a disk. The records up to `begin` are in the engine and not in the log any more.
+#[derive(Clone, Debug, Default)]
+pub struct Plane {
+    pub entries: Vec<Entry>,
+    pub begin: u64,
+    pub applied: u64,
+    pub promise: Promise,
+}
+
+/// A write on its way to the disk.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    pub id: u64,
+    pub change: Change,
+}
+
+#[derive(Clone, Debug)]
+pub enum Change {
+    Append(Vec<Entry>),
+    Cut(u64),
+    Install(Vec<Entry>),
+    Promise(Promise),
+    Nothing,
+}
+
+impl Change {
+    pub fn of(write: Write, staged: &mut Option<Vec<Entry>>, barrier: u64) -> Self {
+        match write {
+            Write::Append(records) => {
+                let entry = |record: slotkv_replication::Record| {
+                    (record.position, u64::from_le_bytes(record.payload[..8].try_into().unwrap()))
+                };
+                Change::Append(records.into_iter().map(entry).collect())
+            }
+            Write::Barrier(position) => Change::Append(vec![(position, barrier)]),
+            Write::Cut(index) => Change::Cut(index),
+            Write::Install(_) => Change::Install(staged.take().expect("a snapshot was received")),
+            Write::Promise(promise) => Change::Promise(promise),
+        }
+    }
+}
+
+impl Plane {
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Append(entries) => self.entries.extend(entries),
+            Change::Cut(index) => self.entries.truncate(*index as usize),
+            Change::Install(entries) => {
+                self.entries.clone_from(entries);
+                self.begin = entries.len() as u64;
+                self.applied = self.begin;
+            }
+            Change::Promise(promise) => self.promise = *promise,
+            Change::Nothing => {}
+        }
+    }
+
+    pub fn last(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// The outline of the log as opening it would find it.
+    pub fn history(&self) -> History {
+        let begin = match self.begin {
+            0 => Position::default(),
+            index => self.entries[index as usize - 1].0,
+        };
+        let mut starts = vec![begin];
+        for (position, _) in &self.entries[self.begin as usize..] {
+            if position.epoch > starts[starts.len() - 1].epoch {
+                starts.push(*position);
+            }
+        }
+        History::restore(starts, self.last())
+    }
+}
+
+/// What is certain and what the process sees.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    pub durable: Plane,
+    pub view: Plane,
+    pub pending: VecDeque<Pending>,
+}
+
+impl Disk {
+    pub fn begin(&mut self, pending: Pending) {
+        self.view.apply(&pending.change);
+        self.pending.push_back(pending);
+    }
+
+    pub fn done(&mut self, id: u64) {
+        while let Some(pending) = self.pending.front()
+            && pending.id <= id
+        {
+            let pending = self.pending.pop_front().unwrap();
+            self.durable.apply(&pending.change);
+        }
+    }
+
+    /// Of what was being written some of the first may be there, of the next a part.
+    pub fn crash(&mut self, rng: &mut SmallRng) {
+        let survives = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..=self.pending.len()) };
+        for pending in self.pending.drain(..).take(survives) {
+            self.durable.apply(&pending.change);
+        }
+        if let Some(Pending { change: Change::Append(entries), .. }) = self.pending.pop_front() {
+            let part = rng.random_range(0..=entries.len());
+            self.durable.entries.extend(&entries[..part]);
+        }
+        self.pending.clear();
+        self.durable.applied = self.durable.applied.min(self.durable.last());
+        self.view = self.durable.clone();
+    }
+}

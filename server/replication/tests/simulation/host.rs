@@ -1,0 +1,63 @@
+//! Host: a machine with a clock and a disk, and the process on it.
+
+use std::collections::VecDeque;
+
+use slotkv_replication::{Member, Replica};
+
+use crate::disk::{Disk, Entry};
+
+pub struct Host {
+    pub name: &'static str,
+    /// By how much its clock is fast, in millionths; and what it showed at the beginning.
+    pub rate_ppm: i64,
+    pub offset_us: u64,
+    /// It does nothing before.
+    pub paused_until: u64,
+    pub disk: Disk,
+    pub inc_count: u64,
+    pub run_count: u64,
+    pub life: Option<Life>,
+}
+
+/// A process.
+pub struct Life {
+    pub member: Member,
+    pub replica: Replica,
+    /// When the sync that runs will be done, and the one after it.
+    pub sync_until_us: u64,
+    pub next_until_us: u64,
+    /// A snapshot that was received and accepted.
+    pub staged: Option<Vec<Entry>>,
+    /// Writes of clients that wait, of the epoch that this process leads.
+    pub waiting: VecDeque<Entry>,
+    /// What was checked.
+    pub seen_commit: u64,
+    pub serves: Option<u64>,
+    /// Reads that wait for a round: token, value, what was visible when it was asked.
+    pub reads: Vec<(u64, u64, u64)>,
+    /// The disk takes no records until the log is cut.
+    pub is_full: bool,
+}
+
+impl Life {
+    /// When a write of now is durable: writes that arrive while a sync runs share the next one.
+    pub fn written_at_us(&mut self, now_us: u64, takes_us: u64) -> u64 {
+        if now_us >= self.sync_until_us {
+            self.sync_until_us = self.next_until_us;
+        }
+        if now_us >= self.sync_until_us {
+            self.sync_until_us = now_us + takes_us;
+            self.next_until_us = self.sync_until_us;
+        } else if self.next_until_us <= self.sync_until_us {
+            self.next_until_us = self.sync_until_us + takes_us;
+        }
+        self.next_until_us
+    }
+}
+
+impl Host {
+    pub fn local_us(&self, now_us: u64) -> u64 {
+        let drift = now_us as i64 * self.rate_ppm / 1_000_000;
+        self.offset_us.saturating_add_signed(now_us as i64 + drift)
+    }
+}

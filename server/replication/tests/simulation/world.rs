@@ -1,0 +1,957 @@
+//! World: time, chance, the network and what goes wrong.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use slotkv_replication::{
+    Ack, Answer, Ask, Bug, Configuration, Fetch, Member, Message, Name, Options, Position, Promise, Ready,
+    Record, Register, Replica, Standing, Start, Write,
+};
+
+use crate::{
+    coordinator::Coordinator,
+    disk::{Change, Entry, Pending, Plane},
+    host::{Host, Life},
+    truth::Truth,
+};
+
+const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+const MS: u64 = 1000;
+const TICK_US: u64 = 10 * MS;
+/// How long things go wrong.
+const TROUBLE_US: u64 = 15_000 * MS;
+/// How soon a healed shard serves, has all its replicas in sync, and has committed what it took.
+const RECOVERY_US: u64 = 6_000 * MS;
+/// Lines of a trace that are printed.
+const TRACE_COUNT: usize = 400;
+/// Snapshots and trims keep so many records.
+const KEPT_COUNT: u64 = 30;
+
+enum Event {
+    Tick(usize),
+    Deliver(usize, Message),
+    Written { host: usize, run: u64, id: u64 },
+    Arrive { host: usize, run: u64, id: u64, ask: Ask, lands: Lands },
+    Answer { host: usize, run: u64, id: u64, answer: Answer },
+    Hint(usize),
+    Fetch { host: usize, run: u64, fetch: Fetch },
+    Snapshot { from: usize, to: usize, run: u64 },
+    Check { host: usize, run: u64, value: u64, floor: u64 },
+    Client,
+    Nemesis,
+    Restart(usize),
+    Ambush(usize),
+    Heal { from: usize, to: usize },
+    HealCoordinator(usize),
+    Expire(usize),
+}
+
+/// What becomes of a question to the coordinator.
+#[derive(Clone, Copy)]
+enum Lands {
+    Answered,
+    Unanswered,
+    Never,
+}
+
+/// How much of what goes wrong in a seed.
+struct Weather {
+    loss: f64,
+    doubles: f64,
+    /// What is not late arrives in order, as on one connection.
+    ordered: bool,
+    late: f64,
+    unknown: f64,
+    old_reads: f64,
+    slow_disk: f64,
+    full_disk: f64,
+    /// How often a replica is struck at a moment that matters to it.
+    ambush: f64,
+    /// Weights of the nemeses.
+    nemeses: [u32; 10],
+    nemesis_us: u64,
+    client_us: u64,
+}
+
+pub struct World {
+    now_us: u64,
+    rng: SmallRng,
+    options: Options,
+    queue: BTreeMap<(u64, u64), Event>,
+    event_count: u64,
+    hosts: Vec<Host>,
+    coordinator: Coordinator,
+    /// What register changes may still land.
+    asked: Vec<Register>,
+    cut: BTreeSet<(usize, usize)>,
+    /// When the last message on each link arrives.
+    links: BTreeMap<(usize, usize), u64>,
+    cut_off: BTreeSet<usize>,
+    weather: Weather,
+    healed: bool,
+    truth: Truth,
+    next_id: u64,
+    summary: Summary,
+    digest: DefaultHasher,
+    traced: bool,
+    trace: VecDeque<String>,
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub appended: u64,
+    pub acknowledged: u64,
+    pub leased_reads: u64,
+    pub confirmed_reads: u64,
+    pub epochs: u64,
+    pub crashes: u64,
+    pub wipes: u64,
+    pub snapshots: u64,
+    pub hand_backs: u64,
+    pub recovery_ms_max: u64,
+    pub digest: u64,
+}
+
+impl Summary {
+    pub fn add(&mut self, other: &Summary) {
+        self.appended += other.appended;
+        self.acknowledged += other.acknowledged;
+        self.leased_reads += other.leased_reads;
+        self.confirmed_reads += other.confirmed_reads;
+        self.epochs += other.epochs;
+        self.crashes += other.crashes;
+        self.wipes += other.wipes;
+        self.snapshots += other.snapshots;
+        self.hand_backs += other.hand_backs;
+        self.recovery_ms_max = self.recovery_ms_max.max(other.recovery_ms_max);
+    }
+}
+
+pub struct Failure {
+    pub what: String,
+    pub at_us: u64,
+    pub trace: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {} ms: {}", self.at_us / MS, self.what)
+    }
+}
+
+impl World {
+    pub fn new(seed: u64, bug: Option<Bug>, traced: bool) -> Self {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let replicas = [1, 2, 2, 3, 3, 3, 3, 3, 4, 5][rng.random_range(0..10)];
+        let spares = rng.random_range(0..=1).min(NAMES.len() - replicas);
+        let hosts: Vec<Host> = NAMES[..replicas + spares]
+            .iter()
+            .map(|name| Host {
+                name,
+                rate_ppm: rng.random_range(-4_900..=4_900),
+                offset_us: rng.random_range(0..1 << 40),
+                paused_until: 0,
+                disk: Default::default(),
+                inc_count: 1,
+                run_count: 0,
+                life: None,
+            })
+            .collect();
+        let member = |name: &str| Member { name: name.into(), inc: "i1".into(), run: "r1".into() };
+        let register = Register {
+            version: 0,
+            epoch: 0,
+            primary: None,
+            configuration: Configuration {
+                isr: vec![member(NAMES[0])],
+                ack: if rng.random_bool(0.6) { Ack::One } else { Ack::All },
+            },
+            min_isr: rng.random_range(1..=replicas.div_ceil(2)),
+            replicas,
+            preferred: rng.random_bool(0.5).then(|| Name::from(NAMES[rng.random_range(0..replicas)])),
+        };
+        let mut some = |p: f64, max: f64| if rng.random_bool(p) { rng.random_range(0.0..max) } else { 0.0 };
+        let (loss, doubles, late) = (some(0.6, 0.1), some(0.5, 0.4), some(0.5, 0.1));
+        let (unknown, old_reads, slow_disk) = (some(0.6, 0.4), some(0.6, 0.5), some(0.5, 0.02));
+        let (full_disk, ambush) = (some(0.3, 0.01), some(0.6, 1.0));
+        let mut nemeses = [0; 10];
+        for weight in &mut nemeses {
+            *weight = if rng.random_bool(0.6) { rng.random_range(1..10) } else { 0 };
+        }
+        nemeses[0] += 1;
+        let weather = Weather {
+            loss,
+            doubles,
+            ordered: rng.random_bool(0.5),
+            late,
+            unknown,
+            old_reads,
+            slow_disk,
+            full_disk,
+            ambush,
+            nemeses,
+            nemesis_us: rng.random_range(100..1500) * MS,
+            client_us: rng.random_range(1..20) * MS,
+        };
+        let options = Options {
+            hand_back_after_us: rng.random_range(100..2000) * MS,
+            flight_count_max: rng.random_range(6..16),
+            message_bytes_max: [8, 8, 24, 100][rng.random_range(0..4)],
+            bug,
+            ..Options::default()
+        };
+        let mut world = Self {
+            now_us: 0,
+            rng,
+            options,
+            queue: BTreeMap::new(),
+            event_count: 0,
+            hosts,
+            coordinator: Coordinator::new(register),
+            asked: Vec::new(),
+            cut: BTreeSet::new(),
+            links: BTreeMap::new(),
+            cut_off: BTreeSet::new(),
+            weather,
+            healed: false,
+            truth: Truth::default(),
+            next_id: 0,
+            summary: Summary::default(),
+            digest: DefaultHasher::new(),
+            traced,
+            trace: VecDeque::new(),
+        };
+        for host in 0..world.hosts.len() {
+            world.start(host);
+            world.after(host as u64 * 1234, Event::Tick(host));
+        }
+        world.after(0, Event::Client);
+        world.after(2_000 * MS, Event::Nemesis);
+        world
+    }
+
+    /// Nothing worse happens than a busy machine: some messages are lost, and now and then a disk takes long.
+    pub fn calm(mut self) -> Self {
+        let weather = &mut self.weather;
+        (weather.loss, weather.slow_disk, weather.doubles) = (0.01, 0.01, 0.01);
+        (weather.late, weather.unknown, weather.old_reads) = (0.0, 0.1, 0.1);
+        (weather.ambush, weather.full_disk) = (0.0, 0.0);
+        self.queue.retain(|_, event| !matches!(event, Event::Nemesis));
+        self
+    }
+
+    pub fn run(mut self) -> Result<Summary, Failure> {
+        let outcome = self.trouble().and_then(|()| self.recovery());
+        self.summary.epochs = self.truth.leader_count();
+        self.summary.digest = self.digest.finish();
+        let (at_us, trace) = (self.now_us, self.trace.into());
+        outcome.map(|()| self.summary).map_err(|what| Failure { what, at_us, trace })
+    }
+
+    fn trouble(&mut self) -> Result<(), String> {
+        while self.now_us < TROUBLE_US {
+            self.next()?;
+        }
+        Ok(())
+    }
+
+    /// Everything heals; the shard must serve and be whole within the bound.
+    fn recovery(&mut self) -> Result<(), String> {
+        self.healed = true;
+        self.note(|| "everything heals".into());
+        self.cut.clear();
+        self.cut_off.clear();
+        let weather = &mut self.weather;
+        (weather.loss, weather.doubles, weather.late, weather.unknown) = (0.0, 0.0, 0.0, 0.0);
+        (weather.old_reads, weather.slow_disk, weather.full_disk) = (0.0, 0.0, 0.0);
+        // So that who is far behind, by single records, can catch up.
+        weather.client_us = weather.client_us.max(10 * MS);
+        for host in 0..self.hosts.len() {
+            self.hosts[host].paused_until = 0;
+            if self.hosts[host].life.is_none() {
+                self.start(host);
+            }
+        }
+        let healed_us = self.now_us;
+        let acknowledged = self.summary.acknowledged;
+        loop {
+            self.next()?;
+            let isr = self.coordinator.register.configuration.isr.len();
+            if isr == self.coordinator.register.replicas
+                && self.summary.acknowledged > acknowledged
+                && self.serves()
+            {
+                self.summary.recovery_ms_max = (self.now_us - healed_us) / MS;
+                return Ok(());
+            }
+            if self.now_us > healed_us + RECOVERY_US {
+                return Err(format!(
+                    "not whole again after {} s: {}",
+                    RECOVERY_US / MS / 1000,
+                    self.standings()
+                ));
+            }
+        }
+    }
+
+    fn serves(&self) -> bool {
+        let standing = |host: &Host| host.life.as_ref().map(|life| life.replica.status().standing);
+        self.hosts.iter().any(|host| standing(host) == Some(Standing::Leader))
+    }
+
+    fn standings(&self) -> String {
+        let one = |host: &Host| match &host.life {
+            Some(life) => {
+                let status = life.replica.status();
+                format!(
+                    "{}: {}, epoch {}, last {}, commit {}",
+                    host.name, status.standing, status.epoch, status.last, status.commit_index
+                )
+            }
+            None => format!("{}: down", host.name),
+        };
+        let hosts: Vec<_> = self.hosts.iter().map(one).collect();
+        format!("{}; {:?}", hosts.join("; "), self.coordinator.register)
+    }
+
+    fn next(&mut self) -> Result<(), String> {
+        let Some(((at_us, _), event)) = self.queue.pop_first() else { return Err("nothing to do".into()) };
+        self.now_us = at_us;
+        match event {
+            Event::Tick(host) => {
+                self.after(TICK_US, Event::Tick(host));
+                self.with(host, None, |life, now| life.replica.tick(now))
+            }
+            Event::Deliver(host, message) => {
+                if self.defer(host, |w, at| w.at(at, Event::Deliver(host, message.clone()))) {
+                    return Ok(());
+                }
+                self.note(|| {
+                    format!("{} <- {} e{} {:?}", NAMES[host], message.from.name, message.epoch, message.body)
+                });
+                self.with(host, None, |life, now| life.replica.step(now, message))
+            }
+            Event::Written { host, run, id } => {
+                if self.defer(host, |w, at| w.at(at, Event::Written { host, run, id })) {
+                    return Ok(());
+                }
+                if self.hosts[host].run_count == run && self.hosts[host].life.is_some() {
+                    self.hosts[host].disk.done(id);
+                }
+                self.with(host, Some(run), |life, now| life.replica.written(now, id))
+            }
+            Event::Arrive { host, run, id, ask, lands } => {
+                self.arrive(host, run, id, &ask, lands);
+                Ok(())
+            }
+            Event::Answer { host, run, id, answer } => {
+                if self.defer(host, |w, at| w.at(at, Event::Answer { host, run, id, answer: answer.clone() }))
+                {
+                    return Ok(());
+                }
+                self.note(|| format!("{} learns {answer:?}", NAMES[host]));
+                self.with(host, Some(run), |life, now| life.replica.answered(now, id, answer))
+            }
+            Event::Hint(host) => {
+                if self.defer(host, |w, at| w.at(at, Event::Hint(host))) || self.cut_off.contains(&host) {
+                    return Ok(());
+                }
+                self.with(host, None, |life, now| life.replica.hint(now))
+            }
+            Event::Fetch { host, run, fetch } => self.fetch(host, run, fetch),
+            Event::Snapshot { from, to, run } => self.snapshot(from, to, run),
+            Event::Check { host, run, value, floor } => self.check(host, run, value, floor),
+            Event::Client => self.client(),
+            Event::Nemesis => {
+                self.nemesis();
+                Ok(())
+            }
+            Event::Restart(host) => {
+                if self.hosts[host].life.is_none() {
+                    self.start(host);
+                }
+                Ok(())
+            }
+            Event::Ambush(host) => {
+                self.ambush(host);
+                Ok(())
+            }
+            Event::Heal { from, to } => {
+                self.cut.remove(&(from, to));
+                Ok(())
+            }
+            Event::HealCoordinator(host) => {
+                self.cut_off.remove(&host);
+                Ok(())
+            }
+            Event::Expire(host) => {
+                self.coordinator.expire(host);
+                Ok(())
+            }
+        }
+    }
+
+    fn at(&mut self, at_us: u64, event: Event) {
+        self.event_count += 1;
+        self.queue.insert((at_us, self.event_count), event);
+    }
+
+    fn after(&mut self, delay_us: u64, event: Event) {
+        self.at(self.now_us + delay_us, event);
+    }
+
+    /// A paused host does it later.
+    fn defer(&mut self, host: usize, again: impl FnOnce(&mut Self, u64)) -> bool {
+        let until = self.hosts[host].paused_until;
+        if until > self.now_us {
+            again(self, until);
+            return true;
+        }
+        false
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        if self.traced {
+            if self.trace.len() == TRACE_COUNT {
+                self.trace.pop_front();
+            }
+            let line = format!("{:>9.3} ms  {}", self.now_us as f64 / MS as f64, line());
+            line.hash(&mut self.digest);
+            self.trace.push_back(line);
+        }
+    }
+
+    /// Lets a process do something, carries out what comes of it, and checks everything.
+    fn with(
+        &mut self,
+        host: usize,
+        run: Option<u64>,
+        act: impl FnOnce(&mut Life, u64),
+    ) -> Result<(), String> {
+        let machine = &mut self.hosts[host];
+        if machine.paused_until > self.now_us || run.is_some_and(|run| run != machine.run_count) {
+            return Ok(());
+        }
+        let local_us = machine.local_us(self.now_us);
+        let Some(life) = &mut machine.life else { return Ok(()) };
+        act(life, local_us);
+        let ready = life.replica.ready();
+        self.carry_out(host, ready)
+    }
+
+    fn carry_out(&mut self, host: usize, ready: Ready) -> Result<(), String> {
+        let run = self.hosts[host].run_count;
+        if let Some(why) = ready.halt {
+            return Err(format!("{} halts: {why}", NAMES[host]));
+        }
+        if let Some(stopped) = ready.stopped {
+            self.note(|| format!("{} stops leading {}: {}", NAMES[host], stopped.epoch, stopped.why));
+            let life = self.hosts[host].life.as_mut().unwrap();
+            life.waiting.clear();
+        }
+        if let Some(epoch) = ready.took_office {
+            self.note(|| format!("{} leads {epoch}", NAMES[host]));
+            let life = self.hosts[host].life.as_ref().unwrap();
+            self.truth.leads(epoch, &life.member.run)?;
+            self.maybe_ambush(host, 1.0);
+        }
+        let mut is_full = false;
+        for (id, write) in ready.writes {
+            self.note(|| format!("{} writes {write:?}", NAMES[host]));
+            if matches!(write, Write::Promise(_)) {
+                self.maybe_ambush(host, 0.1);
+            }
+            let life = self.hosts[host].life.as_mut().unwrap();
+            match &write {
+                Write::Cut(index) => {
+                    life.is_full = false;
+                    self.truth.cut(host, life.replica.status().epoch, &life.member.inc, *index)?;
+                }
+                Write::Append(_) | Write::Barrier(_) if self.rng.random_bool(self.weather.full_disk) => {
+                    is_full |= !life.is_full;
+                    life.is_full = true;
+                }
+                _ => {}
+            }
+            if life.is_full && matches!(write, Write::Append(_) | Write::Barrier(_)) {
+                self.begin_write(host, id, Change::Nothing)?;
+                continue;
+            }
+            self.next_id += 1;
+            let barrier = self.next_id;
+            let life = self.hosts[host].life.as_mut().unwrap();
+            let change = Change::of(write, &mut life.staged, barrier);
+            self.begin_write(host, id, change)?;
+        }
+        for message in ready.messages {
+            self.truth.says(host, &message);
+            self.send(host, message);
+        }
+        for (id, ask) in ready.asks {
+            self.ask(host, run, id, ask);
+        }
+        for fetch in ready.fetches {
+            let delay_us = self.rng.random_range(5..200);
+            self.after(delay_us, Event::Fetch { host, run, fetch });
+        }
+        for name in ready.snapshots {
+            let to = NAMES.iter().position(|known| *known == name.as_str()).unwrap();
+            let delay_us = self.rng.random_range(5..500) * MS;
+            self.after(delay_us, Event::Snapshot { from: host, to, run });
+        }
+        if let Some(commit) = ready.commit {
+            self.commit(host, commit.index, commit.acknowledges)?;
+        }
+        for token in ready.reads {
+            let life = self.hosts[host].life.as_mut().unwrap();
+            if let Some(at) = life.reads.iter().position(|read| read.0 == token) {
+                let (_, value, floor) = life.reads.swap_remove(at);
+                self.summary.confirmed_reads += 1;
+                self.truth
+                    .read(value, floor)
+                    .map_err(|what| format!("{what}, by a round at {}", NAMES[host]))?;
+            }
+        }
+        let life = self.hosts[host].life.as_mut().unwrap();
+        life.reads.retain(|read| !ready.reads_refused.contains(&read.0));
+        let serves = life.replica.leads().filter(|_| life.replica.is_serving());
+        if serves != life.serves {
+            life.serves = serves;
+            if let Some(epoch) = serves {
+                self.truth.serves(epoch, &self.hosts[host].disk.view.entries)?;
+            }
+        }
+        let life = self.hosts[host].life.as_ref().unwrap();
+        if let Some(name) = life.replica.violation() {
+            return Err(format!("{name} does not hold at {}", NAMES[host]));
+        }
+        if is_full {
+            self.note(|| format!("the disk of {} is full", NAMES[host]));
+            return self.with(host, None, |life, now| life.replica.append_failed(now));
+        }
+        Ok(())
+    }
+
+    fn maybe_ambush(&mut self, host: usize, share: f64) {
+        if !self.healed && self.rng.random_bool(self.weather.ambush * share) {
+            // Any of these is the right moment for something.
+            let within_us = [MS / 2, 5 * MS, 40 * MS][self.rng.random_range(0..3)];
+            let delay_us = self.rng.random_range(0..within_us);
+            self.after(delay_us, Event::Ambush(host));
+        }
+    }
+
+    fn ambush(&mut self, host: usize) {
+        match self.rng.random_range(0..4) {
+            _ if self.healed => {}
+            0 | 1 => self.crash(host, 1000),
+            2 => self.isolate(host),
+            _ => self.hosts[host].paused_until = self.now_us + self.rng.random_range(300..1500) * MS,
+        }
+    }
+
+    /// Away from all others, and mostly from the coordinator.
+    fn isolate(&mut self, host: usize) {
+        let length_us = self.rng.random_range(300..3000) * MS;
+        for other in 0..self.hosts.len() {
+            self.cut(host, other, length_us);
+            self.cut(other, host, length_us);
+        }
+        if self.rng.random_bool(0.7) {
+            self.cut_off(host, length_us);
+        }
+    }
+
+    fn cut_off(&mut self, host: usize, length_us: u64) {
+        self.note(|| format!("{} is cut off the coordinator", NAMES[host]));
+        self.cut_off.insert(host);
+        self.after(length_us, Event::HealCoordinator(host));
+    }
+
+    fn begin_write(&mut self, host: usize, id: u64, change: Change) -> Result<(), String> {
+        if let Change::Append(entries) = &change {
+            self.truth.appended(entries)?;
+        }
+        let slow = self.rng.random_bool(self.weather.slow_disk);
+        let takes_us =
+            if slow { self.rng.random_range(10..400) * MS } else { self.rng.random_range(50..3000) };
+        let machine = &mut self.hosts[host];
+        machine.disk.begin(Pending { id, change });
+        let life = machine.life.as_mut().unwrap();
+        let (at_us, run) = (life.written_at_us(self.now_us, takes_us), machine.run_count);
+        self.at(at_us, Event::Written { host, run, id });
+        Ok(())
+    }
+
+    fn commit(&mut self, host: usize, index: u64, acknowledges: bool) -> Result<(), String> {
+        let applies = self.rng.random_bool(0.1);
+        let machine = &mut self.hosts[host];
+        let life = machine.life.as_mut().unwrap();
+        let from = std::mem::replace(&mut life.seen_commit, index);
+        self.truth.committed(&machine.disk.view.entries, from.min(index), index)?;
+        let durable = &mut machine.disk.durable;
+        if applies
+            && durable.entries[..]
+                == machine.disk.view.entries[..durable.entries.len().min(machine.disk.view.entries.len())]
+        {
+            durable.applied = durable.applied.max(index.min(durable.last()));
+        }
+        while let Some(entry) = life.waiting.front().copied()
+            && entry.0.index <= index
+        {
+            life.waiting.pop_front();
+            if acknowledges {
+                self.summary.acknowledged += 1;
+                self.truth.acknowledged(entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, from: usize, message: Message) {
+        let to = NAMES.iter().position(|name| *name == message.to.as_str()).unwrap();
+        if self.cut.contains(&(from, to)) || self.rng.random_bool(self.weather.loss) {
+            return;
+        }
+        let copies = 1 + u64::from(self.rng.random_bool(self.weather.doubles));
+        for _ in 0..copies {
+            let late = self.rng.random_bool(self.weather.late);
+            let delay_us =
+                if late { self.rng.random_range(1..3000) * MS } else { self.rng.random_range(30..1500) };
+            let mut at_us = self.now_us + delay_us;
+            if !late && (self.weather.ordered || self.healed) {
+                let before_us = self.links.entry((from, to)).or_default();
+                at_us = at_us.max(*before_us + 1);
+                *before_us = at_us;
+            }
+            self.at(at_us, Event::Deliver(to, message.clone()));
+        }
+    }
+
+    fn ask(&mut self, host: usize, run: u64, id: u64, ask: Ask) {
+        self.note(|| format!("{} asks {ask:?}", NAMES[host]));
+        let away = self.cut_off.contains(&host);
+        let unknown = away || self.rng.random_bool(self.weather.unknown);
+        let lands = match (away, unknown) {
+            (true, _) => Lands::Never,
+            (_, true) if self.rng.random_bool(0.3) => Lands::Never,
+            (_, true) => Lands::Unanswered,
+            _ => Lands::Answered,
+        };
+        let slow = unknown && self.rng.random_bool(0.5);
+        let delay_us =
+            if slow { self.rng.random_range(1..4000) * MS } else { self.rng.random_range(200..4000) };
+        if unknown {
+            let answer_us = self.rng.random_range(1..500) * MS;
+            self.after(answer_us, Event::Answer { host, run, id, answer: Answer::Unknown });
+        }
+        if let Ask::CompareAndSet(target) = &ask
+            && !matches!(lands, Lands::Never)
+        {
+            self.asked.push(target.clone());
+            let names_another = target.epoch > self.coordinator.register.epoch;
+            self.maybe_ambush(host, if names_another { 0.7 } else { 0.2 });
+        }
+        self.after(delay_us, Event::Arrive { host, run, id, ask, lands });
+    }
+
+    fn arrive(&mut self, host: usize, run: u64, id: u64, ask: &Ask, lands: Lands) {
+        if matches!(lands, Lands::Never) {
+            return;
+        }
+        let old = self.rng.random_bool(self.weather.old_reads);
+        let (before, epoch) = (self.coordinator.register.version, self.coordinator.register.epoch);
+        let answer = self.coordinator.carry_out(host, ask, old);
+        let register = self.coordinator.register.clone();
+        if register.version > before {
+            let is_own = register.primary.as_ref().is_some_and(|(name, _)| name.as_str() == NAMES[host]);
+            self.summary.hand_backs += u64::from(register.epoch > epoch && !is_own);
+            self.note(|| format!("register: {register:?}"));
+            self.asked.retain(|target| target.version >= register.version);
+            self.hint_all();
+        }
+        if matches!(lands, Lands::Answered) {
+            let answer = if self.cut_off.contains(&host) { Answer::Unknown } else { answer };
+            let delay_us = self.rng.random_range(200..4000);
+            self.after(delay_us, Event::Answer { host, run, id, answer });
+        }
+    }
+
+    fn hint_all(&mut self) {
+        for host in 0..self.hosts.len() {
+            if self.rng.random_bool(0.7) {
+                let delay_us = self.rng.random_range(300..5000);
+                self.after(delay_us, Event::Hint(host));
+            }
+        }
+    }
+
+    fn fetch(&mut self, host: usize, run: u64, fetch: Fetch) -> Result<(), String> {
+        if self.defer(host, |w, at| w.at(at, Event::Fetch { host, run, fetch: fetch.clone() })) {
+            return Ok(());
+        }
+        let view = &self.hosts[host].disk.view;
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        for index in fetch.from_index..=fetch.upto_index.min(view.last()) {
+            if fetch.from_index <= view.begin || (bytes > 0 && bytes + 8 > fetch.bytes_max) {
+                break;
+            }
+            let (position, id) = view.entries[index as usize - 1];
+            records.push(Record { position, payload: id.to_le_bytes().to_vec().into() });
+            bytes += 8;
+        }
+        self.with(host, Some(run), |life, now| {
+            life.replica.fetched(now, &fetch.to, fetch.from_index, records);
+        })
+    }
+
+    fn snapshot(&mut self, from: usize, to: usize, run: u64) -> Result<(), String> {
+        if self.defer(from, |w, at| w.at(at, Event::Snapshot { from, to, run })) {
+            return Ok(());
+        }
+        let life = self.hosts[from].life.as_ref().filter(|_| self.hosts[from].run_count == run);
+        let Some(life) = life else { return Ok(()) };
+        let (commit, epoch) = (life.replica.commit_index(), life.replica.leads());
+        let entries: Vec<Entry> = self.hosts[from].disk.view.entries[..commit as usize].to_vec();
+        let arrives = !self.cut.contains(&(from, to)) && self.rng.random_bool(0.9);
+        if let (Some(epoch), true, Some((at, _))) = (epoch, arrives, entries.last().copied()) {
+            let mut wanted = false;
+            self.with(to, None, |life, now| {
+                wanted = life.replica.snapshot_received(now, epoch, at);
+                if wanted {
+                    life.staged = Some(entries);
+                }
+            })?;
+            self.summary.snapshots += u64::from(wanted);
+            self.note(|| format!("snapshot {at} from {} to {}: wanted {wanted}", NAMES[from], NAMES[to]));
+        }
+        self.with(from, Some(run), |life, _| life.replica.snapshot_sent(&NAMES[to].into()))
+    }
+
+    /// A client writes, or reads.
+    fn client(&mut self) -> Result<(), String> {
+        let delay_us = self.rng.random_range(1..=2 * self.weather.client_us);
+        self.after(delay_us, Event::Client);
+        let host = self.rng.random_range(0..self.hosts.len());
+        let writes = self.rng.random_bool(0.5);
+        let count = self.rng.random_range(1..4);
+        let machine = &mut self.hosts[host];
+        if machine.paused_until > self.now_us {
+            return Ok(());
+        }
+        let local_us = machine.local_us(self.now_us);
+        let Some(life) = &mut machine.life else { return Ok(()) };
+        if writes {
+            let Ok(epoch) = life.replica.may_write() else { return Ok(()) };
+            let mut entries = Vec::new();
+            for _ in 0..count {
+                self.next_id += 1;
+                let index = machine.disk.view.last() + 1 + entries.len() as u64;
+                entries.push((Position { epoch, index }, self.next_id));
+            }
+            life.waiting.extend(&entries);
+            self.summary.appended += count;
+            let id = life.replica.appended(local_us, count).expect("it leads");
+            self.note(|| format!("{} appends {entries:?}", NAMES[host]));
+            self.begin_write(host, id, Change::Append(entries))?;
+            self.with(host, None, |_, _| {})
+        } else if life.replica.is_serving() {
+            let (value, floor) = (life.replica.commit_index(), self.truth.visible);
+            let run = machine.run_count;
+            let delay_us = self.rng.random_range(0..300);
+            self.after(delay_us, Event::Check { host, run, value, floor });
+            Ok(())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The value was read some time ago; may it be answered?
+    fn check(&mut self, host: usize, run: u64, value: u64, floor: u64) -> Result<(), String> {
+        if self.defer(host, |w, at| w.at(at, Event::Check { host, run, value, floor })) {
+            return Ok(());
+        }
+        let machine = &mut self.hosts[host];
+        let local_us = machine.local_us(self.now_us);
+        let Some(life) = machine.life.as_mut().filter(|_| machine.run_count == run) else { return Ok(()) };
+        if life.replica.holds_lease(local_us) {
+            self.summary.leased_reads += 1;
+            return self
+                .truth
+                .read(value, floor)
+                .map_err(|what| format!("{what}, under the lease of {}", NAMES[host]));
+        }
+        self.next_id += 1;
+        let token = self.next_id;
+        self.with(host, Some(run), |life, now| {
+            if life.replica.confirm_read(now, token).is_ok() {
+                life.reads.push((token, value, floor));
+            }
+        })
+    }
+
+    fn start(&mut self, host: usize) {
+        let now_us = self.now_us;
+        let seed = self.rng.random();
+        let machine = &mut self.hosts[host];
+        machine.run_count += 1;
+        let member = Member {
+            name: machine.name.into(),
+            inc: format!("i{}", machine.inc_count).into(),
+            run: format!("{}-r{}", machine.name, machine.run_count).into(),
+        };
+        let plane = &machine.disk.durable;
+        let start = Start {
+            member: member.clone(),
+            promise: plane.promise,
+            history: plane.history(),
+            applied_index: plane.applied,
+            seed,
+        };
+        let local_us = machine.local_us(now_us);
+        let replica = Replica::new(start, self.options.clone(), local_us);
+        machine.life = Some(Life {
+            member,
+            seen_commit: replica.commit_index(),
+            replica,
+            sync_until_us: now_us,
+            next_until_us: now_us,
+            staged: None,
+            waiting: VecDeque::new(),
+            serves: None,
+            reads: Vec::new(),
+            is_full: false,
+        });
+        self.note(|| format!("{} starts", NAMES[host]));
+    }
+
+    fn crash(&mut self, host: usize, restart_ms_max: u64) {
+        let machine = &mut self.hosts[host];
+        if machine.life.take().is_none() {
+            return;
+        }
+        self.summary.crashes += 1;
+        machine.paused_until = 0;
+        machine.disk.crash(&mut self.rng);
+        self.note(|| format!("{} crashes", NAMES[host]));
+        let restart_ms_max = if self.rng.random_bool(0.3) { 30 } else { restart_ms_max };
+        let (restart_us, expire_us) =
+            (self.rng.random_range(1..restart_ms_max) * MS, self.rng.random_range(100..4000) * MS);
+        self.after(restart_us, Event::Restart(host));
+        self.after(expire_us, Event::Expire(host));
+    }
+
+    fn nemesis(&mut self) {
+        if self.healed {
+            return;
+        }
+        let delay_us = self.rng.random_range(1..=2 * self.weather.nemesis_us);
+        self.after(delay_us, Event::Nemesis);
+        let total: u32 = self.weather.nemeses.iter().sum();
+        let mut at = self.rng.random_range(0..total);
+        let mut kind = 0;
+        while at >= self.weather.nemeses[kind] {
+            at -= self.weather.nemeses[kind];
+            kind += 1;
+        }
+        let count = self.hosts.len();
+        let host =
+            match self.hosts.iter().position(|host| host.life.as_ref().is_some_and(|l| l.serves.is_some())) {
+                Some(primary) if self.rng.random_bool(0.4) => primary,
+                _ => self.rng.random_range(0..count),
+            };
+        let other = self.rng.random_range(0..count);
+        let length_us = self.rng.random_range(50..3000) * MS;
+        match kind {
+            0 => self.crash(host, 3000),
+            1 => {
+                self.note(|| format!("{} pauses for {} ms", NAMES[host], length_us / MS));
+                self.hosts[host].paused_until = self.now_us + length_us;
+            }
+            2 => self.cut(host, other, length_us),
+            3 => {
+                self.cut(host, other, length_us);
+                self.cut(other, host, length_us);
+            }
+            4 => self.isolate(host),
+            5 => self.cut_off(host, length_us),
+            6 => self.wipe(host),
+            7 => self.trim(host),
+            8 => {
+                // The others come back at once and know nothing of what they granted.
+                self.isolate(host);
+                (0..count).filter(|other| *other != host).for_each(|other| self.crash(other, 50));
+            }
+            _ => self.operator(host),
+        }
+    }
+
+    fn cut(&mut self, from: usize, to: usize, length_us: u64) {
+        if from != to {
+            self.note(|| format!("{} -> {} is cut", NAMES[from], NAMES[to]));
+            self.cut.insert((from, to));
+            self.after(length_us, Event::Heal { from, to });
+        }
+    }
+
+    /// A disk is lost, as long as the configuration can bear it: fewer than w of its members may be gone.
+    fn wipe(&mut self, host: usize) {
+        let gone = |copy: &Member| {
+            let at = NAMES.iter().position(|name| *name == copy.name.as_str()).unwrap();
+            at == host || copy.inc.as_str() != format!("i{}", self.hosts[at].inc_count)
+        };
+        let bears = |register: &Register| {
+            let configuration = &register.configuration;
+            configuration.isr.iter().filter(|copy| gone(copy)).count() < configuration.holders()
+        };
+        if !bears(&self.coordinator.register) || !self.asked.iter().all(bears) {
+            return;
+        }
+        self.crash(host, 3000);
+        self.note(|| format!("{} loses its disk", NAMES[host]));
+        self.summary.wipes += 1;
+        self.hosts[host].inc_count += 1;
+        self.hosts[host].disk.durable = Plane { promise: Promise::default(), ..Plane::default() };
+        self.hosts[host].disk.view = Plane::default();
+    }
+
+    /// The log's front is dropped, as far as it is applied.
+    fn trim(&mut self, host: usize) {
+        let machine = &mut self.hosts[host];
+        let Some(life) = &mut machine.life else { return };
+        let index = machine.disk.durable.applied.saturating_sub(KEPT_COUNT);
+        if index > machine.disk.view.begin && index <= life.replica.commit_index() {
+            machine.disk.view.begin = index;
+            machine.disk.durable.begin = index;
+            life.replica.trimmed(index);
+            self.note(|| format!("{} trims its log to {index}", NAMES[host]));
+        }
+    }
+
+    /// Another field of the register is edited, or the primary is asked for something.
+    fn operator(&mut self, host: usize) {
+        let mut register = self.coordinator.register.clone();
+        if self.rng.random_bool(0.5) {
+            register.version += 1;
+            register.min_isr = self.rng.random_range(1..=register.replicas.div_ceil(2));
+            let preferred = self.rng.random_range(0..register.replicas);
+            register.preferred = self.rng.random_bool(0.5).then(|| NAMES[preferred].into());
+            self.note(|| format!("an operator writes {register:?}"));
+            self.coordinator.write(register);
+            self.hint_all();
+            return;
+        }
+        let ack = if self.rng.random_bool(0.5) { Ack::One } else { Ack::All };
+        let name: Name = NAMES[self.rng.random_range(0..self.hosts.len())].into();
+        let wishes_ack = self.rng.random_bool(0.5);
+        if let Some(life) = &mut self.hosts[host].life {
+            let _ = if wishes_ack { life.replica.wish_ack(ack) } else { life.replica.wish_primary(&name) };
+        }
+    }
+}
