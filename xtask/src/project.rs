@@ -47,12 +47,14 @@ pub fn cargo() -> Command {
     command
 }
 
-/// What every cargo command here is told, so that features are resolved alike and nothing is compiled twice. Benches and
-/// the generator of UniFFI's modules are apart: nobody waits for them but who needs them.
-pub const SELECTION: [&str; 7] = [
+/// What every cargo command here is told, so that features are resolved alike and nothing is compiled twice. Benches, the
+/// model and the generator of UniFFI's modules are apart: nobody waits for them but who needs them.
+pub const SELECTION: [&str; 9] = [
     "--workspace",
     "--exclude",
     "slotkv-benches",
+    "--exclude",
+    "slotkv-model",
     "--exclude",
     "slotkv-uniffi-bindgen",
     "--features",

@@ -53,11 +53,16 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 21] = [
+const SUITES: [Suite; 22] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
     Suite { name: "rust", about: "Rust unit, crate and whole-cluster tests, the simulation", run: rust },
+    Suite {
+        name: "model",
+        about: "the replication rules in every small state, and that no mistake in them goes unnoticed",
+        run: model,
+    },
     Suite { name: "doctest", about: "examples in the Rust documentation", run: doctest },
     Suite { name: "zookeeper", about: "coordinator conformance on ZooKeeper x1 and x3", run: zookeeper },
     Suite { name: "python", about: "pytest, doctests among it, on the installed package", run: python },
@@ -280,6 +285,8 @@ fn clippy(bench: &Bench) -> Outcome<Tested> {
     machine::install_rust("clippy", "clippy")?;
     let strict = ["--all-targets", "--", "-D", "warnings"];
     bench.step("clippy", bench.cargo("clippy").args(strict))?;
+    let model = ["clippy", "--package", "slotkv-model"];
+    bench.step("clippy model", project::cargo().args(model).args(strict))?;
     if bench.long {
         let benches = ["clippy", "--package", "slotkv-benches"];
         bench.step("clippy benches", project::cargo().args(benches).args(strict))?;
@@ -321,6 +328,11 @@ fn rust(bench: &Bench) -> Outcome<Tested> {
             "zookeeper",
         ]),
     )?;
+    cargo_count(&log)
+}
+
+fn model(bench: &Bench) -> Outcome<Tested> {
+    let log = bench.step("model", project::cargo().args(["test", "--package", "slotkv-model"]))?;
     cargo_count(&log)
 }
 

@@ -1,0 +1,150 @@
+//! `cargo run --release -p slotkv-model -- [--variant NAME | --variants] [--replicas 3] [--writes 2]
+//! [--epochs 3] ...`; `--help` lists all.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use slotkv_model::bounds::Bounds;
+use slotkv_model::check::{Effort, explore};
+use slotkv_model::configuration::Ack;
+use slotkv_model::shard::Shard;
+use slotkv_model::variant::Variant;
+
+const HELP: &str = "\
+Explores every state of the replication rules within bounds.
+
+  --replicas N --isr N      how many there are, and how many are in the ISR at the start (3, 3)
+  --ack one|all --min-isr N (one, 1)
+  --epochs N --writes N     (3, 2)
+  --restarts N --wipes N    crashes, with and without the data (1, 0)
+  --changes N --ack-changes reconfigurations; whether of ack, too (1, no)
+  --fail-backs N --edits N  (0, 0)
+  --leases --rounds         how reads are answered (not at all)
+  --dead-ends               asks every state whether it leads to a serving primary again
+  --symmetry                takes states that differ in names only for one
+  --threads N --minutes N   (2, 60)
+  --variant NAME            the rules with one mistake, which must be refuted
+  --variants                all of them, and a table
+  --show                    the counter-examples with --variants, too
+";
+
+struct Options {
+    bounds: Bounds,
+    bounded: bool,
+    effort: Effort,
+    variant: Option<Variant>,
+    variants: bool,
+    show: bool,
+}
+
+fn main() -> ExitCode {
+    match parse(std::env::args().skip(1)) {
+        Ok(Some(options)) => run(options),
+        Ok(None) => {
+            print!("{HELP}");
+            let names = Variant::ALL.map(|variant| variant.refutation());
+            names.iter().for_each(|refutation| println!("  {:<27} {}", refutation.name, refutation.about));
+            ExitCode::SUCCESS
+        }
+        Err(complaint) => {
+            eprintln!("{complaint}; --help lists what there is");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(options: Options) -> ExitCode {
+    if options.variants {
+        return refute_all(&options);
+    }
+    let (shard, wanted) = match options.variant {
+        Some(variant) => {
+            let bounds = if options.bounded { options.bounds } else { variant.refutation().bounds };
+            (Shard::wrong(variant, bounds), false)
+        }
+        None => (Shard::right(options.bounds), true),
+    };
+    eprintln!("{:?}", shard.bounds);
+    let verdict = explore(shard, &options.effort);
+    println!("{verdict}");
+    let as_wanted = if wanted { verdict.complete } else { verdict.refuted.is_some() };
+    if as_wanted { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn refute_all(options: &Options) -> ExitCode {
+    let mut all_refuted = true;
+    println!("| variant | what is wrong | breaks | steps | states |\n|---|---|---|---|---|");
+    for variant in Variant::ALL {
+        let refutation = variant.refutation();
+        let verdict = explore(Shard::wrong(variant, refutation.bounds), &options.effort);
+        let (broken, steps) = match &verdict.refuted {
+            Some(example) => (example.property, example.steps().to_string()),
+            None => ("NOT REFUTED", String::new()),
+        };
+        all_refuted &= verdict.refuted.is_some();
+        println!(
+            "| `{}` | {} | {broken} | {steps} | {} |",
+            refutation.name, refutation.about, verdict.states
+        );
+        if options.show {
+            println!("\n{verdict}\n");
+        }
+    }
+    if all_refuted { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// None if help is asked for.
+fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
+    let effort = Effort { threads: 2, time_max: Duration::from_secs(60 * 60), progress: true };
+    let bounds = Bounds::default();
+    let mut options = Options { bounds, bounded: false, effort, variant: None, variants: false, show: false };
+    let mut arguments = arguments.peekable();
+    while let Some(flag) = arguments.next() {
+        let mut value =
+            || arguments.next_if(|next| !next.starts_with("--")).ok_or(format!("{flag} needs a value"));
+        let number = |text: Result<String, String>| -> Result<u8, String> {
+            let text = text?;
+            text.parse().map_err(|_| format!("{text} is no number"))
+        };
+        let bounds = &mut options.bounds;
+        let bounded =
+            !matches!(flag.as_str(), "--threads" | "--minutes" | "--variant" | "--variants" | "--show");
+        options.bounded |= bounded;
+        match flag.as_str() {
+            "--help" => return Ok(None),
+            "--replicas" => bounds.replicas = number(value())?,
+            "--isr" => bounds.isr = number(value())?,
+            "--min-isr" => bounds.min_isr = number(value())?,
+            "--epochs" => bounds.epochs = number(value())?,
+            "--writes" => bounds.writes = number(value())?,
+            "--restarts" => bounds.restarts = number(value())?,
+            "--wipes" => bounds.wipes = number(value())?,
+            "--changes" => bounds.changes = number(value())?,
+            "--fail-backs" => bounds.fail_backs = number(value())?,
+            "--edits" => bounds.edits = number(value())?,
+            "--ack-changes" => bounds.ack_changes = true,
+            "--leases" => bounds.leases = true,
+            "--rounds" => bounds.rounds = true,
+            "--dead-ends" => bounds.dead_ends = true,
+            "--symmetry" => bounds.symmetry = true,
+            "--ack" => {
+                bounds.ack = match value()?.as_str() {
+                    "one" => Ack::One,
+                    "all" => Ack::All,
+                    other => return Err(format!("--ack is one or all, not {other}")),
+                }
+            }
+            "--threads" => options.effort.threads = usize::from(number(value())?.max(1)),
+            "--minutes" => options.effort.time_max = Duration::from_secs(60 * u64::from(number(value())?)),
+            "--variant" => {
+                let name = value()?;
+                options.variant = Some(Variant::named(&name).ok_or(format!("there is no variant {name}"))?);
+            }
+            "--variants" => options.variants = true,
+            "--show" => options.show = true,
+            other => return Err(format!("{other} is no flag")),
+        }
+    }
+    options.bounds.isr = options.bounds.isr.min(options.bounds.replicas);
+    options.bounds.complaint().map_or(Ok(Some(options)), Err)
+}
