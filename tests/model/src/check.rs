@@ -1,4 +1,4 @@
-//! Explores a shard's states, breadth first, so that what is refuted is refuted by a shortest path.
+//! Explores a shard's states. What is refuted is refuted by a shortest path.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ pub struct Effort {
     pub time_max: Duration,
     /// Says how far it is, every few seconds.
     pub progress: bool,
+    /// Goes depth first. That takes a small part of the memory, but no shortest path comes first.
+    pub frugal: bool,
 }
 
 /// What came of it.
@@ -63,13 +65,14 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the end is looked for.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Explores until something is refuted, everything is seen, or the time is over. A refutation is looked for
+/// Explores until something is refuted, everything is seen, or the time is over. A counter-example is looked for
 /// again on shorter and shorter paths, for the checker looks up from its work only now and then, and then
 /// tells the latest one it came across.
 pub fn explore(shard: Shard, effort: &Effort) -> Verdict {
     let mut verdict = explore_to(&shard, effort, None);
     while let Some(CounterExample { path, .. }) = &verdict.refuted {
-        let shorter = explore_to(&shard, &Effort { threads: 1, ..*effort }, Some(path.len()));
+        let breadth_first = Effort { threads: 1, frugal: false, ..*effort };
+        let shorter = explore_to(&shard, &breadth_first, Some(path.len()));
         if shorter.refuted.is_none() {
             break;
         }
@@ -80,11 +83,18 @@ pub fn explore(shard: Shard, effort: &Effort) -> Verdict {
 
 /// Only paths of fewer states than `states_end` are looked at.
 fn explore_to(shard: &Shard, effort: &Effort, states_end: Option<usize>) -> Verdict {
-    let begin = Instant::now();
-    let asked = shard.properties();
     let builder = shard.clone().checker().threads(effort.threads).timeout(effort.time_max);
     let builder = builder.target_max_depth(states_end.unwrap_or(0));
-    let checker = builder.finish_when(HasDiscoveries::AnyFailures).spawn_bfs();
+    let builder = builder.finish_when(HasDiscoveries::AnyFailures);
+    if effort.frugal {
+        await_end(builder.spawn_dfs(), effort)
+    } else {
+        await_end(builder.spawn_bfs(), effort)
+    }
+}
+
+fn await_end(checker: impl Checker<Shard>, effort: &Effort) -> Verdict {
+    let begin = Instant::now();
     let mut told = begin;
     while !checker.is_done() && begin.elapsed() < effort.time_max {
         std::thread::sleep(POLL_INTERVAL);
@@ -96,7 +106,8 @@ fn explore_to(shard: &Shard, effort: &Effort, states_end: Option<usize>) -> Verd
     }
     let checker = checker.join();
     let duration = begin.elapsed();
-    let mut found = checker.discoveries();
+    let (shard, mut found) = (checker.model(), checker.discoveries());
+    let asked = shard.properties();
     let failure = asked.iter().find(|property| fails(property) && found.contains_key(property.name));
     let unreached = asked.iter().filter(|property| !fails(property) && !found.contains_key(property.name));
     Verdict {

@@ -23,7 +23,7 @@
 //! use slotkv_model::{bounds::Bounds, check::{Effort, explore}, shard::Shard};
 //!
 //! let bounds = Bounds { epochs: 2, writes: 1, restarts: 0, changes: 0, ..Bounds::default() };
-//! let effort = Effort { threads: 1, time_max: Duration::from_secs(60), progress: false };
+//! let effort = Effort { threads: 1, time_max: Duration::from_secs(60), progress: false, frugal: false };
 //! let verdict = explore(Shard::right(bounds), &effort);
 //! assert!(verdict.complete && verdict.refuted.is_none(), "{verdict}");
 //! ```

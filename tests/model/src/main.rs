@@ -23,6 +23,7 @@ Explores every state of the replication rules within bounds.
   --dead-ends               asks every state whether it leads to a serving primary again
   --symmetry                takes states that differ in names only for one
   --threads N --minutes N   (2, 60)
+  --frugal                  goes depth first: takes a small part of the memory
   --variant NAME            the rules with one mistake, which must be refuted
   --variants                all of them, and a table
   --show                    the counter-examples with --variants, too
@@ -95,7 +96,7 @@ fn refute_all(options: &Options) -> ExitCode {
 
 /// None if help is asked for.
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
-    let effort = Effort { threads: 2, time_max: Duration::from_secs(60 * 60), progress: true };
+    let effort = Effort { threads: 2, time_max: Duration::from_secs(60 * 60), progress: true, frugal: false };
     let bounds = Bounds::default();
     let mut options = Options { bounds, bounded: false, effort, variant: None, variants: false, show: false };
     let mut arguments = arguments.peekable();
@@ -107,8 +108,10 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, Str
             text.parse().map_err(|_| format!("{text} is no number"))
         };
         let bounds = &mut options.bounds;
-        let bounded =
-            !matches!(flag.as_str(), "--threads" | "--minutes" | "--variant" | "--variants" | "--show");
+        let bounded = !matches!(
+            flag.as_str(),
+            "--threads" | "--minutes" | "--frugal" | "--variant" | "--variants" | "--show"
+        );
         options.bounded |= bounded;
         match flag.as_str() {
             "--help" => return Ok(None),
@@ -140,6 +143,7 @@ fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, Str
                 let name = value()?;
                 options.variant = Some(Variant::named(&name).ok_or(format!("there is no variant {name}"))?);
             }
+            "--frugal" => options.effort.frugal = true,
             "--variants" => options.variants = true,
             "--show" => options.show = true,
             other => return Err(format!("{other} is no flag")),

@@ -148,8 +148,6 @@ pub enum Wrong {
     CommitsDiffer,
     /// A follower cut a record off its log that it knew to be committed.
     KnownCut,
-    /// A read missed a write that was committed before it began.
-    StaleRead,
     /// A write was acknowledged while the register's ISR was below `min_isr`.
     ThinAck,
 }
@@ -393,7 +391,12 @@ impl fmt::Display for State {
                 }
             }
         }
-        write!(f, "; ever committed: {}", self.committed)
+        write!(f, "; ever committed: {}", self.committed)?;
+        match self.wrong {
+            Some(Wrong::CommitsDiffer) => write!(f, "; two primaries committed different records"),
+            Some(Wrong::KnownCut) => write!(f, "; a follower cut off what it knew to be committed"),
+            Some(Wrong::ThinAck) | None => Ok(()),
+        }
     }
 }
 

@@ -47,6 +47,8 @@ pub enum Variant {
     NoBarrier,
     /// Rule 9: fail-back goes on reading.
     FailBackReads,
+    /// Rule 9: the primary resigns to the process that has the heir's name now, whatever its data.
+    HeirByName,
     /// Rule 10: a write is acknowledged though the ISR fell below `min_isr` after its append.
     IgnoresMinIsr,
     /// The isr, acks and reports go by bare names: an empty disk counts as the one that was lost.
@@ -70,7 +72,7 @@ pub struct Refutation {
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Variant; 20] = [
+    pub const ALL: [Variant; 21] = [
         Variant::ReportersBecomeIsr,
         Variant::TooFewReports,
         Variant::LowestLog,
@@ -89,6 +91,7 @@ impl Variant {
         Variant::OldAcksConfirm,
         Variant::NoBarrier,
         Variant::FailBackReads,
+        Variant::HeirByName,
         Variant::IgnoresMinIsr,
         Variant::BareNames,
     ];
@@ -224,6 +227,15 @@ impl Variant {
             Variant::FailBackReads => {
                 let bounds = Bounds { fail_backs: 1, ..leased };
                 of("fail-back-reads", "rule 9: fail-back goes on reading", bounds, &[LINEARIZABLE])
+            }
+            Variant::HeirByName => {
+                let bounds = Bounds { fail_backs: 1, wipes: 1, ..quiet };
+                of(
+                    "heir-by-name",
+                    "rule 9: the heir is whatever process has its name now",
+                    bounds,
+                    &[DURABLE],
+                )
             }
             Variant::IgnoresMinIsr => {
                 let bounds = Bounds { changes: 2, min_isr: 2, ..quiet };

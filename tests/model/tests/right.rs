@@ -8,7 +8,7 @@ use slotkv_model::configuration::Ack;
 use slotkv_model::shard::Shard;
 
 fn holds(bounds: Bounds) {
-    let effort = Effort { threads: 1, time_max: Duration::from_secs(300), progress: false };
+    let effort = Effort { threads: 1, time_max: Duration::from_secs(300), progress: false, frugal: false };
     let verdict = explore(Shard::right(Bounds { symmetry: true, ..bounds }), &effort);
     println!("{verdict}");
     assert!(verdict.complete, "{verdict}");

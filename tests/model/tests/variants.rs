@@ -11,7 +11,8 @@ use slotkv_model::variant::Variant;
 /// elections.
 const PATH_MAX: usize = 17;
 
-const EFFORT: Effort = Effort { threads: 1, time_max: Duration::from_secs(120), progress: false };
+const EFFORT: Effort =
+    Effort { threads: 1, time_max: Duration::from_secs(120), progress: false, frugal: false };
 
 fn is_refuted(variant: Variant) {
     let refutation = variant.refutation();
@@ -79,6 +80,7 @@ variants! {
     old_acks_confirm: OldAcksConfirm
     no_barrier: NoBarrier
     fail_back_reads: FailBackReads
+    heir_by_name: HeirByName
     ignores_min_isr: IgnoresMinIsr
     bare_names: BareNames
 }
