@@ -133,7 +133,8 @@ fn all_bugs(count: u64) {
     let only = std::env::var("SLOTKV_BUG").ok();
     let chosen = |bug: &Bug| only.as_ref().is_none_or(|only| *only == format!("{bug:?}"));
     for bug in Bug::ALL.into_iter().filter(chosen) {
-        match (0..count).find_map(|seed| wrong(seed, bug).map(|failure| (seed, failure))) {
+        let from = number("SLOTKV_SEED_FROM").unwrap_or(0);
+        match (from..from + count).find_map(|seed| wrong(seed, bug).map(|failure| (seed, failure))) {
             Some((seed, failure)) => println!("{bug:?}: seed {seed}, {}", failure.what),
             None => {
                 println!("{bug:?}: not in {count} seeds");
