@@ -293,7 +293,7 @@ impl Client {
         traceparent: &str,
     ) -> Waiting {
         let told = self.told_within(end.saturating_duration_since(now), traceparent);
-        let call = self.begin_at(request, (slot, slot), &told, now, end, None);
+        let call = self.begin_at(request, (slot, slot), &told, now, None);
         Waiting::new(self.shared.dispatch.clone(), call)
     }
 
@@ -316,7 +316,7 @@ impl Client {
             Some(range) => (range.slot_first as u16, range.slot_last as u16),
         };
         let now = Instant::now();
-        self.begin_at(request, slots, told, now, now + told.deadline, callback)
+        self.begin_at(request, slots, told, now, callback)
     }
 
     fn begin_at(
@@ -325,14 +325,14 @@ impl Client {
         slots: (u16, u16),
         told: &Told<'_>,
         now: Instant,
-        deadline: Instant,
         callback: Option<Callback>,
     ) -> Arc<Call> {
         request.namespace = told.namespace.map(str::to_owned);
         request.traceparent = told.traceparent();
         let operation = request.operation();
         let span = tracing::debug_span!("slotkv", operation = operation.as_str_name(), slot = slots.0);
-        self.shared.dispatch.begin(Call::new(request, slots, deadline, span, callback), now)
+        let call = Call::new(request, slots, now + told.deadline, span, callback);
+        self.shared.dispatch.begin(call, now)
     }
 
     /// What holds for a call with these options.

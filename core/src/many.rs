@@ -99,6 +99,7 @@ impl Client {
                 if taken % MANY_OPEN_MAX == 0 {
                     // Who has millions of keys does not keep the thread for himself.
                     yield_now().await;
+                    now = None;
                 }
             }
             let Some((index, gate, operation, reply)) = open.next().await else { break };

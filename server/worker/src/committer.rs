@@ -6,7 +6,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -68,8 +68,8 @@ pub struct Committer {
     unsynced_since: Option<Instant>,
     /// What has been sent ahead to the disk since the last sync.
     sent_ahead: Ahead,
-    /// A thread is at it.
-    sending: Arc<AtomicBool>,
+    /// Held by a thread, too, while it is at it.
+    sending: Arc<()>,
     log_bytes_at_checkpoint: u64,
     persisting: Option<Position>,
     persisted_index: Arc<AtomicU64>,
@@ -301,15 +301,14 @@ impl Committer {
         let is_late = !self.sent_ahead.late && since.elapsed() >= Duration::from_millis(ms - ms / 4);
         // The log is shorter than it was when its front has gone.
         let is_much = bytes.abs_diff(self.sent_ahead.log_bytes) >= AHEAD_BYTES;
-        if !(is_late || is_much) || self.sending.load(Ordering::Acquire) {
+        if !(is_late || is_much) || Arc::strong_count(&self.sending) > 1 {
             return;
         }
         self.sent_ahead = Ahead { late: self.sent_ahead.late || is_late, log_bytes: bytes };
-        self.sending.store(true, Ordering::Release);
-        let sent = ClearOnDrop(self.sending.clone());
+        let sending = self.sending.clone();
         let (disk, path) = (self.disk.clone(), self.log.tail_path().to_owned());
         self.runner.blocking(move || {
-            let _sent = sent;
+            let _sending = sending;
             if let Ok(mut file) = disk.open(&path, Open::Existing) {
                 let _ = file.sync().now_or_never();
             }
@@ -378,15 +377,6 @@ struct Ahead {
     late: bool,
     /// Up to here.
     log_bytes: u64,
-}
-
-/// Tells the committer that a thread has ended, also if it panicked.
-struct ClearOnDrop(Arc<AtomicBool>);
-
-impl Drop for ClearOnDrop {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
-    }
 }
 
 /// The persist thread could not do its work.
