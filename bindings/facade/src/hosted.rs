@@ -42,6 +42,7 @@ pub const ALONE_COUNT: usize = 64;
 /// Looks for new events in one turn. What is ready after so many waits for the next turn, so that a loop that is answered
 /// without end has time for others, too.
 const ROUNDS_MAX: u32 = 32;
+
 /// See the module. Dropped, it ends; the keeper's thread soon after.
 pub(crate) struct Hosted {
     shared: Arc<Shared>,
