@@ -82,7 +82,7 @@ pub(crate) struct Call {
     /// First and last slot that it touches.
     pub slots: (u16, u16),
     pub deadline: Instant,
-    /// Bytes of key and value, for the bounds.
+    /// Bytes of keys and value, for the bounds.
     pub bytes: usize,
     /// Which share of the client's room it counts to.
     pub gate: u32,
@@ -113,7 +113,7 @@ impl Call {
             operation: request.operation(),
             slots,
             deadline,
-            bytes: request.key.len() + request.value.len(),
+            bytes: request.key.len() + request.value.len() + request.keys.len(),
             gate: 0,
             patient: callback.is_none(),
             span,
@@ -211,6 +211,7 @@ impl Inner {
         // Handles may keep the call for long; what it carried goes now.
         self.request.key = Bytes::new();
         self.request.value = Bytes::new();
+        self.request.keys = Bytes::new();
         let delivery = match mem::replace(&mut self.waiter, Waiter::Nobody) {
             Waiter::Callback(callback) => Delivery::Callback(callback, result),
             Waiter::Task(waker) => {

@@ -60,7 +60,8 @@ fn set_condition(request: &mut v1::Request, condition: Condition) {
     request.version = version;
 }
 
-fn check_key(key: &[u8], namespace_bytes: usize) -> Result<()> {
+/// Checks a key. `namespace_bytes` counts to it.
+pub(crate) fn check_key(key: &[u8], namespace_bytes: usize) -> Result<()> {
     if key.is_empty() {
         return Err(Error::invalid("the key is empty; it has at least one byte"));
     }

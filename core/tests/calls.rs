@@ -60,6 +60,7 @@ async fn many_keys_keep_their_order_and_have_a_result_each() {
     assert!(put.iter().all(|put| matches!(put, Ok(Put::Created { .. }))));
     let broken = fake.keys_of(1, 1).remove(0);
     let bad = slotkv_proto::slot(broken.as_bytes(), fake.truth().slots());
+    fake.store("w1:1", |store| store.left_out = vec![bad]);
     fake.script("w1:1", move |seen| match slotkv_proto::slot(&seen.request.key, fake_slots()) == bad {
         true => Action::Reply(fake::refused(Code::Damaged)),
         false => Action::Serve,
@@ -76,12 +77,91 @@ async fn many_keys_keep_their_order_and_have_a_result_each() {
         }
     }
     fake.unscript("w1:1");
+    fake.store("w1:1", |store| store.left_out.clear());
     let deleted = client.delete_many(["key1", "nowhere"]).await;
     assert!(matches!(deleted[..], [Ok(Delete::Deleted { .. }), Ok(Delete::NotFound)]));
     assert!(client.get_many(Vec::<String>::new()).await.is_empty());
     let got = client.get_many(["", "key2"]).await;
     assert_eq!(got[0].as_ref().unwrap_err().code, Code::InvalidArgument);
     assert!(got[1].is_ok());
+}
+
+/// How many keys each request about many had that a worker saw.
+fn groups(fake: &Fake, address: &str) -> Vec<usize> {
+    let log = fake.log(address);
+    log.iter().map(|seen| fake::store::keys_of(&seen.request).len()).filter(|&keys| keys > 0).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_of_a_shard_travel_together_up_to_a_bound() {
+    let fake = Fake::new(2);
+    let client = fake.client().await;
+    let pairs: Vec<_> = (0..1000).map(|n| (format!("key{n}"), format!("value{n}"))).collect();
+    client.put_many(pairs.clone()).await;
+    let got = client.get_many(pairs[..100].iter().map(|(key, _)| key)).await;
+    assert!(pairs.iter().zip(got).all(|((_, value), got)| got.unwrap().unwrap() == value.as_bytes()));
+    for address in ["w0:1", "w1:1"] {
+        assert!(matches!(groups(&fake, address)[..], [keys] if keys > 10), "{:?}", groups(&fake, address));
+    }
+    client.get_many(pairs.iter().map(|(key, _)| key)).await.into_iter().for_each(|got| assert!(got.is_ok()));
+    let sent = [groups(&fake, "w0:1"), groups(&fake, "w1:1")].concat();
+    assert_eq!(sent.iter().sum::<usize>(), 1100);
+    assert_eq!(sent.iter().max(), Some(&slotkv_proto::limits::GET_MANY_KEYS_MAX));
+    assert!(sent.len() <= 2 + 2 * 5, "{sent:?}");
+
+    // One alone, and long ones, do not.
+    client.get_many(["key1"]).await.remove(0).unwrap();
+    let long = (0..40).map(|n| format!("{{{}}}{n}{}", fake.key_of(0), "k".repeat(32_000)));
+    let before = groups(&fake, "w0:1").len() + groups(&fake, "w1:1").len();
+    assert!(client.get_many(long).await.into_iter().all(|got| got == Ok(None)));
+    let after = [groups(&fake, "w0:1"), groups(&fake, "w1:1")].concat();
+    assert_eq!(after.len() - before, 2, "40 keys of 32 KB in requests of up to 1 MiB");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_that_were_left_out_are_asked_for_again() {
+    let fake = Fake::new(2);
+    let client = fake.client().await;
+    let keys = fake.keys_of(0, 100);
+    let pairs = keys.iter().map(|key| (key, format!("value of {key}")));
+    client.put_many(pairs).await.into_iter().for_each(|put| assert!(put.is_ok()));
+    // A frame's worth at a time.
+    fake.store("w0:1", |store| store.found_max = Some(30));
+    let got = client.get_many(&keys).await;
+    assert!(keys.iter().zip(got).all(|(key, got)| got.unwrap().unwrap() == format!("value of {key}")));
+    assert_eq!(groups(&fake, "w0:1"), [100, 70, 40, 10]);
+
+    // A slot that has gone to another shard, which the client hears of when it asks for such a key alone.
+    let slot = slotkv_proto::slot(keys[0].as_bytes(), fake_slots());
+    let moved = fake.store("w0:1", |store| {
+        store.found_max = None;
+        store.left_out.push(slot);
+        store.take_slot(slot)
+    });
+    fake.store("w1:1", |store| store.absorb(moved));
+    fake.give(&[(slot, 1)]);
+    let delta = fake.delta();
+    fake.script("w0:1", move |seen| match seen.request.operation() {
+        v1::Operation::Get => Action::Correct(fake::refused(Code::Moved), delta.clone()),
+        _ => Action::Serve,
+    });
+    let got = client.get_many(&keys).await;
+    assert!(keys.iter().zip(got).all(|(key, got)| got.unwrap().unwrap() == format!("value of {key}")));
+    assert_eq!(client.stats().calls_failed, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_about_no_key_or_about_too_many_is_an_error_of_each() {
+    let fake = Fake::new(1);
+    let client = fake.client().await;
+    for found in [0, 4] {
+        let found = vec![v1::Found { status: v1::Status::NotFound.into(), ..Default::default() }; found];
+        let reply = v1::Reply { status: v1::Status::Found.into(), found, ..Default::default() };
+        fake.script("w0:1", move |_| Action::Reply(reply.clone()));
+        let got = client.get_many(["a", "b", "c"]).await;
+        assert_eq!(got.len(), 3);
+        assert!(got.into_iter().all(|got| got.unwrap_err().code == Code::Unexpected));
+    }
 }
 
 fn fake_slots() -> slotkv_proto::SlotCount {

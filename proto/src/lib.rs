@@ -10,10 +10,12 @@
 //! ```
 //!
 //! Layout: [`mod@slot`] key to slot · [`table`] the slot table as a value · [`code`] error codes · [`limits`] the bounds
-//! that are checked before anything is allocated · [`seam`] clock and chance as arguments · [`handshake`] protocol versions · [`v1`] the generated messages.
+//! that are checked before anything is allocated · [`seam`] clock and chance as arguments · [`handshake`] protocol versions ·
+//! [`keys`] many keys in one field · [`v1`] the generated messages.
 
 pub mod code;
 pub mod handshake;
+pub mod keys;
 pub mod limits;
 pub mod seam;
 pub mod slot;

@@ -10,6 +10,8 @@ pub const VALUE_BYTES_MAX: usize = 16 << 20;
 pub const FRAME_BYTES_MAX: usize = 20 << 20;
 /// Requests that may be in flight on one stream; past it the worker answers OVERLOADED, the client waits before.
 pub const INFLIGHT_COUNT_MAX: usize = 4096;
+/// Keys of one GET_MANY.
+pub const GET_MANY_KEYS_MAX: usize = 128;
 /// Bytes of keys and values that may be in flight on one stream.
 pub const INFLIGHT_BYTES_MAX: usize = 32 << 20;
 /// Connections that one server process accepts.

@@ -157,8 +157,9 @@ fn requests() -> v1::ClientFrame {
             keys_only: true,
             ordered: true,
         }),
-        // Came after this file; a frame without it decodes to this.
+        // Came after this file; a frame without them decodes to this.
         repeated: false,
+        keys: Bytes::new(),
     };
     let get = v1::Request {
         id: 1,
@@ -196,6 +197,26 @@ fn repeated_request() -> v1::Request {
     }
 }
 
+fn many_request() -> v1::Request {
+    v1::Request {
+        id: 302,
+        operation: v1::Operation::GetMany.into(),
+        keys: bytes(b"\x03foo\x01\x00"),
+        ..v1::Request::default()
+    }
+}
+
+fn many_reply() -> v1::Reply {
+    let found = v1::Found { status: v1::Status::Found.into(), value: bytes(b"bar"), version: 3 };
+    let not_found = v1::Found { status: v1::Status::NotFound.into(), ..v1::Found::default() };
+    v1::Reply {
+        id: 302,
+        status: v1::Status::Found.into(),
+        found: vec![found, not_found, v1::Found::default()],
+        ..v1::Reply::default()
+    }
+}
+
 fn replies() -> v1::ServerFrame {
     let everything = v1::Reply {
         id: 300,
@@ -214,6 +235,8 @@ fn replies() -> v1::ServerFrame {
         last_key: bytes(b"pl"),
         replayed: true,
         retry_after_ms: 50,
+        // Came after this file.
+        found: Vec::new(),
     };
     let found = v1::Reply {
         id: 1,
@@ -281,6 +304,8 @@ fn frames_of_version_1_decode_to_the_same_fields_and_encode_to_the_same_bytes() 
     check("welcome", welcome());
     check("requests", requests());
     check("request_repeated", repeated_request());
+    check("request_many", many_request());
+    check("reply_many", many_reply());
     check("replies", replies());
     check("refusal", refusal());
     check("table_delta", delta());

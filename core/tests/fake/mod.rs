@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
-mod store;
+pub mod store;
 
 use std::{
     collections::BTreeMap,

@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use slotkv::Code;
-use slotkv_proto::{SlotCount, slot, v1};
+use slotkv_proto::{SlotCount, keys::Keys, slot, v1};
+
+/// The keys of a request about many.
+pub fn keys_of(request: &v1::Request) -> Vec<Bytes> {
+    Keys::of(&request.keys).map(|key| Bytes::copy_from_slice(key.unwrap())).collect()
+}
 
 /// See the module.
 #[derive(Clone, Default)]
@@ -17,6 +22,10 @@ pub struct Store {
     pub forgotten_index: u64,
     /// Writes carried out, by sequence.
     pub executed: Vec<u64>,
+    /// Slots whose keys are left out of answers about many.
+    pub left_out: Vec<u16>,
+    /// How many keys an answer about many tells at most, if not all.
+    pub found_max: Option<usize>,
 }
 
 impl Store {
@@ -74,6 +83,14 @@ impl Store {
                     ..status(v1::Status::Found)
                 },
             },
+            Operation::GetMany => v1::Reply {
+                found: keys_of(request)
+                    .into_iter()
+                    .take(self.found_max.unwrap_or(usize::MAX))
+                    .map(|key| self.found(&namespace, key))
+                    .collect(),
+                ..status(v1::Status::Found)
+            },
             Operation::Count | Operation::Scan => self.range(request, &namespace),
             Operation::Put | Operation::Delete | Operation::Increment => {
                 let id = (hello.client_id, request.sequence);
@@ -91,6 +108,18 @@ impl Store {
             _ => super::refused(Code::Unsupported),
         };
         v1::Reply { id: request.id, ..reply }
+    }
+
+    fn found(&self, namespace: &str, key: Bytes) -> v1::Found {
+        if self.left_out.contains(&slot::slot(&key, SlotCount::new(16).unwrap())) {
+            return v1::Found::default();
+        }
+        match self.keys.get(&(namespace.to_owned(), key)) {
+            None => v1::Found { status: v1::Status::NotFound.into(), ..Default::default() },
+            Some((value, version)) => {
+                v1::Found { status: v1::Status::Found.into(), value: value.clone(), version: *version }
+            }
+        }
     }
 
     fn write(&mut self, request: &v1::Request, namespace: String) -> v1::Reply {

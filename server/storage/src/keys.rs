@@ -39,15 +39,14 @@ pub enum KeyKind {
 /// If the namespace is longer than 255 bytes; `slotkv_proto::limits` allows fewer.
 pub fn data_key(slot: u16, namespace: &str, key: &[u8]) -> Bytes {
     let mut buffer = Vec::with_capacity(5 + namespace.len() + key.len());
-    data_key_into(&mut buffer, slot, namespace, key);
+    append_data_key(&mut buffer, slot, namespace, key);
     buffer.into()
 }
 
-/// [`data_key`] into a buffer, which is cleared first.
-pub fn data_key_into(buffer: &mut Vec<u8>, slot: u16, namespace: &str, key: &[u8]) {
+/// Appends a [`data_key`].
+pub fn append_data_key(buffer: &mut Vec<u8>, slot: u16, namespace: &str, key: &[u8]) {
     let length = u8::try_from(namespace.len()).expect("a namespace's name has at most 255 bytes");
     let [high, low] = slot.to_be_bytes();
-    buffer.clear();
     buffer.extend_from_slice(&[FORMAT, KeyKind::Data as u8, high, low, length]);
     buffer.extend_from_slice(namespace.as_bytes());
     buffer.extend_from_slice(key);

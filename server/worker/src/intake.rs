@@ -7,6 +7,7 @@ use slotkv_proto::{
     limits::DEADLINE_MS_MAX,
     v1::{Reply, Request},
 };
+use slotkv_storage::Row;
 use tokio::time::Instant;
 
 use crate::{
@@ -29,22 +30,39 @@ pub struct Intake<'a> {
     pub outbox: &'a Arc<Outbox>,
     /// When they came in.
     pub received: Instant,
+    /// Keys among them that were read with others.
+    pub many_reads: Cell<usize>,
     /// Reads among them that went to the engine.
     pub cold_reads: Cell<usize>,
 }
 
 impl Intake<'_> {
-    /// Answers a request, or returns `None` and lets it be answered through the outbox. Writes are added to `writes`,
+    /// Answers a request, by the row that was looked up ahead if it is a read and there is one, or returns `None` and lets it be answered through the outbox. Writes are added to `writes`,
     /// which the caller pushes to the shard's queue.
-    pub fn start(&self, request: Request, writes: &mut Vec<Write>) -> Result<Option<Reply>, Refusal> {
+    pub fn start(
+        &self,
+        request: Request,
+        ahead: Option<Row>,
+        writes: &mut Vec<Write>,
+    ) -> Result<Option<Reply>, Refusal> {
         tell_trace(&request);
         let slots = self.ownership.table().slots();
         match request::check(&request, self.sender, slots.get())? {
             Asked::Read { value } => {
                 let slot = slotkv_proto::slot(&request.key, slots);
                 self.ownership.check_slot(slot)?;
-                let namespace = request.namespace.as_deref().unwrap_or(&self.sender.namespace);
-                self.shard.read(slot, namespace, &request, value, &self.cold_reads).map(Some)
+                let namespace = self.namespace(&request);
+                self.shard.read(slot, namespace, &request, value, ahead, &self.cold_reads).map(Some)
+            }
+            Asked::ReadMany => {
+                let reply = self.shard.read_many(
+                    self.ownership,
+                    self.namespace(&request),
+                    &request,
+                    &self.cold_reads,
+                )?;
+                self.many_reads.set(self.many_reads.get() + reply.found.len());
+                Ok(Some(reply))
             }
             Asked::Write(change, ticket) => {
                 let slot = slotkv_proto::slot(&request.key, slots);
@@ -89,6 +107,10 @@ impl Intake<'_> {
                 Ok(None)
             }
         }
+    }
+
+    fn namespace<'a>(&'a self, request: &'a Request) -> &'a str {
+        request.namespace.as_deref().unwrap_or(&self.sender.namespace)
     }
 
     fn expires(&self, deadline_ms: u32) -> Option<Instant> {

@@ -9,7 +9,7 @@
 //!
 //! Layout: [`worker`] start, run and stop · [`join`] taking the lead · [`home`] the replica's folder · [`service`] gRPC, [`codec`] its frames ·
 //! [`session`] one stream · [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served ·
-//! [`shard`] what streams share · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`],
+//! [`shard`] what streams share · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`],
 //! [`retry`] the way of a write · [`outbox`] replies on their way · [`runner`] where long work runs.
 
 pub mod codec;
@@ -23,6 +23,7 @@ pub mod outbox;
 pub mod ownership;
 pub mod page;
 pub mod queue;
+pub mod read;
 pub mod replica;
 pub mod request;
 pub mod retry;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use slotkv_proto::{
     Code,
     limits::{INFLIGHT_BYTES_MAX, INFLIGHT_COUNT_MAX, REPLY_BYTES_SOFT},
-    v1::Reply,
+    v1::{Found, Reply},
 };
 
 /// Collects replies until the stream sends them, and counts the requests that wait for one.
@@ -135,10 +135,16 @@ impl Outbox {
     }
 }
 
+/// Roughly what one key of many takes in a frame.
+pub fn found_size(found: &Found) -> usize {
+    found.value.len() + 16
+}
+
 /// Roughly what a reply takes in a frame.
 pub fn size(reply: &Reply) -> usize {
     let items: usize = reply.items.iter().map(|item| item.key.len() + item.value.len() + 32).sum();
-    reply.value.len() + reply.message.len() + reply.last_key.len() + items + 32
+    let found: usize = reply.found.iter().map(found_size).sum();
+    reply.value.len() + reply.message.len() + reply.last_key.len() + items + found + 32
 }
 
 #[cfg(test)]

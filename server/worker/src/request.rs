@@ -5,8 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use slotkv_proto::{
     Code,
+    keys::Keys,
     limits::{
-        CLIENT_ID_BYTES, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, PAGE_BYTES_MAX, PAGE_ITEMS_MAX, VALUE_BYTES_MAX,
+        CLIENT_ID_BYTES, GET_MANY_KEYS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, PAGE_BYTES_MAX,
+        PAGE_ITEMS_MAX, VALUE_BYTES_MAX,
     },
     v1::{self, Operation, Reply, Request},
 };
@@ -36,6 +38,8 @@ pub enum Asked {
         /// Whether the reply carries the value.
         value: bool,
     },
+    /// The values of many keys.
+    ReadMany,
     /// A write.
     Write(Change, Ticket),
     /// A page of keys.
@@ -82,6 +86,10 @@ pub fn check(request: &Request, sender: &Sender, slot_count: u16) -> Result<Aske
             check_key(request)?;
             Ok(Asked::Read { value: operation == Operation::Get })
         }
+        Operation::GetMany => {
+            check_keys(request, sender)?;
+            Ok(Asked::ReadMany)
+        }
         Operation::Put | Operation::Delete | Operation::Increment => {
             check_key(request)?;
             let condition = condition(request)?;
@@ -116,20 +124,14 @@ pub fn refuse(id: u64, (code, message): Refusal) -> Reply {
 }
 
 fn check_limits(request: &Request, sender: &Sender) -> Result<(), Refusal> {
-    let namespace = request.namespace.as_deref().unwrap_or(&sender.namespace).len();
+    let namespace = namespace_bytes(request, sender);
     if namespace > NAMESPACE_BYTES_MAX {
         return Err((
             Code::TooLarge,
             format!("a namespace of {namespace} bytes; the limit is {NAMESPACE_BYTES_MAX}"),
         ));
     }
-    let key = request.key.len() + namespace;
-    if key > KEY_BYTES_MAX {
-        return Err((
-            Code::TooLarge,
-            format!("a key of {key} bytes with its namespace; the limit is {KEY_BYTES_MAX}"),
-        ));
-    }
+    check_key_bytes(request.key.len() + namespace)?;
     if request.value.len() > VALUE_BYTES_MAX {
         return Err((
             Code::TooLarge,
@@ -139,11 +141,47 @@ fn check_limits(request: &Request, sender: &Sender) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_key(request: &Request) -> Result<(), Refusal> {
-    if request.key.is_empty() {
-        return Err((Code::InvalidArgument, "an empty key; the shortest is one byte".into()));
+fn namespace_bytes(request: &Request, sender: &Sender) -> usize {
+    request.namespace.as_deref().unwrap_or(&sender.namespace).len()
+}
+
+fn check_key_bytes(bytes: usize) -> Result<(), Refusal> {
+    if bytes > KEY_BYTES_MAX {
+        return Err((
+            Code::TooLarge,
+            format!("a key of {bytes} bytes with its namespace; the limit is {KEY_BYTES_MAX}"),
+        ));
     }
     Ok(())
+}
+
+fn check_key(request: &Request) -> Result<(), Refusal> {
+    if request.key.is_empty() { Err(empty_key()) } else { Ok(()) }
+}
+
+fn empty_key() -> Refusal {
+    (Code::InvalidArgument, "an empty key; the shortest is one byte".into())
+}
+
+fn check_keys(request: &Request, sender: &Sender) -> Result<(), Refusal> {
+    let namespace = namespace_bytes(request, sender);
+    let mut count = 0;
+    for key in Keys::of(&request.keys) {
+        let key = key.map_err(|malformed| (Code::InvalidArgument, malformed.to_string()))?;
+        if key.is_empty() {
+            return Err(empty_key());
+        }
+        check_key_bytes(key.len() + namespace)?;
+        count += 1;
+        if count > GET_MANY_KEYS_MAX {
+            return Err((Code::TooLarge, format!("more than {GET_MANY_KEYS_MAX} keys in one request")));
+        }
+    }
+    if count == 0 {
+        Err((Code::InvalidArgument, "a request for many keys names none".into()))
+    } else {
+        Ok(())
+    }
 }
 
 fn condition(request: &Request) -> Result<Condition, Refusal> {
@@ -270,6 +308,22 @@ mod tests {
             code(&Request { oldest_open: 2, sequence: 1, ..request(Operation::Put) }),
             Code::InvalidArgument
         );
+    }
+
+    #[test]
+    fn keys_of_many_have_the_limits_of_one_and_a_limit_of_their_number() {
+        let many = |keys: &[&[u8]]| {
+            let mut bytes = bytes::BytesMut::new();
+            keys.iter().for_each(|key| slotkv_proto::keys::append(key, &mut bytes));
+            Request { keys: bytes.freeze(), key: Bytes::new(), ..request(Operation::GetMany) }
+        };
+        assert!(check(&many(&[&b"k"[..]; GET_MANY_KEYS_MAX]), &sender(), 16).is_ok());
+        assert_eq!(code(&many(&[&b"k"[..]; GET_MANY_KEYS_MAX + 1])), Code::TooLarge);
+        assert_eq!(code(&many(&[])), Code::InvalidArgument);
+        assert_eq!(code(&many(&[b"k", b""])), Code::InvalidArgument);
+        assert_eq!(code(&many(&[b"k", &[0; KEY_BYTES_MAX + 1]])), Code::TooLarge);
+        let cut = Bytes::from_static(&[1, b'k', 2, b'k']);
+        assert_eq!(code(&Request { keys: cut, ..request(Operation::GetMany) }), Code::InvalidArgument);
     }
 
     #[test]

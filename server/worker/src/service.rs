@@ -151,10 +151,11 @@ impl StoreService {
             sender: &sender,
             outbox: &outbox,
             received: Instant::now(),
+            many_reads: Cell::new(0),
             cold_reads: Cell::new(0),
         };
         let mut writes = Vec::new();
-        let started = self.shard.check_serving().and_then(|()| intake.start(request, &mut writes));
+        let started = self.shard.check_serving().and_then(|()| intake.start(request, None, &mut writes));
         if !writes.is_empty() {
             self.shard.queue().push(&mut writes);
         }

@@ -134,10 +134,16 @@ where
             sender: &sender,
             outbox: &outbox,
             received,
+            many_reads: Cell::new(0),
             cold_reads: Cell::new(0),
         };
+        let mut ahead = VecDeque::new();
         while self.ready_bytes < REPLY_BYTES_SOFT && *budget > 0 {
+            if ahead.is_empty() && admitted.is_ok() {
+                ahead = shard.look_ahead(&ownership, &self.todo.requests, &sender);
+            }
             let Some(request) = self.todo.requests.pop_front() else { break };
+            let row = ahead.pop_front().flatten();
             *budget -= 1;
             if intake.cold_reads.get() >= COLD_READS_PER_TURN_MAX {
                 self.todo.requests.push_front(request);
@@ -147,9 +153,10 @@ where
             }
             let id = request.id;
             let done = match &admitted {
-                Ok(()) => intake.start(request, &mut self.writes),
+                Ok(()) => intake.start(request, row, &mut self.writes),
                 Err(refusal) => Err(refusal.clone()),
             };
+            *budget = budget.saturating_sub(intake.many_reads.take());
             match done {
                 Ok(None) => {}
                 Ok(Some(reply)) => self.reply(reply),

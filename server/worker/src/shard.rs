@@ -1,12 +1,9 @@
 //! What the streams of a worker share: the shard's rows to read, the queue of its writes, and whether it may serve.
 //! Many streams read it at once; the committer, the membership task and the view's task are its only writers.
 
-use std::{
-    cell::{Cell, RefCell},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
 use arc_swap::ArcSwap;
@@ -14,9 +11,8 @@ use parking_lot::RwLock;
 use slotkv_proto::{
     Code,
     table::{Member, ShardId},
-    v1::{Reply, Request, Status},
 };
-use slotkv_storage::{Engine, Error, Row, RowCache, keys};
+use slotkv_storage::{Engine, Error, RowCache};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::{ownership::Ownership, queue::Queue, request::Refusal, runner::Runner};
@@ -185,52 +181,14 @@ impl Shard {
         self.pages.clone().try_acquire_owned().map_err(full)
     }
 
-    /// Reads a key. `request` names it; the caller has checked that the slot is served. `cold` counts a visit to the
-    /// engine.
-    pub fn read(
-        &self,
-        slot: u16,
-        namespace: &str,
-        request: &Request,
-        value: bool,
-        cold: &Cell<usize>,
-    ) -> Result<Reply, Refusal> {
-        thread_local! {
-            static ENGINE_KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
-        }
-        let row = ENGINE_KEY.with_borrow_mut(|key| {
-            keys::data_key_into(key, slot, namespace, &request.key);
-            self.row(key, cold)
-        });
-        // The lease is looked at after the value was read (protocol.md rule 5).
-        self.check_serving()?;
-        Ok(match row.map_err(refusal)? {
-            None => Reply { id: request.id, status: Status::NotFound as i32, ..Reply::default() },
-            Some(row) => Reply {
-                id: request.id,
-                status: Status::Found as i32,
-                version: row.version,
-                value: if value { row.value } else { Default::default() },
-                ..Reply::default()
-            },
-        })
-    }
-
     /// The engine under the shard.
     pub fn engine(&self) -> &dyn Engine {
         &*self.engine
     }
 
-    fn row(&self, key: &[u8], cold: &Cell<usize>) -> Result<Option<Row>, Error> {
-        if let Some(row) = self.cache.get(key) {
-            return Ok(Some(row));
-        }
-        cold.set(cold.get() + 1);
-        let ticket = self.cache.ticket(key);
-        let Some(bytes) = self.engine.get(key)? else { return Ok(None) };
-        let row = Row::decode(bytes)?;
-        self.cache.fill(ticket, key, &row);
-        Ok(Some(row))
+    /// The rows in front of the engine.
+    pub fn cache(&self) -> &RowCache {
+        &self.cache
     }
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use bytes::Bytes;
-use common::{Caller, Machine, get, hello, increment, put, request};
+use common::{Caller, Machine, get, get_many, hello, increment, put, request};
 use slotkv_proto::{
     Code, SlotCount,
     v1::{ClientFrame, Condition, Operation, Range, Request, Status},
@@ -46,6 +46,38 @@ async fn a_written_key_is_read_back_with_its_version() {
     assert_eq!(caller.ask(request(Operation::Delete, &key)).await.status(), Status::NotFound);
     let again = caller.ask(put(&key, "v3")).await;
     assert!(again.version > deleted.version, "versions go on over a deletion");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_keys_are_read_in_their_order_and_those_of_others_are_left_out() {
+    let worker = Machine::new().await.start().await;
+    let mut caller = Caller::new(&worker, 1).await;
+    let (there, absent, foreign) = (own_key(0), own_key(1), foreign_key());
+    let version = caller.ask(put(&there, "v")).await.version;
+    let reply = caller.ask(get_many(&[&absent, &there, &foreign, &there])).await;
+    assert_eq!(reply.code, 0);
+    let found: Vec<_> =
+        reply.found.iter().map(|found| (found.status(), &found.value[..], found.version)).collect();
+    let nothing = |status| (status, &b""[..], 0);
+    let value = (Status::Found, &b"v"[..], version);
+    assert_eq!(found, [nothing(Status::NotFound), value, nothing(Status::Unspecified), value]);
+    let refused = caller.ask(get_many(&[&there, ""])).await;
+    assert_eq!((Code::from_wire(refused.code), refused.found.len()), (Code::InvalidArgument, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_about_many_keys_ends_when_it_is_as_large_as_a_frame() {
+    let worker = Machine::new().await.start().await;
+    let mut caller = Caller::new(&worker, 1).await;
+    let keys: Vec<_> = (0..5).map(own_key).collect();
+    let value = "v".repeat(400 << 10);
+    for key in &keys {
+        caller.ask(put(key, &value)).await;
+    }
+    let names: Vec<_> = keys.iter().map(String::as_str).collect();
+    let reply = caller.ask(get_many(&names)).await;
+    assert_eq!(reply.found.len(), 3, "the one that passes 1 MiB is the last");
+    assert!(reply.found.iter().all(|found| found.value.len() == value.len()));
 }
 
 #[tokio::test(start_paused = true)]

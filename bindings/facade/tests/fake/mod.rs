@@ -14,7 +14,7 @@ use bytes::Bytes;
 use slotkv::transport::{Incoming, Outgoing, Transport, TransportError};
 use slotkv::{Code, Options};
 use slotkv_facade::settings::{Network, Settings};
-use slotkv_proto::v1;
+use slotkv_proto::{keys::Keys, v1};
 use tokio::sync::{Notify, mpsc};
 
 const CLUSTER: &str = "fake";
@@ -149,6 +149,7 @@ impl Fake {
         let (held, now): (Vec<_>, Vec<_>) = frame.requests.into_iter().partition(|request| {
             let prefix = request.range.as_ref().map(|range| &range.prefix);
             prefix.unwrap_or(&request.key).starts_with(b"hold")
+                || Keys::of(&request.keys).any(|key| key.unwrap().starts_with(b"hold"))
         });
         state.held.extend(held.into_iter().map(|request| (replies.clone(), request)));
         if !now.is_empty() {
@@ -171,6 +172,16 @@ impl State {
                 }
                 None => (v1::Status::NotFound, 0),
             },
+            v1::Operation::GetMany => {
+                let found = |key| match self.data.get(key) {
+                    Some((value, version)) => {
+                        v1::Found { status: v1::Status::Found.into(), value: own(value), version: *version }
+                    }
+                    None => v1::Found { status: v1::Status::NotFound.into(), ..Default::default() },
+                };
+                reply.found = Keys::of(&request.keys).map(|key| found(key.unwrap())).collect();
+                (v1::Status::Found, 0)
+            }
             v1::Operation::Put => {
                 self.version += 1;
                 self.data.insert(request.key.clone(), (request.value.clone(), self.version));

@@ -3,7 +3,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use slotkv_coordination::{
     Coordinator, Embedded, Expect, Mode, paths,
@@ -189,6 +189,12 @@ pub fn request(operation: Operation, key: &str) -> Request {
 
 pub fn get(key: &str) -> Request {
     request(Operation::Get, key)
+}
+
+pub fn get_many(keys: &[&str]) -> Request {
+    let mut packed = BytesMut::new();
+    keys.iter().for_each(|key| slotkv_proto::keys::append(key.as_bytes(), &mut packed));
+    Request { keys: packed.freeze(), ..request(Operation::GetMany, "") }
 }
 
 pub fn put(key: &str, value: &str) -> Request {
