@@ -5,7 +5,7 @@
 //! travel together, up to [`GET_MANY_KEYS_MAX`] in a request; what else there is has a request of its own, as has a key that
 //! the worker left out: it may have moved.
 
-use std::{collections::VecDeque, future::Future};
+use std::{collections::VecDeque, future::Future, mem};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -36,6 +36,8 @@ struct Many<'a> {
     part_max: usize,
     /// By gate, which a shard keeps for the life of the client.
     parts: Vec<Part>,
+    /// Gates of the parts that may have something to send.
+    touched: Vec<usize>,
     open: usize,
     open_max: usize,
     held: usize,
@@ -49,6 +51,7 @@ struct Many<'a> {
 struct Part {
     open: usize,
     held: VecDeque<Held>,
+    is_touched: bool,
 }
 
 /// An operation that has not been sent, and which of the many it is.
@@ -143,6 +146,7 @@ impl<'a> Many<'a> {
             end: Instant::now() + client.deadline(),
             part_max,
             parts: Vec::new(),
+            touched: Vec::new(),
             open: 0,
             open_max: part_max * shards,
             held: 0,
@@ -167,18 +171,23 @@ impl<'a> Many<'a> {
         self.held += 1;
         self.held_bytes += held.bytes();
         self.parts[gate].held.push_back(held);
+        self.touch(gate);
+    }
+
+    fn touch(&mut self, gate: usize) {
+        if !mem::replace(&mut self.parts[gate].is_touched, true) {
+            self.touched.push(gate);
+        }
     }
 
     /// Sends what is held of each shard while its part has room: requests with their replies.
     fn send(&mut self) -> Vec<impl Future<Output = (usize, Sent, Result<v1::Reply>)> + use<'a>> {
         self.fresh = 0;
         let mut requests = Vec::new();
-        if self.held == 0 {
-            return requests;
-        }
         // One for all that begin together: the clock is not cheap.
         let mut now = None;
-        for gate in 0..self.parts.len() {
+        for gate in mem::take(&mut self.touched) {
+            self.parts[gate].is_touched = false;
             while let Some((slot, request, sent)) = self.next(gate) {
                 let now = *now.get_or_insert_with(Instant::now);
                 let reply = self.client.send_one(request, slot, now, self.end, self.traceparent);
@@ -216,6 +225,7 @@ impl<'a> Many<'a> {
     fn ended(&mut self, gate: usize, sent: &Sent) {
         self.parts[gate].open -= sent.count();
         self.open -= sent.count();
+        self.touch(gate);
     }
 
     /// Gives each of the keys that were sent together its answer, or holds it again.

@@ -66,6 +66,42 @@ async fn many_keys_are_read_in_their_order_and_those_of_others_are_left_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reads_of_one_frame_get_each_their_own_answer() {
+    let worker = Machine::new().await.start().await;
+    let mut caller = Caller::new(&worker, 1).await;
+    let (there, absent, foreign) = (own_key(0), own_key(1), foreign_key());
+    caller.ask(put(&there, "v")).await;
+    let long = "k".repeat(slotkv_proto::limits::KEY_BYTES_MAX + 1);
+    let elsewhere = Request { namespace: Some("n".repeat(300)), ..get(&there) };
+    let requests = vec![
+        get(&absent),
+        get(&there),
+        get(&long),
+        put(&absent, "w"),
+        get(&foreign),
+        elsewhere,
+        request(Operation::Has, &there),
+        get(&there),
+    ];
+    let replies = caller.ask_all(requests).await;
+    let codes: Vec<_> = replies.iter().map(|reply| Code::from_wire(reply.code)).collect();
+    let refused: Vec<_> = [2, 4, 5].map(|at| codes[at]).into();
+    assert_eq!(refused, [Code::TooLarge, Code::Retry, Code::TooLarge]);
+    let done: Vec<_> =
+        [0, 1, 3, 6, 7].map(|at| (replies[at].code, replies[at].status(), &replies[at].value[..])).into();
+    assert_eq!(
+        done,
+        [
+            (0, Status::NotFound, &b""[..]),
+            (0, Status::Found, b"v"),
+            (0, Status::Created, b""),
+            (0, Status::Found, b""),
+            (0, Status::Found, b"v"),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_about_many_keys_ends_when_it_is_as_large_as_a_frame() {
     let worker = Machine::new().await.start().await;
     let mut caller = Caller::new(&worker, 1).await;
