@@ -13,7 +13,7 @@ use std::{
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use slotkv_proto::{Code, limits, table::ShardId, v1};
+use slotkv_proto::{Code, keys::Keys, limits, table::ShardId, v1};
 use tokio::time::Instant;
 
 use crate::{Error, Outcome, Result};
@@ -82,6 +82,8 @@ pub(crate) struct Call {
     /// First and last slot that it touches.
     pub slots: (u16, u16),
     pub deadline: Instant,
+    /// What it counts for in the statistics: one, or a read of many keys as many.
+    pub count: u64,
     /// Bytes of keys and value, for the bounds.
     pub bytes: usize,
     /// Which share of the client's room it counts to.
@@ -113,6 +115,7 @@ impl Call {
             operation: request.operation(),
             slots,
             deadline,
+            count: Keys::of(&request.keys).count().max(1) as u64,
             bytes: request.key.len() + request.value.len() + request.keys.len(),
             gate: 0,
             patient: callback.is_none(),

@@ -106,6 +106,7 @@ async fn reads_of_a_shard_travel_together_up_to_a_bound() {
     client.get_many(pairs.iter().map(|(key, _)| key)).await.into_iter().for_each(|got| assert!(got.is_ok()));
     let sent = [groups(&fake, "w0:1"), groups(&fake, "w1:1")].concat();
     assert_eq!(sent.iter().sum::<usize>(), 1100);
+    assert_eq!((client.stats().calls, client.stats().calls_ok), (2100, 2100));
     assert_eq!(sent.iter().max(), Some(&slotkv_proto::limits::GET_MANY_KEYS_MAX));
     assert!(sent.len() <= 2 + 2 * 5, "{sent:?}");
 

@@ -145,7 +145,7 @@ impl Gate {
         if state.closed {
             return Admission::Closed;
         }
-        state.calls += 1;
+        state.calls += call.count;
         let gate = call.gate as usize;
         if state.shares.len() <= gate {
             state.shares.resize_with(gate + 1, Share::default);
@@ -238,8 +238,8 @@ impl Gate {
     }
 
     /// Counts a call that does not come in.
-    pub fn count(&self) {
-        self.lock().calls += 1;
+    pub fn count(&self, call: &Call) {
+        self.lock().calls += call.count;
     }
 
     /// Removes a waiting call.

@@ -31,7 +31,7 @@ use crate::{
     Error, Outcome, Result, Stats,
     call::{Call, Delivery, Inner, Place},
     routing::Routing,
-    stats::{Counters, MemberStats, count},
+    stats::{Counters, MemberStats},
 };
 use delays::Delays;
 use gate::{Admission, Freed, Gate};
@@ -97,7 +97,7 @@ impl Dispatch {
         };
         let call = Arc::new(call);
         if call.deadline <= now {
-            self.gate.count();
+            self.gate.count(&call);
             let error = Error::new(Code::Timeout, "the deadline had passed before the call began");
             self.turn_away(&call, error);
             return call;
@@ -131,7 +131,7 @@ impl Dispatch {
             if call.is_write() && matches!(inner.place, Place::Sent(..)) {
                 error.outcome = Outcome::Unknown;
             }
-            count(&self.counters.calls_cancelled);
+            self.counters.calls_cancelled.fetch_add(call.count, Ordering::Relaxed);
             error
         });
     }
@@ -202,7 +202,8 @@ impl Dispatch {
     /// Ends a call that was not let in.
     fn turn_away(&self, call: &Call, error: Error) {
         let mut batch = Batch::default();
-        if let Some((_, delivery)) = call.claim(|_| Err(batch.counted(error))) {
+        if let Some((_, delivery)) = call.claim(|_| Err(batch.counted(call, error))) {
+            batch.ended += call.count;
             batch.deliveries.push(delivery);
         }
         self.settle(batch);
@@ -232,11 +233,12 @@ impl Dispatch {
         let mut sequence = 0;
         let (place, delivery) = call.claim(|inner| {
             sequence = inner.request.sequence;
-            result(inner).map_err(|error| batch.counted(error))
+            result(inner).map_err(|error| batch.counted(call, error))
         })?;
         if sequence != 0 {
             self.sequences.end(sequence);
         }
+        batch.ended += call.count;
         batch.deliveries.push(delivery);
         if !matches!(place, Place::Gated(_)) {
             batch.freed.add(call);
@@ -253,7 +255,7 @@ impl Dispatch {
                     counter.fetch_add(count, Ordering::Relaxed);
                 }
             };
-            count(&self.counters.calls_ok, batch.deliveries.len() as u64 - batch.failed - batch.unknown);
+            count(&self.counters.calls_ok, batch.ended - batch.failed - batch.unknown);
             count(&self.counters.calls_failed, batch.failed);
             count(&self.counters.calls_unknown, batch.unknown);
             let (admitted, deserted) = self.gate.free(&batch.freed);
@@ -283,6 +285,8 @@ fn closed(call: &Call, inner: &Inner) -> Error {
 struct Batch {
     freed: Freed,
     deliveries: Vec<Delivery>,
+    /// What these count for, and those among them that failed or may have been applied.
+    ended: u64,
     failed: u64,
     unknown: u64,
     /// Whether a call waits for a correction of the table.
@@ -294,10 +298,10 @@ impl Batch {
         self.deliveries.is_empty()
     }
 
-    fn counted(&mut self, error: Error) -> Error {
+    fn counted(&mut self, call: &Call, error: Error) -> Error {
         match error.outcome {
-            Outcome::Failed => self.failed += 1,
-            Outcome::Unknown => self.unknown += 1,
+            Outcome::Failed => self.failed += call.count,
+            Outcome::Unknown => self.unknown += call.count,
         }
         error
     }
