@@ -31,9 +31,11 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use slotkv_proto::{
     Code, SlotCount, SlotTable,
     code::status_of,
+    keys::Keys,
     slot,
     table::{Member, Route},
     v1::{
@@ -226,10 +228,11 @@ fn answers(requests: Vec<v1::Request>) -> (Vec<v1::Reply>, bool) {
     let mut replies = Vec::new();
     for request in requests {
         let Some(reply) = answer(request) else { continue };
-        if reply.value == "stray" {
+        let tells = |key: &str| reply.value == key || reply.found.iter().any(|found| found.value == key);
+        if tells("stray") {
             replies.push(v1::Reply { id: reply.id + 1_000_000, ..reply.clone() });
         }
-        if reply.value == "twice" {
+        if tells("twice") {
             replies.push(reply.clone());
         }
         replies.push(reply);
@@ -237,9 +240,28 @@ fn answers(requests: Vec<v1::Request>) -> (Vec<v1::Reply>, bool) {
     (replies, is_cut)
 }
 
+/// What a key of many is answered with: one with an answer of another kind has to be asked for alone.
+fn found(key: &[u8], traceparent: &str) -> v1::Found {
+    let key = Bytes::copy_from_slice(key);
+    let traceparent = traceparent.to_owned();
+    let is_late = key == "slow";
+    match answer(v1::Request { key, traceparent, ..v1::Request::default() }) {
+        Some(reply) if !is_late && reply.code == 0 && reply.version == 1 => {
+            v1::Found { status: reply.status, value: reply.value, version: reply.version }
+        }
+        _ => v1::Found::default(),
+    }
+}
+
 fn answer(request: v1::Request) -> Option<v1::Reply> {
     let key = String::from_utf8_lossy(&request.key).into_owned();
     let mut reply = v1::Reply { id: request.id, ..v1::Reply::default() };
+    if request.operation() == v1::Operation::GetMany {
+        reply.status = v1::Status::Found as i32;
+        let keys = Keys::of(&request.keys).flatten();
+        reply.found = keys.map(|key| found(key, &request.traceparent)).collect();
+        return Some(reply);
+    }
     match key.split_once('/') {
         Some(("code", number)) => {
             reply.code = number.parse().ok()?;
