@@ -61,8 +61,13 @@ impl Backup {
         Self { patience_us, ..Self::default() }
     }
 
+    /// From when on it counts as not hearing its primary, if none of its messages comes.
+    pub fn unheard_at_us(&self, options: &Options) -> Option<u64> {
+        self.primary.is_some().then_some(self.heard_us + 2 * options.lease_us)
+    }
+
     fn hears(&self, now_us: u64, options: &Options) -> bool {
-        self.primary.is_some() && now_us.saturating_sub(self.heard_us) < options.lease_us * 2
+        self.unheard_at_us(options).is_some_and(|at_us| now_us < at_us)
     }
 
     pub fn standing(&self, now_us: u64, options: &Options) -> Standing {
@@ -355,7 +360,10 @@ impl Replica {
     /// A snapshot from the primary of `epoch` is here whole; it holds everything up to `at`. Returns whether it is wanted:
     /// then [`Write::Install`] comes up.
     pub fn snapshot_received(&mut self, now_us: u64, epoch: u64, at: Position) -> bool {
-        self.now_us = self.now_us.max(now_us);
+        self.input(now_us, |replica| replica.take_snapshot(epoch, at)).unwrap_or(false)
+    }
+
+    fn take_snapshot(&mut self, epoch: u64, at: Position) -> bool {
         let (commit, last) = (self.commit, self.history.last());
         let keeps = self.vow.keeps(epoch);
         let Role::Backup(backup) = &mut self.role else { return false };
@@ -386,12 +394,12 @@ impl Replica {
     /// The disk is full: the host could not append what was asked for. It leaves out, and reports, all appends up to the
     /// [`Write::Cut`] that comes up now. Records that are missing then are sent again.
     pub fn append_failed(&mut self, now_us: u64) {
-        self.now_us = self.now_us.max(now_us);
-        self.stop("the disk is full");
-        let durable = self.history.durable();
-        self.cut(durable);
-        if let Role::Backup(backup) = &mut self.role {
-            backup.flow = Follow::Idle;
-        }
+        self.input(now_us, |replica| {
+            replica.stop("the disk is full");
+            replica.cut(replica.history.durable());
+            if let Role::Backup(backup) = &mut replica.role {
+                backup.flow = Follow::Idle;
+            }
+        });
     }
 }

@@ -40,10 +40,29 @@ pub(crate) struct Stand {
     candidates: Vec<Candidate>,
     /// Who is to act, and since when.
     best: Option<(Member, u64)>,
+    /// Whether there are reports enough without that one's.
+    is_spare: bool,
     /// Those who did not.
     passed: Vec<Member>,
     /// The compare-and-set that would make this process the primary: from when it is sent until its outcome is known.
     taking: Option<Register>,
+}
+
+impl Stand {
+    pub fn has_stood(&self) -> bool {
+        self.stood
+    }
+
+    /// A compare-and-set whose outcome is not known would make this process the primary.
+    pub fn is_taking(&self) -> bool {
+        self.taking.is_some()
+    }
+
+    /// When another, who is to act, will be passed over.
+    pub fn pass_over_at_us(&self, options: &Options) -> Option<u64> {
+        let since_us = self.best.as_ref().filter(|_| self.is_spare).map(|(_, since_us)| since_us);
+        since_us.map(|since_us| since_us + options.pass_over_us)
+    }
 }
 
 impl Election {
@@ -94,6 +113,21 @@ fn counted<'a>(
     reports
 }
 
+/// Whose log is the highest; of equal ones the first.
+fn highest(reports: &[&Candidate], bug: Option<Bug>) -> Member {
+    let mut best = reports[0];
+    for report in &reports[1..] {
+        let wins = match bug {
+            Some(Bug::LowestElected) => report.last < best.last,
+            _ => report.last > best.last,
+        };
+        if wins {
+            best = report;
+        }
+    }
+    best.member.clone()
+}
+
 impl Options {
     fn reporters(&self, configuration: &Configuration) -> usize {
         let need = configuration.reporters();
@@ -102,14 +136,19 @@ impl Options {
 }
 
 impl Replica {
+    /// Until when no election may be begun, by what was granted.
+    pub(crate) fn bound_until_us(&self) -> u64 {
+        if self.options.has(Bug::IgnoresOwnGrant) { 0 } else { self.vow.bound_until_us() }
+    }
+
     pub(crate) fn tick_backup(&mut self) {
         let now_us = self.now_us;
         let retry_us = self.options.retry_us;
-        let bound_us = if self.options.has(Bug::IgnoresOwnGrant) { 0 } else { self.vow.bound_for_us(now_us) };
+        let bound_until_us = self.bound_until_us();
         let Role::Backup(backup) = &mut self.role else { return };
         match &mut backup.election {
             Election::Off => {
-                if now_us >= backup.patience_us && bound_us == 0 && backup.office.is_none() {
+                if now_us >= backup.patience_us.max(bound_until_us) && backup.office.is_none() {
                     backup.election = Election::Looking;
                     self.desk.read(now_us, &mut self.ready);
                 }
@@ -126,7 +165,9 @@ impl Replica {
             }
             Election::Promising { .. } => {}
             Election::Standing(stand) => {
-                if stand.taking.is_some() && self.desk.due_us(Kind::CompareAndSet, retry_us) <= now_us {
+                let is_open = self.desk.is_open(Kind::CompareAndSet);
+                let is_due = !is_open && self.desk.due_us(Kind::CompareAndSet, retry_us) <= now_us;
+                if stand.taking.is_some() && is_due {
                     self.repeat_taking();
                 }
                 if self.desk.due_us(Kind::Read, 4 * retry_us) <= now_us {
@@ -240,13 +281,12 @@ impl Replica {
 
     /// Rule 6: is this replica, as far as it knows, bound to a primary?
     pub(crate) fn hear_canvass(&mut self, from: &Member, epoch: u64, nonce: u64) {
-        let now_us = self.now_us;
+        let (now_us, bound_until_us) = (self.now_us, self.bound_until_us());
         let wait_us = match &mut self.role {
             Role::Primary(primary) if primary.epoch < epoch && primary.leaving.is_some() => 0,
             Role::Primary(_) => self.options.lease_us,
             Role::Backup(backup) => {
-                let ignores = self.options.has(Bug::IgnoresOwnGrant);
-                let wait_us = if ignores { 0 } else { self.vow.bound_for_us(now_us) };
+                let wait_us = bound_until_us.saturating_sub(now_us);
                 if wait_us == 0 && !backup.election.is_on() && backup.office.is_none() {
                     // Another has waited long enough, so this one need not wait longer by chance.
                     backup.patience_us = backup.patience_us.min(now_us);
@@ -279,7 +319,7 @@ impl Replica {
     /// Promises only if an election can succeed: with fewer it would only stop a primary that others still hear.
     fn conclude_canvass(&mut self) {
         let patience_us = self.now_us + self.options.canvass_us + self.spread_us();
-        let bound = self.vow.bound_for_us(self.now_us) > 0 && !self.options.has(Bug::IgnoresOwnGrant);
+        let bound = self.bound_until_us() > self.now_us;
         let Role::Backup(backup) = &mut self.role else { return };
         let Election::Canvassing { register, free, .. } = &backup.election else { return };
         let epoch = register.epoch + 1;
@@ -313,6 +353,7 @@ impl Replica {
             stood: false,
             candidates: Vec::new(),
             best: None,
+            is_spare: false,
             passed: Vec::new(),
             taking: None,
         }));
@@ -365,41 +406,39 @@ impl Replica {
         let need = self.options.reporters(configuration);
         let mut reports = counted(configuration, &stand.candidates, bug);
         reports.retain(|candidate| !stand.passed.contains(&candidate.member));
-        if reports.len() < need {
-            return;
-        }
-        let mut best = reports[0];
-        for report in &reports[1..] {
-            let wins = if bug == Some(Bug::LowestElected) {
-                report.last < best.last
-            } else {
-                report.last > best.last
-            };
-            if wins {
-                best = report;
-            }
-        }
-        // A report of this data by an earlier process is as good as the own one, and it may be the one that is seen.
-        if !best.member.is_copy(&self.me) {
-            match &stand.best {
-                Some((member, since_us)) if *member == best.member => {
-                    // Any `need` of the reports decide rightly, with or without this one.
-                    if since_us + self.options.pass_over_us <= now_us && reports.len() > need {
-                        stand.passed.push(best.member.clone());
-                    }
+        while reports.len() >= need {
+            let best = highest(&reports, bug);
+            // A report of this data by an earlier process is as good as the own one, and it may be the one that is seen.
+            if best.is_copy(&self.me) {
+                stand.best = None;
+                let mut target = stand.register.clone();
+                target.epoch += 1;
+                target.primary = Some((self.me.name.clone(), self.me.run.clone()));
+                if bug == Some(Bug::IsrOfReporters) {
+                    target.configuration.isr = reports.iter().map(|report| report.member.clone()).collect();
                 }
-                _ => stand.best = Some((best.member.clone(), now_us)),
+                stand.taking = Some(target.clone());
+                return self.desk.ask(
+                    now_us,
+                    Kind::CompareAndSet,
+                    Ask::CompareAndSet(target),
+                    &mut self.ready,
+                );
             }
-            return;
+            let since_us = match &stand.best {
+                Some((member, since_us)) if *member == best => *since_us,
+                _ => now_us,
+            };
+            stand.best = Some((best.clone(), since_us));
+            // Any `need` of the reports decide rightly, with or without this one.
+            stand.is_spare = reports.len() > need;
+            if stand.pass_over_at_us(&self.options).is_none_or(|at_us| at_us > now_us) {
+                return;
+            }
+            reports.retain(|candidate| candidate.member != best);
+            stand.passed.push(best);
         }
-        let mut target = stand.register.clone();
-        target.epoch += 1;
-        target.primary = Some((self.me.name.clone(), self.me.run.clone()));
-        if bug == Some(Bug::IsrOfReporters) {
-            target.configuration.isr = reports.iter().map(|report| report.member.clone()).collect();
-        }
-        stand.taking = Some(target.clone());
-        self.desk.ask(now_us, Kind::CompareAndSet, Ask::CompareAndSet(target), &mut self.ready);
+        stand.best = None;
     }
 
     fn repeat_taking(&mut self) {
@@ -407,7 +446,7 @@ impl Replica {
         let Election::Standing(stand) = &backup.election else { return };
         let Some(target) = stand.taking.clone() else { return };
         self.desk.ask(self.now_us, Kind::CompareAndSet, Ask::CompareAndSet(target), &mut self.ready);
-        self.desk.read(self.now_us, &mut self.ready);
+        self.read_register();
     }
 
     pub(crate) fn election_written(&mut self, answer: Answer) {
@@ -422,7 +461,7 @@ impl Replica {
             (_, taking) => {
                 // Another was first, or an earlier attempt of this one.
                 stand.taking = taking;
-                self.desk.read(self.now_us, &mut self.ready);
+                self.read_register();
             }
         }
     }

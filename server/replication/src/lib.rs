@@ -84,6 +84,7 @@
 mod backup;
 pub mod bug;
 mod change;
+mod deadline;
 mod desk;
 mod election;
 pub mod history;

@@ -49,6 +49,8 @@ pub(crate) struct Stream {
     flight_bytes: usize,
     /// The host reads records from this index on.
     pub fetching: Option<u64>,
+    /// It could not read them: it is asked again then.
+    pub fetch_after_us: u64,
     /// When the last ack came, or the first message without one went.
     pub moved_us: u64,
 }
@@ -112,10 +114,9 @@ impl Peer {
         self.mark = last_index;
     }
 
-    /// Rule 4's reasons to remove it.
-    pub fn is_lost(&self, now_us: u64, options: &Options) -> bool {
-        now_us.saturating_sub(self.heard_us) > options.silence_us
-            || now_us.saturating_sub(self.caught_up_us) > options.lag_us
+    /// Rule 4's reasons to remove it: from then on, unless it is heard and keeps up.
+    pub fn lost_at_us(&self, options: &Options) -> u64 {
+        (self.heard_us + options.silence_us).min(self.caught_up_us + options.lag_us)
     }
 
     pub fn flight_count(&self) -> usize {
@@ -126,8 +127,13 @@ impl Peer {
     }
 
     /// A primary that has just been elected goes on without those that do not answer: the one before it, most likely.
-    pub fn is_absent(&self, now_us: u64, options: &Options) -> bool {
-        self.answered == 0 && now_us.saturating_sub(self.heard_us) > options.absent_us
+    pub fn absent_at_us(&self, options: &Options) -> Option<u64> {
+        (self.answered == 0).then_some(self.heard_us + options.absent_us)
+    }
+
+    /// Who does not count and is silent is forgotten.
+    pub fn forgotten_at_us(&self, options: &Options) -> u64 {
+        self.heard_us + 4 * options.silence_us
     }
 
     /// Whether it keeps up, as far as that is known.
@@ -167,8 +173,8 @@ impl Stream {
         *self = Stream { next: held + 1, moved_us: now_us, ..Stream::default() };
     }
 
-    /// Whether acks have been missing for too long.
-    pub fn is_stuck(&self, now_us: u64, options: &Options) -> bool {
-        !self.flight.is_empty() && now_us.saturating_sub(self.moved_us) > options.resend_us
+    /// When acks will have been missing for too long.
+    pub fn stuck_at_us(&self, options: &Options) -> Option<u64> {
+        (!self.flight.is_empty()).then_some(self.moved_us + options.resend_us)
     }
 }

@@ -90,6 +90,11 @@ impl Primary {
         reached_by_all(self.configurations(bug), reached, bug)
     }
 
+    /// A compare-and-set was asked for, and what came of it is not known.
+    pub fn awaits_outcome(&self) -> bool {
+        self.pending.is_some() || self.leaving.as_ref().is_some_and(|leaving| leaving.asked)
+    }
+
     /// The fewest copies in sync that there may be now.
     pub fn isr_min(&self) -> usize {
         self.configurations(None).map(|configuration| configuration.isr.len()).min().unwrap_or(0)
@@ -129,15 +134,14 @@ impl Replica {
     /// The host has appended `count` records of the epoch that [`Self::may_write`] returned, and nothing else happened in
     /// between. Returns the id under which their sync is to be reported.
     pub fn appended(&mut self, now_us: u64, count: u64) -> Option<u64> {
-        self.now_us = self.now_us.max(now_us);
-        let Some(epoch) = self.leads() else {
-            self.halt("records were appended by a replica that does not lead".into());
-            return None;
-        };
-        self.history.append(epoch, count);
-        let id = self.expect(Effect::Durable(self.history.last().index));
-        self.settle_primary();
-        Some(id)
+        self.input(now_us, |replica| {
+            let Some(epoch) = replica.leads() else {
+                replica.halt("records were appended by a replica that does not lead".into());
+                return None;
+            };
+            replica.history.append(epoch, count);
+            Some(replica.expect(Effect::Durable(replica.history.last().index)))
+        })?
     }
 
     /// Whether clients may be served: everything that earlier primaries committed is known to be committed (rule 7).
@@ -156,27 +160,25 @@ impl Replica {
         let Role::Primary(primary) = &mut self.role else { return };
         for peer in primary.peers.values_mut() {
             if let Flow::Streaming(stream) = &mut peer.flow
-                && stream.is_stuck(now_us, &self.options)
+                && stream.stuck_at_us(&self.options).is_some_and(|at_us| at_us <= now_us)
             {
                 stream.rewind(peer.held, now_us);
             }
         }
-        let (isr, silence_us) = (&primary.confirmed.configuration, 4 * self.options.silence_us);
+        let isr = &primary.confirmed.configuration;
         primary.peers.retain(|name, peer| {
             isr.entry(name).is_some()
                 || primary.pending.is_some()
-                || now_us.saturating_sub(peer.heard_us) < silence_us
+                || now_us < peer.forgotten_at_us(&self.options)
         });
-        let unknown =
-            primary.pending.is_some() || primary.leaving.as_ref().is_some_and(|leaving| leaving.asked);
-        if unknown
+        if primary.heir.is_some() && self.desk.due_us(Kind::Read, retry_us) <= now_us {
+            self.desk.read(now_us, &mut self.ready);
+        }
+        if primary.awaits_outcome()
             && !self.desk.is_open(Kind::CompareAndSet)
             && self.desk.due_us(Kind::CompareAndSet, retry_us) <= now_us
         {
             self.repeat_change();
-        }
-        if self.leads().is_some() {
-            self.change_if_due();
         }
         if let Role::Primary(primary) = &self.role
             && primary.heartbeat_due_us <= now_us
@@ -185,10 +187,11 @@ impl Replica {
         }
     }
 
-    /// After every input: commit, confirm reads, tell and send.
+    /// After every input: commit, confirm reads, change what is due, tell and send.
     pub(crate) fn settle_primary(&mut self) {
         self.advance_commit();
         self.confirm_reads();
+        self.change_if_due();
         self.fetch();
     }
 
@@ -248,11 +251,13 @@ impl Replica {
 
     /// Asks the host for what backups lack, as far as windows allow.
     fn fetch(&mut self) {
+        let now_us = self.now_us;
         let last = self.history.last().index;
         let Role::Primary(primary) = &mut self.role else { return };
         for (name, peer) in &mut primary.peers {
             let Flow::Streaming(stream) = &mut peer.flow else { continue };
-            if stream.next > last || stream.fetching.is_some() || !stream.has_room(&self.options) {
+            let waits = stream.fetching.is_some() || now_us < stream.fetch_after_us;
+            if stream.next > last || waits || !stream.has_room(&self.options) {
                 continue;
             }
             if stream.next <= self.history.begin().index {
@@ -272,22 +277,30 @@ impl Replica {
 
     /// Records that a [`Fetch`] asked for: from its first on, without a gap; none if they cannot be read now.
     pub fn fetched(&mut self, now_us: u64, to: &Name, from_index: u64, records: Vec<Record>) {
-        self.now_us = self.now_us.max(now_us);
+        self.input(now_us, |replica| replica.stream(to, from_index, records));
+    }
+
+    fn stream(&mut self, to: &Name, from_index: u64, records: Vec<Record>) {
         let Role::Primary(primary) = &mut self.role else { return };
         let Some(Peer { flow: Flow::Streaming(stream), .. }) = primary.peers.get_mut(to) else { return };
         if stream.fetching != Some(from_index) {
             return;
         }
         stream.fetching = None;
-        let (Some(first), Some(last)) = (records.first(), records.last()) else { return };
         let index = from_index - 1;
         let before = self.history.epoch_at(index).map(|epoch| Position { epoch, index });
-        let (Some(before), true) = (before, first.position.index == stream.next) else { return };
+        let ends = records.first().zip(records.last());
+        let (Some(before), Some((first, last))) = (before, ends) else {
+            stream.fetch_after_us = self.now_us + self.options.retry_us;
+            return;
+        };
+        if first.position.index != stream.next {
+            return;
+        }
         let bytes = records.iter().map(|record| record.payload.len()).sum();
         stream.sent(last.position.index, bytes, self.now_us);
         let (epoch, commit) = (primary.epoch, self.commit);
         self.send(to, epoch, Body::Append { before, records, commit });
-        self.fetch();
     }
 
     /// The snapshot that `to` needed has been sent, or has failed. It will ask where to go on.
@@ -320,7 +333,7 @@ impl Replica {
             return self.meet(epoch);
         }
         primary.heir.get_or_insert_with(|| self.me.clone());
-        self.desk.read(self.now_us, &mut self.ready);
+        self.read_register();
     }
 
     pub(crate) fn hear_join(&mut self, from: Member) {

@@ -10,7 +10,7 @@ use crate::{
 
 /// Everything that came up since the last time. Apart from the order that `writes` have, all of it may be done at
 /// once: whatever depends on a write or an answer is asked for only after that was reported.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ready {
     /// To be sent.
     pub messages: Vec<Message>,

@@ -34,8 +34,8 @@ pub struct Start {
     pub seed: u64,
 }
 
-/// One copy of a shard.
-#[derive(Debug)]
+/// One copy of a shard. A clone goes on by itself, which is for tests.
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(crate) me: Member,
     pub(crate) options: Options,
@@ -54,7 +54,7 @@ pub struct Replica {
     unreported: VecDeque<(u64, Effect)>,
     standing: Standing,
     since_us: u64,
-    halted: bool,
+    pub(crate) halted: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -103,9 +103,8 @@ impl Replica {
 
     /// A message has arrived.
     pub fn step(&mut self, now_us: u64, message: Message) {
-        if self.begin(now_us) && message.to == self.me.name && message.from.name != self.me.name {
-            self.dispatch(message);
-            self.settle();
+        if message.to == self.me.name && message.from.name != self.me.name {
+            self.input(now_us, |replica| replica.dispatch(message));
         }
     }
 
@@ -134,39 +133,42 @@ impl Replica {
             Body::Gap { last } => self.hear_gap(&from, epoch, last),
             Body::Canvass { nonce } => self.hear_canvass(&from, epoch, nonce),
             Body::Canvassed { nonce, wait_us } => self.hear_canvassed(&from, nonce, wait_us),
-            Body::Yielded => self.desk.read(self.now_us, &mut self.ready),
+            Body::Yielded => self.read_register(),
         }
     }
 
-    /// Time has passed. To be called every few milliseconds: nothing is done in between.
+    /// Time has passed. To be called at [`Replica::next_deadline_us`], and harmless at any other time.
     pub fn tick(&mut self, now_us: u64) {
-        if !self.begin(now_us) {
-            return;
-        }
-        match self.role {
-            Role::Backup(_) => self.tick_backup(),
-            Role::Primary(_) => self.tick_primary(),
-        }
-        // Rule 17: what watches tell is a hint, so the register is read without one now and then.
-        if self.desk.due_us(Kind::Read, self.options.reread_us) <= self.now_us {
-            self.desk.read(self.now_us, &mut self.ready);
-        }
-        self.settle();
+        self.input(now_us, |replica| {
+            match replica.role {
+                Role::Backup(_) => replica.tick_backup(),
+                Role::Primary(_) => replica.tick_primary(),
+            }
+            // Rule 17: what watches tell is a hint, so the register is read without one now and then.
+            if replica.desk.due_us(Kind::Read, replica.options.reread_us) <= replica.now_us {
+                replica.read_register();
+            }
+        });
+    }
+
+    pub(crate) fn read_register(&mut self) {
+        self.desk.read(self.now_us, &mut self.ready);
     }
 
     /// A watch says that something in the coordinator has changed.
     pub fn hint(&mut self, now_us: u64) {
-        if self.begin(now_us) {
-            self.desk.read(self.now_us, &mut self.ready);
-            self.look_at_candidates();
-        }
+        self.input(now_us, |replica| {
+            replica.read_register();
+            replica.look_at_candidates();
+        });
     }
 
     /// All writes up to this id are on the disk.
     pub fn written(&mut self, now_us: u64, id: u64) {
-        if !self.begin(now_us) {
-            return;
-        }
+        self.input(now_us, |replica| replica.report(id));
+    }
+
+    fn report(&mut self, id: u64) {
         let (held, kept) = (self.history.durable(), self.vow.kept);
         while let Some((done, effect)) = self.unreported.front().copied()
             && done <= id
@@ -183,27 +185,26 @@ impl Replica {
             Role::Backup(_) => self.backup_written(held < self.history.durable(), kept != self.vow.kept),
             Role::Primary(_) => {}
         }
-        self.settle();
     }
 
     /// The coordinator has answered.
     pub fn answered(&mut self, now_us: u64, id: u64, answer: Answer) {
-        if !self.begin(now_us) {
-            return;
-        }
-        let Some(kind) = self.desk.close(id) else { return };
-        match (kind, answer) {
-            (_, Answer::Register(register)) => self.learn(register),
-            (Kind::CompareAndSet, Answer::Unknown) => self.desk.read(self.now_us, &mut self.ready),
-            (Kind::CompareAndSet, answer) => match self.role {
+        self.input(now_us, |replica| replica.take_answer(id, answer));
+    }
+
+    fn take_answer(&mut self, id: u64, answer: Answer) {
+        match (self.desk.close(id), answer) {
+            (None, _) => {}
+            (Some(_), Answer::Register(register)) => self.learn(register),
+            (Some(Kind::CompareAndSet), Answer::Unknown) => self.read_register(),
+            (Some(Kind::CompareAndSet), answer) => match self.role {
                 Role::Backup(_) => self.election_written(answer),
                 Role::Primary(_) => self.change_written(answer),
             },
-            (Kind::Stand, Answer::Standing) => self.stands(),
-            (Kind::Candidates, Answer::Candidates(candidates)) => self.candidates(candidates),
+            (Some(Kind::Stand), Answer::Standing) => self.stands(),
+            (Some(Kind::Candidates), Answer::Candidates(candidates)) => self.candidates(candidates),
             _ => {}
         }
-        self.settle();
     }
 
     fn learn(&mut self, register: Register) {
@@ -223,7 +224,7 @@ impl Replica {
 
     /// The log begins behind `index` now.
     pub fn trimmed(&mut self, index: u64) {
-        self.history.trim(index.min(self.commit));
+        self.input(self.now_us, |replica| replica.history.trim(index.min(replica.commit)));
     }
 
     /// Where this replica stands.
@@ -277,7 +278,7 @@ impl Replica {
         self.ready.reads_refused.extend(primary.reads.iter().map(|read| read.token));
         self.ready.fetches.clear();
         self.desk.give_up(Kind::CompareAndSet);
-        self.desk.read(self.now_us, &mut self.ready);
+        self.read_register();
     }
 
     /// Makes a promise durable. Rule 2: once it is on its way, nothing lower is obeyed.
@@ -349,12 +350,17 @@ impl Replica {
         self.ready.halt = Some(why);
     }
 
-    fn begin(&mut self, now_us: u64) -> bool {
+    /// Takes an input at its time, and does what it has made possible. A replica that has halted takes none.
+    pub(crate) fn input<T>(&mut self, now_us: u64, act: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.halted {
+            return None;
+        }
         self.now_us = self.now_us.max(now_us);
-        !self.halted
+        let outcome = act(self);
+        self.settle();
+        Some(outcome)
     }
 
-    /// After every input: what it has made possible.
     fn settle(&mut self) {
         match self.role {
             Role::Backup(_) => self.settle_backup(),

@@ -1,5 +1,6 @@
 //! The rules, one situation at a time, on a shard in which everything goes right unless a test says otherwise.
 
+mod deadlines;
 mod elections;
 mod leases;
 mod matching;

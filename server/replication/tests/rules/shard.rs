@@ -36,6 +36,7 @@ pub struct Shard {
     pub reads: Vec<u64>,
     pub snapshots: Vec<Name>,
     pub halts: Vec<String>,
+    pub tick_count: u64,
     options: Options,
     runs: u64,
     network: VecDeque<Message>,
@@ -101,6 +102,7 @@ impl Shard {
             reads: Vec::new(),
             snapshots: Vec::new(),
             halts: Vec::new(),
+            tick_count: 0,
             options: Options { hand_back_after_us: 300 * MS, ..Options::default() },
             runs: 0,
             network: VecDeque::new(),
@@ -166,6 +168,27 @@ impl Shard {
                 let now_us = self.now_us;
                 if let Some(replica) = &mut self.replicas[replica] {
                     replica.tick(now_us);
+                }
+            }
+            self.settle();
+        }
+    }
+
+    /// Lets milliseconds pass, in which each host sleeps until its replica's deadline.
+    pub fn run_asleep(&mut self, ms: u64) {
+        let until_us = self.now_us + ms * MS;
+        loop {
+            let due = |replica: &Option<Replica>| replica.as_ref().and_then(Replica::next_deadline_us);
+            let Some(at_us) = self.replicas.iter().filter_map(due).min().filter(|at_us| *at_us <= until_us)
+            else {
+                self.now_us = until_us;
+                return;
+            };
+            self.now_us = self.now_us.max(at_us);
+            for replica in self.replicas.iter_mut().flatten() {
+                if replica.next_deadline_us().is_some_and(|at_us| at_us <= self.now_us) {
+                    self.tick_count += 1;
+                    replica.tick(self.now_us);
                 }
             }
             self.settle();

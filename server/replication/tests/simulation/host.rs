@@ -13,6 +13,8 @@ pub struct Host {
     pub offset_us: u64,
     /// It does nothing before.
     pub paused_until: u64,
+    /// Its processes sleep until their deadline, and do not look every few milliseconds.
+    pub sleeps: bool,
     pub disk: Disk,
     pub inc_count: u64,
     pub run_count: u64,
@@ -37,6 +39,8 @@ pub struct Life {
     pub reads: Vec<(u64, u64, u64)>,
     /// The disk takes no records until the log is cut.
     pub is_full: bool,
+    /// When a sleeping process wakes.
+    pub wakes_at_us: Option<u64>,
 }
 
 impl Life {
@@ -59,5 +63,13 @@ impl Host {
     pub fn local_us(&self, now_us: u64) -> u64 {
         let drift = now_us as i64 * self.rate_ppm / 1_000_000;
         self.offset_us.saturating_add_signed(now_us as i64 + drift)
+    }
+
+    /// When its clock will have reached that.
+    pub fn reached_us(&self, local_us: u64) -> u64 {
+        let passed = i128::from(local_us.saturating_sub(self.offset_us));
+        let exact = passed * 1_000_000 / (1_000_000 + i128::from(self.rate_ppm));
+        let near = u64::try_from(exact).unwrap_or(u64::MAX).saturating_sub(1);
+        (near..).find(|now_us| self.local_us(*now_us) >= local_us).unwrap_or(u64::MAX)
     }
 }

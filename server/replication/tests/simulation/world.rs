@@ -21,6 +21,7 @@ use crate::{
 
 mod errand;
 mod nemesis;
+mod sleep;
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const MS: u64 = 1000;
@@ -36,6 +37,7 @@ const KEPT_COUNT: u64 = 30;
 
 enum Event {
     Tick(usize),
+    Wake { host: usize, run: u64 },
     Deliver(usize, Message),
     Written { host: usize, run: u64, id: u64 },
     Arrive { host: usize, run: u64, id: u64, ask: Ask, lands: Lands },
@@ -159,6 +161,7 @@ impl World {
                 rate_ppm: rng.random_range(-4_900..=4_900),
                 offset_us: rng.random_range(0..1 << 40),
                 paused_until: 0,
+                sleeps: rng.random_bool(0.5),
                 disk: Default::default(),
                 inc_count: 1,
                 run_count: 0,
@@ -231,7 +234,9 @@ impl World {
         };
         for host in 0..world.hosts.len() {
             world.start(host);
-            world.after(host as u64 * 1234, Event::Tick(host));
+            if !world.hosts[host].sleeps {
+                world.after(host as u64 * 1234, Event::Tick(host));
+            }
         }
         world.after(0, Event::Client);
         world.after(2_000 * MS, Event::Nemesis);
@@ -330,6 +335,7 @@ impl World {
                 self.after(TICK_US, Event::Tick(host));
                 self.with(host, None, |life, now| life.replica.tick(now))
             }
+            Event::Wake { host, run } => self.wake(host, run),
             Event::Deliver(host, message) => {
                 if self.defer(host, |w, at| w.at(at, Event::Deliver(host, message.clone()))) {
                     return Ok(());
@@ -540,7 +546,9 @@ impl World {
             serves: None,
             reads: Vec::new(),
             is_full: false,
+            wakes_at_us: None,
         });
         self.note(|| format!("{} starts", NAMES[host]));
+        self.sleep(host);
     }
 }

@@ -89,6 +89,8 @@ impl World {
         if let Some(name) = life.replica.violation() {
             return Err(format!("{name} does not hold at {}", NAMES[host]));
         }
+        self.look_at_deadline(host)?;
+        self.sleep(host);
         if is_full {
             self.note(|| format!("the disk of {} is full", NAMES[host]));
             return self.with(host, None, |life, now| life.replica.append_failed(now));

@@ -158,8 +158,11 @@ impl World {
         let ack = if self.rng.random_bool(0.5) { Ack::One } else { Ack::All };
         let name: Name = NAMES[self.rng.random_range(0..self.hosts.len())].into();
         let wishes_ack = self.rng.random_bool(0.5);
-        if let Some(life) = &mut self.hosts[host].life {
-            let _ = if wishes_ack { life.replica.wish_ack(ack) } else { life.replica.wish_primary(&name) };
-        }
+        let _ = self.with(host, None, |life, now| {
+            let _ = match wishes_ack {
+                true => life.replica.wish_ack(now, ack),
+                false => life.replica.wish_primary(now, &name),
+            };
+        });
     }
 }
