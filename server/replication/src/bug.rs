@@ -52,11 +52,13 @@ pub enum Bug {
     ReadsWhileLeaving,
     /// Hands the lead over before the other holds the whole log (rule 9).
     LeavesEarly,
+    /// Takes parts of another snapshot for those of the one that it has begun (rule 8).
+    MixesSnapshots,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 24] = [
+    pub const ALL: [Bug; 25] = [
         Bug::CommitsOlderByCount,
         Bug::UnionQuorum,
         Bug::CountsPendingOnly,
@@ -81,5 +83,6 @@ impl Bug {
         Bug::BareNames,
         Bug::ReadsWhileLeaving,
         Bug::LeavesEarly,
+        Bug::MixesSnapshots,
     ];
 }

@@ -94,9 +94,16 @@ impl Replica {
             earliest.due(leaving.since_us + options.hand_back_us);
         }
         for (name, peer) in &primary.peers {
-            if let Flow::Streaming(stream) = &peer.flow {
-                stream.stuck_at_us(options).into_iter().for_each(|at_us| earliest.due(at_us));
-                earliest.crossed(stream.fetch_after_us);
+            match &peer.flow {
+                Flow::Unmatched => {}
+                Flow::Streaming(stream) => {
+                    stream.stuck_at_us(options).into_iter().for_each(|at_us| earliest.due(at_us));
+                    earliest.crossed(stream.fetch_after_us);
+                }
+                Flow::Snapshot(sending) => {
+                    sending.stuck_at_us(options).into_iter().for_each(|at_us| earliest.due(at_us));
+                    earliest.crossed(sending.load_after_us);
+                }
             }
             if primary.confirmed.configuration.entry(name).is_some() {
                 earliest.crossed(peer.lost_at_us(options));

@@ -24,6 +24,29 @@ impl fmt::Debug for Record {
     }
 }
 
+/// A part of a snapshot on its way.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Which snapshot, by a number that its sender does not give twice.
+    pub snapshot: u64,
+    /// The last record that the snapshot holds.
+    pub at: Position,
+    /// 0 for the first.
+    pub number: u64,
+    /// Whether it is whole with this part.
+    pub is_last: bool,
+    /// Not looked into.
+    pub bytes: Bytes,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = if self.is_last { ", the last" } else { "" };
+        let Self { snapshot, at, number, bytes, .. } = self;
+        write!(f, "part {number} of snapshot {snapshot} at {at}, {} bytes{last}", bytes.len())
+    }
+}
+
 /// An envelope. That both ends are of the same cluster and shard is the host's to check, when it connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -109,6 +132,15 @@ pub enum Body {
     Gap {
         /// The last record.
         last: u64,
+    },
+    /// Primary: a part of a snapshot, for a replica that cannot be joined to the log.
+    Part(Part),
+    /// Backup: so many parts of a snapshot are written here; 0, too, if nothing is known of it.
+    Taken {
+        /// Which.
+        snapshot: u64,
+        /// How many.
+        count: u64,
     },
     /// I have promised the epoch of this message, which is higher than yours.
     Refused,

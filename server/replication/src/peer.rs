@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{member::Member, options::Options};
+use crate::{member::Member, options::Options, snapshot::Sending};
 
 /// Another replica.
 ///
@@ -35,8 +35,8 @@ pub(crate) enum Flow {
     Unmatched,
     /// One after the other.
     Streaming(Stream),
-    /// The host sends a snapshot.
-    Snapshot,
+    /// A snapshot goes first.
+    Snapshot(Sending),
 }
 
 /// Records on their way.
@@ -121,14 +121,29 @@ impl Peer {
 
     pub fn flight_count(&self) -> usize {
         match &self.flow {
+            Flow::Unmatched => 0,
             Flow::Streaming(stream) => stream.flight.len(),
-            _ => 0,
+            Flow::Snapshot(sending) => sending.flight_count(),
         }
     }
 
     /// A primary that has just been elected goes on without those that do not answer: the one before it, most likely.
     pub fn absent_at_us(&self, options: &Options) -> Option<u64> {
         (self.answered == 0).then_some(self.heard_us + options.absent_us)
+    }
+
+    /// Nothing large is sent to who has not been heard for so long.
+    pub fn is_silent(&self, now_us: u64, options: &Options) -> bool {
+        now_us >= self.heard_us + options.silence_us
+    }
+
+    /// Records from this index on may be needed to go on.
+    pub fn needs_from_index(&self) -> u64 {
+        let at = match &self.flow {
+            Flow::Snapshot(sending) => sending.at,
+            _ => None,
+        };
+        at.map_or(self.held, |at| at.index) + 1
     }
 
     /// Who does not count and is silent is forgotten.

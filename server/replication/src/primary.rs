@@ -165,6 +165,8 @@ impl Replica {
                 stream.rewind(peer.held, now_us);
             }
         }
+        self.resend_parts();
+        let Role::Primary(primary) = &mut self.role else { return };
         let isr = &primary.confirmed.configuration;
         primary.peers.retain(|name, peer| {
             isr.entry(name).is_some()
@@ -193,6 +195,7 @@ impl Replica {
         self.confirm_reads();
         self.change_if_due();
         self.fetch();
+        self.load();
     }
 
     /// Rule 3.
@@ -251,18 +254,18 @@ impl Replica {
 
     /// Asks the host for what backups lack, as far as windows allow.
     fn fetch(&mut self) {
-        let now_us = self.now_us;
-        let last = self.history.last().index;
+        let (now_us, last, begin) = (self.now_us, self.history.last().index, self.history.begin().index);
         let Role::Primary(primary) = &mut self.role else { return };
+        let mut dropped = Vec::new();
         for (name, peer) in &mut primary.peers {
+            let is_silent = peer.is_silent(now_us, &self.options);
             let Flow::Streaming(stream) = &mut peer.flow else { continue };
-            let waits = stream.fetching.is_some() || now_us < stream.fetch_after_us;
+            let waits = is_silent || stream.fetching.is_some() || now_us < stream.fetch_after_us;
             if stream.next > last || waits || !stream.has_room(&self.options) {
                 continue;
             }
-            if stream.next <= self.history.begin().index {
-                peer.flow = Flow::Snapshot;
-                self.ready.snapshots.push(name.clone());
+            if stream.next <= begin {
+                dropped.push((name.clone(), peer.member.run.clone()));
                 continue;
             }
             stream.fetching = Some(stream.next);
@@ -272,6 +275,9 @@ impl Replica {
                 upto_index: last,
                 bytes_max: self.options.message_bytes_max,
             });
+        }
+        for (name, run) in dropped {
+            self.begin_snapshot(&name, &run);
         }
     }
 
@@ -303,22 +309,12 @@ impl Replica {
         self.send(to, epoch, Body::Append { before, records, commit });
     }
 
-    /// The snapshot that `to` needed has been sent, or has failed. It will ask where to go on.
-    pub fn snapshot_sent(&mut self, to: &Name) {
-        let Role::Primary(primary) = &mut self.role else { return };
-        if let Some(peer) = primary.peers.get_mut(to)
-            && matches!(peer.flow, Flow::Snapshot)
-        {
-            peer.flow = Flow::Unmatched;
-        }
-    }
-
     /// Records from this index on are needed by replicas that are known; a host may drop them all the same, those then
     /// need a snapshot.
     pub fn needed_from_index(&self) -> u64 {
         let Role::Primary(primary) = &self.role else { return self.commit + 1 };
-        let held = primary.peers.values().map(|peer| peer.held);
-        held.min().unwrap_or(self.commit).min(self.commit) + 1
+        let needed = primary.peers.values().map(Peer::needs_from_index);
+        needed.min().unwrap_or(u64::MAX).min(self.commit + 1)
     }
 
     /// Another has promised a higher epoch. Rule 2: if it counts, an election is on, and this primary stops. If it does not,
@@ -349,7 +345,7 @@ impl Replica {
     }
 
     /// A peer of this very epoch, by name and data.
-    fn peer(&mut self, from: &Member, epoch: u64) -> Option<&mut Peer> {
+    pub(crate) fn peer(&mut self, from: &Member, epoch: u64) -> Option<&mut Peer> {
         let Role::Primary(primary) = &mut self.role else { return None };
         let peer = primary.peers.get_mut(&from.name)?;
         (primary.epoch == epoch && peer.member.inc == from.inc).then_some(peer)
@@ -381,12 +377,10 @@ impl Replica {
         if matches!(peer.flow, Flow::Streaming(_)) {
             peer.flow = Flow::Unmatched;
         }
-        let name = from.name.clone();
-        if end.is_none() && !matches!(peer.flow, Flow::Snapshot) {
-            peer.flow = Flow::Snapshot;
-            self.ready.snapshots.push(name.clone());
+        if end.is_none() {
+            self.begin_snapshot(&from.name, &from.run);
         }
-        self.send(&name, epoch, Body::End { nonce, end, begin });
+        self.send(&from.name, epoch, Body::End { nonce, end, begin });
     }
 
     pub(crate) fn hear_matched(&mut self, from: &Member, epoch: u64, at: Position) {
@@ -396,11 +390,8 @@ impl Replica {
         let is_gone = at.index < self.history.begin().index;
         let Some(peer) = self.peer(from, epoch) else { return };
         match peer.flow {
-            Flow::Unmatched if is_gone => {
-                peer.flow = Flow::Snapshot;
-                self.ready.snapshots.push(from.name.clone());
-            }
-            Flow::Unmatched | Flow::Snapshot if holds => peer.matched(at.index.min(last), now_us),
+            Flow::Unmatched | Flow::Snapshot(_) if is_gone => self.begin_snapshot(&from.name, &from.run),
+            Flow::Unmatched | Flow::Snapshot(_) if holds => peer.matched(at.index.min(last), now_us),
             _ => {}
         }
     }

@@ -49,6 +49,9 @@ pub struct Replica {
     pub(crate) desk: Desk,
     pub(crate) role: Role,
     pub(crate) ready: Ready,
+    pub(crate) last_snapshot: u64,
+    /// Those that the host may have begun.
+    pub(crate) open_snapshots: Vec<u64>,
     next_write: u64,
     /// Writes that are not reported yet, and what they make true.
     unreported: VecDeque<(u64, Effect)>,
@@ -68,6 +71,7 @@ pub(crate) enum Role {
 pub(crate) enum Effect {
     Durable(u64),
     Cut,
+    Part { snapshot: u64, count: u64 },
     Installed(Position),
     Promised(Promise),
 }
@@ -90,6 +94,8 @@ impl Replica {
             desk: Desk::default(),
             role: Role::Backup(Box::default()),
             ready: Ready::default(),
+            last_snapshot: 0,
+            open_snapshots: Vec::new(),
             next_write: 0,
             unreported: VecDeque::new(),
             standing: Standing::Alone,
@@ -131,6 +137,8 @@ impl Replica {
             Body::Matched { at } => self.hear_matched(&from, epoch, at),
             Body::Held { durable } => self.hear_held(&from, epoch, durable),
             Body::Gap { last } => self.hear_gap(&from, epoch, last),
+            Body::Part(part) => self.hear_part(&from, epoch, part),
+            Body::Taken { snapshot, count } => self.hear_taken(&from, epoch, snapshot, count),
             Body::Canvass { nonce } => self.hear_canvass(&from, epoch, nonce),
             Body::Canvassed { nonce, wait_us } => self.hear_canvassed(&from, nonce, wait_us),
             Body::Yielded => self.read_register(),
@@ -169,7 +177,7 @@ impl Replica {
     }
 
     fn report(&mut self, id: u64) {
-        let (held, kept) = (self.history.durable(), self.vow.kept);
+        let (held, mut may_begin) = (self.history.durable(), false);
         while let Some((done, effect)) = self.unreported.front().copied()
             && done <= id
         {
@@ -177,12 +185,19 @@ impl Replica {
             match effect {
                 Effect::Durable(index) => self.history.set_durable(index),
                 Effect::Cut => {}
-                Effect::Installed(at) => self.installed(at),
-                Effect::Promised(promise) => self.vow.kept = promise,
+                Effect::Part { snapshot, count } => self.part_written(snapshot, count),
+                Effect::Installed(at) => {
+                    self.installed(at);
+                    may_begin = true;
+                }
+                Effect::Promised(promise) => {
+                    may_begin |= self.vow.kept != promise;
+                    self.vow.kept = promise;
+                }
             }
         }
         match self.role {
-            Role::Backup(_) => self.backup_written(held < self.history.durable(), kept != self.vow.kept),
+            Role::Backup(_) => self.backup_written(held < self.history.durable(), may_begin),
             Role::Primary(_) => {}
         }
     }
@@ -277,6 +292,7 @@ impl Replica {
         self.ready.stopped = Some(Stopped { epoch: primary.epoch, why });
         self.ready.reads_refused.extend(primary.reads.iter().map(|read| read.token));
         self.ready.fetches.clear();
+        self.ready.loads.clear();
         self.desk.give_up(Kind::CompareAndSet);
         self.read_register();
     }
@@ -317,6 +333,15 @@ impl Replica {
         }
         self.history.cut(index);
         self.write(Write::Cut(index), Effect::Cut);
+    }
+
+    /// What is still being written of a snapshot will not be there.
+    pub(crate) fn forget_parts(&mut self) {
+        for (_, effect) in &mut self.unreported {
+            if let Effect::Part { .. } | Effect::Installed(_) = effect {
+                *effect = Effect::Cut;
+            }
+        }
     }
 
     pub(crate) fn all_is_written(&self) -> bool {
@@ -366,6 +391,7 @@ impl Replica {
             Role::Backup(_) => self.settle_backup(),
             Role::Primary(_) => self.settle_primary(),
         }
+        self.close_snapshots();
         let standing = match &self.role {
             Role::Backup(backup) => backup.standing(self.now_us, &self.options),
             Role::Primary(_) => self.primary_standing(),

@@ -8,3 +8,4 @@ mod promises;
 mod reconfigurations;
 mod records;
 mod shard;
+mod snapshots;

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use slotkv_replication::{
-    Ack, Answer, Ask, Body, Candidate, Configuration, History, Member, Message, Name, Options, Position,
-    Promise, Ready, Record, Register, Replica, Start, Stopped, Write,
+    Ack, Answer, Ask, Body, Candidate, Chunk, Configuration, History, Load, Member, Message, Name, Options,
+    Position, Promise, Ready, Record, Register, Replica, Start, Stopped, Write,
 };
 
 pub const MS: u64 = 1000;
@@ -34,13 +35,20 @@ pub struct Shard {
     pub stopped: Vec<Stopped>,
     pub commits: Vec<(usize, u64, bool)>,
     pub reads: Vec<u64>,
-    pub snapshots: Vec<Name>,
+    pub closes: Vec<u64>,
+    /// Parts that were asked for and not handed in: by whom, and what the snapshot holds.
+    pub loads: Vec<(usize, Load)>,
+    /// Nobody's engine is read until a test does.
+    pub holds_loads: bool,
     pub halts: Vec<String>,
     pub tick_count: u64,
-    options: Options,
+    pub options: Options,
+    /// What has come of a snapshot.
+    pub staged: Vec<Vec<Position>>,
+    reading: BTreeMap<(usize, u64), (Vec<Position>, usize)>,
     runs: u64,
     network: VecDeque<Message>,
-    unfinished: Vec<Vec<(u64, Write)>>,
+    pub unfinished: Vec<Vec<(u64, Write)>>,
     unanswered: Vec<(usize, u64)>,
 }
 
@@ -65,6 +73,15 @@ pub fn history(log: &[Position]) -> History {
         }
     }
     History::restore(starts, log.len() as u64)
+}
+
+/// Records as a part of a snapshot.
+pub fn pack(log: &[Position]) -> Bytes {
+    log.iter().flat_map(|position| [position.epoch as u8, position.index as u8]).collect()
+}
+
+fn unpack(bytes: &[u8]) -> Vec<Position> {
+    bytes.chunks(2).map(|pair| at(pair[0].into(), pair[1].into())).collect()
 }
 
 impl Shard {
@@ -100,10 +117,14 @@ impl Shard {
             stopped: Vec::new(),
             commits: Vec::new(),
             reads: Vec::new(),
-            snapshots: Vec::new(),
+            closes: Vec::new(),
+            loads: Vec::new(),
+            holds_loads: false,
+            staged: vec![Vec::new(); count],
             halts: Vec::new(),
             tick_count: 0,
-            options: Options { hand_back_after_us: 300 * MS, ..Options::default() },
+            options: Options { hand_back_after_us: 300 * MS, snapshot_bytes_max: 6, ..Options::default() },
+            reading: BTreeMap::new(),
             runs: 0,
             network: VecDeque::new(),
             unfinished: vec![Vec::new(); count],
@@ -130,6 +151,7 @@ impl Shard {
 
     pub fn crash(&mut self, replica: usize) {
         self.replicas[replica] = None;
+        self.loads.retain(|(who, _)| *who != replica);
         let unfinished = std::mem::take(&mut self.unfinished[replica]);
         let lost = unfinished.iter().map(|(_, write)| match write {
             Write::Append(records) => records.len(),
@@ -216,10 +238,20 @@ impl Shard {
 
     /// A disk goes on.
     pub fn resume(&mut self, replica: usize) {
+        self.resume_but(replica, 0);
+    }
+
+    /// The same, but for the last few writes, with which it stalls again.
+    pub fn resume_but(&mut self, replica: usize, count: usize) {
         self.stalled.remove(&replica);
-        for (id, write) in std::mem::take(&mut self.unfinished[replica]) {
+        let writes = &mut self.unfinished[replica];
+        let rest = writes.split_off(writes.len() - count);
+        for (id, write) in std::mem::replace(writes, rest) {
             self.keep(replica, &write);
             self.finish(replica, id);
+        }
+        if count > 0 {
+            self.stalled.insert(replica);
         }
         self.settle();
     }
@@ -278,7 +310,7 @@ impl Shard {
         self.halts.extend(ready.halt);
         self.stopped.extend(ready.stopped);
         self.reads.extend(ready.reads);
-        self.snapshots.extend(ready.snapshots);
+        self.closes.extend(ready.closes);
         self.commits.extend(ready.commit.map(|commit| (replica, commit.index, commit.acknowledges)));
         for (id, write) in ready.writes {
             match &write {
@@ -287,7 +319,17 @@ impl Shard {
                 }
                 Write::Barrier(position) => self.logs[replica].push(*position),
                 Write::Cut(index) => self.logs[replica].truncate(*index as usize),
-                Write::Install(_) | Write::Promise(_) => {}
+                Write::Part(part) => {
+                    if part.number == 0 {
+                        self.staged[replica].clear();
+                    }
+                    self.staged[replica].extend(unpack(&part.bytes));
+                }
+                Write::Install(at) => {
+                    self.logs[replica] = std::mem::take(&mut self.staged[replica]);
+                    assert_eq!(self.logs[replica].last(), Some(at), "a snapshot is whole");
+                }
+                Write::Promise(_) => {}
             }
             if self.stalled.contains(&replica) {
                 self.unfinished[replica].push((id, write));
@@ -311,6 +353,10 @@ impl Shard {
                 self.get(replica).answered(now_us, id, answer);
             }
         }
+        self.loads.extend(ready.loads.into_iter().map(|load| (replica, load)));
+        if !self.holds_loads {
+            self.load(usize::MAX);
+        }
         for fetch in ready.fetches {
             let record = |index: u64| Record {
                 position: self.logs[replica][index as usize - 1],
@@ -319,6 +365,21 @@ impl Shard {
             let records = (fetch.from_index..=fetch.upto_index).map(record).collect();
             let now_us = self.now_us;
             self.get(replica).fetched(now_us, &fetch.to, fetch.from_index, records);
+        }
+    }
+
+    /// Hands in parts of snapshots that were asked for, of one record each.
+    pub fn load(&mut self, count: usize) {
+        for _ in 0..count.min(self.loads.len()) {
+            let (replica, load) = self.loads.remove(0);
+            let commit = self.get(replica).commit_index();
+            let begin = || self.logs[replica][..commit as usize].to_vec();
+            let (log, read) = self.reading.entry((replica, load.snapshot)).or_insert_with(|| (begin(), 0));
+            let bytes = pack(&log[*read..*read + 1]);
+            *read += 1;
+            let chunk = Chunk { at_index: log.len() as u64, bytes, is_last: *read == log.len() };
+            let now_us = self.now_us;
+            self.get(replica).loaded(now_us, load.snapshot, Some(chunk));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Host: a machine with a clock and a disk, and the process on it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use slotkv_replication::{Member, Replica};
 
@@ -28,8 +28,8 @@ pub struct Life {
     /// When the sync that runs will be done, and the one after it.
     pub sync_until_us: u64,
     pub next_until_us: u64,
-    /// A snapshot that was received and accepted.
-    pub staged: Option<Vec<Entry>>,
+    /// Snapshots that are being read: what they hold, and how much of it was read.
+    pub snapshots: BTreeMap<u64, (Vec<Entry>, usize)>,
     /// Writes of clients that wait, of the epoch that this process leads.
     pub waiting: VecDeque<Entry>,
     /// What was checked.

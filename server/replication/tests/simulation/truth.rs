@@ -51,6 +51,15 @@ impl Truth {
         Ok(())
     }
 
+    /// A snapshot holds what is committed up to its record.
+    pub fn installs(&self, entries: &[Entry], at: Position) -> Result<(), String> {
+        let last = entries.last().map(|entry| entry.0);
+        if last == Some(at) && self.committed.get(..entries.len()) == Some(entries) {
+            return Ok(());
+        }
+        Err(format!("a snapshot joins the log exactly: {last:?} is installed for {at}"))
+    }
+
     /// What a host says.
     pub fn says(&mut self, host: usize, message: &Message) {
         let index = match message.body {

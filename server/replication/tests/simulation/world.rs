@@ -8,13 +8,13 @@ use std::{
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use slotkv_replication::{
-    Ack, Answer, Ask, Bug, Configuration, Fetch, Member, Message, Name, Options, Position, Promise, Ready,
-    Record, Register, Replica, Standing, Start, Write,
+    Ack, Answer, Ask, Bug, Chunk, Configuration, Fetch, Load, Member, Message, Name, Options, Position,
+    Promise, Ready, Record, Register, Replica, Standing, Start, Write,
 };
 
 use crate::{
     coordinator::Coordinator,
-    disk::{Change, Entry, Pending, Plane},
+    disk::{Change, Pending, Plane},
     host::{Host, Life},
     truth::Truth,
 };
@@ -32,8 +32,8 @@ const TROUBLE_US: u64 = 15_000 * MS;
 const RECOVERY_US: u64 = 6_000 * MS;
 /// Lines of a trace that are printed.
 const TRACE_COUNT: usize = 400;
-/// Snapshots and trims keep so many records.
-const KEPT_COUNT: u64 = 30;
+/// Trims keep up to so many records.
+const KEPT_COUNT_MAX: u64 = 30;
 
 enum Event {
     Tick(usize),
@@ -44,7 +44,7 @@ enum Event {
     Answer { host: usize, run: u64, id: u64, answer: Answer },
     Hint(usize),
     Fetch { host: usize, run: u64, fetch: Fetch },
-    Snapshot { from: usize, to: usize, run: u64 },
+    Load { host: usize, run: u64, load: Load },
     Check { host: usize, run: u64, value: u64, floor: u64 },
     Client,
     Nemesis,
@@ -74,6 +74,8 @@ struct Weather {
     old_reads: f64,
     slow_disk: f64,
     full_disk: f64,
+    /// How often an engine cannot be read.
+    unreadable: f64,
     /// How often a replica is struck at a moment that matters to it.
     ambush: f64,
     /// Weights of the nemeses.
@@ -184,7 +186,7 @@ impl World {
         let mut some = |p: f64, max: f64| if rng.random_bool(p) { rng.random_range(0.0..max) } else { 0.0 };
         let (loss, doubles, late) = (some(0.6, 0.1), some(0.5, 0.4), some(0.5, 0.1));
         let (unknown, old_reads, slow_disk) = (some(0.6, 0.4), some(0.6, 0.5), some(0.5, 0.02));
-        let (full_disk, ambush) = (some(0.3, 0.01), some(0.6, 1.0));
+        let (full_disk, ambush, unreadable) = (some(0.3, 0.01), some(0.6, 1.0), some(0.3, 0.1));
         let mut nemeses = [0; 10];
         for weight in &mut nemeses {
             *weight = if rng.random_bool(0.6) { rng.random_range(1..10) } else { 0 };
@@ -199,6 +201,7 @@ impl World {
             old_reads,
             slow_disk,
             full_disk,
+            unreadable,
             ambush,
             nemeses,
             nemesis_us: rng.random_range(100..1500) * MS,
@@ -208,6 +211,7 @@ impl World {
             hand_back_after_us: rng.random_range(100..2000) * MS,
             flight_count_max: rng.random_range(6..16),
             message_bytes_max: [8, 8, 24, 100][rng.random_range(0..4)],
+            snapshot_bytes_max: rng.random_range(1..2000),
             bug,
             ..Options::default()
         };
@@ -248,7 +252,7 @@ impl World {
         let weather = &mut self.weather;
         (weather.loss, weather.slow_disk, weather.doubles) = (0.01, 0.01, 0.01);
         (weather.late, weather.unknown, weather.old_reads) = (0.0, 0.1, 0.1);
-        (weather.ambush, weather.full_disk) = (0.0, 0.0);
+        (weather.ambush, weather.full_disk, weather.unreadable) = (0.0, 0.0, 0.0);
         self.queue.retain(|_, event| !matches!(event, Event::Nemesis));
         self
     }
@@ -277,6 +281,7 @@ impl World {
         let weather = &mut self.weather;
         (weather.loss, weather.doubles, weather.late, weather.unknown) = (0.0, 0.0, 0.0, 0.0);
         (weather.old_reads, weather.slow_disk, weather.full_disk) = (0.0, 0.0, 0.0);
+        weather.unreadable = 0.0;
         // So that who is far behind, by single records, can catch up.
         weather.client_us = weather.client_us.max(10 * MS);
         for host in 0..self.hosts.len() {
@@ -373,7 +378,7 @@ impl World {
                 self.with(host, None, |life, now| life.replica.hint(now))
             }
             Event::Fetch { host, run, fetch } => self.fetch(host, run, fetch),
-            Event::Snapshot { from, to, run } => self.snapshot(from, to, run),
+            Event::Load { host, run, load } => self.load(host, run, load),
             Event::Check { host, run, value, floor } => self.check(host, run, value, floor),
             Event::Client => self.client(),
             Event::Nemesis => {
@@ -541,7 +546,7 @@ impl World {
             replica,
             sync_until_us: now_us,
             next_until_us: now_us,
-            staged: None,
+            snapshots: BTreeMap::new(),
             waiting: VecDeque::new(),
             serves: None,
             reads: Vec::new(),

@@ -1,6 +1,7 @@
 //! Errands: what a replica asks of its host, carried out with whatever delay and loss there is.
 
 use super::*;
+use crate::disk::pack;
 
 impl World {
     pub(super) fn carry_out(&mut self, host: usize, ready: Ready) -> Result<(), String> {
@@ -31,21 +32,25 @@ impl World {
                     life.is_full = false;
                     self.truth.cut(host, life.replica.status().epoch, &life.member.inc, *index)?;
                 }
-                Write::Append(_) | Write::Barrier(_) if self.rng.random_bool(self.weather.full_disk) => {
+                Write::Append(_) | Write::Barrier(_) | Write::Part(_)
+                    if self.rng.random_bool(self.weather.full_disk) =>
+                {
                     is_full |= !life.is_full;
                     life.is_full = true;
                 }
                 _ => {}
             }
-            if life.is_full && matches!(write, Write::Append(_) | Write::Barrier(_)) {
+            if life.is_full && !matches!(write, Write::Cut(_) | Write::Promise(_)) {
                 self.begin_write(host, id, Change::Nothing)?;
                 continue;
             }
             self.next_id += 1;
             let barrier = self.next_id;
-            let life = self.hosts[host].life.as_mut().unwrap();
-            let change = Change::of(write, &mut life.staged, barrier);
-            self.begin_write(host, id, change)?;
+            if let Write::Install(at) = &write {
+                self.truth.installs(&self.hosts[host].disk.view.staged, *at)?;
+                self.summary.snapshots += 1;
+            }
+            self.begin_write(host, id, Change::of(write, barrier))?;
         }
         for message in ready.messages {
             self.truth.says(host, &message);
@@ -58,11 +63,12 @@ impl World {
             let delay_us = self.rng.random_range(5..200);
             self.after(delay_us, Event::Fetch { host, run, fetch });
         }
-        for name in ready.snapshots {
-            let to = NAMES.iter().position(|known| *known == name.as_str()).unwrap();
-            let delay_us = self.rng.random_range(5..500) * MS;
-            self.after(delay_us, Event::Snapshot { from: host, to, run });
+        for load in ready.loads {
+            let delay_us = self.rng.random_range(1..20) * MS;
+            self.after(delay_us, Event::Load { host, run, load });
         }
+        let life = self.hosts[host].life.as_mut().unwrap();
+        life.snapshots.retain(|id, _| !ready.closes.contains(id));
         if let Some(commit) = ready.commit {
             self.commit(host, commit.index, commit.acknowledges)?;
         }
@@ -236,26 +242,23 @@ impl World {
         })
     }
 
-    pub(super) fn snapshot(&mut self, from: usize, to: usize, run: u64) -> Result<(), String> {
-        if self.defer(from, |w, at| w.at(at, Event::Snapshot { from, to, run })) {
+    pub(super) fn load(&mut self, host: usize, run: u64, load: Load) -> Result<(), String> {
+        if self.defer(host, |w, at| w.at(at, Event::Load { host, run, load: load.clone() })) {
             return Ok(());
         }
-        let life = self.hosts[from].life.as_ref().filter(|_| self.hosts[from].run_count == run);
-        let Some(life) = life else { return Ok(()) };
-        let (commit, epoch) = (life.replica.commit_index(), life.replica.leads());
-        let entries: Vec<Entry> = self.hosts[from].disk.view.entries[..commit as usize].to_vec();
-        let arrives = !self.cut.contains(&(from, to)) && self.rng.random_bool(0.9);
-        if let (Some(epoch), true, Some((at, _))) = (epoch, arrives, entries.last().copied()) {
-            let mut wanted = false;
-            self.with(to, None, |life, now| {
-                wanted = life.replica.snapshot_received(now, epoch, at);
-                if wanted {
-                    life.staged = Some(entries);
-                }
-            })?;
-            self.summary.snapshots += u64::from(wanted);
-            self.note(|| format!("snapshot {at} from {} to {}: wanted {wanted}", NAMES[from], NAMES[to]));
-        }
-        self.with(from, Some(run), |life, _| life.replica.snapshot_sent(&NAMES[to].into()))
+        let unreadable = self.rng.random_bool(self.weather.unreadable);
+        let count = self.rng.random_range(1..40);
+        let machine = &mut self.hosts[host];
+        let Some(life) = machine.life.as_mut().filter(|_| machine.run_count == run) else { return Ok(()) };
+        let applied = life.replica.commit_index() as usize;
+        let begin = || (machine.disk.view.entries[..applied].to_vec(), 0);
+        let (entries, read) = life.snapshots.entry(load.snapshot).or_insert_with(begin);
+        let next = (*read + count).min(entries.len());
+        let bytes = pack(&entries[*read..next]);
+        *read = next;
+        let chunk = Chunk { at_index: entries.len() as u64, bytes, is_last: next == entries.len() };
+        self.with(host, Some(run), |life, now| {
+            life.replica.loaded(now, load.snapshot, Some(chunk).filter(|_| !unreadable));
+        })
     }
 }

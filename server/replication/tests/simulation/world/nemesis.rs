@@ -133,7 +133,7 @@ impl World {
     pub(super) fn trim(&mut self, host: usize) {
         let machine = &mut self.hosts[host];
         let Some(life) = &mut machine.life else { return };
-        let index = machine.disk.durable.applied.saturating_sub(KEPT_COUNT);
+        let index = machine.disk.durable.applied.saturating_sub(self.rng.random_range(0..=KEPT_COUNT_MAX));
         if index > machine.disk.view.begin && index <= life.replica.commit_index() {
             machine.disk.view.begin = index;
             machine.disk.durable.begin = index;
