@@ -73,10 +73,10 @@ impl Backup {
         self.unheard_at_us(options).is_some_and(|at_us| now_us < at_us)
     }
 
-    pub fn standing(&self, now_us: u64, options: &Options) -> Standing {
+    pub fn standing(&self, me: &Member, now_us: u64, options: &Options) -> Standing {
         match (&self.election, &self.flow) {
             (election, _) if election.is_on() => {
-                let (have, need) = election.reports();
+                let (have, need) = election.reports(me);
                 Standing::Electing { have, need }
             }
             _ if !self.hears(now_us, options) => Standing::Alone,
@@ -222,6 +222,7 @@ impl Replica {
         nonce: u64,
         end: Option<Position>,
         begin: Position,
+        loss_epoch: u64,
     ) {
         if !self.obey(from, epoch) {
             return;
@@ -242,7 +243,8 @@ impl Replica {
         };
         let Some(own) = self.history.end_of_epoch(end.epoch) else {
             // Everything up to where this log begins is committed, so the primary has it.
-            return self.halt(format!("the primary of epoch {epoch} lacks what a snapshot here holds"));
+            let why = format!("the primary of epoch {epoch} lacks what a snapshot here holds");
+            return self.end_apart(loss_epoch, why);
         };
         if own.epoch < end.epoch {
             // This log has nothing of that epoch: one step down.
@@ -253,16 +255,27 @@ impl Replica {
             at = self.commit;
         }
         if at < self.commit && !self.options.has(Bug::AppliesUnmatched) {
-            return self.halt(format!(
-                "the primary of epoch {epoch} asks to cut the log at {at}, but {} is committed",
-                self.commit
-            ));
+            let committed = self.commit;
+            let why = format!(
+                "the primary of epoch {epoch} asks to cut the log at {at}, but {committed} is committed"
+            );
+            return self.end_apart(loss_epoch, why);
         }
         if at < self.history.last().index {
             self.cut(at.max(self.history.begin().index));
         }
         let Role::Backup(backup) = &mut self.role else { return };
         backup.flow = Follow::Settling;
+    }
+
+    /// What is committed here is not in the primary's log. That must never be, unless the shard has lost it.
+    fn end_apart(&mut self, loss_epoch: u64, why: String) {
+        if self.history.epoch_at(self.commit).is_some_and(|epoch| epoch < loss_epoch) {
+            self.halted = true;
+            self.ready.discard = Some(format!("{why}; epoch {loss_epoch} began without it"));
+        } else {
+            self.halt(why);
+        }
     }
 
     /// What was cut, or not yet synced, is on the disk: the primary may count it.

@@ -54,11 +54,17 @@ pub enum Bug {
     LeavesEarly,
     /// Takes parts of another snapshot for those of the one that it has begun (rule 8).
     MixesSnapshots,
+    /// After unclean stops any n - w + 1 reports decide, whole or not (rule 6).
+    LosesByQuorum,
+    /// An election by what unclean stops left keeps the ISR (rule 6).
+    LosesWithIsr,
+    /// An unclean stop that may have taken a tail makes no new incarnation. The host's mistake (KIP-966).
+    KeepsInc,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 25] = [
+    pub const ALL: [Bug; 28] = [
         Bug::CommitsOlderByCount,
         Bug::UnionQuorum,
         Bug::CountsPendingOnly,
@@ -84,5 +90,8 @@ impl Bug {
         Bug::ReadsWhileLeaving,
         Bug::LeavesEarly,
         Bug::MixesSnapshots,
+        Bug::LosesByQuorum,
+        Bug::LosesWithIsr,
+        Bug::KeepsInc,
     ];
 }

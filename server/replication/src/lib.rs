@@ -33,7 +33,8 @@
 //!    have now; earlier records with it. `primary.rs`.
 //! 4. **Reconfiguration.** One at a time, guarded, repeated until its outcome is known. `change.rs`.
 //! 5. **Lease.** Backups grant, the primary counts from when it sent. `vow.rs`, `peer.rs`, `reads.rs`.
-//! 6. **Election.** Pre-vote, promise, report, highest position, first registered. `election.rs`.
+//! 6. **Election.** Pre-vote, promise, report, highest position, first registered. `election.rs`, `stand.rs`; there, too, how
+//!    a shard goes on of which too many stopped uncleanly under `interval` durability.
 //! 7. **Barrier.** Before it is committed nothing is answered. `office.rs`.
 //! 8. **Matching.** By the ends of epochs, before anything is streamed. `backup.rs`, `history.rs`. By a snapshot where the
 //!    log does not reach back. `snapshot.rs`.
@@ -97,7 +98,13 @@
 //! is a `sync` and a `get`; it may still be old, that is allowed for. Watches become [`Replica::hint`]. The first register
 //! of a shard is the host's: epoch 0, no primary, the first replica as its ISR.
 //!
-//! **Data.** A replica whose data was lost or is damaged gets a new [`Inc`] before it starts. A record is applied only up
+//! **Data.** A replica whose data was lost or is damaged, or that was told to discard it ([`Ready::discard`]), begins anew
+//! with none under a new [`Inc`]. Under `interval` durability *durable* reads *written*: a host reports a write once it would
+//! survive the end of the process, and syncs within the interval; a stop without a sync makes a new [`Inc`], and the ones
+//! before it become [`Start::remains_of`]. Then an acknowledged write is lost only if each of the w replicas that held it
+//! stopped so within the interval after it came; nothing older is, and the replicas agree again afterwards. The host of
+//! who leads [`Register::loss_epoch`] keeps numbers that clients know (indexes, versions) from coming to mean something
+//! else: a log index counts only together with its epoch. A record is applied only up
 //! to `commit`. A read is served by a primary only from what is applied up to where `commit` was when it began to serve,
 //! and a write is acknowledged only when it is applied, in the epoch that appended it; else it ends as *unknown*.
 //!
@@ -109,8 +116,8 @@
 //!
 //! # What is not here
 //!
-//! - Under `interval` durability an unclean stop makes a new [`Inc`]. If that happens to the whole ISR at once, nobody
-//!   counts and nobody is elected: electing the longest of the doubtful logs, and saying what may be lost, is missing.
+//! - A shard whose members are lost for good, so that too few can report, stays without a primary. That its operator
+//!   may give up what only they held, and with it the promise that no other primary goes on, is missing.
 //! - Hand-over of slots (rules 14 to 16) is a machine of its own on top of this one.
 //!
 //! Layout: [`replica`] inputs and outputs · [`member`] names · [`history`] · [`register`] and configurations ·
@@ -134,13 +141,14 @@ pub mod ready;
 pub mod register;
 pub mod replica;
 mod snapshot;
+mod stand;
 pub mod status;
 mod vow;
 
 pub use bug::Bug;
 pub use history::{History, Position};
 pub use member::{Inc, Member, Name, Run};
-pub use message::{Body, Message, Part, Record};
+pub use message::{Body, Holding, Message, Part, Record};
 pub use options::Options;
 pub use ready::{Answer, Ask, Candidate, Chunk, Commit, Fetch, Load, Ready, Refusal, Stopped, Write};
 pub use register::{Ack, Configuration, Register};

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     history::Position,
-    member::{Member, Name},
+    member::{Inc, Member, Name},
 };
 
 /// One record on its way.
@@ -60,6 +60,17 @@ pub struct Message {
     pub body: Body,
 }
 
+/// What a replica has of the data that a configuration names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// It is that data.
+    All,
+    /// What an unclean stop left of it: all but a tail that was not synced.
+    Remains,
+    /// Other data.
+    Nothing,
+}
+
 /// What is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -103,6 +114,8 @@ pub enum Body {
         end: Option<Position>,
         /// The record before the first of the primary's log.
         begin: Position,
+        /// [`Register::loss_epoch`](crate::Register::loss_epoch), as the primary knows it.
+        loss_epoch: u64,
     },
     /// Backup: up to this record my log is yours, durably, and it ends there.
     Matched {
@@ -148,6 +161,8 @@ pub enum Body {
     Canvass {
         /// Names the question.
         nonce: u64,
+        /// The data by which the register names the receiver.
+        inc: Inc,
     },
     /// To a pre-vote.
     Canvassed {
@@ -155,6 +170,8 @@ pub enum Body {
         nonce: u64,
         /// Not before so long: a promise to a primary still holds. 0: as far as I know it may.
         wait_us: u64,
+        /// What the sender has of the data that was asked about.
+        holds: Holding,
     },
     /// Primary that has resigned to the receiver: look at the register.
     Yielded,

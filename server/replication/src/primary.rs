@@ -380,7 +380,9 @@ impl Replica {
         if end.is_none() {
             self.begin_snapshot(&from.name, &from.run);
         }
-        self.send(&from.name, epoch, Body::End { nonce, end, begin });
+        let Role::Primary(primary) = &self.role else { return };
+        let loss_epoch = primary.confirmed.loss_epoch;
+        self.send(&from.name, epoch, Body::End { nonce, end, begin, loss_epoch });
     }
 
     pub(crate) fn hear_matched(&mut self, from: &Member, epoch: u64, at: Position) {

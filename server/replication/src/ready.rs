@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     history::Position,
-    member::{Member, Name},
+    member::{Inc, Member, Name},
     message::{Message, Part, Record},
     register::Register,
     vow::Promise,
@@ -36,6 +36,9 @@ pub struct Ready {
     pub took_office: Option<u64>,
     /// It does not any more: writes that are not acknowledged end as *unknown*.
     pub stopped: Option<Stopped>,
+    /// The data here holds what the shard has lost: it is to be dropped, and a replica to begin anew with none, under a new
+    /// [`Inc`](crate::Inc). Until then this one does nothing more.
+    pub discard: Option<String>,
     /// What must never be was found: the process is to end, and to say this.
     pub halt: Option<String>,
 }
@@ -54,6 +57,7 @@ impl Ready {
             && self.closes.is_empty()
             && self.took_office.is_none()
             && self.stopped.is_none()
+            && self.discard.is_none()
             && self.halt.is_none()
     }
 }
@@ -96,6 +100,8 @@ pub struct Candidate {
     pub member: Member,
     /// Its last durable record.
     pub last: Position,
+    /// The data by which the register names it, if its own is only what an unclean stop left of that.
+    pub remains_of: Option<Inc>,
 }
 
 /// What came of an [`Ask`].

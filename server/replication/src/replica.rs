@@ -9,7 +9,7 @@ use crate::{
     bug::Bug,
     desk::{Desk, Kind},
     history::{History, Position},
-    member::{Member, Name},
+    member::{Inc, Member, Name},
     message::{Body, Message, Record},
     options::{Options, PEER_COUNT_MAX, READ_COUNT_MAX, WRITE_COUNT_MAX},
     primary::Primary,
@@ -24,6 +24,9 @@ use crate::{
 pub struct Start {
     /// Its name, its data, and itself.
     pub member: Member,
+    /// The incarnations that this data was before an unclean stop that may have taken a tail, since a register last named the
+    /// present one.
+    pub remains_of: Vec<Inc>,
     /// The stored promise; default: none was ever made.
     pub promise: Promise,
     /// The log as it was opened, all of it durable.
@@ -38,6 +41,7 @@ pub struct Start {
 #[derive(Clone, Debug)]
 pub struct Replica {
     pub(crate) me: Member,
+    pub(crate) remains_of: Vec<Inc>,
     pub(crate) options: Options,
     chance: u64,
     pub(crate) now_us: u64,
@@ -85,6 +89,7 @@ impl Replica {
         }
         let mut replica = Self {
             me: start.member,
+            remains_of: start.remains_of,
             chance: start.seed,
             now_us,
             vow,
@@ -120,7 +125,9 @@ impl Replica {
             Body::Heartbeat { sequence, sent_us, commit, counted, streaming } => {
                 self.hear_heartbeat(&from, epoch, (sequence, sent_us), commit, counted, streaming);
             }
-            Body::End { nonce, end, begin } => self.hear_end(&from, epoch, nonce, end, begin),
+            Body::End { nonce, end, begin, loss_epoch } => {
+                self.hear_end(&from, epoch, nonce, end, begin, loss_epoch);
+            }
             Body::Append { before, records, commit } => {
                 self.hear_append(&from, epoch, before, records, commit);
             }
@@ -139,8 +146,10 @@ impl Replica {
             Body::Gap { last } => self.hear_gap(&from, epoch, last),
             Body::Part(part) => self.hear_part(&from, epoch, part),
             Body::Taken { snapshot, count } => self.hear_taken(&from, epoch, snapshot, count),
-            Body::Canvass { nonce } => self.hear_canvass(&from, epoch, nonce),
-            Body::Canvassed { nonce, wait_us } => self.hear_canvassed(&from, nonce, wait_us),
+            Body::Canvass { nonce, inc } => self.hear_canvass(&from, epoch, nonce, &inc),
+            Body::Canvassed { nonce, wait_us, holds } => {
+                self.hear_canvassed(&from, nonce, wait_us, holds);
+            }
             Body::Yielded => self.read_register(),
         }
     }
@@ -393,7 +402,7 @@ impl Replica {
         }
         self.close_snapshots();
         let standing = match &self.role {
-            Role::Backup(backup) => backup.standing(self.now_us, &self.options),
+            Role::Backup(backup) => backup.standing(&self.me, self.now_us, &self.options),
             Role::Primary(_) => self.primary_standing(),
         };
         if standing != self.standing {

@@ -3,6 +3,7 @@
 mod deadlines;
 mod elections;
 mod leases;
+mod losses;
 mod matching;
 mod promises;
 mod reconfigurations;

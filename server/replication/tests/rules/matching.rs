@@ -27,7 +27,7 @@ fn nonce(shard: &Shard) -> u64 {
 }
 
 fn end(nonce: u64, epoch: u64, index: u64) -> Message {
-    from_primary(9, Body::End { nonce, end: Some(at(epoch, index)), begin: at(0, 0) })
+    from_primary(9, Body::End { nonce, end: Some(at(epoch, index)), begin: at(0, 0), loss_epoch: 0 })
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn committed_records_are_never_cut() {
         shard.tell(backup, heartbeat(from, to, 9, sequence, 0));
     }
     let nonce = nonce(&shard);
-    let body = Body::End { nonce, end: Some(at(1, 2)), begin: at(0, 0) };
+    let body = Body::End { nonce, end: Some(at(1, 2)), begin: at(0, 0), loss_epoch: 0 };
     shard.tell(backup, Message { from: member(from, "i1", "r9"), to: to.into(), epoch: 9, body });
     assert_eq!(shard.halts.len(), 1);
     assert!(shard.halts[0].contains("committed"), "{:?}", shard.halts);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use slotkv_replication::{
-    Ack, Answer, Ask, Body, Candidate, Chunk, Configuration, History, Load, Member, Message, Name, Options,
-    Position, Promise, Ready, Record, Register, Replica, Start, Stopped, Write,
+    Ack, Answer, Ask, Body, Candidate, Chunk, Configuration, History, Inc, Load, Member, Message, Name,
+    Options, Position, Promise, Ready, Record, Register, Replica, Start, Stopped, Write,
 };
 
 pub const MS: u64 = 1000;
@@ -43,6 +43,10 @@ pub struct Shard {
     pub halts: Vec<String>,
     pub tick_count: u64,
     pub options: Options,
+    /// The data of each, and what it is the remains of.
+    pub incs: Vec<String>,
+    pub remains: Vec<Vec<Inc>>,
+    pub discards: Vec<(usize, String)>,
     /// What has come of a snapshot.
     pub staged: Vec<Vec<Position>>,
     reading: BTreeMap<(usize, u64), (Vec<Position>, usize)>,
@@ -105,6 +109,7 @@ impl Shard {
                 min_isr: 1,
                 replicas: count,
                 preferred: None,
+                loss_epoch: 0,
             },
             candidates: BTreeMap::new(),
             cut: BTreeSet::new(),
@@ -121,6 +126,9 @@ impl Shard {
             loads: Vec::new(),
             holds_loads: false,
             staged: vec![Vec::new(); count],
+            incs: vec!["i1".into(); count],
+            remains: vec![Vec::new(); count],
+            discards: Vec::new(),
             halts: Vec::new(),
             tick_count: 0,
             options: Options { hand_back_after_us: 300 * MS, snapshot_bytes_max: 6, ..Options::default() },
@@ -140,7 +148,8 @@ impl Shard {
     pub fn start(&mut self, replica: usize) {
         self.runs += 1;
         let start = Start {
-            member: member(NAMES[replica], "i1", &format!("r{}", self.runs)),
+            member: member(NAMES[replica], &self.incs[replica], &format!("r{}", self.runs)),
+            remains_of: self.remains[replica].clone(),
             promise: self.promises[replica],
             history: history(&self.logs[replica]),
             applied_index: 0,
@@ -160,6 +169,15 @@ impl Shard {
         });
         let kept = self.logs[replica].len() - lost.sum::<usize>();
         self.logs[replica].truncate(kept);
+    }
+
+    /// A machine stops under `interval` durability: of its log some of the last records are gone.
+    pub fn lose(&mut self, replica: usize, count: usize) {
+        self.crash(replica);
+        let kept = self.logs[replica].len() - count;
+        self.logs[replica].truncate(kept);
+        self.remains[replica].push(self.incs[replica].as_str().into());
+        self.incs[replica] += "'";
     }
 
     pub fn get(&mut self, replica: usize) -> &mut Replica {
@@ -308,6 +326,7 @@ impl Shard {
 
     fn carry_out(&mut self, replica: usize, ready: Ready) {
         self.halts.extend(ready.halt);
+        self.discards.extend(ready.discard.map(|why| (replica, why)));
         self.stopped.extend(ready.stopped);
         self.reads.extend(ready.reads);
         self.closes.extend(ready.closes);

@@ -229,7 +229,7 @@ fn waiting() -> Shard {
         Body::Match { nonce, .. } => Some(nonce),
         _ => None,
     });
-    tell(&mut shard, 9, Body::End { nonce: nonce.unwrap(), end: None, begin: at(3, 7) });
+    tell(&mut shard, 9, Body::End { nonce: nonce.unwrap(), end: None, begin: at(3, 7), loss_epoch: 0 });
     assert_eq!(shard.get(1).status().standing, Standing::TakingSnapshot);
     shard
 }

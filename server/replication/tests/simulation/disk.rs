@@ -119,6 +119,11 @@ pub struct Disk {
     pub durable: Plane,
     pub view: Plane,
     pub pending: VecDeque<Pending>,
+    /// Under `interval` durability: what was reported and is not synced.
+    pub cached: VecDeque<Change>,
+    pub is_interval: bool,
+    /// The engine's copy on the disk, as far as it is ahead of the log's.
+    pub ahead: Vec<Entry>,
 }
 
 impl Disk {
@@ -132,12 +137,42 @@ impl Disk {
             && pending.id <= id
         {
             let pending = self.pending.pop_front().unwrap();
-            self.durable.apply(&pending.change);
+            match pending.change {
+                Change::Promise(_) => self.durable.apply(&pending.change),
+                Change::Install => {
+                    self.sync();
+                    self.durable.apply(&pending.change);
+                    self.ahead.clear();
+                }
+                change if self.is_interval => self.cached.push_back(change),
+                change => self.durable.apply(&change),
+            }
         }
+    }
+
+    /// What was reported is certain now.
+    pub fn sync(&mut self) {
+        for change in self.cached.drain(..) {
+            self.durable.apply(&change);
+        }
+    }
+
+    /// Everything is written and synced, as by a process that ends well.
+    pub fn close(&mut self) {
+        self.done(u64::MAX);
+        self.sync();
+        self.reopen();
     }
 
     /// Of what was being written some of the first may be there, of the next a part.
     pub fn crash(&mut self, rng: &mut SmallRng) {
+        let lost = rng.random_bool(0.7).then(|| rng.random_range(0..=self.cached.len()));
+        if let Some(kept) = lost.filter(|kept| *kept < self.cached.len()) {
+            self.cached.truncate(kept);
+            // A promise is synced by itself; nothing else that was begun can be there.
+            self.pending.clear();
+        }
+        self.sync();
         let survives = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..=self.pending.len()) };
         for pending in self.pending.drain(..).take(survives) {
             self.durable.apply(&pending.change);
@@ -147,8 +182,18 @@ impl Disk {
             self.durable.entries.extend(&entries[..part]);
         }
         self.pending.clear();
+        self.reopen();
+    }
+
+    fn reopen(&mut self) {
         self.durable.applied = self.durable.applied.min(self.durable.last());
         self.durable.staged.clear();
+        if self.ahead.len() > self.durable.entries.len() {
+            self.durable.entries.clone_from(&self.ahead);
+            self.durable.begin = self.ahead.len() as u64;
+            self.durable.applied = self.durable.begin;
+        }
+        self.ahead.clear();
         self.view = self.durable.clone();
     }
 }

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use slotkv_replication::{Member, Replica};
+use slotkv_replication::{Inc, Member, Replica};
 
-use crate::disk::{Disk, Entry};
+use crate::{
+    disk::{Disk, Entry},
+    truth::Floor,
+};
 
 pub struct Host {
     pub name: &'static str,
@@ -17,6 +20,8 @@ pub struct Host {
     pub sleeps: bool,
     pub disk: Disk,
     pub inc_count: u64,
+    /// What its data was, before unclean stops.
+    pub remains_of: Vec<Inc>,
     pub run_count: u64,
     pub life: Option<Life>,
 }
@@ -36,7 +41,7 @@ pub struct Life {
     pub seen_commit: u64,
     pub serves: Option<u64>,
     /// Reads that wait for a round: token, value, what was visible when it was asked.
-    pub reads: Vec<(u64, u64, u64)>,
+    pub reads: Vec<(u64, u64, Floor)>,
     /// The disk takes no records until the log is cut.
     pub is_full: bool,
     /// When a sleeping process wakes.
@@ -60,6 +65,11 @@ impl Life {
 }
 
 impl Host {
+    /// Its data.
+    pub fn inc(&self) -> Inc {
+        format!("i{}", self.inc_count).into()
+    }
+
     pub fn local_us(&self, now_us: u64) -> u64 {
         let drift = now_us as i64 * self.rate_ppm / 1_000_000;
         self.offset_us.saturating_add_signed(now_us as i64 + drift)

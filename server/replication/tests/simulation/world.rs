@@ -9,14 +9,14 @@ use std::{
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use slotkv_replication::{
     Ack, Answer, Ask, Bug, Chunk, Configuration, Fetch, Load, Member, Message, Name, Options, Position,
-    Promise, Ready, Record, Register, Replica, Standing, Start, Write,
+    Ready, Record, Register, Replica, Standing, Start, Write,
 };
 
 use crate::{
     coordinator::Coordinator,
-    disk::{Change, Pending, Plane},
+    disk::{Change, Disk, Pending},
     host::{Host, Life},
-    truth::Truth,
+    truth::{Floor, Truth},
 };
 
 mod errand;
@@ -45,14 +45,15 @@ enum Event {
     Hint(usize),
     Fetch { host: usize, run: u64, fetch: Fetch },
     Load { host: usize, run: u64, load: Load },
-    Check { host: usize, run: u64, value: u64, floor: u64 },
+    Check { host: usize, run: u64, value: u64, floor: Floor },
+    Sync { host: usize, run: u64 },
     Client,
     Nemesis,
     Restart(usize),
     Ambush(usize),
     Heal { from: usize, to: usize },
     HealCoordinator(usize),
-    Expire(usize),
+    Expire { host: usize, run: u64 },
 }
 
 /// What becomes of a question to the coordinator.
@@ -76,6 +77,8 @@ struct Weather {
     full_disk: f64,
     /// How often an engine cannot be read.
     unreadable: f64,
+    /// Disks are synced so often, and writes acked before.
+    interval_us: Option<u64>,
     /// How often a replica is struck at a moment that matters to it.
     ambush: f64,
     /// Weights of the nemeses.
@@ -120,6 +123,13 @@ pub struct Summary {
     pub wipes: u64,
     pub snapshots: u64,
     pub hand_backs: u64,
+    /// Times that a shard went on by what unclean stops had left, committed records that were lost then, and replicas that
+    /// discarded theirs.
+    pub losses: u64,
+    pub lost: u64,
+    pub discards: u64,
+    /// Shards that only an operator could help.
+    pub dead_ends: u64,
     pub recovery_ms_max: u64,
     pub digest: u64,
 }
@@ -135,6 +145,10 @@ impl Summary {
         self.wipes += other.wipes;
         self.snapshots += other.snapshots;
         self.hand_backs += other.hand_backs;
+        self.losses += other.losses;
+        self.lost += other.lost;
+        self.discards += other.discards;
+        self.dead_ends += other.dead_ends;
         self.recovery_ms_max = self.recovery_ms_max.max(other.recovery_ms_max);
     }
 }
@@ -166,6 +180,7 @@ impl World {
                 sleeps: rng.random_bool(0.5),
                 disk: Default::default(),
                 inc_count: 1,
+                remains_of: Vec::new(),
                 run_count: 0,
                 life: None,
             })
@@ -182,6 +197,7 @@ impl World {
             min_isr: rng.random_range(1..=replicas.div_ceil(2)),
             replicas,
             preferred: rng.random_bool(0.5).then(|| Name::from(NAMES[rng.random_range(0..replicas)])),
+            loss_epoch: 0,
         };
         let mut some = |p: f64, max: f64| if rng.random_bool(p) { rng.random_range(0.0..max) } else { 0.0 };
         let (loss, doubles, late) = (some(0.6, 0.1), some(0.5, 0.4), some(0.5, 0.1));
@@ -202,6 +218,7 @@ impl World {
             slow_disk,
             full_disk,
             unreadable,
+            interval_us: rng.random_bool(0.35).then(|| rng.random_range(20..1000) * MS),
             ambush,
             nemeses,
             nemesis_us: rng.random_range(100..1500) * MS,
@@ -237,6 +254,7 @@ impl World {
             trace: VecDeque::new(),
         };
         for host in 0..world.hosts.len() {
+            world.hosts[host].disk.is_interval = world.weather.interval_us.is_some();
             world.start(host);
             if !world.hosts[host].sleeps {
                 world.after(host as u64 * 1234, Event::Tick(host));
@@ -302,6 +320,10 @@ impl World {
                 self.summary.recovery_ms_max = (self.now_us - healed_us) / MS;
                 return Ok(());
             }
+            if self.now_us > healed_us + RECOVERY_US && self.needs_operator() {
+                self.summary.dead_ends += 1;
+                return Ok(());
+            }
             if self.now_us > healed_us + RECOVERY_US {
                 return Err(format!(
                     "not whole again after {} s: {}",
@@ -310,6 +332,22 @@ impl World {
                 ));
             }
         }
+    }
+
+    /// Unclean stops have left too little whole data, and of a member nothing: it was taken in just when its disk was lost.
+    fn needs_operator(&self) -> bool {
+        let configuration = &self.coordinator.register.configuration;
+        let whole = |copy: &&Member| self.host_of(copy).is_some_and(|host| host.inc() == copy.inc);
+        let is_gone = |copy: &Member| {
+            let rest = |host: &Host| host.inc() == copy.inc || host.remains_of.contains(&copy.inc);
+            !self.host_of(copy).is_some_and(rest)
+        };
+        configuration.isr.iter().filter(whole).count() < configuration.reporters()
+            && configuration.isr.iter().any(is_gone)
+    }
+
+    fn host_of(&self, copy: &Member) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.name == copy.name.as_str())
     }
 
     fn serves(&self) -> bool {
@@ -359,10 +397,7 @@ impl World {
                 }
                 self.with(host, Some(run), |life, now| life.replica.written(now, id))
             }
-            Event::Arrive { host, run, id, ask, lands } => {
-                self.arrive(host, run, id, &ask, lands);
-                Ok(())
-            }
+            Event::Arrive { host, run, id, ask, lands } => self.arrive(host, run, id, &ask, lands),
             Event::Answer { host, run, id, answer } => {
                 if self.defer(host, |w, at| w.at(at, Event::Answer { host, run, id, answer: answer.clone() }))
                 {
@@ -380,6 +415,7 @@ impl World {
             Event::Fetch { host, run, fetch } => self.fetch(host, run, fetch),
             Event::Load { host, run, load } => self.load(host, run, load),
             Event::Check { host, run, value, floor } => self.check(host, run, value, floor),
+            Event::Sync { host, run } => self.sync(host, run),
             Event::Client => self.client(),
             Event::Nemesis => {
                 self.nemesis();
@@ -403,8 +439,8 @@ impl World {
                 self.cut_off.remove(&host);
                 Ok(())
             }
-            Event::Expire(host) => {
-                self.coordinator.expire(host);
+            Event::Expire { host, run } => {
+                self.coordinator.expire((host, run));
                 Ok(())
             }
         }
@@ -486,7 +522,7 @@ impl World {
             self.begin_write(host, id, Change::Append(entries))?;
             self.with(host, None, |_, _| {})
         } else if life.replica.is_serving() {
-            let (value, floor) = (life.replica.commit_index(), self.truth.visible);
+            let (value, floor) = (life.replica.commit_index(), self.truth.floor());
             let run = machine.run_count;
             let delay_us = self.rng.random_range(0..300);
             self.after(delay_us, Event::Check { host, run, value, floor });
@@ -497,7 +533,7 @@ impl World {
     }
 
     /// The value was read some time ago; may it be answered?
-    fn check(&mut self, host: usize, run: u64, value: u64, floor: u64) -> Result<(), String> {
+    fn check(&mut self, host: usize, run: u64, value: u64, floor: Floor) -> Result<(), String> {
         if self.defer(host, |w, at| w.at(at, Event::Check { host, run, value, floor })) {
             return Ok(());
         }
@@ -520,6 +556,16 @@ impl World {
         })
     }
 
+    /// Under `interval` durability: what was acked until now is certain.
+    fn sync(&mut self, host: usize, run: u64) -> Result<(), String> {
+        let machine = &mut self.hosts[host];
+        if let (Some(interval_us), true) = (self.weather.interval_us, machine.run_count == run) {
+            machine.disk.sync();
+            self.after(interval_us, Event::Sync { host, run });
+        }
+        Ok(())
+    }
+
     fn start(&mut self, host: usize) {
         let now_us = self.now_us;
         let seed = self.rng.random();
@@ -527,12 +573,13 @@ impl World {
         machine.run_count += 1;
         let member = Member {
             name: machine.name.into(),
-            inc: format!("i{}", machine.inc_count).into(),
+            inc: machine.inc(),
             run: format!("{}-r{}", machine.name, machine.run_count).into(),
         };
         let plane = &machine.disk.durable;
         let start = Start {
             member: member.clone(),
+            remains_of: machine.remains_of.clone(),
             promise: plane.promise,
             history: plane.history(),
             applied_index: plane.applied,
@@ -554,6 +601,10 @@ impl World {
             wakes_at_us: None,
         });
         self.note(|| format!("{} starts", NAMES[host]));
+        let run = self.hosts[host].run_count;
+        if let Some(interval_us) = self.weather.interval_us {
+            self.after(interval_us, Event::Sync { host, run });
+        }
         self.sleep(host);
     }
 }

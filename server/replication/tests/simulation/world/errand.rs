@@ -9,6 +9,12 @@ impl World {
         if let Some(why) = ready.halt {
             return Err(format!("{} halts: {why}", NAMES[host]));
         }
+        if let Some(why) = ready.discard {
+            self.note(|| format!("{} discards its data: {why}", NAMES[host]));
+            self.summary.discards += 1;
+            self.lose_disk(host, 100);
+            return Ok(());
+        }
         if let Some(stopped) = ready.stopped {
             self.note(|| format!("{} stops leading {}: {}", NAMES[host], stopped.epoch, stopped.why));
             let life = self.hosts[host].life.as_mut().unwrap();
@@ -106,7 +112,7 @@ impl World {
 
     pub(super) fn begin_write(&mut self, host: usize, id: u64, change: Change) -> Result<(), String> {
         if let Change::Append(entries) = &change {
-            self.truth.appended(entries)?;
+            self.truth.appended(entries, self.now_us)?;
         }
         let slow = self.rng.random_bool(self.weather.slow_disk);
         let takes_us =
@@ -124,7 +130,14 @@ impl World {
         let machine = &mut self.hosts[host];
         let life = machine.life.as_mut().unwrap();
         let from = std::mem::replace(&mut life.seen_commit, index);
-        self.truth.committed(&machine.disk.view.entries, from.min(index), index)?;
+        let holders = self.asked.iter().chain([&self.coordinator.register]);
+        let holders = holders.map(|register| register.configuration.holders()).min().unwrap();
+        let view = &machine.disk.view.entries;
+        self.truth.committed(view, (from.min(index), index), self.now_us, holders)?;
+        if applies && machine.disk.is_interval && self.rng.random_bool(0.3) {
+            // The engine has a life of its own, and may be on the disk before the log is.
+            machine.disk.ahead = view[..index as usize].to_vec();
+        }
         let durable = &mut machine.disk.durable;
         if applies
             && durable.entries[..]
@@ -191,15 +204,28 @@ impl World {
         self.after(delay_us, Event::Arrive { host, run, id, ask, lands });
     }
 
-    pub(super) fn arrive(&mut self, host: usize, run: u64, id: u64, ask: &Ask, lands: Lands) {
+    pub(super) fn arrive(
+        &mut self,
+        host: usize,
+        run: u64,
+        id: u64,
+        ask: &Ask,
+        lands: Lands,
+    ) -> Result<(), String> {
         if matches!(lands, Lands::Never) {
-            return;
+            return Ok(());
         }
         let old = self.rng.random_bool(self.weather.old_reads);
-        let (before, epoch) = (self.coordinator.register.version, self.coordinator.register.epoch);
-        let answer = self.coordinator.carry_out(host, ask, old);
+        let known = &self.coordinator.register;
+        let (before, epoch, loss_epoch) = (known.version, known.epoch, known.loss_epoch);
+        let answer = self.coordinator.carry_out((host, run), ask, old);
         let register = self.coordinator.register.clone();
         if register.version > before {
+            if let (Ask::CompareAndSet(_), true) = (ask, register.loss_epoch > loss_epoch) {
+                let log = &self.hosts[host].disk.view.entries;
+                self.summary.losses += 1;
+                self.summary.lost += self.truth.loses(log, self.weather.interval_us.unwrap_or(0))?;
+            }
             let is_own = register.primary.as_ref().is_some_and(|(name, _)| name.as_str() == NAMES[host]);
             self.summary.hand_backs += u64::from(register.epoch > epoch && !is_own);
             self.note(|| format!("register: {register:?}"));
@@ -211,6 +237,7 @@ impl World {
             let delay_us = self.rng.random_range(200..4000);
             self.after(delay_us, Event::Answer { host, run, id, answer });
         }
+        Ok(())
     }
 
     pub(super) fn hint_all(&mut self) {

@@ -46,13 +46,24 @@ impl World {
         }
         self.summary.crashes += 1;
         machine.paused_until = 0;
-        machine.disk.crash(&mut self.rng);
-        self.note(|| format!("{} crashes", NAMES[host]));
+        if machine.disk.is_interval && self.rng.random_bool(0.2) {
+            machine.disk.close();
+            self.note(|| format!("{} ends well", NAMES[host]));
+        } else {
+            self.truth.stops(host, self.now_us);
+            machine.disk.crash(&mut self.rng);
+            if machine.disk.is_interval && self.options.bug != Some(Bug::KeepsInc) {
+                machine.remains_of.push(machine.inc());
+                machine.inc_count += 1;
+            }
+            self.note(|| format!("{} crashes", NAMES[host]));
+        }
         let restart_ms_max = if self.rng.random_bool(0.3) { 30 } else { restart_ms_max };
         let (restart_us, expire_us) =
             (self.rng.random_range(1..restart_ms_max) * MS, self.rng.random_range(100..4000) * MS);
         self.after(restart_us, Event::Restart(host));
-        self.after(expire_us, Event::Expire(host));
+        let run = self.hosts[host].run_count;
+        self.after(expire_us, Event::Expire { host, run });
     }
 
     pub(super) fn nemesis(&mut self) {
@@ -112,21 +123,31 @@ impl World {
     pub(super) fn wipe(&mut self, host: usize) {
         let gone = |copy: &Member| {
             let at = NAMES.iter().position(|name| *name == copy.name.as_str()).unwrap();
-            at == host || copy.inc.as_str() != format!("i{}", self.hosts[at].inc_count)
+            at == host || copy.inc != self.hosts[at].inc()
         };
         let bears = |register: &Register| {
             let configuration = &register.configuration;
             configuration.isr.iter().filter(|copy| gone(copy)).count() < configuration.holders()
         };
-        if !bears(&self.coordinator.register) || !self.asked.iter().all(bears) {
-            return;
+        // Where unsynced tails are lost, too, the data of each member may be needed.
+        let is_member = |register: &Register| register.configuration.entry(&NAMES[host].into()).is_some();
+        let bears = |register: &Register| match self.weather.interval_us {
+            Some(_) => !is_member(register),
+            None => bears(register),
+        };
+        if bears(&self.coordinator.register) && self.asked.iter().all(bears) {
+            self.summary.wipes += 1;
+            self.lose_disk(host, 3000);
         }
-        self.crash(host, 3000);
+    }
+
+    pub(super) fn lose_disk(&mut self, host: usize, restart_ms_max: u64) {
+        self.crash(host, restart_ms_max);
         self.note(|| format!("{} loses its disk", NAMES[host]));
-        self.summary.wipes += 1;
-        self.hosts[host].inc_count += 1;
-        self.hosts[host].disk.durable = Plane { promise: Promise::default(), ..Plane::default() };
-        self.hosts[host].disk.view = Plane::default();
+        let machine = &mut self.hosts[host];
+        machine.inc_count += 1;
+        machine.remains_of.clear();
+        machine.disk = Disk { is_interval: machine.disk.is_interval, ..Disk::default() };
     }
 
     /// The log's front is dropped, as far as it is applied.
