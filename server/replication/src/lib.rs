@@ -30,7 +30,7 @@
 //! 2. **Promise.** A replica durably promises an epoch and refuses lower ones. `vow.rs`. One exception: a higher promise by
 //!    a replica that counts in no configuration stops nobody; the primary goes on in an epoch which that one can follow.
 //! 3. **Commit.** A record of the primary's own epoch, held by w members of *every* configuration that the register may
-//!    have now; earlier records with it. `primary.rs`.
+//!    have now; earlier records with it. `primary.rs`, `stream.rs`.
 //! 4. **Reconfiguration.** One at a time, guarded, repeated until its outcome is known. `change.rs`.
 //! 5. **Lease.** Backups grant, the primary counts from when it sent. `vow.rs`, `peer.rs`, `reads.rs`.
 //! 6. **Election.** Pre-vote, promise, report, highest position, first registered. `election.rs`, `stand.rs`; there, too, how
@@ -59,7 +59,7 @@
 //!
 //! # Invariants
 //!
-//! [`Replica::violation`] checks these functions, and the tests call it after every step:
+//! [`Replica::violation`] checks these functions of `invariants.rs`, and the tests call it after every step:
 //! `log_is_in_order`, `commit_is_in_the_log`, `promise_never_goes_back`, `primary_holds_its_epoch`,
 //! `counted_records_are_in_the_log`, `configurations_differ_by_one_change`, `who_leaves_serves_nothing`,
 //! `queues_are_bounded`. What concerns several replicas (one record per position, one primary per epoch, committed
@@ -104,13 +104,12 @@
 //! before it become [`Start::remains_of`]. Then an acknowledged write is lost only if each of the w replicas that held it
 //! stopped so within the interval after it came; nothing older is, and the replicas agree again afterwards. The host of
 //! who leads [`Register::loss_epoch`] keeps numbers that clients know (indexes, versions) from coming to mean something
-//! else: a log index counts only together with its epoch. A record is applied only up
-//! to `commit`. A read is served by a primary only from what is applied up to where `commit` was when it began to serve,
+//! else: a log index counts only together with its epoch. A record is applied only up to `commit`. A read is served by a primary only from what is applied up to where `commit` was when it began to serve,
 //! and a write is acknowledged only when it is applied, in the epoch that appended it; else it ends as *unknown*.
 //!
 //! **Snapshots.** The first [`Load`] of a snapshot opens one of what is applied, consistently; [`Replica::loaded`] hands in
-//! one [`Chunk`] after the other, as large as the load allows, so that no more than [`Options::snapshot_bytes_max`] of it
-//! is in memory per peer. The receiver keeps [`Write::Part`]s beside its data, drops what it finds of them at a start,
+//! one [`Chunk`] after the other, as large as the load allows, so that about
+//! [`Options::snapshot_bytes_max`] of it are in memory per peer. The receiver keeps [`Write::Part`]s beside its data, drops what it finds of them at a start,
 //! and swaps engine and log at [`Write::Install`]. While a snapshot is on its way, the log is kept from
 //! [`Replica::needed_from_index`] on; if it is not, another snapshot follows.
 //!
@@ -121,7 +120,8 @@
 //! - Hand-over of slots (rules 14 to 16) is a machine of its own on top of this one.
 //!
 //! Layout: [`replica`] inputs and outputs · [`member`] names · [`history`] · [`register`] and configurations ·
-//! [`message`] · [`options`] · [`ready`] outputs · [`status`] for people · [`bug`] known mistakes, for tests.
+//! [`message`] · [`options`] · [`ready`] outputs · [`status`] for people · [`bug`] known mistakes, for tests · `wire`, a
+//! feature: messages as `slotkv.v1` has them.
 
 mod backup;
 pub mod bug;
@@ -130,6 +130,7 @@ mod deadline;
 mod desk;
 mod election;
 pub mod history;
+mod invariants;
 pub mod member;
 pub mod message;
 mod office;
@@ -143,7 +144,11 @@ pub mod replica;
 mod snapshot;
 mod stand;
 pub mod status;
+mod stream;
 mod vow;
+#[cfg(feature = "wire")]
+pub mod wire;
+mod writes;
 
 pub use bug::Bug;
 pub use history::{History, Position};

@@ -1,8 +1,6 @@
 //! Peer: what a primary knows of another replica in its epoch.
 
-use std::collections::VecDeque;
-
-use crate::{member::Member, options::Options, snapshot::Sending};
+use crate::{member::Member, options::Options, snapshot::Sending, stream::Stream};
 
 /// Another replica.
 ///
@@ -39,22 +37,6 @@ pub(crate) enum Flow {
     Snapshot(Sending),
 }
 
-/// Records on their way.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Stream {
-    /// The next to send.
-    pub next: u64,
-    /// Last index and payload bytes of each message that is not acked.
-    flight: VecDeque<(u64, usize)>,
-    flight_bytes: usize,
-    /// The host reads records from this index on.
-    pub fetching: Option<u64>,
-    /// It could not read them: it is asked again then.
-    pub fetch_after_us: u64,
-    /// When the last ack came, or the first message without one went.
-    pub moved_us: u64,
-}
-
 impl Peer {
     pub fn new(member: Member, now_us: u64) -> Self {
         Self {
@@ -87,7 +69,7 @@ impl Peer {
     /// Rule 8: its log is ours up to `index` and ends there.
     pub fn matched(&mut self, index: u64, now_us: u64) {
         self.held = self.held.max(index);
-        self.flow = Flow::Streaming(Stream { next: index + 1, moved_us: now_us, ..Stream::default() });
+        self.flow = Flow::Streaming(Stream::behind(index, now_us));
     }
 
     /// It has everything up to `index` on its disk.
@@ -122,7 +104,7 @@ impl Peer {
     pub fn flight_count(&self) -> usize {
         match &self.flow {
             Flow::Unmatched => 0,
-            Flow::Streaming(stream) => stream.flight.len(),
+            Flow::Streaming(stream) => stream.flight_count(),
             Flow::Snapshot(sending) => sending.flight_count(),
         }
     }
@@ -156,40 +138,5 @@ impl Peer {
         matches!(self.flow, Flow::Streaming(_))
             && self.held >= self.mark
             && now_us.saturating_sub(self.heard_us) < options.silence_us / 2
-    }
-}
-
-impl Stream {
-    /// Whether another message may go.
-    pub fn has_room(&self, options: &Options) -> bool {
-        self.flight.len() < options.flight_count_max && self.flight_bytes < options.flight_bytes_max
-    }
-
-    pub fn sent(&mut self, last: u64, bytes: usize, now_us: u64) {
-        if self.flight.is_empty() {
-            self.moved_us = now_us;
-        }
-        self.flight.push_back((last, bytes));
-        self.flight_bytes += bytes;
-        self.next = last + 1;
-    }
-
-    fn landed(&mut self, index: u64) {
-        while let Some((last, bytes)) = self.flight.front()
-            && *last <= index
-        {
-            self.flight_bytes -= bytes;
-            self.flight.pop_front();
-        }
-    }
-
-    /// What is on the way is lost, or so it seems: goes on behind `held`.
-    pub fn rewind(&mut self, held: u64, now_us: u64) {
-        *self = Stream { next: held + 1, moved_us: now_us, ..Stream::default() };
-    }
-
-    /// When acks will have been missing for too long.
-    pub fn stuck_at_us(&self, options: &Options) -> Option<u64> {
-        (!self.flight.is_empty()).then_some(self.moved_us + options.resend_us)
     }
 }

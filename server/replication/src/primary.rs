@@ -6,16 +6,16 @@ use crate::{
     bug::Bug,
     change::Leaving,
     desk::Kind,
-    history::Position,
     member::{Member, Name},
-    message::{Body, Record},
+    message::Body,
     options::PEER_COUNT_MAX,
     peer::{Flow, Peer},
     reads::Read,
-    ready::{Commit, Fetch, Refusal},
+    ready::{Commit, Refusal},
     register::{Ack, Configuration, Register, reached_by_all},
-    replica::{Effect, Replica, Role},
+    replica::{Replica, Role},
     status::Standing,
+    writes::Effect,
 };
 
 /// Who leads an epoch, while it does.
@@ -252,71 +252,6 @@ impl Replica {
         }
     }
 
-    /// Asks the host for what backups lack, as far as windows allow.
-    fn fetch(&mut self) {
-        let (now_us, last, begin) = (self.now_us, self.history.last().index, self.history.begin().index);
-        let Role::Primary(primary) = &mut self.role else { return };
-        let mut dropped = Vec::new();
-        for (name, peer) in &mut primary.peers {
-            let is_silent = peer.is_silent(now_us, &self.options);
-            let Flow::Streaming(stream) = &mut peer.flow else { continue };
-            let waits = is_silent || stream.fetching.is_some() || now_us < stream.fetch_after_us;
-            if stream.next > last || waits || !stream.has_room(&self.options) {
-                continue;
-            }
-            if stream.next <= begin {
-                dropped.push((name.clone(), peer.member.run.clone()));
-                continue;
-            }
-            stream.fetching = Some(stream.next);
-            self.ready.fetches.push(Fetch {
-                to: name.clone(),
-                from_index: stream.next,
-                upto_index: last,
-                bytes_max: self.options.message_bytes_max,
-            });
-        }
-        for (name, run) in dropped {
-            self.begin_snapshot(&name, &run);
-        }
-    }
-
-    /// Records that a [`Fetch`] asked for: from its first on, without a gap; none if they cannot be read now.
-    pub fn fetched(&mut self, now_us: u64, to: &Name, from_index: u64, records: Vec<Record>) {
-        self.input(now_us, |replica| replica.stream(to, from_index, records));
-    }
-
-    fn stream(&mut self, to: &Name, from_index: u64, records: Vec<Record>) {
-        let Role::Primary(primary) = &mut self.role else { return };
-        let Some(Peer { flow: Flow::Streaming(stream), .. }) = primary.peers.get_mut(to) else { return };
-        if stream.fetching != Some(from_index) {
-            return;
-        }
-        stream.fetching = None;
-        let index = from_index - 1;
-        let before = self.history.epoch_at(index).map(|epoch| Position { epoch, index });
-        let ends = records.first().zip(records.last());
-        let (Some(before), Some((first, last))) = (before, ends) else {
-            stream.fetch_after_us = self.now_us + self.options.retry_us;
-            return;
-        };
-        if first.position.index != stream.next {
-            return;
-        }
-        let bytes = records.iter().map(|record| record.payload.len()).sum();
-        stream.sent(last.position.index, bytes, self.now_us);
-        let (epoch, commit) = (primary.epoch, self.commit);
-        self.send(to, epoch, Body::Append { before, records, commit });
-    }
-
-    /// Records from this index on are needed by replicas that are known; a host may drop them all the same, those then
-    /// need a snapshot.
-    pub fn needed_from_index(&self) -> u64 {
-        let Role::Primary(primary) = &self.role else { return self.commit + 1 };
-        let needed = primary.peers.values().map(Peer::needs_from_index);
-        needed.min().unwrap_or(u64::MAX).min(self.commit + 1)
-    }
-
     /// Another has promised a higher epoch. Rule 2: if it counts, an election is on, and this primary stops. If it does not,
     /// as a member that was removed while it stood, nobody waits for it; but it cannot follow any more, so the lead goes on
     /// in an epoch that it can.
@@ -361,57 +296,15 @@ impl Replica {
     ) {
         let now_us = self.now_us;
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(peer) = primary.peers.get_mut(&from.name).filter(|_| primary.epoch == epoch) else { return };
+        if primary.epoch != epoch || sequence > primary.sequence || sent_us > now_us {
+            return;
+        }
+        let Some(peer) = primary.peers.get_mut(&from.name) else { return };
         peer.answered(from, sequence, now_us);
         if peer.member.inc == from.inc {
             let counted_from_us = if self.options.has(Bug::LeaseFromReceipt) { now_us } else { sent_us };
             let until_us = counted_from_us + self.options.counted_lease_us(lease_us);
             peer.lease_until_us = peer.lease_until_us.max(until_us);
-        }
-    }
-
-    /// Rule 8.
-    pub(crate) fn hear_match(&mut self, from: &Member, epoch: u64, nonce: u64, of_epoch: u64) {
-        let (end, begin) = (self.history.end_of_epoch(of_epoch), self.history.begin());
-        let Some(peer) = self.peer(from, epoch) else { return };
-        if matches!(peer.flow, Flow::Streaming(_)) {
-            peer.flow = Flow::Unmatched;
-        }
-        if end.is_none() {
-            self.begin_snapshot(&from.name, &from.run);
-        }
-        let Role::Primary(primary) = &self.role else { return };
-        let loss_epoch = primary.confirmed.loss_epoch;
-        self.send(&from.name, epoch, Body::End { nonce, end, begin, loss_epoch });
-    }
-
-    pub(crate) fn hear_matched(&mut self, from: &Member, epoch: u64, at: Position) {
-        let holds = self.history.holds(at) || self.options.has(Bug::StreamsUnmatched);
-        let (now_us, last) = (self.now_us, self.history.last().index);
-        // The log's front may have been dropped since the question.
-        let is_gone = at.index < self.history.begin().index;
-        let Some(peer) = self.peer(from, epoch) else { return };
-        match peer.flow {
-            Flow::Unmatched | Flow::Snapshot(_) if is_gone => self.begin_snapshot(&from.name, &from.run),
-            Flow::Unmatched | Flow::Snapshot(_) if holds => peer.matched(at.index.min(last), now_us),
-            _ => {}
-        }
-    }
-
-    pub(crate) fn hear_held(&mut self, from: &Member, epoch: u64, durable: u64) {
-        let (now_us, last) = (self.now_us, self.history.last().index);
-        if let Some(peer) = self.peer(from, epoch) {
-            peer.holds(durable.min(last), now_us);
-        }
-    }
-
-    pub(crate) fn hear_gap(&mut self, from: &Member, epoch: u64, last: u64) {
-        let now_us = self.now_us;
-        if let Some(peer) = self.peer(from, epoch)
-            && let Flow::Streaming(stream) = &mut peer.flow
-            && stream.next > last + 1
-        {
-            stream.rewind(last.max(peer.held), now_us);
         }
     }
 

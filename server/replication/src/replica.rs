@@ -8,15 +8,16 @@ use crate::{
     backup::Backup,
     bug::Bug,
     desk::{Desk, Kind},
-    history::{History, Position},
+    history::History,
     member::{Inc, Member, Name},
-    message::{Body, Message, Record},
-    options::{Options, PEER_COUNT_MAX, READ_COUNT_MAX, WRITE_COUNT_MAX},
+    message::{Body, Message},
+    options::Options,
     primary::Primary,
-    ready::{Answer, Ready, Stopped, Write},
+    ready::{Answer, Ready, Stopped},
     register::Register,
     status::{Standing, Status},
     vow::{Promise, Vow},
+    writes::Effect,
 };
 
 /// What a process starts with.
@@ -56,9 +57,9 @@ pub struct Replica {
     pub(crate) last_snapshot: u64,
     /// Those that the host may have begun.
     pub(crate) open_snapshots: Vec<u64>,
-    next_write: u64,
+    pub(crate) next_write: u64,
     /// Writes that are not reported yet, and what they make true.
-    unreported: VecDeque<(u64, Effect)>,
+    pub(crate) unreported: VecDeque<(u64, Effect)>,
     standing: Standing,
     since_us: u64,
     pub(crate) halted: bool,
@@ -68,16 +69,6 @@ pub struct Replica {
 pub(crate) enum Role {
     Backup(Box<Backup>),
     Primary(Box<Primary>),
-}
-
-/// What is true once a write is reported.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Effect {
-    Durable(u64),
-    Cut,
-    Part { snapshot: u64, count: u64 },
-    Installed(Position),
-    Promised(Promise),
 }
 
 impl Replica {
@@ -180,37 +171,6 @@ impl Replica {
         });
     }
 
-    /// All writes up to this id are on the disk.
-    pub fn written(&mut self, now_us: u64, id: u64) {
-        self.input(now_us, |replica| replica.report(id));
-    }
-
-    fn report(&mut self, id: u64) {
-        let (held, mut may_begin) = (self.history.durable(), false);
-        while let Some((done, effect)) = self.unreported.front().copied()
-            && done <= id
-        {
-            self.unreported.pop_front();
-            match effect {
-                Effect::Durable(index) => self.history.set_durable(index),
-                Effect::Cut => {}
-                Effect::Part { snapshot, count } => self.part_written(snapshot, count),
-                Effect::Installed(at) => {
-                    self.installed(at);
-                    may_begin = true;
-                }
-                Effect::Promised(promise) => {
-                    may_begin |= self.vow.kept != promise;
-                    self.vow.kept = promise;
-                }
-            }
-        }
-        match self.role {
-            Role::Backup(_) => self.backup_written(held < self.history.durable(), may_begin),
-            Role::Primary(_) => {}
-        }
-    }
-
     /// The coordinator has answered.
     pub fn answered(&mut self, now_us: u64, id: u64, answer: Answer) {
         self.input(now_us, |replica| replica.take_answer(id, answer));
@@ -306,61 +266,6 @@ impl Replica {
         self.read_register();
     }
 
-    /// Makes a promise durable. Rule 2: once it is on its way, nothing lower is obeyed.
-    pub(crate) fn promise(&mut self, epoch: u64) {
-        self.vow_to(Promise { epoch: epoch.max(self.vow.made.epoch), ..self.vow.made });
-    }
-
-    pub(crate) fn vow_to(&mut self, made: Promise) {
-        self.vow.made = made;
-        self.write(Write::Promise(made), Effect::Promised(made));
-    }
-
-    pub(crate) fn write(&mut self, write: Write, effect: Effect) {
-        let id = self.expect(effect);
-        self.ready.writes.push((id, write));
-    }
-
-    /// A write that is to be reported under the returned id.
-    pub(crate) fn expect(&mut self, effect: Effect) -> u64 {
-        self.next_write += 1;
-        self.unreported.push_back((self.next_write, effect));
-        if self.options.has(Bug::AcksUnsynced)
-            && let Effect::Durable(index) = effect
-        {
-            self.history.set_durable(index);
-        }
-        self.next_write
-    }
-
-    /// Cuts the log. What is still being written behind the cut will not be there.
-    pub(crate) fn cut(&mut self, index: u64) {
-        for (_, effect) in &mut self.unreported {
-            if let Effect::Durable(durable) = effect {
-                *durable = index.min(*durable);
-            }
-        }
-        self.history.cut(index);
-        self.write(Write::Cut(index), Effect::Cut);
-    }
-
-    /// What is still being written of a snapshot will not be there.
-    pub(crate) fn forget_parts(&mut self) {
-        for (_, effect) in &mut self.unreported {
-            if let Effect::Part { .. } | Effect::Installed(_) = effect {
-                *effect = Effect::Cut;
-            }
-        }
-    }
-
-    pub(crate) fn all_is_written(&self) -> bool {
-        self.unreported.is_empty()
-    }
-
-    pub(crate) fn may_queue_write(&self) -> bool {
-        self.unreported.len() < WRITE_COUNT_MAX
-    }
-
     pub(crate) fn send(&mut self, to: &Name, epoch: u64, body: Body) {
         self.ready.messages.push(Message { from: self.me.clone(), to: to.clone(), epoch, body });
     }
@@ -409,75 +314,5 @@ impl Replica {
             self.standing = standing;
             self.since_us = self.now_us;
         }
-    }
-
-    /// The first invariant that does not hold, by name.
-    pub fn violation(&self) -> Option<&'static str> {
-        let checks: [(&'static str, bool); 8] = [
-            ("log_is_in_order", self.history.is_in_order()),
-            ("commit_is_in_the_log", self.commit_is_in_the_log()),
-            ("promise_never_goes_back", self.promise_never_goes_back()),
-            ("primary_holds_its_epoch", self.primary_holds_its_epoch()),
-            ("counted_records_are_in_the_log", self.counted_records_are_in_the_log()),
-            ("configurations_differ_by_one_change", self.configurations_differ_by_one_change()),
-            ("who_leaves_serves_nothing", self.who_leaves_serves_nothing()),
-            ("queues_are_bounded", self.queues_are_bounded()),
-        ];
-        checks.into_iter().find(|(_, holds)| !holds).map(|(name, _)| name)
-    }
-
-    fn commit_is_in_the_log(&self) -> bool {
-        self.history.begin().index <= self.commit && self.commit <= self.history.last().index
-    }
-
-    fn promise_never_goes_back(&self) -> bool {
-        self.vow.kept.epoch <= self.vow.made.epoch && self.vow.kept.lease_us <= self.vow.made.lease_us
-    }
-
-    /// A primary has promised its epoch, durably, and nothing higher; its records begin with the barrier.
-    fn primary_holds_its_epoch(&self) -> bool {
-        let Role::Primary(primary) = &self.role else { return true };
-        self.vow.keeps(primary.epoch)
-            && self.history.last().epoch == primary.epoch
-            && self.office_epoch == primary.epoch
-            && primary.confirmed.epoch == primary.epoch
-    }
-
-    fn counted_records_are_in_the_log(&self) -> bool {
-        let Role::Primary(primary) = &self.role else { return true };
-        primary.peers.values().all(|peer| peer.held <= self.history.last().index)
-    }
-
-    /// Rule 4: one change at a time, on the version that is known.
-    fn configurations_differ_by_one_change(&self) -> bool {
-        let Role::Primary(primary) = &self.role else { return true };
-        primary
-            .pending
-            .as_ref()
-            .is_none_or(|target| target.version == primary.confirmed.version && target.epoch == primary.epoch)
-    }
-
-    /// Rule 9.
-    fn who_leaves_serves_nothing(&self) -> bool {
-        let Role::Primary(primary) = &self.role else { return true };
-        primary.leaving.is_none()
-            || (!self.is_serving() && !self.holds_lease(self.now_us))
-            || self.options.has(Bug::ReadsWhileLeaving)
-    }
-
-    fn queues_are_bounded(&self) -> bool {
-        // A promise, a cut and an installation may come on top of a full queue of appends.
-        let writes = self.unreported.len() <= WRITE_COUNT_MAX + 8 || self.leads().is_some();
-        let Role::Primary(primary) = &self.role else { return writes };
-        let flights = primary.peers.values().all(|peer| peer.flight_count() <= self.options.flight_count_max);
-        writes && flights && primary.peers.len() <= PEER_COUNT_MAX && primary.reads.len() <= READ_COUNT_MAX
-    }
-
-    pub(crate) fn append_received(&mut self, records: Vec<Record>) {
-        for record in &records {
-            self.history.append(record.position.epoch, 1);
-        }
-        let index = self.history.last().index;
-        self.write(Write::Append(records), Effect::Durable(index));
     }
 }

@@ -17,7 +17,8 @@ use crate::{
     options::Options,
     peer::{Flow, Peer},
     ready::{Chunk, Load, Write},
-    replica::{Effect, Replica, Role},
+    replica::{Replica, Role},
+    writes::Effect,
 };
 
 /// A snapshot on its way out.

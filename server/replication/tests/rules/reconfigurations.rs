@@ -320,7 +320,12 @@ fn ack_of_other_data_does_not_count() {
     let held = Body::Held { durable: before + 1 };
     shard.tell(primary, message("i2", held.clone()));
     // It is what now answers heartbeats; and yet the configuration does not name it.
-    shard.tell(primary, message("i2", Body::Alive { sequence: 1000, sent_us: 1, lease_us: 500_000 }));
+    let sequence = shard.sent.iter().rev().find_map(|message| match message.body {
+        Body::Heartbeat { sequence, .. } => Some(sequence),
+        _ => None,
+    });
+    let sequence = sequence.expect("a heartbeat was sent");
+    shard.tell(primary, message("i2", Body::Alive { sequence, sent_us: 1, lease_us: 500_000 }));
     shard.tell(primary, message("i2", Body::Matched { at: crate::shard::at(1, 1) }));
     shard.tell(primary, message("i2", held.clone()));
     assert_eq!(shard.get(primary).commit_index(), before);

@@ -7,12 +7,15 @@ use slotkv_replication::{Answer, Ask, Candidate, Register};
 /// Versions that an old read may still show.
 const OLD_COUNT: usize = 4;
 
+/// Of a host's process.
+type Session = (usize, u64);
+
 pub struct Coordinator {
     pub register: Register,
     old: Vec<Register>,
-    /// By epoch; each with the session, of a host's process, that the node belongs to.
-    candidates: BTreeMap<u64, Vec<((usize, u64), Candidate)>>,
-    expired: BTreeSet<(usize, u64)>,
+    /// By epoch; each with the session that the node belongs to.
+    candidates: BTreeMap<u64, Vec<(Session, Candidate)>>,
+    expired: BTreeSet<Session>,
 }
 
 impl Coordinator {
@@ -20,7 +23,7 @@ impl Coordinator {
         Self { register, old: Vec::new(), candidates: BTreeMap::new(), expired: BTreeSet::new() }
     }
 
-    pub fn carry_out(&mut self, session: (usize, u64), ask: &Ask, old: bool) -> Answer {
+    pub fn carry_out(&mut self, session: Session, ask: &Ask, old: bool) -> Answer {
         match ask {
             Ask::Read if old && !self.old.is_empty() => Answer::Register(self.old[0].clone()),
             Ask::Read => Answer::Register(self.register.clone()),
@@ -52,7 +55,7 @@ impl Coordinator {
     }
 
     /// A session ends, with the nodes that were made in it.
-    pub fn expire(&mut self, session: (usize, u64)) {
+    pub fn expire(&mut self, session: Session) {
         for candidates in self.candidates.values_mut() {
             candidates.retain(|(owner, _)| *owner != session);
         }

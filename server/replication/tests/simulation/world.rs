@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
@@ -19,9 +18,16 @@ use crate::{
     truth::{Floor, Truth},
 };
 
+mod client;
 mod errand;
 mod nemesis;
+mod recovery;
 mod sleep;
+mod summary;
+mod weather;
+
+pub use summary::{Failure, Summary};
+use weather::Weather;
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const MS: u64 = 1000;
@@ -51,6 +57,7 @@ enum Event {
     Nemesis,
     Restart(usize),
     Ambush(usize),
+    Stumble(usize),
     Heal { from: usize, to: usize },
     HealCoordinator(usize),
     Expire { host: usize, run: u64 },
@@ -62,29 +69,6 @@ enum Lands {
     Answered,
     Unanswered,
     Never,
-}
-
-/// How much of what goes wrong in a seed.
-struct Weather {
-    loss: f64,
-    doubles: f64,
-    /// What is not late arrives in order, as on one connection.
-    ordered: bool,
-    late: f64,
-    unknown: f64,
-    old_reads: f64,
-    slow_disk: f64,
-    full_disk: f64,
-    /// How often an engine cannot be read.
-    unreadable: f64,
-    /// Disks are synced so often, and writes acked before.
-    interval_us: Option<u64>,
-    /// How often a replica is struck at a moment that matters to it.
-    ambush: f64,
-    /// Weights of the nemeses.
-    nemeses: [u32; 10],
-    nemesis_us: u64,
-    client_us: u64,
 }
 
 pub struct World {
@@ -109,60 +93,6 @@ pub struct World {
     digest: DefaultHasher,
     traced: bool,
     trace: VecDeque<String>,
-}
-
-/// What a run came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    pub appended: u64,
-    pub acknowledged: u64,
-    pub leased_reads: u64,
-    pub confirmed_reads: u64,
-    pub epochs: u64,
-    pub crashes: u64,
-    pub wipes: u64,
-    pub snapshots: u64,
-    pub hand_backs: u64,
-    /// Times that a shard went on by what unclean stops had left, committed records that were lost then, and replicas that
-    /// discarded theirs.
-    pub losses: u64,
-    pub lost: u64,
-    pub discards: u64,
-    /// Shards that only an operator could help.
-    pub dead_ends: u64,
-    pub recovery_ms_max: u64,
-    pub digest: u64,
-}
-
-impl Summary {
-    pub fn add(&mut self, other: &Summary) {
-        self.appended += other.appended;
-        self.acknowledged += other.acknowledged;
-        self.leased_reads += other.leased_reads;
-        self.confirmed_reads += other.confirmed_reads;
-        self.epochs += other.epochs;
-        self.crashes += other.crashes;
-        self.wipes += other.wipes;
-        self.snapshots += other.snapshots;
-        self.hand_backs += other.hand_backs;
-        self.losses += other.losses;
-        self.lost += other.lost;
-        self.discards += other.discards;
-        self.dead_ends += other.dead_ends;
-        self.recovery_ms_max = self.recovery_ms_max.max(other.recovery_ms_max);
-    }
-}
-
-pub struct Failure {
-    pub what: String,
-    pub at_us: u64,
-    pub trace: Vec<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at {} ms: {}", self.at_us / MS, self.what)
-    }
 }
 
 impl World {
@@ -199,31 +129,7 @@ impl World {
             preferred: rng.random_bool(0.5).then(|| Name::from(NAMES[rng.random_range(0..replicas)])),
             loss_epoch: 0,
         };
-        let mut some = |p: f64, max: f64| if rng.random_bool(p) { rng.random_range(0.0..max) } else { 0.0 };
-        let (loss, doubles, late) = (some(0.6, 0.1), some(0.5, 0.4), some(0.5, 0.1));
-        let (unknown, old_reads, slow_disk) = (some(0.6, 0.4), some(0.6, 0.5), some(0.5, 0.02));
-        let (full_disk, ambush, unreadable) = (some(0.3, 0.01), some(0.6, 1.0), some(0.3, 0.1));
-        let mut nemeses = [0; 10];
-        for weight in &mut nemeses {
-            *weight = if rng.random_bool(0.6) { rng.random_range(1..10) } else { 0 };
-        }
-        nemeses[0] += 1;
-        let weather = Weather {
-            loss,
-            doubles,
-            ordered: rng.random_bool(0.5),
-            late,
-            unknown,
-            old_reads,
-            slow_disk,
-            full_disk,
-            unreadable,
-            interval_us: rng.random_bool(0.35).then(|| rng.random_range(20..1000) * MS),
-            ambush,
-            nemeses,
-            nemesis_us: rng.random_range(100..1500) * MS,
-            client_us: rng.random_range(1..20) * MS,
-        };
+        let weather = Weather::new(&mut rng);
         let options = Options {
             hand_back_after_us: rng.random_range(100..2000) * MS,
             flight_count_max: rng.random_range(6..16),
@@ -271,6 +177,7 @@ impl World {
         (weather.loss, weather.slow_disk, weather.doubles) = (0.01, 0.01, 0.01);
         (weather.late, weather.unknown, weather.old_reads) = (0.0, 0.1, 0.1);
         (weather.ambush, weather.full_disk, weather.unreadable) = (0.0, 0.0, 0.0);
+        weather.stumbles = false;
         self.queue.retain(|_, event| !matches!(event, Event::Nemesis));
         self
     }
@@ -288,86 +195,6 @@ impl World {
             self.next()?;
         }
         Ok(())
-    }
-
-    /// Everything heals; the shard must serve and be whole within the bound.
-    fn recovery(&mut self) -> Result<(), String> {
-        self.healed = true;
-        self.note(|| "everything heals".into());
-        self.cut.clear();
-        self.cut_off.clear();
-        let weather = &mut self.weather;
-        (weather.loss, weather.doubles, weather.late, weather.unknown) = (0.0, 0.0, 0.0, 0.0);
-        (weather.old_reads, weather.slow_disk, weather.full_disk) = (0.0, 0.0, 0.0);
-        weather.unreadable = 0.0;
-        // So that who is far behind, by single records, can catch up.
-        weather.client_us = weather.client_us.max(10 * MS);
-        for host in 0..self.hosts.len() {
-            self.hosts[host].paused_until = 0;
-            if self.hosts[host].life.is_none() {
-                self.start(host);
-            }
-        }
-        let healed_us = self.now_us;
-        let acknowledged = self.summary.acknowledged;
-        loop {
-            self.next()?;
-            let isr = self.coordinator.register.configuration.isr.len();
-            if isr == self.coordinator.register.replicas
-                && self.summary.acknowledged > acknowledged
-                && self.serves()
-            {
-                self.summary.recovery_ms_max = (self.now_us - healed_us) / MS;
-                return Ok(());
-            }
-            if self.now_us > healed_us + RECOVERY_US && self.needs_operator() {
-                self.summary.dead_ends += 1;
-                return Ok(());
-            }
-            if self.now_us > healed_us + RECOVERY_US {
-                return Err(format!(
-                    "not whole again after {} s: {}",
-                    RECOVERY_US / MS / 1000,
-                    self.standings()
-                ));
-            }
-        }
-    }
-
-    /// Unclean stops have left too little whole data, and of a member nothing: it was taken in just when its disk was lost.
-    fn needs_operator(&self) -> bool {
-        let configuration = &self.coordinator.register.configuration;
-        let whole = |copy: &&Member| self.host_of(copy).is_some_and(|host| host.inc() == copy.inc);
-        let is_gone = |copy: &Member| {
-            let rest = |host: &Host| host.inc() == copy.inc || host.remains_of.contains(&copy.inc);
-            !self.host_of(copy).is_some_and(rest)
-        };
-        configuration.isr.iter().filter(whole).count() < configuration.reporters()
-            && configuration.isr.iter().any(is_gone)
-    }
-
-    fn host_of(&self, copy: &Member) -> Option<&Host> {
-        self.hosts.iter().find(|host| host.name == copy.name.as_str())
-    }
-
-    fn serves(&self) -> bool {
-        let standing = |host: &Host| host.life.as_ref().map(|life| life.replica.status().standing);
-        self.hosts.iter().any(|host| standing(host) == Some(Standing::Leader))
-    }
-
-    fn standings(&self) -> String {
-        let one = |host: &Host| match &host.life {
-            Some(life) => {
-                let status = life.replica.status();
-                format!(
-                    "{}: {}, epoch {}, last {}, commit {}",
-                    host.name, status.standing, status.epoch, status.last, status.commit_index
-                )
-            }
-            None => format!("{}: down", host.name),
-        };
-        let hosts: Vec<_> = self.hosts.iter().map(one).collect();
-        format!("{}; {:?}", hosts.join("; "), self.coordinator.register)
     }
 
     fn next(&mut self) -> Result<(), String> {
@@ -431,6 +258,10 @@ impl World {
                 self.ambush(host);
                 Ok(())
             }
+            Event::Stumble(host) => {
+                self.stumble(host);
+                Ok(())
+            }
             Event::Heal { from, to } => {
                 self.cut.remove(&(from, to));
                 Ok(())
@@ -492,68 +323,6 @@ impl World {
         act(life, local_us);
         let ready = life.replica.ready();
         self.carry_out(host, ready)
-    }
-
-    /// A client writes, or reads.
-    fn client(&mut self) -> Result<(), String> {
-        let delay_us = self.rng.random_range(1..=2 * self.weather.client_us);
-        self.after(delay_us, Event::Client);
-        let host = self.rng.random_range(0..self.hosts.len());
-        let writes = self.rng.random_bool(0.5);
-        let count = self.rng.random_range(1..4);
-        let machine = &mut self.hosts[host];
-        if machine.paused_until > self.now_us {
-            return Ok(());
-        }
-        let local_us = machine.local_us(self.now_us);
-        let Some(life) = &mut machine.life else { return Ok(()) };
-        if writes {
-            let Ok(epoch) = life.replica.may_write() else { return Ok(()) };
-            let mut entries = Vec::new();
-            for _ in 0..count {
-                self.next_id += 1;
-                let index = machine.disk.view.last() + 1 + entries.len() as u64;
-                entries.push((Position { epoch, index }, self.next_id));
-            }
-            life.waiting.extend(&entries);
-            self.summary.appended += count;
-            let id = life.replica.appended(local_us, count).expect("it leads");
-            self.note(|| format!("{} appends {entries:?}", NAMES[host]));
-            self.begin_write(host, id, Change::Append(entries))?;
-            self.with(host, None, |_, _| {})
-        } else if life.replica.is_serving() {
-            let (value, floor) = (life.replica.commit_index(), self.truth.floor());
-            let run = machine.run_count;
-            let delay_us = self.rng.random_range(0..300);
-            self.after(delay_us, Event::Check { host, run, value, floor });
-            Ok(())
-        } else {
-            Ok(())
-        }
-    }
-
-    /// The value was read some time ago; may it be answered?
-    fn check(&mut self, host: usize, run: u64, value: u64, floor: Floor) -> Result<(), String> {
-        if self.defer(host, |w, at| w.at(at, Event::Check { host, run, value, floor })) {
-            return Ok(());
-        }
-        let machine = &mut self.hosts[host];
-        let local_us = machine.local_us(self.now_us);
-        let Some(life) = machine.life.as_mut().filter(|_| machine.run_count == run) else { return Ok(()) };
-        if life.replica.holds_lease(local_us) {
-            self.summary.leased_reads += 1;
-            return self
-                .truth
-                .read(value, floor)
-                .map_err(|what| format!("{what}, under the lease of {}", NAMES[host]));
-        }
-        self.next_id += 1;
-        let token = self.next_id;
-        self.with(host, Some(run), |life, now| {
-            if life.replica.confirm_read(now, token).is_ok() {
-                life.reads.push((token, value, floor));
-            }
-        })
     }
 
     /// Under `interval` durability: what was acked until now is certain.

@@ -24,6 +24,7 @@ impl World {
             self.note(|| format!("{} leads {epoch}", NAMES[host]));
             let life = self.hosts[host].life.as_ref().unwrap();
             self.truth.leads(epoch, &life.member.run)?;
+            self.maybe_stumble(host);
             self.maybe_ambush(host, 1.0);
         }
         let mut is_full = false;

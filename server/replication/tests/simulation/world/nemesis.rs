@@ -12,6 +12,20 @@ impl World {
         }
     }
 
+    pub(super) fn maybe_stumble(&mut self, host: usize) {
+        if self.weather.stumbles && !self.healed && self.rng.random_bool(0.7) {
+            let delay_us = self.rng.random_range(0..6 * MS);
+            self.after(delay_us, Event::Stumble(host));
+        }
+    }
+
+    /// It falls, and is up again only after others have led.
+    pub(super) fn stumble(&mut self, host: usize) {
+        if !self.healed {
+            self.crash(host, 4000);
+        }
+    }
+
     pub(super) fn ambush(&mut self, host: usize) {
         match self.rng.random_range(0..4) {
             _ if self.healed => {}
