@@ -22,6 +22,8 @@ pub enum Bug {
     IgnoresOwnGrant,
     /// A read of the version before the change is taken as proof that it failed (rule 4).
     ReadProvesFailure,
+    /// A change that was lost to an operator's edit is repeated on the old version for ever (rule 1; KAFKA-2729).
+    RepeatsVersion,
     /// The ISR shrinks although the rest does not hold what is committed (rule 4).
     ShrinksUnguarded,
     /// The ISR grows by a replica that lacks committed records (rule 4).
@@ -64,7 +66,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 28] = [
+    pub const ALL: [Bug; 29] = [
         Bug::CommitsOlderByCount,
         Bug::UnionQuorum,
         Bug::CountsPendingOnly,
@@ -74,6 +76,7 @@ impl Bug {
         Bug::LeaseFromReceipt,
         Bug::IgnoresOwnGrant,
         Bug::ReadProvesFailure,
+        Bug::RepeatsVersion,
         Bug::ShrinksUnguarded,
         Bug::GrowsUnguarded,
         Bug::ReportsMissing,

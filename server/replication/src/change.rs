@@ -347,7 +347,9 @@ impl Replica {
         if !counts_like(&primary.confirmed) && !primary.pending.as_ref().is_some_and(counts_like) {
             return self.stop("the configuration was changed by another than the primary");
         }
-        primary.pending = None;
+        if !self.options.has(Bug::RepeatsVersion) {
+            primary.pending = None;
+        }
         primary.confirmed = register;
         if let Some(leaving) = &mut primary.leaving {
             // Lost to an operator's edit: repeated on the new version.

@@ -37,7 +37,7 @@ pub struct Ready {
     /// It does not any more: writes that are not acknowledged end as *unknown*.
     pub stopped: Option<Stopped>,
     /// The data here holds what the shard has lost: it is to be dropped, and a replica to begin anew with none, under a new
-    /// [`Inc`](crate::Inc). Until then this one does nothing more.
+    /// [`Inc`]. Until then this one does nothing more.
     pub discard: Option<String>,
     /// What must never be was found: the process is to end, and to say this.
     pub halt: Option<String>,
