@@ -8,9 +8,10 @@ use crate::{
     member::{Member, Name},
     message::{Body, Record},
     options::Options,
-    ready::{Commit, Write},
+    ready::Commit,
     register::Register,
-    replica::{Effect, Replica, Role},
+    replica::{Replica, Role},
+    snapshot::Receiving,
     status::Standing,
     vow::Promise,
 };
@@ -51,8 +52,10 @@ pub(crate) enum Follow {
     Streaming,
     /// The primary's log begins behind where the logs part.
     AwaitingSnapshot { from_index: u64, asked_us: u64 },
+    /// One is coming in.
+    Receiving(Receiving),
     /// It is being put in place.
-    Installing,
+    Installing(Receiving),
 }
 
 impl Backup {
@@ -61,18 +64,25 @@ impl Backup {
         Self { patience_us, ..Self::default() }
     }
 
-    fn hears(&self, now_us: u64, options: &Options) -> bool {
-        self.primary.is_some() && now_us.saturating_sub(self.heard_us) < options.lease_us * 2
+    /// From when on it counts as not hearing its primary, if none of its messages comes.
+    pub fn unheard_at_us(&self, options: &Options) -> Option<u64> {
+        self.primary.is_some().then_some(self.heard_us + 2 * options.lease_us)
     }
 
-    pub fn standing(&self, now_us: u64, options: &Options) -> Standing {
+    fn hears(&self, now_us: u64, options: &Options) -> bool {
+        self.unheard_at_us(options).is_some_and(|at_us| now_us < at_us)
+    }
+
+    pub fn standing(&self, me: &Member, now_us: u64, options: &Options) -> Standing {
         match (&self.election, &self.flow) {
             (election, _) if election.is_on() => {
-                let (have, need) = election.reports();
+                let (have, need) = election.reports(me);
                 Standing::Electing { have, need }
             }
             _ if !self.hears(now_us, options) => Standing::Alone,
-            (_, Follow::AwaitingSnapshot { .. } | Follow::Installing) => Standing::TakingSnapshot,
+            (_, Follow::AwaitingSnapshot { .. } | Follow::Receiving(_) | Follow::Installing(_)) => {
+                Standing::TakingSnapshot
+            }
             (_, Follow::Streaming) if self.counted => Standing::InSync,
             _ => Standing::CatchingUp,
         }
@@ -82,7 +92,7 @@ impl Backup {
 impl Replica {
     /// Rule 2: whether this primary is to be obeyed. It is if its epoch is promised durably; a higher one is promised
     /// first, and what the message says is left to the next one.
-    fn obey(&mut self, from: &Member, epoch: u64) -> bool {
+    pub(crate) fn obey(&mut self, from: &Member, epoch: u64) -> bool {
         let made = self.vow.made.epoch;
         if epoch < made {
             let kept = self.vow.kept.epoch;
@@ -130,7 +140,7 @@ impl Replica {
         let Role::Backup(backup) = &mut self.role else { return };
         if !keeps_flow {
             backup.primary = None;
-            if !matches!(backup.flow, Follow::Installing) {
+            if !matches!(backup.flow, Follow::Installing(_)) {
                 backup.flow = Follow::Idle;
             }
         }
@@ -163,6 +173,9 @@ impl Replica {
             Follow::Asking { asked_us, .. } | Follow::AwaitingSnapshot { asked_us, .. }
                 if asked_us + resend_us <= now_us =>
             {
+                self.ask_for_end(None);
+            }
+            Follow::Receiving(ref receiving) if receiving.heard_us + 4 * resend_us <= now_us => {
                 self.ask_for_end(None);
             }
             Follow::Streaming if !streaming && all_is_written => self.tell_matched(),
@@ -209,6 +222,7 @@ impl Replica {
         nonce: u64,
         end: Option<Position>,
         begin: Position,
+        loss_epoch: u64,
     ) {
         if !self.obey(from, epoch) {
             return;
@@ -229,7 +243,8 @@ impl Replica {
         };
         let Some(own) = self.history.end_of_epoch(end.epoch) else {
             // Everything up to where this log begins is committed, so the primary has it.
-            return self.halt(format!("the primary of epoch {epoch} lacks what a snapshot here holds"));
+            let why = format!("the primary of epoch {epoch} lacks what a snapshot here holds");
+            return self.end_apart(loss_epoch, why);
         };
         if own.epoch < end.epoch {
             // This log has nothing of that epoch: one step down.
@@ -240,16 +255,27 @@ impl Replica {
             at = self.commit;
         }
         if at < self.commit && !self.options.has(Bug::AppliesUnmatched) {
-            return self.halt(format!(
-                "the primary of epoch {epoch} asks to cut the log at {at}, but {} is committed",
-                self.commit
-            ));
+            let committed = self.commit;
+            let why = format!(
+                "the primary of epoch {epoch} asks to cut the log at {at}, but {committed} is committed"
+            );
+            return self.end_apart(loss_epoch, why);
         }
         if at < self.history.last().index {
             self.cut(at.max(self.history.begin().index));
         }
         let Role::Backup(backup) = &mut self.role else { return };
         backup.flow = Follow::Settling;
+    }
+
+    /// What is committed here is not in the primary's log. That must never be, unless the shard has lost it.
+    fn end_apart(&mut self, loss_epoch: u64, why: String) {
+        if self.history.epoch_at(self.commit).is_some_and(|epoch| epoch < loss_epoch) {
+            self.halted = true;
+            self.ready.discard = Some(format!("{why}; epoch {loss_epoch} began without it"));
+        } else {
+            self.halt(why);
+        }
     }
 
     /// What was cut, or not yet synced, is on the disk: the primary may count it.
@@ -334,13 +360,13 @@ impl Replica {
         }
     }
 
-    /// Writes were reported: records, or a promise.
-    pub(crate) fn backup_written(&mut self, holds_more: bool, promised: bool) {
+    /// Writes were reported: records, or what lets matching begin, a promise or a snapshot.
+    pub(crate) fn backup_written(&mut self, holds_more: bool, may_begin: bool) {
         let (epoch, durable) = (self.vow.made.epoch, self.history.durable());
         let keeps = self.vow.keeps(epoch);
         let Role::Backup(backup) = &self.role else { return };
-        if promised && keeps && matches!(backup.flow, Follow::Idle) {
-            // The heartbeat that brought the epoch was not answered; there is no need to wait for the next.
+        if may_begin && keeps && matches!(backup.flow, Follow::Idle) {
+            // There is no need to wait for the next heartbeat.
             self.ask_for_end(None);
         } else if holds_more && keeps && matches!(backup.flow, Follow::Streaming) {
             if let Some(primary) = backup.primary.clone() {
@@ -352,46 +378,17 @@ impl Replica {
         self.assume_if_promised();
     }
 
-    /// A snapshot from the primary of `epoch` is here whole; it holds everything up to `at`. Returns whether it is wanted:
-    /// then [`Write::Install`] comes up.
-    pub fn snapshot_received(&mut self, now_us: u64, epoch: u64, at: Position) -> bool {
-        self.now_us = self.now_us.max(now_us);
-        let (commit, last) = (self.commit, self.history.last());
-        let keeps = self.vow.keeps(epoch);
-        let Role::Backup(backup) = &mut self.role else { return false };
-        let wanted = match backup.flow {
-            // It must join the primary's log, which began there; where the logs part lies before that.
-            Follow::AwaitingSnapshot { from_index, .. } => at.index >= commit.max(from_index),
-            // The primary has dropped what comes next in the stream.
-            Follow::Streaming => at.index > last.index,
-            _ => false,
-        };
-        if !wanted || !keeps || at.epoch > epoch {
-            return false;
-        }
-        backup.flow = Follow::Installing;
-        self.write(Write::Install(at), Effect::Installed(at));
-        true
-    }
-
-    /// Rule 8: a snapshot joins the log exactly, for the log begins anew behind it, and is matched again.
-    pub(crate) fn installed(&mut self, at: Position) {
-        self.history = crate::History::new(at);
-        self.commit = self.commit.max(at.index);
-        if let Role::Backup(backup) = &mut self.role {
-            backup.flow = Follow::Idle;
-        }
-    }
-
-    /// The disk is full: the host could not append what was asked for. It leaves out, and reports, all appends up to the
-    /// [`Write::Cut`] that comes up now. Records that are missing then are sent again.
+    /// The disk is full: the host could not append what was asked for, or not write a part of a snapshot. It leaves out,
+    /// and reports, all appends, parts and installations up to the [`Write::Cut`](crate::Write::Cut) that comes up now. What is missing then
+    /// is sent again.
     pub fn append_failed(&mut self, now_us: u64) {
-        self.now_us = self.now_us.max(now_us);
-        self.stop("the disk is full");
-        let durable = self.history.durable();
-        self.cut(durable);
-        if let Role::Backup(backup) = &mut self.role {
-            backup.flow = Follow::Idle;
-        }
+        self.input(now_us, |replica| {
+            replica.stop("the disk is full");
+            replica.forget_parts();
+            replica.cut(replica.history.durable());
+            if let Role::Backup(backup) = &mut replica.role {
+                backup.flow = Follow::Idle;
+            }
+        });
     }
 }

@@ -22,6 +22,8 @@ pub enum Bug {
     IgnoresOwnGrant,
     /// A read of the version before the change is taken as proof that it failed (rule 4).
     ReadProvesFailure,
+    /// A change that was lost to an operator's edit is repeated on the old version for ever (rule 1; KAFKA-2729).
+    RepeatsVersion,
     /// The ISR shrinks although the rest does not hold what is committed (rule 4).
     ShrinksUnguarded,
     /// The ISR grows by a replica that lacks committed records (rule 4).
@@ -52,11 +54,19 @@ pub enum Bug {
     ReadsWhileLeaving,
     /// Hands the lead over before the other holds the whole log (rule 9).
     LeavesEarly,
+    /// Takes parts of another snapshot for those of the one that it has begun (rule 8).
+    MixesSnapshots,
+    /// After unclean stops any n - w + 1 reports decide, whole or not (rule 6).
+    LosesByQuorum,
+    /// An election by what unclean stops left keeps the ISR (rule 6).
+    LosesWithIsr,
+    /// An unclean stop that may have taken a tail makes no new incarnation. The host's mistake (KIP-966).
+    KeepsInc,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 24] = [
+    pub const ALL: [Bug; 29] = [
         Bug::CommitsOlderByCount,
         Bug::UnionQuorum,
         Bug::CountsPendingOnly,
@@ -66,6 +76,7 @@ impl Bug {
         Bug::LeaseFromReceipt,
         Bug::IgnoresOwnGrant,
         Bug::ReadProvesFailure,
+        Bug::RepeatsVersion,
         Bug::ShrinksUnguarded,
         Bug::GrowsUnguarded,
         Bug::ReportsMissing,
@@ -81,5 +92,9 @@ impl Bug {
         Bug::BareNames,
         Bug::ReadsWhileLeaving,
         Bug::LeavesEarly,
+        Bug::MixesSnapshots,
+        Bug::LosesByQuorum,
+        Bug::LosesWithIsr,
+        Bug::KeepsInc,
     ];
 }

@@ -6,6 +6,7 @@ use crate::{
     desk::Kind,
     member::{Member, Name},
     message::Body,
+    options::Options,
     peer::{Flow, Peer},
     primary::Primary,
     ready::{Answer, Ask, Refusal},
@@ -22,49 +23,68 @@ pub(crate) struct Leaving {
     pub asked: bool,
 }
 
+fn nobody_else(configuration: &Configuration) -> Refusal {
+    let have = configuration.isr.len();
+    Refusal::ReadOnly { have, need: have + 1 }
+}
+
 impl Replica {
     /// An operator wishes another `ack`. It is taken on as soon as rule 4 allows it.
-    pub fn wish_ack(&mut self, ack: Ack) -> Result<(), Refusal> {
-        let Role::Primary(primary) = &mut self.role else { return Err(Refusal::NotPrimary) };
-        primary.wished_ack = Some(ack);
-        Ok(())
+    pub fn wish_ack(&mut self, now_us: u64, ack: Ack) -> Result<(), Refusal> {
+        self.wish(now_us, |primary, _| {
+            primary.wished_ack = Some(ack);
+            Ok(())
+        })
     }
 
     /// An operator wishes another primary. Refused unless it is in sync.
-    pub fn wish_primary(&mut self, name: &Name) -> Result<(), Refusal> {
-        let Role::Primary(primary) = &mut self.role else { return Err(Refusal::NotPrimary) };
-        if !primary.confirmed.configuration.isr.iter().any(|copy| copy.name == *name) {
-            let have = primary.confirmed.configuration.isr.len();
-            return Err(Refusal::ReadOnly { have, need: have + 1 });
-        }
-        primary.wished_primary = Some(name.clone()).filter(|name| *name != self.me.name);
-        Ok(())
+    pub fn wish_primary(&mut self, now_us: u64, name: &Name) -> Result<(), Refusal> {
+        self.wish(now_us, |primary, _| {
+            let configuration = &primary.confirmed.configuration;
+            if configuration.entry(name).is_none() {
+                return Err(nobody_else(configuration));
+            }
+            primary.wished_primary = Some(name.clone());
+            Ok(())
+        })
     }
 
     /// This process is going to end: the lead shall go to whoever holds most. Returns to whom; refused if nobody else is
     /// in sync.
-    pub fn wish_successor(&mut self) -> Result<Name, Refusal> {
-        let Role::Primary(primary) = &mut self.role else { return Err(Refusal::NotPrimary) };
-        let configuration = &primary.confirmed.configuration;
-        let in_sync = primary.peers.values().filter(|peer| {
-            configuration.counts(&peer.member.name, &peer.member.inc)
-                && peer.is_close(self.now_us, &self.options)
+    pub fn wish_successor(&mut self, now_us: u64) -> Result<Name, Refusal> {
+        self.wish(now_us, |primary, options| {
+            let configuration = &primary.confirmed.configuration;
+            let in_sync = primary.peers.values().filter(|peer| {
+                configuration.counts(&peer.member.name, &peer.member.inc) && peer.is_close(now_us, options)
+            });
+            let best = in_sync.max_by_key(|peer| peer.held).ok_or_else(|| nobody_else(configuration))?;
+            let name = best.member.name.clone();
+            primary.wished_primary = Some(name.clone());
+            Ok(name)
+        })
+    }
+
+    fn wish<T>(
+        &mut self,
+        now_us: u64,
+        note: impl FnOnce(&mut Primary, &Options) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        let noted = self.input(now_us, |replica| match &mut replica.role {
+            Role::Primary(primary) => note(primary, &replica.options),
+            Role::Backup(_) => Err(Refusal::NotPrimary),
         });
-        let have = configuration.isr.len();
-        let best = in_sync.max_by_key(|peer| peer.held).ok_or(Refusal::ReadOnly { have, need: have + 1 })?;
-        let name = best.member.name.clone();
-        primary.wished_primary = Some(name.clone());
-        Ok(name)
+        noted.unwrap_or(Err(Refusal::NotPrimary))
     }
 
     /// The host finds that it cannot do a primary's work, as with a disk that does not finish: others are elected.
     pub fn give_up(&mut self, now_us: u64, why: &'static str) {
-        self.now_us = self.now_us.max(now_us);
-        let patience_us = self.now_us + 4 * self.options.lease_us;
-        self.stop(why);
-        if let Role::Backup(backup) = &mut self.role {
-            backup.patience_us = patience_us;
-        }
+        self.input(now_us, |replica| {
+            let patience_us = replica.now_us + 4 * replica.options.lease_us;
+            replica.stop(why);
+            if let Role::Backup(backup) = &mut replica.role {
+                backup.patience_us = patience_us;
+            }
+        });
     }
 
     pub(crate) fn change_if_due(&mut self) {
@@ -83,9 +103,10 @@ impl Replica {
             self.change(target);
         } else if let Some(to) = self.successor()
             && let Role::Primary(primary) = &mut self.role
+            && primary.heir.as_ref() != Some(&to)
         {
             primary.heir = Some(to);
-            self.desk.read(self.now_us, &mut self.ready);
+            self.read_register();
         }
     }
 
@@ -115,16 +136,9 @@ impl Replica {
             }
         }
         let ack = current.ack;
-        let stays = |copy: &&Member| {
-            copy.name == self.me.name
-                || primary.peers.get(&copy.name).is_some_and(|peer| {
-                    peer.member.inc == copy.inc
-                        && !peer.is_lost(self.now_us, &self.options)
-                        && (self.commit >= primary.barrier || !peer.is_absent(self.now_us, &self.options))
-                })
-        };
-        let isr: Vec<Member> = current.isr.iter().filter(stays).cloned().collect();
-        if isr.len() < current.isr.len() {
+        let stays = |copy: &&Member| copy.name == self.me.name || self.stays(primary, copy);
+        if !current.isr.iter().all(|copy| stays(&copy)) {
+            let isr = current.isr.iter().filter(stays).cloned().collect();
             let target = Configuration { isr, ack };
             return self.guards(primary, &target).then_some(target);
         }
@@ -136,6 +150,17 @@ impl Replica {
                 .then_some(target);
         }
         self.refreshed(primary)
+    }
+
+    /// Whether another is still as the configuration names it, heard and keeping up.
+    fn stays(&self, primary: &Primary, copy: &Member) -> bool {
+        let now_us = self.now_us;
+        primary.peers.get(&copy.name).is_some_and(|peer| {
+            let is_absent = || peer.absent_at_us(&self.options).is_some_and(|at_us| at_us <= now_us);
+            peer.member.inc == copy.inc
+                && now_us < peer.lost_at_us(&self.options)
+                && (self.commit >= primary.barrier || !is_absent())
+        })
     }
 
     /// Rule 4: w members of the new configuration hold everything up to the commit index; up to the barrier while that is
@@ -166,19 +191,22 @@ impl Replica {
 
     /// The same copies in the processes that have them now, for routes.
     fn refreshed(&self, primary: &Primary) -> Option<Configuration> {
-        let mut target = primary.confirmed.configuration.clone();
-        for copy in &mut target.isr {
-            let process = match primary.peers.get(&copy.name) {
-                _ if copy.name == self.me.name => &self.me,
-                Some(peer) if matches!(peer.flow, Flow::Streaming(_)) => &peer.member,
-                _ => continue,
-            };
-            if process.inc == copy.inc {
-                copy.run = process.run.clone();
-            }
+        let current = &primary.confirmed.configuration;
+        let process = |copy: &Member| match primary.peers.get(&copy.name) {
+            _ if copy.name == self.me.name => Some(&self.me),
+            Some(peer) if matches!(peer.flow, Flow::Streaming(_)) => Some(&peer.member),
+            _ => None,
+        };
+        let present = |copy: &Member| {
+            let process = process(copy).filter(|process| process.inc == copy.inc);
+            process.map_or(&copy.run, |process| &process.run).clone()
+        };
+        if self.commit < primary.barrier || current.isr.iter().all(|copy| copy.run == present(copy)) {
+            return None;
         }
-        let is_new = target != primary.confirmed.configuration;
-        (is_new && self.commit >= primary.barrier && self.guards(primary, &target)).then_some(target)
+        let isr = current.isr.iter().map(|copy| Member { run: present(copy), ..copy.clone() }).collect();
+        let target = Configuration { isr, ack: current.ack };
+        self.guards(primary, &target).then_some(target)
     }
 
     fn change(&mut self, configuration: Configuration) {
@@ -192,8 +220,9 @@ impl Replica {
     /// Rule 9: who shall lead instead, now.
     fn successor(&self) -> Option<Member> {
         let Role::Primary(primary) = &self.role else { return None };
-        let wished = primary.wished_primary.as_ref();
-        let name = wished.or(primary.confirmed.preferred.as_ref()).filter(|name| **name != self.me.name)?;
+        let other = |name: &&Name| **name != self.me.name;
+        let wished = primary.wished_primary.as_ref().filter(other);
+        let name = wished.or(primary.confirmed.preferred.as_ref().filter(other))?;
         let peer = primary.peers.get(name)?;
         let steady_us = if wished.is_some() { 0 } else { self.options.hand_back_after_us };
         let is_steady = peer.steady_since_us.is_some_and(|since| since + steady_us <= self.now_us);
@@ -247,7 +276,7 @@ impl Replica {
             (None, None) => return,
         };
         self.desk.ask(self.now_us, Kind::CompareAndSet, Ask::CompareAndSet(target), &mut self.ready);
-        self.desk.read(self.now_us, &mut self.ready);
+        self.read_register();
     }
 
     pub(crate) fn change_written(&mut self, answer: Answer) {
@@ -267,7 +296,7 @@ impl Replica {
                 self.resigned(register);
             }
             // An earlier attempt may be what made the version another.
-            _ => self.desk.read(self.now_us, &mut self.ready),
+            _ => self.read_register(),
         }
     }
 
@@ -318,7 +347,9 @@ impl Replica {
         if !counts_like(&primary.confirmed) && !primary.pending.as_ref().is_some_and(counts_like) {
             return self.stop("the configuration was changed by another than the primary");
         }
-        primary.pending = None;
+        if !self.options.has(Bug::RepeatsVersion) {
+            primary.pending = None;
+        }
         primary.confirmed = register;
         if let Some(leaving) = &mut primary.leaving {
             // Lost to an operator's edit: repeated on the new version.

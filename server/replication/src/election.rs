@@ -1,18 +1,18 @@
 //! Election: what a replica does when no primary is heard (rule 6). It reads the register, asks whether a promise to the
-//! last primary still holds (pre-vote), promises the next epoch, reports its log end, and takes the shard by
-//! compare-and-set if of enough reports its own is the highest.
+//! last primary still holds (pre-vote), and promises the next epoch if enough others could report. What follows is in
+//! `stand.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use crate::{
     bug::Bug,
     desk::Kind,
-    member::{Member, Name},
-    message::{Body, Message},
+    member::{Inc, Member, Name},
+    message::{Body, Holding, Message},
     options::Options,
-    ready::{Answer, Ask, Candidate},
     register::{Configuration, Register},
     replica::{Replica, Role},
+    stand::Stand,
 };
 
 /// How far it is.
@@ -23,27 +23,12 @@ pub(crate) enum Election {
     Off,
     /// The register is being read.
     Looking,
-    /// Asks the others whether they are bound.
-    Canvassing { register: Register, nonce: u64, free: BTreeSet<Name>, until_us: u64 },
+    /// Asks the others whether they are bound; of those who are not, what they hold.
+    Canvassing { register: Register, nonce: u64, free: BTreeMap<Name, Holding>, until_us: u64 },
     /// The promise is being written.
     Promising { register: Register },
     /// Reports, and looks at the reports.
     Standing(Box<Stand>),
-}
-
-/// Standing for the epoch after the register's.
-#[derive(Clone, Debug)]
-pub(crate) struct Stand {
-    pub register: Register,
-    /// The own report is among the candidates.
-    stood: bool,
-    candidates: Vec<Candidate>,
-    /// Who is to act, and since when.
-    best: Option<(Member, u64)>,
-    /// Those who did not.
-    passed: Vec<Member>,
-    /// The compare-and-set that would make this process the primary: from when it is sent until its outcome is known.
-    taking: Option<Register>,
 }
 
 impl Election {
@@ -52,15 +37,12 @@ impl Election {
     }
 
     /// Reports there are and reports needed.
-    pub fn reports(&self) -> (usize, usize) {
+    pub fn reports(&self, me: &Member) -> (usize, usize) {
         match self {
             Election::Off | Election::Looking => (0, 1),
             Election::Canvassing { register, free, .. } => (free.len(), register.configuration.reporters()),
             Election::Promising { register } => (1, register.configuration.reporters()),
-            Election::Standing(stand) => {
-                let reports = counted(&stand.register.configuration, &stand.candidates, None).len();
-                (reports, stand.register.configuration.reporters())
-            }
+            Election::Standing(stand) => stand.reports(me),
         }
     }
 
@@ -73,43 +55,43 @@ impl Election {
     }
 }
 
-/// The reports that count: one per name, of the data that the configuration names, in the order they were made. Of several
-/// by one name the last: its data has not changed between them, and which of its processes lives is not known here.
-fn counted<'a>(
-    configuration: &Configuration,
-    candidates: &'a [Candidate],
-    bug: Option<Bug>,
-) -> Vec<&'a Candidate> {
-    let counts = |member: &Member| match bug {
-        Some(Bug::BareNames) => configuration.entry(&member.name).is_some(),
-        _ => configuration.counts(&member.name, &member.inc),
-    };
-    let mut reports: Vec<&Candidate> = Vec::new();
-    for candidate in candidates.iter().filter(|candidate| counts(&candidate.member)) {
-        match reports.iter_mut().find(|known| known.member.name == candidate.member.name) {
-            Some(known) => *known = candidate,
-            None => reports.push(candidate),
-        }
+/// What a replica has of the data that is named so.
+fn holding_of(me: &Member, remains_of: &[Inc], inc: &Inc) -> Holding {
+    if me.inc == *inc {
+        Holding::All
+    } else if remains_of.contains(inc) {
+        Holding::Remains
+    } else {
+        Holding::Nothing
     }
-    reports
+}
+
+/// What a replica has of the data by which a configuration names it.
+pub(crate) fn holding(me: &Member, remains_of: &[Inc], configuration: &Configuration) -> Holding {
+    configuration.entry(&me.name).map_or(Holding::Nothing, |entry| holding_of(me, remains_of, &entry.inc))
 }
 
 impl Options {
-    fn reporters(&self, configuration: &Configuration) -> usize {
+    pub(crate) fn reporters(&self, configuration: &Configuration) -> usize {
         let need = configuration.reporters();
         if self.has(Bug::ReportsMissing) { (need - 1).max(1) } else { need }
     }
 }
 
 impl Replica {
+    /// Until when no election may be begun, by what was granted.
+    pub(crate) fn bound_until_us(&self) -> u64 {
+        if self.options.has(Bug::IgnoresOwnGrant) { 0 } else { self.vow.bound_until_us() }
+    }
+
     pub(crate) fn tick_backup(&mut self) {
         let now_us = self.now_us;
         let retry_us = self.options.retry_us;
-        let bound_us = if self.options.has(Bug::IgnoresOwnGrant) { 0 } else { self.vow.bound_for_us(now_us) };
+        let bound_until_us = self.bound_until_us();
         let Role::Backup(backup) = &mut self.role else { return };
         match &mut backup.election {
             Election::Off => {
-                if now_us >= backup.patience_us && bound_us == 0 && backup.office.is_none() {
+                if now_us >= backup.patience_us.max(bound_until_us) && backup.office.is_none() {
                     backup.election = Election::Looking;
                     self.desk.read(now_us, &mut self.ready);
                 }
@@ -126,7 +108,9 @@ impl Replica {
             }
             Election::Promising { .. } => {}
             Election::Standing(stand) => {
-                if stand.taking.is_some() && self.desk.due_us(Kind::CompareAndSet, retry_us) <= now_us {
+                let is_open = self.desk.is_open(Kind::CompareAndSet);
+                let is_due = !is_open && self.desk.due_us(Kind::CompareAndSet, retry_us) <= now_us;
+                if stand.is_taking() && is_due {
                     self.repeat_taking();
                 }
                 if self.desk.due_us(Kind::Read, 4 * retry_us) <= now_us {
@@ -148,7 +132,7 @@ impl Replica {
             return self.consider(register);
         }
         let Some(known) = backup.election.register() else { return };
-        let counts = register.configuration.counts(&self.me.name, &self.me.inc);
+        let counts = holding(&self.me, &self.remains_of, &register.configuration) != Holding::Nothing;
         if let (Election::Standing(_), false, Some((name, _))) = (&backup.election, counts, &register.primary)
             && *name != self.me.name
         {
@@ -170,10 +154,7 @@ impl Replica {
         // The old primary, or an operator, has changed something else. Whoever was passed over gets another chance.
         match &mut backup.election {
             Election::Standing(stand) => {
-                stand.register = register;
-                stand.passed.clear();
-                stand.best = None;
-                stand.taking = None;
+                stand.restart(register);
                 self.desk.give_up(Kind::CompareAndSet);
                 self.decide();
             }
@@ -189,28 +170,29 @@ impl Replica {
             return self.await_primary(&register);
         }
         let configuration = &register.configuration;
-        let counts = configuration.counts(&self.me.name, &self.me.inc)
-            || (self.options.has(Bug::BareNames) && configuration.entry(&self.me.name).is_some());
-        if !counts {
+        let holds = match holding(&self.me, &self.remains_of, configuration) {
+            _ if self.options.has(Bug::BareNames) && configuration.entry(&self.me.name).is_some() => {
+                Holding::All
+            }
+            holds => holds,
+        };
+        if holds == Holding::Nothing {
             // Not in sync: whoever leads may take it in.
             return self.await_primary(&register);
         }
         let nonce = self.nonce();
         let until_us = self.now_us + self.options.canvass_us;
-        let others: Vec<Name> = configuration
-            .isr
-            .iter()
-            .filter(|copy| copy.name != self.me.name)
-            .map(|copy| copy.name.clone())
-            .collect();
         let epoch = register.epoch + 1;
-        for name in &others {
-            self.send(name, epoch, Body::Canvass { nonce });
+        let is_alone = configuration.isr.len() == 1;
+        for copy in register.configuration.isr.clone() {
+            if copy.name != self.me.name {
+                self.send(&copy.name, epoch, Body::Canvass { nonce, inc: copy.inc });
+            }
         }
-        let free = BTreeSet::from([self.me.name.clone()]);
+        let free = BTreeMap::from([(self.me.name.clone(), holds)]);
         let Role::Backup(backup) = &mut self.role else { return };
         backup.election = Election::Canvassing { register, nonce, free, until_us };
-        if others.is_empty() {
+        if is_alone {
             self.conclude_canvass();
         }
     }
@@ -239,14 +221,13 @@ impl Replica {
     }
 
     /// Rule 6: is this replica, as far as it knows, bound to a primary?
-    pub(crate) fn hear_canvass(&mut self, from: &Member, epoch: u64, nonce: u64) {
-        let now_us = self.now_us;
+    pub(crate) fn hear_canvass(&mut self, from: &Member, epoch: u64, nonce: u64, inc: &Inc) {
+        let (now_us, bound_until_us) = (self.now_us, self.bound_until_us());
         let wait_us = match &mut self.role {
             Role::Primary(primary) if primary.epoch < epoch && primary.leaving.is_some() => 0,
             Role::Primary(_) => self.options.lease_us,
             Role::Backup(backup) => {
-                let ignores = self.options.has(Bug::IgnoresOwnGrant);
-                let wait_us = if ignores { 0 } else { self.vow.bound_for_us(now_us) };
+                let wait_us = bound_until_us.saturating_sub(now_us);
                 if wait_us == 0 && !backup.election.is_on() && backup.office.is_none() {
                     // Another has waited long enough, so this one need not wait longer by chance.
                     backup.patience_us = backup.patience_us.min(now_us);
@@ -254,10 +235,12 @@ impl Replica {
                 wait_us
             }
         };
-        self.send(&from.name, epoch, Body::Canvassed { nonce, wait_us });
+        let holds = holding_of(&self.me, &self.remains_of, inc);
+        self.send(&from.name, epoch, Body::Canvassed { nonce, wait_us, holds });
     }
 
-    pub(crate) fn hear_canvassed(&mut self, from: &Member, nonce: u64, wait_us: u64) {
+    pub(crate) fn hear_canvassed(&mut self, from: &Member, nonce: u64, wait_us: u64, holds: Holding) {
+        let trusts_names = self.options.has(Bug::BareNames);
         let spread_us = self.spread_us();
         let Role::Backup(backup) = &mut self.role else { return };
         let Election::Canvassing { register, nonce: asked, free, .. } = &mut backup.election else { return };
@@ -268,8 +251,9 @@ impl Replica {
             backup.patience_us = self.now_us + wait_us.min(self.options.lease_us) + spread_us / 4;
             return self.end_election();
         }
-        if register.configuration.entry(&from.name).is_some() {
-            free.insert(from.name.clone());
+        let holds = if trusts_names { Holding::All } else { holds };
+        if register.configuration.entry(&from.name).is_some() && holds != Holding::Nothing {
+            free.insert(from.name.clone(), holds);
         }
         if free.len() == register.configuration.isr.len() {
             self.conclude_canvass();
@@ -279,11 +263,13 @@ impl Replica {
     /// Promises only if an election can succeed: with fewer it would only stop a primary that others still hear.
     fn conclude_canvass(&mut self) {
         let patience_us = self.now_us + self.options.canvass_us + self.spread_us();
-        let bound = self.vow.bound_for_us(self.now_us) > 0 && !self.options.has(Bug::IgnoresOwnGrant);
+        let bound = self.bound_until_us() > self.now_us;
         let Role::Backup(backup) = &mut self.role else { return };
         let Election::Canvassing { register, free, .. } = &backup.election else { return };
         let epoch = register.epoch + 1;
-        let enough = free.len() >= self.options.reporters(&register.configuration);
+        let whole = free.values().filter(|holds| **holds == Holding::All).count();
+        let enough = whole >= self.options.reporters(&register.configuration)
+            || free.len() == register.configuration.isr.len();
         if !enough || bound || epoch < self.vow.made.epoch {
             backup.patience_us = patience_us;
             return self.end_election();
@@ -298,132 +284,5 @@ impl Replica {
             self.promise(epoch);
         }
         self.stand_if_promised();
-    }
-
-    /// Rule 2: reports only once the promise is durable, and everything that was being written before it.
-    pub(crate) fn stand_if_promised(&mut self) {
-        let Role::Backup(backup) = &mut self.role else { return };
-        let Election::Promising { register } = &backup.election else { return };
-        let epoch = register.epoch + 1;
-        if !self.vow.keeps(epoch) {
-            return;
-        }
-        backup.election = Election::Standing(Box::new(Stand {
-            register: register.clone(),
-            stood: false,
-            candidates: Vec::new(),
-            best: None,
-            passed: Vec::new(),
-            taking: None,
-        }));
-        self.look_at_candidates();
-    }
-
-    /// Reports, if that is not done; else looks who has.
-    pub(crate) fn look_at_candidates(&mut self) {
-        let (now_us, retry_us) = (self.now_us, self.options.retry_us);
-        let Role::Backup(backup) = &mut self.role else { return };
-        let Election::Standing(stand) = &mut backup.election else { return };
-        let epoch = stand.register.epoch + 1;
-        if !stand.stood {
-            if self.desk.due_us(Kind::Stand, retry_us) <= now_us {
-                let candidate = Candidate { member: self.me.clone(), last: self.history.durable_last() };
-                self.desk.ask(now_us, Kind::Stand, Ask::Stand(epoch, candidate), &mut self.ready);
-            }
-        } else if self.desk.due_us(Kind::Candidates, retry_us) <= now_us {
-            self.desk.ask(now_us, Kind::Candidates, Ask::Candidates(epoch), &mut self.ready);
-        }
-    }
-
-    pub(crate) fn stands(&mut self) {
-        let Role::Backup(backup) = &mut self.role else { return };
-        let Election::Standing(stand) = &mut backup.election else { return };
-        stand.stood = true;
-        let epoch = stand.register.epoch + 1;
-        self.desk.ask(self.now_us, Kind::Candidates, Ask::Candidates(epoch), &mut self.ready);
-    }
-
-    pub(crate) fn candidates(&mut self, candidates: Vec<Candidate>) {
-        let Role::Backup(backup) = &mut self.role else { return };
-        let Election::Standing(stand) = &mut backup.election else { return };
-        // The node goes with its session.
-        stand.stood = candidates.iter().any(|candidate| candidate.member == self.me);
-        stand.candidates = candidates;
-        self.decide();
-    }
-
-    /// Rule 6: with enough reports the highest takes the shard, of equal ones the first.
-    fn decide(&mut self) {
-        let now_us = self.now_us;
-        let bug = self.options.bug.filter(|bug| self.options.has(*bug));
-        let Role::Backup(backup) = &mut self.role else { return };
-        let Election::Standing(stand) = &mut backup.election else { return };
-        if stand.taking.is_some() || backup.office.is_some() {
-            return;
-        }
-        let configuration = &stand.register.configuration;
-        let need = self.options.reporters(configuration);
-        let mut reports = counted(configuration, &stand.candidates, bug);
-        reports.retain(|candidate| !stand.passed.contains(&candidate.member));
-        if reports.len() < need {
-            return;
-        }
-        let mut best = reports[0];
-        for report in &reports[1..] {
-            let wins = if bug == Some(Bug::LowestElected) {
-                report.last < best.last
-            } else {
-                report.last > best.last
-            };
-            if wins {
-                best = report;
-            }
-        }
-        // A report of this data by an earlier process is as good as the own one, and it may be the one that is seen.
-        if !best.member.is_copy(&self.me) {
-            match &stand.best {
-                Some((member, since_us)) if *member == best.member => {
-                    // Any `need` of the reports decide rightly, with or without this one.
-                    if since_us + self.options.pass_over_us <= now_us && reports.len() > need {
-                        stand.passed.push(best.member.clone());
-                    }
-                }
-                _ => stand.best = Some((best.member.clone(), now_us)),
-            }
-            return;
-        }
-        let mut target = stand.register.clone();
-        target.epoch += 1;
-        target.primary = Some((self.me.name.clone(), self.me.run.clone()));
-        if bug == Some(Bug::IsrOfReporters) {
-            target.configuration.isr = reports.iter().map(|report| report.member.clone()).collect();
-        }
-        stand.taking = Some(target.clone());
-        self.desk.ask(now_us, Kind::CompareAndSet, Ask::CompareAndSet(target), &mut self.ready);
-    }
-
-    fn repeat_taking(&mut self) {
-        let Role::Backup(backup) = &mut self.role else { return };
-        let Election::Standing(stand) = &backup.election else { return };
-        let Some(target) = stand.taking.clone() else { return };
-        self.desk.ask(self.now_us, Kind::CompareAndSet, Ask::CompareAndSet(target), &mut self.ready);
-        self.desk.read(self.now_us, &mut self.ready);
-    }
-
-    pub(crate) fn election_written(&mut self, answer: Answer) {
-        let Role::Backup(backup) = &mut self.role else { return };
-        let Election::Standing(stand) = &mut backup.election else { return };
-        match (answer, stand.taking.take()) {
-            (Answer::Written(version), Some(target)) => {
-                let register = Register { version, ..target };
-                self.desk.learn(&register);
-                self.prepare_office(register);
-            }
-            (_, taking) => {
-                // Another was first, or an earlier attempt of this one.
-                stand.taking = taking;
-                self.desk.read(self.now_us, &mut self.ready);
-            }
-        }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::{
     history::Position,
-    member::{Member, Name},
+    member::{Inc, Member, Name},
 };
 
 /// One record on its way.
@@ -24,6 +24,29 @@ impl fmt::Debug for Record {
     }
 }
 
+/// A part of a snapshot on its way.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Which snapshot, by a number that its sender does not give twice.
+    pub snapshot: u64,
+    /// The last record that the snapshot holds.
+    pub at: Position,
+    /// 0 for the first.
+    pub number: u64,
+    /// Whether it is whole with this part.
+    pub is_last: bool,
+    /// Not looked into.
+    pub bytes: Bytes,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = if self.is_last { ", the last" } else { "" };
+        let Self { snapshot, at, number, bytes, .. } = self;
+        write!(f, "part {number} of snapshot {snapshot} at {at}, {} bytes{last}", bytes.len())
+    }
+}
+
 /// An envelope. That both ends are of the same cluster and shard is the host's to check, when it connects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
@@ -35,6 +58,17 @@ pub struct Message {
     pub epoch: u64,
     /// What.
     pub body: Body,
+}
+
+/// What a replica has of the data that a configuration names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// It is that data.
+    All,
+    /// What an unclean stop left of it: all but a tail that was not synced.
+    Remains,
+    /// Other data.
+    Nothing,
 }
 
 /// What is said.
@@ -80,6 +114,8 @@ pub enum Body {
         end: Option<Position>,
         /// The record before the first of the primary's log.
         begin: Position,
+        /// [`Register::loss_epoch`](crate::Register::loss_epoch), as the primary knows it.
+        loss_epoch: u64,
     },
     /// Backup: up to this record my log is yours, durably, and it ends there.
     Matched {
@@ -110,12 +146,23 @@ pub enum Body {
         /// The last record.
         last: u64,
     },
+    /// Primary: a part of a snapshot, for a replica that cannot be joined to the log.
+    Part(Part),
+    /// Backup: so many parts of a snapshot are written here; 0, too, if nothing is known of it.
+    Taken {
+        /// Which.
+        snapshot: u64,
+        /// How many.
+        count: u64,
+    },
     /// I have promised the epoch of this message, which is higher than yours.
     Refused,
     /// Pre-vote: may the epoch of this message begin, as far as you know?
     Canvass {
         /// Names the question.
         nonce: u64,
+        /// The data by which the register names the receiver.
+        inc: Inc,
     },
     /// To a pre-vote.
     Canvassed {
@@ -123,6 +170,8 @@ pub enum Body {
         nonce: u64,
         /// Not before so long: a promise to a primary still holds. 0: as far as I know it may.
         wait_us: u64,
+        /// What the sender has of the data that was asked about.
+        holds: Holding,
     },
     /// Primary that has resigned to the receiver: look at the register.
     Yielded,

@@ -7,7 +7,8 @@ use crate::{
     primary::Primary,
     ready::Write,
     register::Register,
-    replica::{Effect, Replica, Role},
+    replica::{Replica, Role},
+    writes::Effect,
 };
 
 impl Replica {

@@ -45,8 +45,10 @@ pub struct Options {
     pub message_bytes_max: usize,
     /// Payload bytes on the way to one backup.
     pub flight_bytes_max: usize,
-    /// Messages with records on the way to one backup.
+    /// Messages with records, or parts of a snapshot, on the way to one backup.
     pub flight_count_max: usize,
+    /// Bytes of a snapshot on the way to one backup. They are kept here until they are taken.
+    pub snapshot_bytes_max: usize,
     /// Records that are appended and not committed; at that many writes are refused until some are.
     pub uncommitted_count_max: u64,
     /// A mistake to make.
@@ -72,6 +74,7 @@ impl Default for Options {
             message_bytes_max: 1 << 20,
             flight_bytes_max: 16 << 20,
             flight_count_max: 64,
+            snapshot_bytes_max: 4 << 20,
             uncommitted_count_max: 65_536,
             bug: None,
         }

@@ -1,8 +1,6 @@
 //! Peer: what a primary knows of another replica in its epoch.
 
-use std::collections::VecDeque;
-
-use crate::{member::Member, options::Options};
+use crate::{member::Member, options::Options, snapshot::Sending, stream::Stream};
 
 /// Another replica.
 ///
@@ -35,22 +33,8 @@ pub(crate) enum Flow {
     Unmatched,
     /// One after the other.
     Streaming(Stream),
-    /// The host sends a snapshot.
-    Snapshot,
-}
-
-/// Records on their way.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Stream {
-    /// The next to send.
-    pub next: u64,
-    /// Last index and payload bytes of each message that is not acked.
-    flight: VecDeque<(u64, usize)>,
-    flight_bytes: usize,
-    /// The host reads records from this index on.
-    pub fetching: Option<u64>,
-    /// When the last ack came, or the first message without one went.
-    pub moved_us: u64,
+    /// A snapshot goes first.
+    Snapshot(Sending),
 }
 
 impl Peer {
@@ -85,7 +69,7 @@ impl Peer {
     /// Rule 8: its log is ours up to `index` and ends there.
     pub fn matched(&mut self, index: u64, now_us: u64) {
         self.held = self.held.max(index);
-        self.flow = Flow::Streaming(Stream { next: index + 1, moved_us: now_us, ..Stream::default() });
+        self.flow = Flow::Streaming(Stream::behind(index, now_us));
     }
 
     /// It has everything up to `index` on its disk.
@@ -112,22 +96,41 @@ impl Peer {
         self.mark = last_index;
     }
 
-    /// Rule 4's reasons to remove it.
-    pub fn is_lost(&self, now_us: u64, options: &Options) -> bool {
-        now_us.saturating_sub(self.heard_us) > options.silence_us
-            || now_us.saturating_sub(self.caught_up_us) > options.lag_us
+    /// Rule 4's reasons to remove it: from then on, unless it is heard and keeps up.
+    pub fn lost_at_us(&self, options: &Options) -> u64 {
+        (self.heard_us + options.silence_us).min(self.caught_up_us + options.lag_us)
     }
 
     pub fn flight_count(&self) -> usize {
         match &self.flow {
-            Flow::Streaming(stream) => stream.flight.len(),
-            _ => 0,
+            Flow::Unmatched => 0,
+            Flow::Streaming(stream) => stream.flight_count(),
+            Flow::Snapshot(sending) => sending.flight_count(),
         }
     }
 
     /// A primary that has just been elected goes on without those that do not answer: the one before it, most likely.
-    pub fn is_absent(&self, now_us: u64, options: &Options) -> bool {
-        self.answered == 0 && now_us.saturating_sub(self.heard_us) > options.absent_us
+    pub fn absent_at_us(&self, options: &Options) -> Option<u64> {
+        (self.answered == 0).then_some(self.heard_us + options.absent_us)
+    }
+
+    /// Nothing large is sent to who has not been heard for so long.
+    pub fn is_silent(&self, now_us: u64, options: &Options) -> bool {
+        now_us >= self.heard_us + options.silence_us
+    }
+
+    /// Records from this index on may be needed to go on.
+    pub fn needs_from_index(&self) -> u64 {
+        let at = match &self.flow {
+            Flow::Snapshot(sending) => sending.at,
+            _ => None,
+        };
+        at.map_or(self.held, |at| at.index) + 1
+    }
+
+    /// Who does not count and is silent is forgotten.
+    pub fn forgotten_at_us(&self, options: &Options) -> u64 {
+        self.heard_us + 4 * options.silence_us
     }
 
     /// Whether it keeps up, as far as that is known.
@@ -135,40 +138,5 @@ impl Peer {
         matches!(self.flow, Flow::Streaming(_))
             && self.held >= self.mark
             && now_us.saturating_sub(self.heard_us) < options.silence_us / 2
-    }
-}
-
-impl Stream {
-    /// Whether another message may go.
-    pub fn has_room(&self, options: &Options) -> bool {
-        self.flight.len() < options.flight_count_max && self.flight_bytes < options.flight_bytes_max
-    }
-
-    pub fn sent(&mut self, last: u64, bytes: usize, now_us: u64) {
-        if self.flight.is_empty() {
-            self.moved_us = now_us;
-        }
-        self.flight.push_back((last, bytes));
-        self.flight_bytes += bytes;
-        self.next = last + 1;
-    }
-
-    fn landed(&mut self, index: u64) {
-        while let Some((last, bytes)) = self.flight.front()
-            && *last <= index
-        {
-            self.flight_bytes -= bytes;
-            self.flight.pop_front();
-        }
-    }
-
-    /// What is on the way is lost, or so it seems: goes on behind `held`.
-    pub fn rewind(&mut self, held: u64, now_us: u64) {
-        *self = Stream { next: held + 1, moved_us: now_us, ..Stream::default() };
-    }
-
-    /// Whether acks have been missing for too long.
-    pub fn is_stuck(&self, now_us: u64, options: &Options) -> bool {
-        !self.flight.is_empty() && now_us.saturating_sub(self.moved_us) > options.resend_us
     }
 }

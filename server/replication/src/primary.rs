@@ -6,16 +6,16 @@ use crate::{
     bug::Bug,
     change::Leaving,
     desk::Kind,
-    history::Position,
     member::{Member, Name},
-    message::{Body, Record},
+    message::Body,
     options::PEER_COUNT_MAX,
     peer::{Flow, Peer},
     reads::Read,
-    ready::{Commit, Fetch, Refusal},
+    ready::{Commit, Refusal},
     register::{Ack, Configuration, Register, reached_by_all},
-    replica::{Effect, Replica, Role},
+    replica::{Replica, Role},
     status::Standing,
+    writes::Effect,
 };
 
 /// Who leads an epoch, while it does.
@@ -90,6 +90,11 @@ impl Primary {
         reached_by_all(self.configurations(bug), reached, bug)
     }
 
+    /// A compare-and-set was asked for, and what came of it is not known.
+    pub fn awaits_outcome(&self) -> bool {
+        self.pending.is_some() || self.leaving.as_ref().is_some_and(|leaving| leaving.asked)
+    }
+
     /// The fewest copies in sync that there may be now.
     pub fn isr_min(&self) -> usize {
         self.configurations(None).map(|configuration| configuration.isr.len()).min().unwrap_or(0)
@@ -129,15 +134,14 @@ impl Replica {
     /// The host has appended `count` records of the epoch that [`Self::may_write`] returned, and nothing else happened in
     /// between. Returns the id under which their sync is to be reported.
     pub fn appended(&mut self, now_us: u64, count: u64) -> Option<u64> {
-        self.now_us = self.now_us.max(now_us);
-        let Some(epoch) = self.leads() else {
-            self.halt("records were appended by a replica that does not lead".into());
-            return None;
-        };
-        self.history.append(epoch, count);
-        let id = self.expect(Effect::Durable(self.history.last().index));
-        self.settle_primary();
-        Some(id)
+        self.input(now_us, |replica| {
+            let Some(epoch) = replica.leads() else {
+                replica.halt("records were appended by a replica that does not lead".into());
+                return None;
+            };
+            replica.history.append(epoch, count);
+            Some(replica.expect(Effect::Durable(replica.history.last().index)))
+        })?
     }
 
     /// Whether clients may be served: everything that earlier primaries committed is known to be committed (rule 7).
@@ -156,27 +160,27 @@ impl Replica {
         let Role::Primary(primary) = &mut self.role else { return };
         for peer in primary.peers.values_mut() {
             if let Flow::Streaming(stream) = &mut peer.flow
-                && stream.is_stuck(now_us, &self.options)
+                && stream.stuck_at_us(&self.options).is_some_and(|at_us| at_us <= now_us)
             {
                 stream.rewind(peer.held, now_us);
             }
         }
-        let (isr, silence_us) = (&primary.confirmed.configuration, 4 * self.options.silence_us);
+        self.resend_parts();
+        let Role::Primary(primary) = &mut self.role else { return };
+        let isr = &primary.confirmed.configuration;
         primary.peers.retain(|name, peer| {
             isr.entry(name).is_some()
                 || primary.pending.is_some()
-                || now_us.saturating_sub(peer.heard_us) < silence_us
+                || now_us < peer.forgotten_at_us(&self.options)
         });
-        let unknown =
-            primary.pending.is_some() || primary.leaving.as_ref().is_some_and(|leaving| leaving.asked);
-        if unknown
+        if primary.heir.is_some() && self.desk.due_us(Kind::Read, retry_us) <= now_us {
+            self.desk.read(now_us, &mut self.ready);
+        }
+        if primary.awaits_outcome()
             && !self.desk.is_open(Kind::CompareAndSet)
             && self.desk.due_us(Kind::CompareAndSet, retry_us) <= now_us
         {
             self.repeat_change();
-        }
-        if self.leads().is_some() {
-            self.change_if_due();
         }
         if let Role::Primary(primary) = &self.role
             && primary.heartbeat_due_us <= now_us
@@ -185,11 +189,13 @@ impl Replica {
         }
     }
 
-    /// After every input: commit, confirm reads, tell and send.
+    /// After every input: commit, confirm reads, change what is due, tell and send.
     pub(crate) fn settle_primary(&mut self) {
         self.advance_commit();
         self.confirm_reads();
+        self.change_if_due();
         self.fetch();
+        self.load();
     }
 
     /// Rule 3.
@@ -246,68 +252,6 @@ impl Replica {
         }
     }
 
-    /// Asks the host for what backups lack, as far as windows allow.
-    fn fetch(&mut self) {
-        let last = self.history.last().index;
-        let Role::Primary(primary) = &mut self.role else { return };
-        for (name, peer) in &mut primary.peers {
-            let Flow::Streaming(stream) = &mut peer.flow else { continue };
-            if stream.next > last || stream.fetching.is_some() || !stream.has_room(&self.options) {
-                continue;
-            }
-            if stream.next <= self.history.begin().index {
-                peer.flow = Flow::Snapshot;
-                self.ready.snapshots.push(name.clone());
-                continue;
-            }
-            stream.fetching = Some(stream.next);
-            self.ready.fetches.push(Fetch {
-                to: name.clone(),
-                from_index: stream.next,
-                upto_index: last,
-                bytes_max: self.options.message_bytes_max,
-            });
-        }
-    }
-
-    /// Records that a [`Fetch`] asked for: from its first on, without a gap; none if they cannot be read now.
-    pub fn fetched(&mut self, now_us: u64, to: &Name, from_index: u64, records: Vec<Record>) {
-        self.now_us = self.now_us.max(now_us);
-        let Role::Primary(primary) = &mut self.role else { return };
-        let Some(Peer { flow: Flow::Streaming(stream), .. }) = primary.peers.get_mut(to) else { return };
-        if stream.fetching != Some(from_index) {
-            return;
-        }
-        stream.fetching = None;
-        let (Some(first), Some(last)) = (records.first(), records.last()) else { return };
-        let index = from_index - 1;
-        let before = self.history.epoch_at(index).map(|epoch| Position { epoch, index });
-        let (Some(before), true) = (before, first.position.index == stream.next) else { return };
-        let bytes = records.iter().map(|record| record.payload.len()).sum();
-        stream.sent(last.position.index, bytes, self.now_us);
-        let (epoch, commit) = (primary.epoch, self.commit);
-        self.send(to, epoch, Body::Append { before, records, commit });
-        self.fetch();
-    }
-
-    /// The snapshot that `to` needed has been sent, or has failed. It will ask where to go on.
-    pub fn snapshot_sent(&mut self, to: &Name) {
-        let Role::Primary(primary) = &mut self.role else { return };
-        if let Some(peer) = primary.peers.get_mut(to)
-            && matches!(peer.flow, Flow::Snapshot)
-        {
-            peer.flow = Flow::Unmatched;
-        }
-    }
-
-    /// Records from this index on are needed by replicas that are known; a host may drop them all the same, those then
-    /// need a snapshot.
-    pub fn needed_from_index(&self) -> u64 {
-        let Role::Primary(primary) = &self.role else { return self.commit + 1 };
-        let held = primary.peers.values().map(|peer| peer.held);
-        held.min().unwrap_or(self.commit).min(self.commit) + 1
-    }
-
     /// Another has promised a higher epoch. Rule 2: if it counts, an election is on, and this primary stops. If it does not,
     /// as a member that was removed while it stood, nobody waits for it; but it cannot follow any more, so the lead goes on
     /// in an epoch that it can.
@@ -320,7 +264,7 @@ impl Replica {
             return self.meet(epoch);
         }
         primary.heir.get_or_insert_with(|| self.me.clone());
-        self.desk.read(self.now_us, &mut self.ready);
+        self.read_register();
     }
 
     pub(crate) fn hear_join(&mut self, from: Member) {
@@ -336,7 +280,7 @@ impl Replica {
     }
 
     /// A peer of this very epoch, by name and data.
-    fn peer(&mut self, from: &Member, epoch: u64) -> Option<&mut Peer> {
+    pub(crate) fn peer(&mut self, from: &Member, epoch: u64) -> Option<&mut Peer> {
         let Role::Primary(primary) = &mut self.role else { return None };
         let peer = primary.peers.get_mut(&from.name)?;
         (primary.epoch == epoch && peer.member.inc == from.inc).then_some(peer)
@@ -352,60 +296,15 @@ impl Replica {
     ) {
         let now_us = self.now_us;
         let Role::Primary(primary) = &mut self.role else { return };
-        let Some(peer) = primary.peers.get_mut(&from.name).filter(|_| primary.epoch == epoch) else { return };
+        if primary.epoch != epoch || sequence > primary.sequence || sent_us > now_us {
+            return;
+        }
+        let Some(peer) = primary.peers.get_mut(&from.name) else { return };
         peer.answered(from, sequence, now_us);
         if peer.member.inc == from.inc {
             let counted_from_us = if self.options.has(Bug::LeaseFromReceipt) { now_us } else { sent_us };
             let until_us = counted_from_us + self.options.counted_lease_us(lease_us);
             peer.lease_until_us = peer.lease_until_us.max(until_us);
-        }
-    }
-
-    /// Rule 8.
-    pub(crate) fn hear_match(&mut self, from: &Member, epoch: u64, nonce: u64, of_epoch: u64) {
-        let (end, begin) = (self.history.end_of_epoch(of_epoch), self.history.begin());
-        let Some(peer) = self.peer(from, epoch) else { return };
-        if matches!(peer.flow, Flow::Streaming(_)) {
-            peer.flow = Flow::Unmatched;
-        }
-        let name = from.name.clone();
-        if end.is_none() && !matches!(peer.flow, Flow::Snapshot) {
-            peer.flow = Flow::Snapshot;
-            self.ready.snapshots.push(name.clone());
-        }
-        self.send(&name, epoch, Body::End { nonce, end, begin });
-    }
-
-    pub(crate) fn hear_matched(&mut self, from: &Member, epoch: u64, at: Position) {
-        let holds = self.history.holds(at) || self.options.has(Bug::StreamsUnmatched);
-        let (now_us, last) = (self.now_us, self.history.last().index);
-        // The log's front may have been dropped since the question.
-        let is_gone = at.index < self.history.begin().index;
-        let Some(peer) = self.peer(from, epoch) else { return };
-        match peer.flow {
-            Flow::Unmatched if is_gone => {
-                peer.flow = Flow::Snapshot;
-                self.ready.snapshots.push(from.name.clone());
-            }
-            Flow::Unmatched | Flow::Snapshot if holds => peer.matched(at.index.min(last), now_us),
-            _ => {}
-        }
-    }
-
-    pub(crate) fn hear_held(&mut self, from: &Member, epoch: u64, durable: u64) {
-        let (now_us, last) = (self.now_us, self.history.last().index);
-        if let Some(peer) = self.peer(from, epoch) {
-            peer.holds(durable.min(last), now_us);
-        }
-    }
-
-    pub(crate) fn hear_gap(&mut self, from: &Member, epoch: u64, last: u64) {
-        let now_us = self.now_us;
-        if let Some(peer) = self.peer(from, epoch)
-            && let Flow::Streaming(stream) = &mut peer.flow
-            && stream.next > last + 1
-        {
-            stream.rewind(last.max(peer.held), now_us);
         }
     }
 

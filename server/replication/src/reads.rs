@@ -35,8 +35,12 @@ impl Replica {
     /// Asks for a round, which confirms whatever was read before. The token comes back in
     /// [`Ready::reads`](crate::Ready::reads) or `reads_refused`.
     pub fn confirm_read(&mut self, now_us: u64, token: u64) -> Result<(), Refusal> {
-        self.now_us = self.now_us.max(now_us);
+        self.input(now_us, |replica| replica.ask_round(token)).unwrap_or(Err(Refusal::NotPrimary))
+    }
+
+    fn ask_round(&mut self, token: u64) -> Result<(), Refusal> {
         self.may_read()?;
+        let now_us = self.now_us;
         let heartbeat_us = self.options.heartbeat_us;
         let Role::Primary(primary) = &mut self.role else { return Err(Refusal::NotPrimary) };
         if primary.reads.len() >= READ_COUNT_MAX {
@@ -55,7 +59,6 @@ impl Replica {
                 self.heartbeat();
             }
         }
-        self.settle_primary();
         Ok(())
     }
 

@@ -1,16 +1,18 @@
 //! Ready: what the host is to do, and the words in which it answers.
 
+use bytes::Bytes;
+
 use crate::{
     history::Position,
-    member::{Member, Name},
-    message::{Message, Record},
+    member::{Inc, Member, Name},
+    message::{Message, Part, Record},
     register::Register,
     vow::Promise,
 };
 
-/// Everything that came up since the last time. Apart from the order that `writes` have, all of it may be done at
-/// once: whatever depends on a write or an answer is asked for only after that was reported.
-#[derive(Debug, Default)]
+/// Everything that came up since the last time. In which order it is carried out stands in the [crate's
+/// documentation](crate#what-a-host-must-keep-to).
+#[derive(Clone, Debug, Default)]
 pub struct Ready {
     /// To be sent.
     pub messages: Vec<Message>,
@@ -26,13 +28,17 @@ pub struct Ready {
     pub reads: Vec<u64>,
     /// Reads that this replica cannot confirm any more; they may be repeated elsewhere.
     pub reads_refused: Vec<u64>,
-    /// Replicas that need a snapshot of what is applied here; ended by
-    /// [`Replica::snapshot_sent`](crate::Replica::snapshot_sent).
-    pub snapshots: Vec<Name>,
+    /// Parts of snapshots, to be handed in by [`Replica::loaded`](crate::Replica::loaded).
+    pub loads: Vec<Load>,
+    /// Snapshots of which no more will be asked for.
+    pub closes: Vec<u64>,
     /// This process leads the epoch; it serves once [`Replica::is_serving`](crate::Replica::is_serving).
     pub took_office: Option<u64>,
     /// It does not any more: writes that are not acknowledged end as *unknown*.
     pub stopped: Option<Stopped>,
+    /// The data here holds what the shard has lost: it is to be dropped, and a replica to begin anew with none, under a new
+    /// [`Inc`]. Until then this one does nothing more.
+    pub discard: Option<String>,
     /// What must never be was found: the process is to end, and to say this.
     pub halt: Option<String>,
 }
@@ -47,9 +53,11 @@ impl Ready {
             && self.commit.is_none()
             && self.reads.is_empty()
             && self.reads_refused.is_empty()
-            && self.snapshots.is_empty()
+            && self.loads.is_empty()
+            && self.closes.is_empty()
             && self.took_office.is_none()
             && self.stopped.is_none()
+            && self.discard.is_none()
             && self.halt.is_none()
     }
 }
@@ -63,7 +71,10 @@ pub enum Write {
     Barrier(Position),
     /// Drop everything behind this index from the log.
     Cut(u64),
-    /// Put the received snapshot in the place of engine and log; the log begins behind this record.
+    /// Add a part to the snapshot that is being received, beside the data. Number 0 begins one, whatever is left of
+    /// another. It need not be synced.
+    Part(Part),
+    /// Put the received snapshot in the place of engine and log, at once or not at all; the log begins behind this record.
     Install(Position),
     /// Replace the stored promise.
     Promise(Promise),
@@ -89,6 +100,8 @@ pub struct Candidate {
     pub member: Member,
     /// Its last durable record.
     pub last: Position,
+    /// The data by which the register names it, if its own is only what an unclean stop left of that.
+    pub remains_of: Option<Inc>,
 }
 
 /// What came of an [`Ask`].
@@ -119,6 +132,29 @@ pub struct Fetch {
     pub upto_index: u64,
     /// Payload bytes that may be exceeded by a single record only.
     pub bytes_max: usize,
+}
+
+/// A part of a snapshot that a backup needs. The first time a snapshot is named, the host begins one of what is applied
+/// here, which stays as it is until it is closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Which.
+    pub snapshot: u64,
+    /// For whom.
+    pub to: Name,
+    /// Bytes that may be exceeded by a single row only.
+    pub bytes_max: usize,
+}
+
+/// What a [`Load`] is answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The last record that the snapshot holds, the same in all of its chunks.
+    pub at_index: u64,
+    /// Whatever the receiving host makes an engine of.
+    pub bytes: Bytes,
+    /// Whether the snapshot is whole now.
+    pub is_last: bool,
 }
 
 /// Up to where records are to be applied.

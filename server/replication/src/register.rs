@@ -81,6 +81,9 @@ pub struct Register {
     pub replicas: usize,
     /// Who shall lead when it can.
     pub preferred: Option<Name>,
+    /// The last epoch that began with what unclean stops had left, so that records of earlier ones may be lost although
+    /// they were committed; 0: none did.
+    pub loss_epoch: u64,
 }
 
 impl Register {

@@ -8,15 +8,16 @@ use crate::{
     backup::Backup,
     bug::Bug,
     desk::{Desk, Kind},
-    history::{History, Position},
-    member::{Member, Name},
-    message::{Body, Message, Record},
-    options::{Options, PEER_COUNT_MAX, READ_COUNT_MAX, WRITE_COUNT_MAX},
+    history::History,
+    member::{Inc, Member, Name},
+    message::{Body, Message},
+    options::Options,
     primary::Primary,
-    ready::{Answer, Ready, Stopped, Write},
+    ready::{Answer, Ready, Stopped},
     register::Register,
     status::{Standing, Status},
     vow::{Promise, Vow},
+    writes::Effect,
 };
 
 /// What a process starts with.
@@ -24,6 +25,9 @@ use crate::{
 pub struct Start {
     /// Its name, its data, and itself.
     pub member: Member,
+    /// The incarnations that this data was before an unclean stop that may have taken a tail, since a register last named the
+    /// present one.
+    pub remains_of: Vec<Inc>,
     /// The stored promise; default: none was ever made.
     pub promise: Promise,
     /// The log as it was opened, all of it durable.
@@ -34,10 +38,11 @@ pub struct Start {
     pub seed: u64,
 }
 
-/// One copy of a shard.
-#[derive(Debug)]
+/// One copy of a shard. A clone goes on by itself, which is for tests.
+#[derive(Clone, Debug)]
 pub struct Replica {
     pub(crate) me: Member,
+    pub(crate) remains_of: Vec<Inc>,
     pub(crate) options: Options,
     chance: u64,
     pub(crate) now_us: u64,
@@ -49,27 +54,21 @@ pub struct Replica {
     pub(crate) desk: Desk,
     pub(crate) role: Role,
     pub(crate) ready: Ready,
-    next_write: u64,
+    pub(crate) last_snapshot: u64,
+    /// Those that the host may have begun.
+    pub(crate) open_snapshots: Vec<u64>,
+    pub(crate) next_write: u64,
     /// Writes that are not reported yet, and what they make true.
-    unreported: VecDeque<(u64, Effect)>,
+    pub(crate) unreported: VecDeque<(u64, Effect)>,
     standing: Standing,
     since_us: u64,
-    halted: bool,
+    pub(crate) halted: bool,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Role {
     Backup(Box<Backup>),
     Primary(Box<Primary>),
-}
-
-/// What is true once a write is reported.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Effect {
-    Durable(u64),
-    Cut,
-    Installed(Position),
-    Promised(Promise),
 }
 
 impl Replica {
@@ -81,6 +80,7 @@ impl Replica {
         }
         let mut replica = Self {
             me: start.member,
+            remains_of: start.remains_of,
             chance: start.seed,
             now_us,
             vow,
@@ -90,6 +90,8 @@ impl Replica {
             desk: Desk::default(),
             role: Role::Backup(Box::default()),
             ready: Ready::default(),
+            last_snapshot: 0,
+            open_snapshots: Vec::new(),
             next_write: 0,
             unreported: VecDeque::new(),
             standing: Standing::Alone,
@@ -103,9 +105,8 @@ impl Replica {
 
     /// A message has arrived.
     pub fn step(&mut self, now_us: u64, message: Message) {
-        if self.begin(now_us) && message.to == self.me.name && message.from.name != self.me.name {
-            self.dispatch(message);
-            self.settle();
+        if message.to == self.me.name && message.from.name != self.me.name {
+            self.input(now_us, |replica| replica.dispatch(message));
         }
     }
 
@@ -115,7 +116,9 @@ impl Replica {
             Body::Heartbeat { sequence, sent_us, commit, counted, streaming } => {
                 self.hear_heartbeat(&from, epoch, (sequence, sent_us), commit, counted, streaming);
             }
-            Body::End { nonce, end, begin } => self.hear_end(&from, epoch, nonce, end, begin),
+            Body::End { nonce, end, begin, loss_epoch } => {
+                self.hear_end(&from, epoch, nonce, end, begin, loss_epoch);
+            }
             Body::Append { before, records, commit } => {
                 self.hear_append(&from, epoch, before, records, commit);
             }
@@ -132,78 +135,60 @@ impl Replica {
             Body::Matched { at } => self.hear_matched(&from, epoch, at),
             Body::Held { durable } => self.hear_held(&from, epoch, durable),
             Body::Gap { last } => self.hear_gap(&from, epoch, last),
-            Body::Canvass { nonce } => self.hear_canvass(&from, epoch, nonce),
-            Body::Canvassed { nonce, wait_us } => self.hear_canvassed(&from, nonce, wait_us),
-            Body::Yielded => self.desk.read(self.now_us, &mut self.ready),
+            Body::Part(part) => self.hear_part(&from, epoch, part),
+            Body::Taken { snapshot, count } => self.hear_taken(&from, epoch, snapshot, count),
+            Body::Canvass { nonce, inc } => self.hear_canvass(&from, epoch, nonce, &inc),
+            Body::Canvassed { nonce, wait_us, holds } => {
+                self.hear_canvassed(&from, nonce, wait_us, holds);
+            }
+            Body::Yielded => self.read_register(),
         }
     }
 
-    /// Time has passed. To be called every few milliseconds: nothing is done in between.
+    /// Time has passed. To be called at [`Replica::next_deadline_us`], and harmless at any other time.
     pub fn tick(&mut self, now_us: u64) {
-        if !self.begin(now_us) {
-            return;
-        }
-        match self.role {
-            Role::Backup(_) => self.tick_backup(),
-            Role::Primary(_) => self.tick_primary(),
-        }
-        // Rule 17: what watches tell is a hint, so the register is read without one now and then.
-        if self.desk.due_us(Kind::Read, self.options.reread_us) <= self.now_us {
-            self.desk.read(self.now_us, &mut self.ready);
-        }
-        self.settle();
+        self.input(now_us, |replica| {
+            match replica.role {
+                Role::Backup(_) => replica.tick_backup(),
+                Role::Primary(_) => replica.tick_primary(),
+            }
+            // Rule 17: what watches tell is a hint, so the register is read without one now and then.
+            if replica.desk.due_us(Kind::Read, replica.options.reread_us) <= replica.now_us {
+                replica.read_register();
+            }
+        });
+    }
+
+    pub(crate) fn read_register(&mut self) {
+        self.desk.read(self.now_us, &mut self.ready);
     }
 
     /// A watch says that something in the coordinator has changed.
     pub fn hint(&mut self, now_us: u64) {
-        if self.begin(now_us) {
-            self.desk.read(self.now_us, &mut self.ready);
-            self.look_at_candidates();
-        }
-    }
-
-    /// All writes up to this id are on the disk.
-    pub fn written(&mut self, now_us: u64, id: u64) {
-        if !self.begin(now_us) {
-            return;
-        }
-        let (held, kept) = (self.history.durable(), self.vow.kept);
-        while let Some((done, effect)) = self.unreported.front().copied()
-            && done <= id
-        {
-            self.unreported.pop_front();
-            match effect {
-                Effect::Durable(index) => self.history.set_durable(index),
-                Effect::Cut => {}
-                Effect::Installed(at) => self.installed(at),
-                Effect::Promised(promise) => self.vow.kept = promise,
-            }
-        }
-        match self.role {
-            Role::Backup(_) => self.backup_written(held < self.history.durable(), kept != self.vow.kept),
-            Role::Primary(_) => {}
-        }
-        self.settle();
+        self.input(now_us, |replica| {
+            replica.read_register();
+            replica.look_at_candidates();
+        });
     }
 
     /// The coordinator has answered.
     pub fn answered(&mut self, now_us: u64, id: u64, answer: Answer) {
-        if !self.begin(now_us) {
-            return;
-        }
-        let Some(kind) = self.desk.close(id) else { return };
-        match (kind, answer) {
-            (_, Answer::Register(register)) => self.learn(register),
-            (Kind::CompareAndSet, Answer::Unknown) => self.desk.read(self.now_us, &mut self.ready),
-            (Kind::CompareAndSet, answer) => match self.role {
+        self.input(now_us, |replica| replica.take_answer(id, answer));
+    }
+
+    fn take_answer(&mut self, id: u64, answer: Answer) {
+        match (self.desk.close(id), answer) {
+            (None, _) => {}
+            (Some(_), Answer::Register(register)) => self.learn(register),
+            (Some(Kind::CompareAndSet), Answer::Unknown) => self.read_register(),
+            (Some(Kind::CompareAndSet), answer) => match self.role {
                 Role::Backup(_) => self.election_written(answer),
                 Role::Primary(_) => self.change_written(answer),
             },
-            (Kind::Stand, Answer::Standing) => self.stands(),
-            (Kind::Candidates, Answer::Candidates(candidates)) => self.candidates(candidates),
+            (Some(Kind::Stand), Answer::Standing) => self.stands(),
+            (Some(Kind::Candidates), Answer::Candidates(candidates)) => self.candidates(candidates),
             _ => {}
         }
-        self.settle();
     }
 
     fn learn(&mut self, register: Register) {
@@ -223,7 +208,7 @@ impl Replica {
 
     /// The log begins behind `index` now.
     pub fn trimmed(&mut self, index: u64) {
-        self.history.trim(index.min(self.commit));
+        self.input(self.now_us, |replica| replica.history.trim(index.min(replica.commit)));
     }
 
     /// Where this replica stands.
@@ -276,54 +261,9 @@ impl Replica {
         self.ready.stopped = Some(Stopped { epoch: primary.epoch, why });
         self.ready.reads_refused.extend(primary.reads.iter().map(|read| read.token));
         self.ready.fetches.clear();
+        self.ready.loads.clear();
         self.desk.give_up(Kind::CompareAndSet);
-        self.desk.read(self.now_us, &mut self.ready);
-    }
-
-    /// Makes a promise durable. Rule 2: once it is on its way, nothing lower is obeyed.
-    pub(crate) fn promise(&mut self, epoch: u64) {
-        self.vow_to(Promise { epoch: epoch.max(self.vow.made.epoch), ..self.vow.made });
-    }
-
-    pub(crate) fn vow_to(&mut self, made: Promise) {
-        self.vow.made = made;
-        self.write(Write::Promise(made), Effect::Promised(made));
-    }
-
-    pub(crate) fn write(&mut self, write: Write, effect: Effect) {
-        let id = self.expect(effect);
-        self.ready.writes.push((id, write));
-    }
-
-    /// A write that is to be reported under the returned id.
-    pub(crate) fn expect(&mut self, effect: Effect) -> u64 {
-        self.next_write += 1;
-        self.unreported.push_back((self.next_write, effect));
-        if self.options.has(Bug::AcksUnsynced)
-            && let Effect::Durable(index) = effect
-        {
-            self.history.set_durable(index);
-        }
-        self.next_write
-    }
-
-    /// Cuts the log. What is still being written behind the cut will not be there.
-    pub(crate) fn cut(&mut self, index: u64) {
-        for (_, effect) in &mut self.unreported {
-            if let Effect::Durable(durable) = effect {
-                *durable = index.min(*durable);
-            }
-        }
-        self.history.cut(index);
-        self.write(Write::Cut(index), Effect::Cut);
-    }
-
-    pub(crate) fn all_is_written(&self) -> bool {
-        self.unreported.is_empty()
-    }
-
-    pub(crate) fn may_queue_write(&self) -> bool {
-        self.unreported.len() < WRITE_COUNT_MAX
+        self.read_register();
     }
 
     pub(crate) fn send(&mut self, to: &Name, epoch: u64, body: Body) {
@@ -349,94 +289,30 @@ impl Replica {
         self.ready.halt = Some(why);
     }
 
-    fn begin(&mut self, now_us: u64) -> bool {
+    /// Takes an input at its time, and does what it has made possible. A replica that has halted takes none.
+    pub(crate) fn input<T>(&mut self, now_us: u64, act: impl FnOnce(&mut Self) -> T) -> Option<T> {
+        if self.halted {
+            return None;
+        }
         self.now_us = self.now_us.max(now_us);
-        !self.halted
+        let outcome = act(self);
+        self.settle();
+        Some(outcome)
     }
 
-    /// After every input: what it has made possible.
     fn settle(&mut self) {
         match self.role {
             Role::Backup(_) => self.settle_backup(),
             Role::Primary(_) => self.settle_primary(),
         }
+        self.close_snapshots();
         let standing = match &self.role {
-            Role::Backup(backup) => backup.standing(self.now_us, &self.options),
+            Role::Backup(backup) => backup.standing(&self.me, self.now_us, &self.options),
             Role::Primary(_) => self.primary_standing(),
         };
         if standing != self.standing {
             self.standing = standing;
             self.since_us = self.now_us;
         }
-    }
-
-    /// The first invariant that does not hold, by name.
-    pub fn violation(&self) -> Option<&'static str> {
-        let checks: [(&'static str, bool); 8] = [
-            ("log_is_in_order", self.history.is_in_order()),
-            ("commit_is_in_the_log", self.commit_is_in_the_log()),
-            ("promise_never_goes_back", self.promise_never_goes_back()),
-            ("primary_holds_its_epoch", self.primary_holds_its_epoch()),
-            ("counted_records_are_in_the_log", self.counted_records_are_in_the_log()),
-            ("configurations_differ_by_one_change", self.configurations_differ_by_one_change()),
-            ("who_leaves_serves_nothing", self.who_leaves_serves_nothing()),
-            ("queues_are_bounded", self.queues_are_bounded()),
-        ];
-        checks.into_iter().find(|(_, holds)| !holds).map(|(name, _)| name)
-    }
-
-    fn commit_is_in_the_log(&self) -> bool {
-        self.history.begin().index <= self.commit && self.commit <= self.history.last().index
-    }
-
-    fn promise_never_goes_back(&self) -> bool {
-        self.vow.kept.epoch <= self.vow.made.epoch && self.vow.kept.lease_us <= self.vow.made.lease_us
-    }
-
-    /// A primary has promised its epoch, durably, and nothing higher; its records begin with the barrier.
-    fn primary_holds_its_epoch(&self) -> bool {
-        let Role::Primary(primary) = &self.role else { return true };
-        self.vow.keeps(primary.epoch)
-            && self.history.last().epoch == primary.epoch
-            && self.office_epoch == primary.epoch
-            && primary.confirmed.epoch == primary.epoch
-    }
-
-    fn counted_records_are_in_the_log(&self) -> bool {
-        let Role::Primary(primary) = &self.role else { return true };
-        primary.peers.values().all(|peer| peer.held <= self.history.last().index)
-    }
-
-    /// Rule 4: one change at a time, on the version that is known.
-    fn configurations_differ_by_one_change(&self) -> bool {
-        let Role::Primary(primary) = &self.role else { return true };
-        primary
-            .pending
-            .as_ref()
-            .is_none_or(|target| target.version == primary.confirmed.version && target.epoch == primary.epoch)
-    }
-
-    /// Rule 9.
-    fn who_leaves_serves_nothing(&self) -> bool {
-        let Role::Primary(primary) = &self.role else { return true };
-        primary.leaving.is_none()
-            || (!self.is_serving() && !self.holds_lease(self.now_us))
-            || self.options.has(Bug::ReadsWhileLeaving)
-    }
-
-    fn queues_are_bounded(&self) -> bool {
-        // A promise, a cut and an installation may come on top of a full queue of appends.
-        let writes = self.unreported.len() <= WRITE_COUNT_MAX + 8 || self.leads().is_some();
-        let Role::Primary(primary) = &self.role else { return writes };
-        let flights = primary.peers.values().all(|peer| peer.flight_count() <= self.options.flight_count_max);
-        writes && flights && primary.peers.len() <= PEER_COUNT_MAX && primary.reads.len() <= READ_COUNT_MAX
-    }
-
-    pub(crate) fn append_received(&mut self, records: Vec<Record>) {
-        for record in &records {
-            self.history.append(record.position.epoch, 1);
-        }
-        let index = self.history.last().index;
-        self.write(Write::Append(records), Effect::Durable(index));
     }
 }

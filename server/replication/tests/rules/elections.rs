@@ -78,7 +78,8 @@ fn candidate_that_does_not_act_is_passed_over() {
     shard.run(20);
     shard.crash(2);
     // Its report stays until its session ends.
-    let report = Candidate { member: crate::shard::member("c", "i1", "r3"), last: at(1, 1) };
+    let member = crate::shard::member("c", "i1", "r3");
+    let report = Candidate { member, last: at(1, 1), remains_of: None };
     shard.candidates.entry(2).or_default().insert(0, report);
     let primary = shard.elect();
     assert_ne!(primary, 2);
@@ -89,7 +90,8 @@ fn report_of_other_data_does_not_count() {
     let mut shard = Shard::new(3, Ack::One);
     shard.crash(1);
     shard.crash(2);
-    let report = |inc| Candidate { member: crate::shard::member("b", inc, "r2"), last: at(0, 0) };
+    let report =
+        |inc| Candidate { member: crate::shard::member("b", inc, "r2"), last: at(0, 0), remains_of: None };
     shard.loses = |message| matches!(message.body, Body::Canvass { .. });
     shard.candidates.entry(1).or_default().push(report("i2"));
     shard.run(1000);

@@ -37,6 +37,27 @@ fn grant_that_arrives_late_is_worth_less() {
 }
 
 #[test]
+fn answer_to_a_heartbeat_that_was_never_sent_confirms_nothing() {
+    let mut shard = Shard::new(2, Ack::One);
+    let primary = shard.elect();
+    shard.run(200);
+    shard.isolate(primary);
+    let until_us = shard.get(primary).lease_until_us();
+    let grant = shard.sent.iter().rev().find(|message| matches!(message.body, Body::Alive { .. })).cloned();
+    let grant = grant.expect("a grant was given");
+    let later_us = shard.now_us + 500 * MS;
+    for (sequence, sent_us) in [(1000, shard.now_us), (1, later_us)] {
+        let body = Body::Alive { sequence, sent_us, lease_us: 500 * MS };
+        shard.tell(primary, slotkv_replication::Message { body, ..grant.clone() });
+    }
+    assert_eq!(shard.get(primary).lease_until_us(), until_us);
+    let now_us = shard.now_us;
+    shard.get(primary).confirm_read(now_us, 7).unwrap();
+    shard.settle();
+    assert!(shard.reads.is_empty());
+}
+
+#[test]
 fn one_grant_of_two_is_enough_with_ack_one_and_both_are_needed_with_ack_all() {
     for (ack, holds) in [(Ack::One, true), (Ack::All, false)] {
         let mut shard = Shard::new(3, ack);

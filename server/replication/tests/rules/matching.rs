@@ -27,7 +27,7 @@ fn nonce(shard: &Shard) -> u64 {
 }
 
 fn end(nonce: u64, epoch: u64, index: u64) -> Message {
-    from_primary(9, Body::End { nonce, end: Some(at(epoch, index)), begin: at(0, 0) })
+    from_primary(9, Body::End { nonce, end: Some(at(epoch, index)), begin: at(0, 0), loss_epoch: 0 })
 }
 
 #[test]
@@ -82,30 +82,10 @@ fn committed_records_are_never_cut() {
         shard.tell(backup, heartbeat(from, to, 9, sequence, 0));
     }
     let nonce = nonce(&shard);
-    let body = Body::End { nonce, end: Some(at(1, 2)), begin: at(0, 0) };
+    let body = Body::End { nonce, end: Some(at(1, 2)), begin: at(0, 0), loss_epoch: 0 };
     shard.tell(backup, Message { from: member(from, "i1", "r9"), to: to.into(), epoch: 9, body });
     assert_eq!(shard.halts.len(), 1);
     assert!(shard.halts[0].contains("committed"), "{:?}", shard.halts);
-}
-
-#[test]
-fn log_that_begins_later_sends_a_snapshot_which_must_join_it() {
-    let (mut shard, nonce) = asking(vec![at(1, 1)]);
-    shard.tell(1, from_primary(9, Body::End { nonce, end: None, begin: at(3, 7) }));
-    assert_eq!(shard.get(1).status().standing, Standing::TakingSnapshot);
-    let now_us = shard.now_us;
-    assert!(!shard.get(1).snapshot_received(now_us, 9, at(3, 6)), "the primary's log does not go on there");
-    assert!(!shard.get(1).snapshot_received(now_us, 8, at(3, 8)), "of an epoch that is over");
-    assert!(shard.get(1).snapshot_received(now_us, 9, at(3, 8)));
-    shard.settle();
-    let history = shard.get(1).history();
-    assert_eq!((history.begin(), history.last()), (at(3, 8), at(3, 8)));
-    assert_eq!(shard.get(1).commit_index(), 8);
-    shard.tell(1, heartbeat("a", "b", 9, 3, 0));
-    assert!(
-        shard.sent.iter().any(|message| matches!(message.body, Body::Match { of_epoch: 3, .. })),
-        "and it is matched again"
-    );
 }
 
 #[test]

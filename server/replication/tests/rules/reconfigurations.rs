@@ -164,7 +164,8 @@ fn ack_is_changed_by_the_primary_once_enough_hold_what_is_committed() {
     let c = (primary + 2) % 3;
     shard.stalled.insert(c);
     shard.write(primary, 1);
-    shard.get(primary).wish_ack(Ack::All).unwrap();
+    let now_us = shard.now_us;
+    shard.get(primary).wish_ack(now_us, Ack::All).unwrap();
     shard.run(100);
     assert_eq!(shard.register.configuration.ack, Ack::One);
     shard.resume(c);
@@ -206,7 +207,8 @@ fn who_hands_the_lead_over_serves_nothing_even_if_the_outcome_is_unknown() {
     let other = 1 - primary;
     shard.run(300);
     shard.holds_changes = true;
-    shard.get(primary).wish_primary(&NAMES[other].into()).unwrap();
+    let now_us = shard.now_us;
+    shard.get(primary).wish_primary(now_us, &NAMES[other].into()).unwrap();
     shard.run(50);
     let (id, target) = shard.last_change(primary).unwrap();
     assert_eq!((target.epoch, target.primary.unwrap().0.as_str()), (2, NAMES[other]));
@@ -228,7 +230,8 @@ fn nobody_stops_serving_to_hand_over_what_cannot_be_written() {
     let primary = shard.elect();
     shard.run(300);
     shard.cut_off.insert(primary);
-    shard.get(primary).wish_primary(&NAMES[1 - primary].into()).unwrap();
+    let now_us = shard.now_us;
+    shard.get(primary).wish_primary(now_us, &NAMES[1 - primary].into()).unwrap();
     shard.run(5000);
     assert_eq!(shard.primary(), Some(primary));
     shard.reconnect();
@@ -263,7 +266,8 @@ fn process_that_ends_hands_over_within_milliseconds() {
     let mut shard = Shard::new(3, Ack::One);
     let primary = shard.elect();
     shard.run(300);
-    let heir = shard.get(primary).wish_successor().unwrap();
+    let now_us = shard.now_us;
+    let heir = shard.get(primary).wish_successor(now_us).unwrap();
     shard.run(50);
     assert_eq!(shard.primary().map(|primary| NAMES[primary]), Some(heir.as_str()));
 }
@@ -286,7 +290,8 @@ fn lead_is_handed_over_only_once_the_other_holds_everything() {
     let primary = shard.elect();
     let other = (primary + 1) % 3;
     shard.run(300);
-    shard.get(primary).wish_primary(&NAMES[other].into()).unwrap();
+    let now_us = shard.now_us;
+    shard.get(primary).wish_primary(now_us, &NAMES[other].into()).unwrap();
     shard.stalled.insert(other);
     shard.write(primary, 1);
     shard.run(100);
@@ -303,6 +308,7 @@ fn ack_of_other_data_does_not_count() {
     let primary = shard.elect();
     let (backup, epoch) = (1 - primary, shard.register.epoch);
     shard.isolate(backup);
+    shard.holds_changes = true;
     let before = shard.get(primary).commit_index();
     shard.write(primary, 1);
     let message = |inc, body| slotkv_replication::Message {
@@ -314,7 +320,12 @@ fn ack_of_other_data_does_not_count() {
     let held = Body::Held { durable: before + 1 };
     shard.tell(primary, message("i2", held.clone()));
     // It is what now answers heartbeats; and yet the configuration does not name it.
-    shard.tell(primary, message("i2", Body::Alive { sequence: 1000, sent_us: 1, lease_us: 500_000 }));
+    let sequence = shard.sent.iter().rev().find_map(|message| match message.body {
+        Body::Heartbeat { sequence, .. } => Some(sequence),
+        _ => None,
+    });
+    let sequence = sequence.expect("a heartbeat was sent");
+    shard.tell(primary, message("i2", Body::Alive { sequence, sent_us: 1, lease_us: 500_000 }));
     shard.tell(primary, message("i2", Body::Matched { at: crate::shard::at(1, 1) }));
     shard.tell(primary, message("i2", held.clone()));
     assert_eq!(shard.get(primary).commit_index(), before);

@@ -1,11 +1,14 @@
 //! Shard: replicas in one thread. Messages arrive, writes are durable and the coordinator answers at once, but for what a
 //! test holds back.
 
+mod host;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use slotkv_replication::{
-    Ack, Answer, Ask, Body, Candidate, Configuration, History, Member, Message, Name, Options, Position,
-    Promise, Ready, Record, Register, Replica, Start, Stopped, Write,
+    Ack, Answer, Ask, Body, Candidate, Chunk, Configuration, History, Inc, Load, Member, Message, Name,
+    Options, Position, Promise, Ready, Record, Register, Replica, Start, Stopped, Write,
 };
 
 pub const MS: u64 = 1000;
@@ -34,12 +37,24 @@ pub struct Shard {
     pub stopped: Vec<Stopped>,
     pub commits: Vec<(usize, u64, bool)>,
     pub reads: Vec<u64>,
-    pub snapshots: Vec<Name>,
+    pub closes: Vec<u64>,
+    /// Parts that were asked for and not handed in: by whom, and what the snapshot holds.
+    pub loads: Vec<(usize, Load)>,
+    /// Nobody's engine is read until a test does.
+    pub holds_loads: bool,
     pub halts: Vec<String>,
-    options: Options,
+    pub tick_count: u64,
+    pub options: Options,
+    /// The data of each, and what it is the remains of.
+    pub incs: Vec<String>,
+    pub remains: Vec<Vec<Inc>>,
+    pub discards: Vec<(usize, String)>,
+    /// What has come of a snapshot.
+    pub staged: Vec<Vec<Position>>,
+    reading: BTreeMap<(usize, u64), (Vec<Position>, usize)>,
     runs: u64,
     network: VecDeque<Message>,
-    unfinished: Vec<Vec<(u64, Write)>>,
+    pub unfinished: Vec<Vec<(u64, Write)>>,
     unanswered: Vec<(usize, u64)>,
 }
 
@@ -66,6 +81,15 @@ pub fn history(log: &[Position]) -> History {
     History::restore(starts, log.len() as u64)
 }
 
+/// Records as a part of a snapshot.
+pub fn pack(log: &[Position]) -> Bytes {
+    log.iter().flat_map(|position| [position.epoch as u8, position.index as u8]).collect()
+}
+
+fn unpack(bytes: &[u8]) -> Vec<Position> {
+    bytes.chunks(2).map(|pair| at(pair[0].into(), pair[1].into())).collect()
+}
+
 impl Shard {
     /// `count` replicas in sync with empty logs, none of which leads.
     pub fn new(count: usize, ack: Ack) -> Self {
@@ -87,6 +111,7 @@ impl Shard {
                 min_isr: 1,
                 replicas: count,
                 preferred: None,
+                loss_epoch: 0,
             },
             candidates: BTreeMap::new(),
             cut: BTreeSet::new(),
@@ -99,9 +124,17 @@ impl Shard {
             stopped: Vec::new(),
             commits: Vec::new(),
             reads: Vec::new(),
-            snapshots: Vec::new(),
+            closes: Vec::new(),
+            loads: Vec::new(),
+            holds_loads: false,
+            staged: vec![Vec::new(); count],
+            incs: vec!["i1".into(); count],
+            remains: vec![Vec::new(); count],
+            discards: Vec::new(),
             halts: Vec::new(),
-            options: Options { hand_back_after_us: 300 * MS, ..Options::default() },
+            tick_count: 0,
+            options: Options { hand_back_after_us: 300 * MS, snapshot_bytes_max: 6, ..Options::default() },
+            reading: BTreeMap::new(),
             runs: 0,
             network: VecDeque::new(),
             unfinished: vec![Vec::new(); count],
@@ -117,7 +150,8 @@ impl Shard {
     pub fn start(&mut self, replica: usize) {
         self.runs += 1;
         let start = Start {
-            member: member(NAMES[replica], "i1", &format!("r{}", self.runs)),
+            member: member(NAMES[replica], &self.incs[replica], &format!("r{}", self.runs)),
+            remains_of: self.remains[replica].clone(),
             promise: self.promises[replica],
             history: history(&self.logs[replica]),
             applied_index: 0,
@@ -128,6 +162,7 @@ impl Shard {
 
     pub fn crash(&mut self, replica: usize) {
         self.replicas[replica] = None;
+        self.loads.retain(|(who, _)| *who != replica);
         let unfinished = std::mem::take(&mut self.unfinished[replica]);
         let lost = unfinished.iter().map(|(_, write)| match write {
             Write::Append(records) => records.len(),
@@ -136,6 +171,15 @@ impl Shard {
         });
         let kept = self.logs[replica].len() - lost.sum::<usize>();
         self.logs[replica].truncate(kept);
+    }
+
+    /// A machine stops under `interval` durability: of its log some of the last records are gone.
+    pub fn lose(&mut self, replica: usize, count: usize) {
+        self.crash(replica);
+        let kept = self.logs[replica].len() - count;
+        self.logs[replica].truncate(kept);
+        self.remains[replica].push(self.incs[replica].as_str().into());
+        self.incs[replica] += "'";
     }
 
     pub fn get(&mut self, replica: usize) -> &mut Replica {
@@ -172,6 +216,27 @@ impl Shard {
         }
     }
 
+    /// Lets milliseconds pass, in which each host sleeps until its replica's deadline.
+    pub fn run_asleep(&mut self, ms: u64) {
+        let until_us = self.now_us + ms * MS;
+        loop {
+            let due = |replica: &Option<Replica>| replica.as_ref().and_then(Replica::next_deadline_us);
+            let Some(at_us) = self.replicas.iter().filter_map(due).min().filter(|at_us| *at_us <= until_us)
+            else {
+                self.now_us = until_us;
+                return;
+            };
+            self.now_us = self.now_us.max(at_us);
+            for replica in self.replicas.iter_mut().flatten() {
+                if replica.next_deadline_us().is_some_and(|at_us| at_us <= self.now_us) {
+                    self.tick_count += 1;
+                    replica.tick(self.now_us);
+                }
+            }
+            self.settle();
+        }
+    }
+
     /// The primary's host appends `count` records.
     pub fn write(&mut self, replica: usize, count: u64) {
         let now_us = self.now_us;
@@ -193,10 +258,20 @@ impl Shard {
 
     /// A disk goes on.
     pub fn resume(&mut self, replica: usize) {
+        self.resume_but(replica, 0);
+    }
+
+    /// The same, but for the last few writes, with which it stalls again.
+    pub fn resume_but(&mut self, replica: usize, count: usize) {
         self.stalled.remove(&replica);
-        for (id, write) in std::mem::take(&mut self.unfinished[replica]) {
+        let writes = &mut self.unfinished[replica];
+        let rest = writes.split_off(writes.len() - count);
+        for (id, write) in std::mem::replace(writes, rest) {
             self.keep(replica, &write);
             self.finish(replica, id);
+        }
+        if count > 0 {
+            self.stalled.insert(replica);
         }
         self.settle();
     }
@@ -214,122 +289,6 @@ impl Shard {
         for (replica, id) in std::mem::take(&mut self.unanswered) {
             if self.replicas[replica].is_some() {
                 self.answer(replica, id, Answer::Unknown);
-            }
-        }
-    }
-
-    /// Until nothing is on its way.
-    pub fn settle(&mut self) {
-        loop {
-            let mut is_quiet = true;
-            for (replica, name) in NAMES.iter().enumerate().take(self.replicas.len()) {
-                let Some(ready) = self.replicas[replica].as_mut().map(Replica::ready) else { continue };
-                is_quiet &= ready.is_empty();
-                self.carry_out(replica, ready);
-                let violation = self.replicas[replica].as_ref().and_then(Replica::violation);
-                assert_eq!(violation, None, "{name}");
-            }
-            while let Some(message) = self.network.pop_front() {
-                is_quiet = false;
-                self.deliver(message);
-            }
-            if is_quiet {
-                return;
-            }
-        }
-    }
-
-    fn deliver(&mut self, message: Message) {
-        let place = |name: &Name| NAMES.iter().position(|known| *known == name.as_str()).unwrap();
-        let (from, to) = (place(&message.from.name), place(&message.to));
-        let now_us = self.now_us;
-        if self.cut.contains(&(from, to)) || (self.loses)(&message) {
-            return;
-        }
-        if let Some(Some(replica)) = self.replicas.get_mut(to) {
-            replica.step(now_us, message);
-        }
-    }
-
-    fn carry_out(&mut self, replica: usize, ready: Ready) {
-        self.halts.extend(ready.halt);
-        self.stopped.extend(ready.stopped);
-        self.reads.extend(ready.reads);
-        self.snapshots.extend(ready.snapshots);
-        self.commits.extend(ready.commit.map(|commit| (replica, commit.index, commit.acknowledges)));
-        for (id, write) in ready.writes {
-            match &write {
-                Write::Append(records) => {
-                    self.logs[replica].extend(records.iter().map(|record| record.position));
-                }
-                Write::Barrier(position) => self.logs[replica].push(*position),
-                Write::Cut(index) => self.logs[replica].truncate(*index as usize),
-                Write::Install(_) | Write::Promise(_) => {}
-            }
-            if self.stalled.contains(&replica) {
-                self.unfinished[replica].push((id, write));
-            } else {
-                self.keep(replica, &write);
-                self.finish(replica, id);
-            }
-        }
-        for message in ready.messages {
-            self.sent.push(message.clone());
-            self.network.push_back(message);
-        }
-        for (id, ask) in ready.asks {
-            self.asked.push((replica, id, ask.clone()));
-            let holds = self.holds_changes && matches!(ask, Ask::CompareAndSet(_));
-            if holds || self.cut_off.contains(&replica) {
-                self.unanswered.push((replica, id));
-            } else {
-                let answer = self.coordinate(&ask);
-                let now_us = self.now_us;
-                self.get(replica).answered(now_us, id, answer);
-            }
-        }
-        for fetch in ready.fetches {
-            let record = |index: u64| Record {
-                position: self.logs[replica][index as usize - 1],
-                payload: Vec::from(*b"payload").into(),
-            };
-            let records = (fetch.from_index..=fetch.upto_index).map(record).collect();
-            let now_us = self.now_us;
-            self.get(replica).fetched(now_us, &fetch.to, fetch.from_index, records);
-        }
-    }
-
-    fn keep(&mut self, replica: usize, write: &Write) {
-        if let Write::Promise(promise) = write {
-            self.promises[replica] = *promise;
-        }
-    }
-
-    fn finish(&mut self, replica: usize, id: u64) {
-        let now_us = self.now_us;
-        if self.stalled.contains(&replica) {
-            return;
-        }
-        if let Some(replica) = &mut self.replicas[replica] {
-            replica.written(now_us, id);
-        }
-    }
-
-    /// The coordinator.
-    pub fn coordinate(&mut self, ask: &Ask) -> Answer {
-        match ask {
-            Ask::Read => Answer::Register(self.register.clone()),
-            Ask::CompareAndSet(target) if target.version == self.register.version => {
-                self.register = Register { version: target.version + 1, ..target.clone() };
-                Answer::Written(self.register.version)
-            }
-            Ask::CompareAndSet(_) => Answer::Conflict,
-            Ask::Stand(epoch, candidate) => {
-                self.candidates.entry(*epoch).or_default().push(candidate.clone());
-                Answer::Standing
-            }
-            Ask::Candidates(epoch) => {
-                Answer::Candidates(self.candidates.get(epoch).cloned().unwrap_or_default())
             }
         }
     }

@@ -1,25 +1,29 @@
 //! Coordinator: one register and the candidates of each epoch. It answers late, old, or not at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use slotkv_replication::{Answer, Ask, Candidate, Register};
 
 /// Versions that an old read may still show.
 const OLD_COUNT: usize = 4;
 
+/// Of a host's process.
+type Session = (usize, u64);
+
 pub struct Coordinator {
     pub register: Register,
     old: Vec<Register>,
-    /// By epoch; each with the host whose session the node belongs to.
-    candidates: BTreeMap<u64, Vec<(usize, Candidate)>>,
+    /// By epoch; each with the session that the node belongs to.
+    candidates: BTreeMap<u64, Vec<(Session, Candidate)>>,
+    expired: BTreeSet<Session>,
 }
 
 impl Coordinator {
     pub fn new(register: Register) -> Self {
-        Self { register, old: Vec::new(), candidates: BTreeMap::new() }
+        Self { register, old: Vec::new(), candidates: BTreeMap::new(), expired: BTreeSet::new() }
     }
 
-    pub fn carry_out(&mut self, host: usize, ask: &Ask, old: bool) -> Answer {
+    pub fn carry_out(&mut self, session: Session, ask: &Ask, old: bool) -> Answer {
         match ask {
             Ask::Read if old && !self.old.is_empty() => Answer::Register(self.old[0].clone()),
             Ask::Read => Answer::Register(self.register.clone()),
@@ -28,8 +32,9 @@ impl Coordinator {
                 Answer::Written(self.register.version)
             }
             Ask::CompareAndSet(_) => Answer::Conflict,
+            Ask::Stand(..) if self.expired.contains(&session) => Answer::Unknown,
             Ask::Stand(epoch, candidate) => {
-                self.candidates.entry(*epoch).or_default().push((host, candidate.clone()));
+                self.candidates.entry(*epoch).or_default().push((session, candidate.clone()));
                 Answer::Standing
             }
             Ask::Candidates(epoch) => {
@@ -50,9 +55,10 @@ impl Coordinator {
     }
 
     /// A session ends, with the nodes that were made in it.
-    pub fn expire(&mut self, host: usize) {
+    pub fn expire(&mut self, session: Session) {
         for candidates in self.candidates.values_mut() {
-            candidates.retain(|(owner, _)| *owner != host);
+            candidates.retain(|(owner, _)| *owner != session);
         }
+        self.expired.insert(session);
     }
 }

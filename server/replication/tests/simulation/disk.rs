@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use rand::{Rng, rngs::SmallRng};
 use slotkv_replication::{History, Position, Promise, Write};
 
@@ -15,6 +16,8 @@ pub struct Plane {
     pub begin: u64,
     pub applied: u64,
     pub promise: Promise,
+    /// What has come of a snapshot. Opening the disk drops it.
+    pub staged: Vec<Entry>,
 }
 
 /// A write on its way to the disk.
@@ -28,13 +31,18 @@ pub struct Pending {
 pub enum Change {
     Append(Vec<Entry>),
     Cut(u64),
-    Install(Vec<Entry>),
+    /// Begins a snapshot, or adds to it.
+    Stage {
+        begins: bool,
+        entries: Vec<Entry>,
+    },
+    Install,
     Promise(Promise),
     Nothing,
 }
 
 impl Change {
-    pub fn of(write: Write, staged: &mut Option<Vec<Entry>>, barrier: u64) -> Self {
+    pub fn of(write: Write, barrier: u64) -> Self {
         match write {
             Write::Append(records) => {
                 let entry = |record: slotkv_replication::Record| {
@@ -44,10 +52,24 @@ impl Change {
             }
             Write::Barrier(position) => Change::Append(vec![(position, barrier)]),
             Write::Cut(index) => Change::Cut(index),
-            Write::Install(_) => Change::Install(staged.take().expect("a snapshot was received")),
+            Write::Part(part) => Change::Stage { begins: part.number == 0, entries: unpack(&part.bytes) },
+            Write::Install(_) => Change::Install,
             Write::Promise(promise) => Change::Promise(promise),
         }
     }
+}
+
+/// Records as a part of a snapshot.
+pub fn pack(entries: &[Entry]) -> Bytes {
+    let words = entries.iter().flat_map(|(position, id)| [position.epoch, position.index, *id]);
+    words.flat_map(u64::to_le_bytes).collect()
+}
+
+fn unpack(bytes: &[u8]) -> Vec<Entry> {
+    let words: Vec<u64> =
+        bytes.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
+    let entry = |words: &[u64]| (Position { epoch: words[0], index: words[1] }, words[2]);
+    words.chunks_exact(3).map(entry).collect()
 }
 
 impl Plane {
@@ -55,9 +77,15 @@ impl Plane {
         match change {
             Change::Append(entries) => self.entries.extend(entries),
             Change::Cut(index) => self.entries.truncate(*index as usize),
-            Change::Install(entries) => {
-                self.entries.clone_from(entries);
-                self.begin = entries.len() as u64;
+            Change::Stage { begins, entries } => {
+                if *begins {
+                    self.staged.clear();
+                }
+                self.staged.extend(entries);
+            }
+            Change::Install => {
+                self.entries = std::mem::take(&mut self.staged);
+                self.begin = self.entries.len() as u64;
                 self.applied = self.begin;
             }
             Change::Promise(promise) => self.promise = *promise,
@@ -91,6 +119,11 @@ pub struct Disk {
     pub durable: Plane,
     pub view: Plane,
     pub pending: VecDeque<Pending>,
+    /// Under `interval` durability: what was reported and is not synced.
+    pub cached: VecDeque<Change>,
+    pub is_interval: bool,
+    /// The engine's copy on the disk, as far as it is ahead of the log's.
+    pub ahead: Vec<Entry>,
 }
 
 impl Disk {
@@ -104,12 +137,42 @@ impl Disk {
             && pending.id <= id
         {
             let pending = self.pending.pop_front().unwrap();
-            self.durable.apply(&pending.change);
+            match pending.change {
+                Change::Promise(_) => self.durable.apply(&pending.change),
+                Change::Install => {
+                    self.sync();
+                    self.durable.apply(&pending.change);
+                    self.ahead.clear();
+                }
+                change if self.is_interval => self.cached.push_back(change),
+                change => self.durable.apply(&change),
+            }
         }
+    }
+
+    /// What was reported is certain now.
+    pub fn sync(&mut self) {
+        for change in self.cached.drain(..) {
+            self.durable.apply(&change);
+        }
+    }
+
+    /// Everything is written and synced, as by a process that ends well.
+    pub fn close(&mut self) {
+        self.done(u64::MAX);
+        self.sync();
+        self.reopen();
     }
 
     /// Of what was being written some of the first may be there, of the next a part.
     pub fn crash(&mut self, rng: &mut SmallRng) {
+        let lost = rng.random_bool(0.7).then(|| rng.random_range(0..=self.cached.len()));
+        if let Some(kept) = lost.filter(|kept| *kept < self.cached.len()) {
+            self.cached.truncate(kept);
+            // A promise is synced by itself; nothing else that was begun can be there.
+            self.pending.clear();
+        }
+        self.sync();
         let survives = if rng.random_bool(0.5) { 0 } else { rng.random_range(0..=self.pending.len()) };
         for pending in self.pending.drain(..).take(survives) {
             self.durable.apply(&pending.change);
@@ -119,7 +182,18 @@ impl Disk {
             self.durable.entries.extend(&entries[..part]);
         }
         self.pending.clear();
+        self.reopen();
+    }
+
+    fn reopen(&mut self) {
         self.durable.applied = self.durable.applied.min(self.durable.last());
+        self.durable.staged.clear();
+        if self.ahead.len() > self.durable.entries.len() {
+            self.durable.entries.clone_from(&self.ahead);
+            self.durable.begin = self.ahead.len() as u64;
+            self.durable.applied = self.durable.begin;
+        }
+        self.ahead.clear();
         self.view = self.durable.clone();
     }
 }

@@ -20,7 +20,7 @@ const SEED_COUNT: u64 = 100;
 const BUG_SEED_COUNT: u64 = 300;
 
 /// Found soon enough to be looked for in every run.
-const QUICK_BUGS: [Bug; 14] = [
+const QUICK_BUGS: [Bug; 18] = [
     Bug::CountsPendingOnly,
     Bug::ResumesEpoch,
     Bug::SkipsBarrier,
@@ -35,6 +35,10 @@ const QUICK_BUGS: [Bug; 14] = [
     Bug::CutsToCommit,
     Bug::StreamsUnmatched,
     Bug::BareNames,
+    Bug::RepeatsVersion,
+    Bug::MixesSnapshots,
+    Bug::LosesWithIsr,
+    Bug::KeepsInc,
 ];
 
 fn number(variable: &str) -> Option<u64> {

@@ -1,6 +1,6 @@
 //! Truth: what everybody has said and done so far, and what must hold of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use slotkv_replication::{Body, Inc, Message, Position, Run};
 
@@ -16,13 +16,36 @@ pub struct Truth {
     /// Per host: up to where it has said, in which epoch and of which data, that it holds the log.
     said: BTreeMap<usize, (u64, Inc, u64)>,
     /// The highest index that a client has been told of, by a write or by a read.
-    pub visible: u64,
+    visible: u64,
+    /// Of each of `committed`: when it was begun and when it was known to be committed, and how many held it.
+    spans: Vec<Span>,
+    begun_us: BTreeMap<Position, u64>,
+    /// Hosts that stopped and may have lost what was not synced.
+    stops: Vec<(usize, u64)>,
+    lost: BTreeSet<Entry>,
+    /// Up to where the log was left, each time the shard lost records.
+    losses: Vec<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct Span {
+    from_us: u64,
+    upto_us: u64,
+    holders: usize,
+}
+
+/// What was visible when a read began.
+#[derive(Clone, Copy)]
+pub struct Floor {
+    index: u64,
+    loss_count: usize,
 }
 
 impl Truth {
     /// (epoch, index) names one record.
-    pub fn appended(&mut self, entries: &[Entry]) -> Result<(), String> {
+    pub fn appended(&mut self, entries: &[Entry], now_us: u64) -> Result<(), String> {
         for (position, id) in entries {
+            self.begun_us.entry(*position).or_insert(now_us);
             let known = *self.records.entry(*position).or_insert(*id);
             if known != *id {
                 return Err(format!("one record per position: {position} is {known} and {id}"));
@@ -31,24 +54,82 @@ impl Truth {
         Ok(())
     }
 
-    /// Committed records are the same for all, for good.
-    pub fn committed(&mut self, log: &[Entry], from: u64, upto: u64) -> Result<(), String> {
+    /// Committed records are the same for all, for good. `holders` must have had each.
+    pub fn committed(
+        &mut self,
+        log: &[Entry],
+        (from, upto): (u64, u64),
+        now_us: u64,
+        holders: usize,
+    ) -> Result<(), String> {
         for index in from + 1..=upto {
             let at = index as usize - 1;
             let Some(entry) = log.get(at) else {
                 return Err(format!("commit index {upto} is beyond the log"));
             };
             match self.committed.get(at) {
+                // Who has not heard of the loss may still learn that it was committed.
+                _ if self.lost.contains(entry) => {}
                 Some(known) if known != entry => {
                     return Err(format!(
                         "committed records never change: {index} is {known:?} and {entry:?}"
                     ));
                 }
                 Some(_) => {}
-                None => self.committed.push(*entry),
+                None if at > self.committed.len() => {
+                    return Err(format!("committed records follow each other: {index} is {entry:?}"));
+                }
+                None => {
+                    let from_us = self.begun_us.get(&entry.0).copied().unwrap_or(0);
+                    self.committed.push(*entry);
+                    self.spans.push(Span { from_us, upto_us: now_us, holders });
+                }
             }
         }
         Ok(())
+    }
+
+    /// A host stops and may have lost what was not synced.
+    pub fn stops(&mut self, host: usize, now_us: u64) {
+        self.stops.push((host, now_us));
+    }
+
+    /// An epoch begins by what unclean stops have left. What was committed is lost only if all that held it stopped before
+    /// they can have synced it.
+    pub fn loses(&mut self, log: &[Entry], interval_us: u64) -> Result<u64, String> {
+        let kept = self.committed.iter().zip(log).take_while(|(known, held)| known == held).count();
+        for (entry, span) in self.committed.iter().zip(&self.spans).skip(kept) {
+            let within = span.from_us..=span.upto_us + interval_us;
+            let hosts: BTreeSet<usize> =
+                self.stops.iter().filter(|stop| within.contains(&stop.1)).map(|stop| stop.0).collect();
+            if hosts.len() < span.holders {
+                return Err(format!(
+                    "nothing older than the interval is lost: {entry:?} was committed at {} ms, and of {} holders {} stopped soon after",
+                    span.upto_us / 1000,
+                    span.holders,
+                    hosts.len()
+                ));
+            }
+        }
+        let lost = self.committed.len() - kept;
+        self.lost.extend(self.committed.drain(kept..));
+        self.spans.truncate(kept);
+        self.visible = self.visible.min(kept as u64);
+        self.losses.push(kept as u64);
+        Ok(lost as u64)
+    }
+
+    pub fn floor(&self) -> Floor {
+        Floor { index: self.visible, loss_count: self.losses.len() }
+    }
+
+    /// A snapshot holds what is committed up to its record.
+    pub fn installs(&self, entries: &[Entry], at: Position) -> Result<(), String> {
+        let last = entries.last().map(|entry| entry.0);
+        if last == Some(at) && self.committed.get(..entries.len()) == Some(entries) {
+            return Ok(());
+        }
+        Err(format!("a snapshot joins the log exactly: {last:?} is installed for {at}"))
     }
 
     /// What a host says.
@@ -106,7 +187,9 @@ impl Truth {
     }
 
     /// A client is told what is there; when it asked, `floor` was visible.
-    pub fn read(&mut self, value: u64, floor: u64) -> Result<(), String> {
+    pub fn read(&mut self, value: u64, floor: Floor) -> Result<(), String> {
+        let lost = self.losses[floor.loss_count..].iter().min();
+        let floor = lost.map_or(floor.index, |kept| floor.index.min(*kept));
         if value < floor {
             return Err(format!("reads are linearizable: {value} was read when {floor} was visible"));
         }

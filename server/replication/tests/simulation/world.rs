@@ -2,25 +2,32 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    fmt,
     hash::{DefaultHasher, Hash, Hasher},
 };
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use slotkv_replication::{
-    Ack, Answer, Ask, Bug, Configuration, Fetch, Member, Message, Name, Options, Position, Promise, Ready,
-    Record, Register, Replica, Standing, Start, Write,
+    Ack, Answer, Ask, Bug, Chunk, Configuration, Fetch, Load, Member, Message, Name, Options, Position,
+    Ready, Record, Register, Replica, Standing, Start, Write,
 };
 
 use crate::{
     coordinator::Coordinator,
-    disk::{Change, Entry, Pending, Plane},
+    disk::{Change, Disk, Pending},
     host::{Host, Life},
-    truth::Truth,
+    truth::{Floor, Truth},
 };
 
+mod client;
 mod errand;
 mod nemesis;
+mod recovery;
+mod sleep;
+mod summary;
+mod weather;
+
+pub use summary::{Failure, Summary};
+use weather::Weather;
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const MS: u64 = 1000;
@@ -31,26 +38,29 @@ const TROUBLE_US: u64 = 15_000 * MS;
 const RECOVERY_US: u64 = 6_000 * MS;
 /// Lines of a trace that are printed.
 const TRACE_COUNT: usize = 400;
-/// Snapshots and trims keep so many records.
-const KEPT_COUNT: u64 = 30;
+/// Trims keep up to so many records.
+const KEPT_COUNT_MAX: u64 = 30;
 
 enum Event {
     Tick(usize),
+    Wake { host: usize, run: u64 },
     Deliver(usize, Message),
     Written { host: usize, run: u64, id: u64 },
     Arrive { host: usize, run: u64, id: u64, ask: Ask, lands: Lands },
     Answer { host: usize, run: u64, id: u64, answer: Answer },
     Hint(usize),
     Fetch { host: usize, run: u64, fetch: Fetch },
-    Snapshot { from: usize, to: usize, run: u64 },
-    Check { host: usize, run: u64, value: u64, floor: u64 },
+    Load { host: usize, run: u64, load: Load },
+    Check { host: usize, run: u64, value: u64, floor: Floor },
+    Sync { host: usize, run: u64 },
     Client,
     Nemesis,
     Restart(usize),
     Ambush(usize),
+    Stumble(usize),
     Heal { from: usize, to: usize },
     HealCoordinator(usize),
-    Expire(usize),
+    Expire { host: usize, run: u64 },
 }
 
 /// What becomes of a question to the coordinator.
@@ -59,25 +69,6 @@ enum Lands {
     Answered,
     Unanswered,
     Never,
-}
-
-/// How much of what goes wrong in a seed.
-struct Weather {
-    loss: f64,
-    doubles: f64,
-    /// What is not late arrives in order, as on one connection.
-    ordered: bool,
-    late: f64,
-    unknown: f64,
-    old_reads: f64,
-    slow_disk: f64,
-    full_disk: f64,
-    /// How often a replica is struck at a moment that matters to it.
-    ambush: f64,
-    /// Weights of the nemeses.
-    nemeses: [u32; 10],
-    nemesis_us: u64,
-    client_us: u64,
 }
 
 pub struct World {
@@ -104,49 +95,6 @@ pub struct World {
     trace: VecDeque<String>,
 }
 
-/// What a run came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    pub appended: u64,
-    pub acknowledged: u64,
-    pub leased_reads: u64,
-    pub confirmed_reads: u64,
-    pub epochs: u64,
-    pub crashes: u64,
-    pub wipes: u64,
-    pub snapshots: u64,
-    pub hand_backs: u64,
-    pub recovery_ms_max: u64,
-    pub digest: u64,
-}
-
-impl Summary {
-    pub fn add(&mut self, other: &Summary) {
-        self.appended += other.appended;
-        self.acknowledged += other.acknowledged;
-        self.leased_reads += other.leased_reads;
-        self.confirmed_reads += other.confirmed_reads;
-        self.epochs += other.epochs;
-        self.crashes += other.crashes;
-        self.wipes += other.wipes;
-        self.snapshots += other.snapshots;
-        self.hand_backs += other.hand_backs;
-        self.recovery_ms_max = self.recovery_ms_max.max(other.recovery_ms_max);
-    }
-}
-
-pub struct Failure {
-    pub what: String,
-    pub at_us: u64,
-    pub trace: Vec<String>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at {} ms: {}", self.at_us / MS, self.what)
-    }
-}
-
 impl World {
     pub fn new(seed: u64, bug: Option<Bug>, traced: bool) -> Self {
         let mut rng = SmallRng::seed_from_u64(seed);
@@ -159,8 +107,10 @@ impl World {
                 rate_ppm: rng.random_range(-4_900..=4_900),
                 offset_us: rng.random_range(0..1 << 40),
                 paused_until: 0,
+                sleeps: rng.random_bool(0.5),
                 disk: Default::default(),
                 inc_count: 1,
+                remains_of: Vec::new(),
                 run_count: 0,
                 life: None,
             })
@@ -177,34 +127,14 @@ impl World {
             min_isr: rng.random_range(1..=replicas.div_ceil(2)),
             replicas,
             preferred: rng.random_bool(0.5).then(|| Name::from(NAMES[rng.random_range(0..replicas)])),
+            loss_epoch: 0,
         };
-        let mut some = |p: f64, max: f64| if rng.random_bool(p) { rng.random_range(0.0..max) } else { 0.0 };
-        let (loss, doubles, late) = (some(0.6, 0.1), some(0.5, 0.4), some(0.5, 0.1));
-        let (unknown, old_reads, slow_disk) = (some(0.6, 0.4), some(0.6, 0.5), some(0.5, 0.02));
-        let (full_disk, ambush) = (some(0.3, 0.01), some(0.6, 1.0));
-        let mut nemeses = [0; 10];
-        for weight in &mut nemeses {
-            *weight = if rng.random_bool(0.6) { rng.random_range(1..10) } else { 0 };
-        }
-        nemeses[0] += 1;
-        let weather = Weather {
-            loss,
-            doubles,
-            ordered: rng.random_bool(0.5),
-            late,
-            unknown,
-            old_reads,
-            slow_disk,
-            full_disk,
-            ambush,
-            nemeses,
-            nemesis_us: rng.random_range(100..1500) * MS,
-            client_us: rng.random_range(1..20) * MS,
-        };
+        let weather = Weather::new(&mut rng);
         let options = Options {
             hand_back_after_us: rng.random_range(100..2000) * MS,
             flight_count_max: rng.random_range(6..16),
             message_bytes_max: [8, 8, 24, 100][rng.random_range(0..4)],
+            snapshot_bytes_max: rng.random_range(1..2000),
             bug,
             ..Options::default()
         };
@@ -230,8 +160,11 @@ impl World {
             trace: VecDeque::new(),
         };
         for host in 0..world.hosts.len() {
+            world.hosts[host].disk.is_interval = world.weather.interval_us.is_some();
             world.start(host);
-            world.after(host as u64 * 1234, Event::Tick(host));
+            if !world.hosts[host].sleeps {
+                world.after(host as u64 * 1234, Event::Tick(host));
+            }
         }
         world.after(0, Event::Client);
         world.after(2_000 * MS, Event::Nemesis);
@@ -243,7 +176,8 @@ impl World {
         let weather = &mut self.weather;
         (weather.loss, weather.slow_disk, weather.doubles) = (0.01, 0.01, 0.01);
         (weather.late, weather.unknown, weather.old_reads) = (0.0, 0.1, 0.1);
-        (weather.ambush, weather.full_disk) = (0.0, 0.0);
+        (weather.ambush, weather.full_disk, weather.unreadable) = (0.0, 0.0, 0.0);
+        weather.stumbles = false;
         self.queue.retain(|_, event| !matches!(event, Event::Nemesis));
         self
     }
@@ -263,65 +197,6 @@ impl World {
         Ok(())
     }
 
-    /// Everything heals; the shard must serve and be whole within the bound.
-    fn recovery(&mut self) -> Result<(), String> {
-        self.healed = true;
-        self.note(|| "everything heals".into());
-        self.cut.clear();
-        self.cut_off.clear();
-        let weather = &mut self.weather;
-        (weather.loss, weather.doubles, weather.late, weather.unknown) = (0.0, 0.0, 0.0, 0.0);
-        (weather.old_reads, weather.slow_disk, weather.full_disk) = (0.0, 0.0, 0.0);
-        // So that who is far behind, by single records, can catch up.
-        weather.client_us = weather.client_us.max(10 * MS);
-        for host in 0..self.hosts.len() {
-            self.hosts[host].paused_until = 0;
-            if self.hosts[host].life.is_none() {
-                self.start(host);
-            }
-        }
-        let healed_us = self.now_us;
-        let acknowledged = self.summary.acknowledged;
-        loop {
-            self.next()?;
-            let isr = self.coordinator.register.configuration.isr.len();
-            if isr == self.coordinator.register.replicas
-                && self.summary.acknowledged > acknowledged
-                && self.serves()
-            {
-                self.summary.recovery_ms_max = (self.now_us - healed_us) / MS;
-                return Ok(());
-            }
-            if self.now_us > healed_us + RECOVERY_US {
-                return Err(format!(
-                    "not whole again after {} s: {}",
-                    RECOVERY_US / MS / 1000,
-                    self.standings()
-                ));
-            }
-        }
-    }
-
-    fn serves(&self) -> bool {
-        let standing = |host: &Host| host.life.as_ref().map(|life| life.replica.status().standing);
-        self.hosts.iter().any(|host| standing(host) == Some(Standing::Leader))
-    }
-
-    fn standings(&self) -> String {
-        let one = |host: &Host| match &host.life {
-            Some(life) => {
-                let status = life.replica.status();
-                format!(
-                    "{}: {}, epoch {}, last {}, commit {}",
-                    host.name, status.standing, status.epoch, status.last, status.commit_index
-                )
-            }
-            None => format!("{}: down", host.name),
-        };
-        let hosts: Vec<_> = self.hosts.iter().map(one).collect();
-        format!("{}; {:?}", hosts.join("; "), self.coordinator.register)
-    }
-
     fn next(&mut self) -> Result<(), String> {
         let Some(((at_us, _), event)) = self.queue.pop_first() else { return Err("nothing to do".into()) };
         self.now_us = at_us;
@@ -330,6 +205,7 @@ impl World {
                 self.after(TICK_US, Event::Tick(host));
                 self.with(host, None, |life, now| life.replica.tick(now))
             }
+            Event::Wake { host, run } => self.wake(host, run),
             Event::Deliver(host, message) => {
                 if self.defer(host, |w, at| w.at(at, Event::Deliver(host, message.clone()))) {
                     return Ok(());
@@ -348,10 +224,7 @@ impl World {
                 }
                 self.with(host, Some(run), |life, now| life.replica.written(now, id))
             }
-            Event::Arrive { host, run, id, ask, lands } => {
-                self.arrive(host, run, id, &ask, lands);
-                Ok(())
-            }
+            Event::Arrive { host, run, id, ask, lands } => self.arrive(host, run, id, &ask, lands),
             Event::Answer { host, run, id, answer } => {
                 if self.defer(host, |w, at| w.at(at, Event::Answer { host, run, id, answer: answer.clone() }))
                 {
@@ -367,8 +240,9 @@ impl World {
                 self.with(host, None, |life, now| life.replica.hint(now))
             }
             Event::Fetch { host, run, fetch } => self.fetch(host, run, fetch),
-            Event::Snapshot { from, to, run } => self.snapshot(from, to, run),
+            Event::Load { host, run, load } => self.load(host, run, load),
             Event::Check { host, run, value, floor } => self.check(host, run, value, floor),
+            Event::Sync { host, run } => self.sync(host, run),
             Event::Client => self.client(),
             Event::Nemesis => {
                 self.nemesis();
@@ -384,6 +258,10 @@ impl World {
                 self.ambush(host);
                 Ok(())
             }
+            Event::Stumble(host) => {
+                self.stumble(host);
+                Ok(())
+            }
             Event::Heal { from, to } => {
                 self.cut.remove(&(from, to));
                 Ok(())
@@ -392,8 +270,8 @@ impl World {
                 self.cut_off.remove(&host);
                 Ok(())
             }
-            Event::Expire(host) => {
-                self.coordinator.expire(host);
+            Event::Expire { host, run } => {
+                self.coordinator.expire((host, run));
                 Ok(())
             }
         }
@@ -447,66 +325,14 @@ impl World {
         self.carry_out(host, ready)
     }
 
-    /// A client writes, or reads.
-    fn client(&mut self) -> Result<(), String> {
-        let delay_us = self.rng.random_range(1..=2 * self.weather.client_us);
-        self.after(delay_us, Event::Client);
-        let host = self.rng.random_range(0..self.hosts.len());
-        let writes = self.rng.random_bool(0.5);
-        let count = self.rng.random_range(1..4);
+    /// Under `interval` durability: what was acked until now is certain.
+    fn sync(&mut self, host: usize, run: u64) -> Result<(), String> {
         let machine = &mut self.hosts[host];
-        if machine.paused_until > self.now_us {
-            return Ok(());
+        if let (Some(interval_us), true) = (self.weather.interval_us, machine.run_count == run) {
+            machine.disk.sync();
+            self.after(interval_us, Event::Sync { host, run });
         }
-        let local_us = machine.local_us(self.now_us);
-        let Some(life) = &mut machine.life else { return Ok(()) };
-        if writes {
-            let Ok(epoch) = life.replica.may_write() else { return Ok(()) };
-            let mut entries = Vec::new();
-            for _ in 0..count {
-                self.next_id += 1;
-                let index = machine.disk.view.last() + 1 + entries.len() as u64;
-                entries.push((Position { epoch, index }, self.next_id));
-            }
-            life.waiting.extend(&entries);
-            self.summary.appended += count;
-            let id = life.replica.appended(local_us, count).expect("it leads");
-            self.note(|| format!("{} appends {entries:?}", NAMES[host]));
-            self.begin_write(host, id, Change::Append(entries))?;
-            self.with(host, None, |_, _| {})
-        } else if life.replica.is_serving() {
-            let (value, floor) = (life.replica.commit_index(), self.truth.visible);
-            let run = machine.run_count;
-            let delay_us = self.rng.random_range(0..300);
-            self.after(delay_us, Event::Check { host, run, value, floor });
-            Ok(())
-        } else {
-            Ok(())
-        }
-    }
-
-    /// The value was read some time ago; may it be answered?
-    fn check(&mut self, host: usize, run: u64, value: u64, floor: u64) -> Result<(), String> {
-        if self.defer(host, |w, at| w.at(at, Event::Check { host, run, value, floor })) {
-            return Ok(());
-        }
-        let machine = &mut self.hosts[host];
-        let local_us = machine.local_us(self.now_us);
-        let Some(life) = machine.life.as_mut().filter(|_| machine.run_count == run) else { return Ok(()) };
-        if life.replica.holds_lease(local_us) {
-            self.summary.leased_reads += 1;
-            return self
-                .truth
-                .read(value, floor)
-                .map_err(|what| format!("{what}, under the lease of {}", NAMES[host]));
-        }
-        self.next_id += 1;
-        let token = self.next_id;
-        self.with(host, Some(run), |life, now| {
-            if life.replica.confirm_read(now, token).is_ok() {
-                life.reads.push((token, value, floor));
-            }
-        })
+        Ok(())
     }
 
     fn start(&mut self, host: usize) {
@@ -516,12 +342,13 @@ impl World {
         machine.run_count += 1;
         let member = Member {
             name: machine.name.into(),
-            inc: format!("i{}", machine.inc_count).into(),
+            inc: machine.inc(),
             run: format!("{}-r{}", machine.name, machine.run_count).into(),
         };
         let plane = &machine.disk.durable;
         let start = Start {
             member: member.clone(),
+            remains_of: machine.remains_of.clone(),
             promise: plane.promise,
             history: plane.history(),
             applied_index: plane.applied,
@@ -535,12 +362,18 @@ impl World {
             replica,
             sync_until_us: now_us,
             next_until_us: now_us,
-            staged: None,
+            snapshots: BTreeMap::new(),
             waiting: VecDeque::new(),
             serves: None,
             reads: Vec::new(),
             is_full: false,
+            wakes_at_us: None,
         });
         self.note(|| format!("{} starts", NAMES[host]));
+        let run = self.hosts[host].run_count;
+        if let Some(interval_us) = self.weather.interval_us {
+            self.after(interval_us, Event::Sync { host, run });
+        }
+        self.sleep(host);
     }
 }

@@ -1,12 +1,19 @@
 //! Errands: what a replica asks of its host, carried out with whatever delay and loss there is.
 
 use super::*;
+use crate::disk::pack;
 
 impl World {
     pub(super) fn carry_out(&mut self, host: usize, ready: Ready) -> Result<(), String> {
         let run = self.hosts[host].run_count;
         if let Some(why) = ready.halt {
             return Err(format!("{} halts: {why}", NAMES[host]));
+        }
+        if let Some(why) = ready.discard {
+            self.note(|| format!("{} discards its data: {why}", NAMES[host]));
+            self.summary.discards += 1;
+            self.lose_disk(host, 100);
+            return Ok(());
         }
         if let Some(stopped) = ready.stopped {
             self.note(|| format!("{} stops leading {}: {}", NAMES[host], stopped.epoch, stopped.why));
@@ -17,6 +24,7 @@ impl World {
             self.note(|| format!("{} leads {epoch}", NAMES[host]));
             let life = self.hosts[host].life.as_ref().unwrap();
             self.truth.leads(epoch, &life.member.run)?;
+            self.maybe_stumble(host);
             self.maybe_ambush(host, 1.0);
         }
         let mut is_full = false;
@@ -31,21 +39,25 @@ impl World {
                     life.is_full = false;
                     self.truth.cut(host, life.replica.status().epoch, &life.member.inc, *index)?;
                 }
-                Write::Append(_) | Write::Barrier(_) if self.rng.random_bool(self.weather.full_disk) => {
+                Write::Append(_) | Write::Barrier(_) | Write::Part(_)
+                    if self.rng.random_bool(self.weather.full_disk) =>
+                {
                     is_full |= !life.is_full;
                     life.is_full = true;
                 }
                 _ => {}
             }
-            if life.is_full && matches!(write, Write::Append(_) | Write::Barrier(_)) {
+            if life.is_full && !matches!(write, Write::Cut(_) | Write::Promise(_)) {
                 self.begin_write(host, id, Change::Nothing)?;
                 continue;
             }
             self.next_id += 1;
             let barrier = self.next_id;
-            let life = self.hosts[host].life.as_mut().unwrap();
-            let change = Change::of(write, &mut life.staged, barrier);
-            self.begin_write(host, id, change)?;
+            if let Write::Install(at) = &write {
+                self.truth.installs(&self.hosts[host].disk.view.staged, *at)?;
+                self.summary.snapshots += 1;
+            }
+            self.begin_write(host, id, Change::of(write, barrier))?;
         }
         for message in ready.messages {
             self.truth.says(host, &message);
@@ -58,11 +70,12 @@ impl World {
             let delay_us = self.rng.random_range(5..200);
             self.after(delay_us, Event::Fetch { host, run, fetch });
         }
-        for name in ready.snapshots {
-            let to = NAMES.iter().position(|known| *known == name.as_str()).unwrap();
-            let delay_us = self.rng.random_range(5..500) * MS;
-            self.after(delay_us, Event::Snapshot { from: host, to, run });
+        for load in ready.loads {
+            let delay_us = self.rng.random_range(1..20) * MS;
+            self.after(delay_us, Event::Load { host, run, load });
         }
+        let life = self.hosts[host].life.as_mut().unwrap();
+        life.snapshots.retain(|id, _| !ready.closes.contains(id));
         if let Some(commit) = ready.commit {
             self.commit(host, commit.index, commit.acknowledges)?;
         }
@@ -89,6 +102,8 @@ impl World {
         if let Some(name) = life.replica.violation() {
             return Err(format!("{name} does not hold at {}", NAMES[host]));
         }
+        self.look_at_deadline(host)?;
+        self.sleep(host);
         if is_full {
             self.note(|| format!("the disk of {} is full", NAMES[host]));
             return self.with(host, None, |life, now| life.replica.append_failed(now));
@@ -98,7 +113,7 @@ impl World {
 
     pub(super) fn begin_write(&mut self, host: usize, id: u64, change: Change) -> Result<(), String> {
         if let Change::Append(entries) = &change {
-            self.truth.appended(entries)?;
+            self.truth.appended(entries, self.now_us)?;
         }
         let slow = self.rng.random_bool(self.weather.slow_disk);
         let takes_us =
@@ -116,7 +131,14 @@ impl World {
         let machine = &mut self.hosts[host];
         let life = machine.life.as_mut().unwrap();
         let from = std::mem::replace(&mut life.seen_commit, index);
-        self.truth.committed(&machine.disk.view.entries, from.min(index), index)?;
+        let holders = self.asked.iter().chain([&self.coordinator.register]);
+        let holders = holders.map(|register| register.configuration.holders()).min().unwrap();
+        let view = &machine.disk.view.entries;
+        self.truth.committed(view, (from.min(index), index), self.now_us, holders)?;
+        if applies && machine.disk.is_interval && self.rng.random_bool(0.3) {
+            // The engine has a life of its own, and may be on the disk before the log is.
+            machine.disk.ahead = view[..index as usize].to_vec();
+        }
         let durable = &mut machine.disk.durable;
         if applies
             && durable.entries[..]
@@ -183,15 +205,28 @@ impl World {
         self.after(delay_us, Event::Arrive { host, run, id, ask, lands });
     }
 
-    pub(super) fn arrive(&mut self, host: usize, run: u64, id: u64, ask: &Ask, lands: Lands) {
+    pub(super) fn arrive(
+        &mut self,
+        host: usize,
+        run: u64,
+        id: u64,
+        ask: &Ask,
+        lands: Lands,
+    ) -> Result<(), String> {
         if matches!(lands, Lands::Never) {
-            return;
+            return Ok(());
         }
         let old = self.rng.random_bool(self.weather.old_reads);
-        let (before, epoch) = (self.coordinator.register.version, self.coordinator.register.epoch);
-        let answer = self.coordinator.carry_out(host, ask, old);
+        let known = &self.coordinator.register;
+        let (before, epoch, loss_epoch) = (known.version, known.epoch, known.loss_epoch);
+        let answer = self.coordinator.carry_out((host, run), ask, old);
         let register = self.coordinator.register.clone();
         if register.version > before {
+            if let (Ask::CompareAndSet(_), true) = (ask, register.loss_epoch > loss_epoch) {
+                let log = &self.hosts[host].disk.view.entries;
+                self.summary.losses += 1;
+                self.summary.lost += self.truth.loses(log, self.weather.interval_us.unwrap_or(0))?;
+            }
             let is_own = register.primary.as_ref().is_some_and(|(name, _)| name.as_str() == NAMES[host]);
             self.summary.hand_backs += u64::from(register.epoch > epoch && !is_own);
             self.note(|| format!("register: {register:?}"));
@@ -203,6 +238,7 @@ impl World {
             let delay_us = self.rng.random_range(200..4000);
             self.after(delay_us, Event::Answer { host, run, id, answer });
         }
+        Ok(())
     }
 
     pub(super) fn hint_all(&mut self) {
@@ -234,26 +270,23 @@ impl World {
         })
     }
 
-    pub(super) fn snapshot(&mut self, from: usize, to: usize, run: u64) -> Result<(), String> {
-        if self.defer(from, |w, at| w.at(at, Event::Snapshot { from, to, run })) {
+    pub(super) fn load(&mut self, host: usize, run: u64, load: Load) -> Result<(), String> {
+        if self.defer(host, |w, at| w.at(at, Event::Load { host, run, load: load.clone() })) {
             return Ok(());
         }
-        let life = self.hosts[from].life.as_ref().filter(|_| self.hosts[from].run_count == run);
-        let Some(life) = life else { return Ok(()) };
-        let (commit, epoch) = (life.replica.commit_index(), life.replica.leads());
-        let entries: Vec<Entry> = self.hosts[from].disk.view.entries[..commit as usize].to_vec();
-        let arrives = !self.cut.contains(&(from, to)) && self.rng.random_bool(0.9);
-        if let (Some(epoch), true, Some((at, _))) = (epoch, arrives, entries.last().copied()) {
-            let mut wanted = false;
-            self.with(to, None, |life, now| {
-                wanted = life.replica.snapshot_received(now, epoch, at);
-                if wanted {
-                    life.staged = Some(entries);
-                }
-            })?;
-            self.summary.snapshots += u64::from(wanted);
-            self.note(|| format!("snapshot {at} from {} to {}: wanted {wanted}", NAMES[from], NAMES[to]));
-        }
-        self.with(from, Some(run), |life, _| life.replica.snapshot_sent(&NAMES[to].into()))
+        let unreadable = self.rng.random_bool(self.weather.unreadable);
+        let count = self.rng.random_range(1..40);
+        let machine = &mut self.hosts[host];
+        let Some(life) = machine.life.as_mut().filter(|_| machine.run_count == run) else { return Ok(()) };
+        let applied = life.replica.commit_index() as usize;
+        let begin = || (machine.disk.view.entries[..applied].to_vec(), 0);
+        let (entries, read) = life.snapshots.entry(load.snapshot).or_insert_with(begin);
+        let next = (*read + count).min(entries.len());
+        let bytes = pack(&entries[*read..next]);
+        *read = next;
+        let chunk = Chunk { at_index: entries.len() as u64, bytes, is_last: next == entries.len() };
+        self.with(host, Some(run), |life, now| {
+            life.replica.loaded(now, load.snapshot, Some(chunk).filter(|_| !unreadable));
+        })
     }
 }

@@ -12,6 +12,20 @@ impl World {
         }
     }
 
+    pub(super) fn maybe_stumble(&mut self, host: usize) {
+        if self.weather.stumbles && !self.healed && self.rng.random_bool(0.7) {
+            let delay_us = self.rng.random_range(0..6 * MS);
+            self.after(delay_us, Event::Stumble(host));
+        }
+    }
+
+    /// It falls, and is up again only after others have led.
+    pub(super) fn stumble(&mut self, host: usize) {
+        if !self.healed {
+            self.crash(host, 4000);
+        }
+    }
+
     pub(super) fn ambush(&mut self, host: usize) {
         match self.rng.random_range(0..4) {
             _ if self.healed => {}
@@ -46,13 +60,24 @@ impl World {
         }
         self.summary.crashes += 1;
         machine.paused_until = 0;
-        machine.disk.crash(&mut self.rng);
-        self.note(|| format!("{} crashes", NAMES[host]));
+        if machine.disk.is_interval && self.rng.random_bool(0.2) {
+            machine.disk.close();
+            self.note(|| format!("{} ends well", NAMES[host]));
+        } else {
+            self.truth.stops(host, self.now_us);
+            machine.disk.crash(&mut self.rng);
+            if machine.disk.is_interval && self.options.bug != Some(Bug::KeepsInc) {
+                machine.remains_of.push(machine.inc());
+                machine.inc_count += 1;
+            }
+            self.note(|| format!("{} crashes", NAMES[host]));
+        }
         let restart_ms_max = if self.rng.random_bool(0.3) { 30 } else { restart_ms_max };
         let (restart_us, expire_us) =
             (self.rng.random_range(1..restart_ms_max) * MS, self.rng.random_range(100..4000) * MS);
         self.after(restart_us, Event::Restart(host));
-        self.after(expire_us, Event::Expire(host));
+        let run = self.hosts[host].run_count;
+        self.after(expire_us, Event::Expire { host, run });
     }
 
     pub(super) fn nemesis(&mut self) {
@@ -112,28 +137,38 @@ impl World {
     pub(super) fn wipe(&mut self, host: usize) {
         let gone = |copy: &Member| {
             let at = NAMES.iter().position(|name| *name == copy.name.as_str()).unwrap();
-            at == host || copy.inc.as_str() != format!("i{}", self.hosts[at].inc_count)
+            at == host || copy.inc != self.hosts[at].inc()
         };
         let bears = |register: &Register| {
             let configuration = &register.configuration;
             configuration.isr.iter().filter(|copy| gone(copy)).count() < configuration.holders()
         };
-        if !bears(&self.coordinator.register) || !self.asked.iter().all(bears) {
-            return;
+        // Where unsynced tails are lost, too, the data of each member may be needed.
+        let is_member = |register: &Register| register.configuration.entry(&NAMES[host].into()).is_some();
+        let bears = |register: &Register| match self.weather.interval_us {
+            Some(_) => !is_member(register),
+            None => bears(register),
+        };
+        if bears(&self.coordinator.register) && self.asked.iter().all(bears) {
+            self.summary.wipes += 1;
+            self.lose_disk(host, 3000);
         }
-        self.crash(host, 3000);
+    }
+
+    pub(super) fn lose_disk(&mut self, host: usize, restart_ms_max: u64) {
+        self.crash(host, restart_ms_max);
         self.note(|| format!("{} loses its disk", NAMES[host]));
-        self.summary.wipes += 1;
-        self.hosts[host].inc_count += 1;
-        self.hosts[host].disk.durable = Plane { promise: Promise::default(), ..Plane::default() };
-        self.hosts[host].disk.view = Plane::default();
+        let machine = &mut self.hosts[host];
+        machine.inc_count += 1;
+        machine.remains_of.clear();
+        machine.disk = Disk { is_interval: machine.disk.is_interval, ..Disk::default() };
     }
 
     /// The log's front is dropped, as far as it is applied.
     pub(super) fn trim(&mut self, host: usize) {
         let machine = &mut self.hosts[host];
         let Some(life) = &mut machine.life else { return };
-        let index = machine.disk.durable.applied.saturating_sub(KEPT_COUNT);
+        let index = machine.disk.durable.applied.saturating_sub(self.rng.random_range(0..=KEPT_COUNT_MAX));
         if index > machine.disk.view.begin && index <= life.replica.commit_index() {
             machine.disk.view.begin = index;
             machine.disk.durable.begin = index;
@@ -158,8 +193,11 @@ impl World {
         let ack = if self.rng.random_bool(0.5) { Ack::One } else { Ack::All };
         let name: Name = NAMES[self.rng.random_range(0..self.hosts.len())].into();
         let wishes_ack = self.rng.random_bool(0.5);
-        if let Some(life) = &mut self.hosts[host].life {
-            let _ = if wishes_ack { life.replica.wish_ack(ack) } else { life.replica.wish_primary(&name) };
-        }
+        let _ = self.with(host, None, |life, now| {
+            let _ = match wishes_ack {
+                true => life.replica.wish_ack(now, ack),
+                false => life.replica.wish_primary(now, &name),
+            };
+        });
     }
 }

@@ -1,0 +1,85 @@
+//! Recovery: at the end everything heals, and the shard must be whole again within a bound.
+
+use super::*;
+
+impl World {
+    /// Everything heals; the shard must serve and be whole within the bound.
+    pub(super) fn recovery(&mut self) -> Result<(), String> {
+        self.healed = true;
+        self.note(|| "everything heals".into());
+        self.cut.clear();
+        self.cut_off.clear();
+        let weather = &mut self.weather;
+        (weather.loss, weather.doubles, weather.late, weather.unknown) = (0.0, 0.0, 0.0, 0.0);
+        (weather.old_reads, weather.slow_disk, weather.full_disk) = (0.0, 0.0, 0.0);
+        weather.unreadable = 0.0;
+        // So that who is far behind, by single records, can catch up.
+        weather.client_us = weather.client_us.max(10 * MS);
+        for host in 0..self.hosts.len() {
+            self.hosts[host].paused_until = 0;
+            if self.hosts[host].life.is_none() {
+                self.start(host);
+            }
+        }
+        let healed_us = self.now_us;
+        let acknowledged = self.summary.acknowledged;
+        loop {
+            self.next()?;
+            let isr = self.coordinator.register.configuration.isr.len();
+            if isr == self.coordinator.register.replicas
+                && self.summary.acknowledged > acknowledged
+                && self.serves()
+            {
+                self.summary.recovery_ms_max = (self.now_us - healed_us) / MS;
+                return Ok(());
+            }
+            if self.now_us > healed_us + RECOVERY_US && self.needs_operator() {
+                self.summary.dead_ends += 1;
+                return Ok(());
+            }
+            if self.now_us > healed_us + RECOVERY_US {
+                return Err(format!(
+                    "not whole again after {} s: {}",
+                    RECOVERY_US / MS / 1000,
+                    self.standings()
+                ));
+            }
+        }
+    }
+
+    /// Unclean stops have left too little whole data, and of a member nothing: it was taken in just when its disk was lost.
+    fn needs_operator(&self) -> bool {
+        let configuration = &self.coordinator.register.configuration;
+        let whole = |copy: &&Member| self.host_of(copy).is_some_and(|host| host.inc() == copy.inc);
+        let is_gone = |copy: &Member| {
+            let rest = |host: &Host| host.inc() == copy.inc || host.remains_of.contains(&copy.inc);
+            !self.host_of(copy).is_some_and(rest)
+        };
+        configuration.isr.iter().filter(whole).count() < configuration.reporters()
+            && configuration.isr.iter().any(is_gone)
+    }
+
+    pub(super) fn host_of(&self, copy: &Member) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.name == copy.name.as_str())
+    }
+
+    pub(super) fn serves(&self) -> bool {
+        let standing = |host: &Host| host.life.as_ref().map(|life| life.replica.status().standing);
+        self.hosts.iter().any(|host| standing(host) == Some(Standing::Leader))
+    }
+
+    pub(super) fn standings(&self) -> String {
+        let one = |host: &Host| match &host.life {
+            Some(life) => {
+                let status = life.replica.status();
+                format!(
+                    "{}: {}, epoch {}, last {}, commit {}",
+                    host.name, status.standing, status.epoch, status.last, status.commit_index
+                )
+            }
+            None => format!("{}: down", host.name),
+        };
+        let hosts: Vec<_> = self.hosts.iter().map(one).collect();
+        format!("{}; {:?}", hosts.join("; "), self.coordinator.register)
+    }
+}

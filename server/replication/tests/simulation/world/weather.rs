@@ -1,0 +1,61 @@
+//! Weather: how much of what goes wrong in a seed.
+
+use rand::{Rng, rngs::SmallRng};
+
+use super::MS;
+
+/// Shares are of all the messages, questions, writes or moments that they concern.
+pub struct Weather {
+    pub loss: f64,
+    pub doubles: f64,
+    /// What is not late arrives in order, as on one connection.
+    pub ordered: bool,
+    pub late: f64,
+    pub unknown: f64,
+    pub old_reads: f64,
+    pub slow_disk: f64,
+    pub full_disk: f64,
+    /// How often an engine cannot be read.
+    pub unreadable: f64,
+    /// Disks are synced so often, and writes acked before.
+    pub interval_us: Option<u64>,
+    /// How often a replica is struck at a moment that matters to it.
+    pub ambush: f64,
+    /// Whoever takes office falls soon after, so that epochs follow each other with a record or two.
+    pub stumbles: bool,
+    /// Weights of the nemeses.
+    pub nemeses: [u32; 10],
+    pub nemesis_us: u64,
+    pub client_us: u64,
+}
+
+impl Weather {
+    pub fn new(rng: &mut SmallRng) -> Self {
+        let mut some = |p: f64, max: f64| if rng.random_bool(p) { rng.random_range(0.0..max) } else { 0.0 };
+        let (loss, doubles, late) = (some(0.6, 0.1), some(0.5, 0.4), some(0.5, 0.1));
+        let (unknown, old_reads, slow_disk) = (some(0.6, 0.4), some(0.6, 0.5), some(0.5, 0.02));
+        let (full_disk, ambush, unreadable) = (some(0.3, 0.01), some(0.6, 1.0), some(0.3, 0.1));
+        let mut nemeses = [0; 10];
+        for weight in &mut nemeses {
+            *weight = if rng.random_bool(0.6) { rng.random_range(1..10) } else { 0 };
+        }
+        nemeses[0] += 1;
+        Self {
+            loss,
+            doubles,
+            ordered: rng.random_bool(0.5),
+            late,
+            unknown,
+            old_reads,
+            slow_disk,
+            full_disk,
+            unreadable,
+            interval_us: rng.random_bool(0.35).then(|| rng.random_range(20..1000) * MS),
+            ambush,
+            stumbles: rng.random_bool(0.15),
+            nemeses,
+            nemesis_us: rng.random_range(100..1500) * MS,
+            client_us: rng.random_range(1..20) * MS,
+        }
+    }
+}
