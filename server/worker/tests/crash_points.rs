@@ -22,15 +22,13 @@ struct Told {
     put: u64,
 }
 
-fn machine(seed: u64, reordering: bool) -> impl Future<Output = Machine> {
-    async move {
-        let mut machine = Machine::new().await;
-        machine.disk = SimDisk::new(seed);
-        machine.disk.set_reordering(reordering);
-        machine.engine = MemoryEngine::recoverable(seed);
-        (machine.options.segment_bytes, machine.options.checkpoint_bytes) = (2048, 4096);
-        machine
-    }
+async fn machine(seed: u64, reordering: bool) -> Machine {
+    let mut machine = Machine::new().await;
+    machine.disk = SimDisk::new(seed);
+    machine.disk.set_reordering(reordering);
+    machine.engine = MemoryEngine::recoverable(seed);
+    (machine.options.segment_bytes, machine.options.checkpoint_bytes) = (2048, 4096);
+    machine
 }
 
 fn value(number: u64) -> String {
