@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use slotkv::Client;
 use slotkv_coordination::ensemble::Ensemble;
+use slotkv_proto::seam::{Chance, SeededChance};
 use slotkv_tests::{
     load::Load,
     process::{Process, Processes},
@@ -24,31 +25,76 @@ async fn leader(client: &Client) -> Option<String> {
     status.masters.into_iter().find(|master| master.leader).map(|master| master.address)
 }
 
+/// Kills of workers in the short form, and in the long one; `SLOTKV_CRASH_KILLS` asks for another number, and
+/// `SLOTKV_CRASH_SEED` for another choice of whom and when.
+const KILLS: [u64; 2] = [40, 1000];
+/// A worker that starts is killed within so many milliseconds, in which most starts are done.
+const START_MS: u64 = 250;
+/// The keys that are written anew in every round. Together they are more than a checkpoint of each worker.
+const BURST: u64 = 96;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
+}
+
+fn burst(round: u64) -> impl Iterator<Item = (String, String)> {
+    (0..BURST).map(move |n| (format!("burst-{n}"), format!("{round}/{n:0>8000}")))
+}
+
+/// Killed while they log, while they make checkpoints and while they start, one or all of them, again and again on the
+/// same data.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn acknowledged_writes_survive_workers_killed_under_load() {
     if Ensemble::skips("workers killed under load") {
         return;
     }
+    let long = std::env::var_os("SLOTKV_TEST_LONG").is_some();
+    let (kills_wanted, seed) =
+        (number("SLOTKV_CRASH_KILLS", KILLS[usize::from(long)]), number("SLOTKV_CRASH_SEED", 1));
+    println!("seed {seed}");
+    let chance = SeededChance::new(seed);
     let mut cluster = Processes::start(1, 2).await;
     let client = client(&cluster.uri()).await;
     let mut load = Load::start(&client, 16, Duration::from_millis(1));
     load.goes_on(500).await;
-    for round in 0..4 {
-        let index = round % 2;
-        cluster.workers[index].kill();
+    let (mut kills, mut round) = (0, 0);
+    while kills < kills_wanted {
+        round += 1;
+        let bursting = tokio::spawn({
+            let client = client.clone();
+            async move { client.put_many(burst(round).collect::<Vec<_>>()).await }
+        });
+        tokio::time::sleep(Duration::from_millis(chance.below(60))).await;
+        let first = chance.below(2) as usize;
+        let killed = if chance.below(4) == 0 { 0..2 } else { first..first + 1 };
+        killed.clone().for_each(|index| cluster.workers[index].kill());
+        kills += killed.len() as u64;
         // Long enough for calls to be waiting for it, without which there is nothing to see.
         until("calls wait for the killed worker", async || client.stats().in_flight > 0).await;
-        cluster.restart_worker(index);
-        cluster.workers[index].ready();
-        load.goes_on(500).await;
+        for index in killed {
+            cluster.restart_worker(index);
+            while chance.below(3) == 0 {
+                tokio::time::sleep(Duration::from_millis(chance.below(START_MS))).await;
+                kills += 1;
+                cluster.restart_worker(index);
+            }
+            cluster.workers[index].ready();
+        }
+        for put in bursting.await.unwrap() {
+            put.unwrap();
+        }
+        load.goes_on(200).await;
     }
     let lost = client.stats().connections_lost;
-    assert!(lost >= 4, "{lost} connections were lost by killing 4 workers");
+    assert!(lost >= round, "{lost} connections were lost by killing workers in {round} rounds");
     // Read back once more from nothing but what is on the disk.
     (0..2).for_each(|index| cluster.restart_worker(index));
     cluster.workers.iter_mut().for_each(|worker| worker.ready());
+    for (key, value) in burst(round) {
+        assert_eq!(client.get(&key).await.unwrap().expect("an acknowledged write"), value, "{key}");
+    }
     let done = load.end(&client).await;
-    println!("{done} calls, none failed, {lost} connections lost");
+    println!("{done} calls, none failed; {kills} kills in {round} rounds, {lost} connections lost");
     client.close().await;
 }
 

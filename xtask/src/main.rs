@@ -1,8 +1,8 @@
-//! The project's own verbs: `cargo xtask demo | test | bench | conformance | soak | install-c | install-kotlin | wheel | zookeeper`.
+//! The project's own verbs: `cargo xtask demo | test | bench | conformance | soak | fuzz | install-c | install-kotlin | wheel | zookeeper`.
 //!
 //! Layout: [`demo`] the real data set through every client · [`test`] every suite with one table at the end ·
 //! [`bench`] slotkv beside its peers · [`conformance`] one run for every language · [`soak`] clients of every language for
-//! a long time · [`harmless`] what a client does to its host · [`cluster`] servers as child
+//! a long time · [`fuzz`] bytes from outside · [`harmless`] what a client does to its host · [`cluster`] servers as child
 //! processes · [`install_c`] the C library under a prefix, [`c`] its suite · [`node`] the Node package · [`kotlin`] the
 //! Kotlin package · [`go`] the Go package · [`nightly`] what a nightly toolchain adds · [`process`] running and ending programs · [`machine`] Debian packages ·
 //! [`venv`] Python environments, [`wheel`] the package for them · [`dataset`] the records of the demo · [`documents`] code
@@ -18,6 +18,7 @@ mod dataset;
 mod demo;
 mod documents;
 mod examples;
+mod fuzz;
 mod go;
 mod harmless;
 mod install_c;
@@ -57,6 +58,10 @@ usage: cargo xtask VERB
   soak [--minutes N] [--seed S]
       clients of every language against workers that are killed and started again, for one minute or N: every call
       succeeds, and memory, descriptors and threads of the clients stay as they are
+
+  fuzz [--minutes N] [TARGET...]
+      bytes from outside (frames, log records, log files, slot tables) made up by libFuzzer, for one minute or N each; wants
+      a nightly toolchain
 
   install-c --prefix P [--debug]
       builds the C library and installs it with its headers, pkg-config file and CMake package
@@ -100,6 +105,7 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "conformance" => conformance::run(rest),
         "soak" => soak::run(rest),
+        "fuzz" => fuzz::run(rest),
         "install-c" => install_c::run(rest),
         "install-kotlin" => kotlin::run(rest),
         "wheel" => wheel::run(rest),

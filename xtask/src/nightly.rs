@@ -84,7 +84,7 @@ impl Nightly {
     }
 
     /// Its cargo, at the root of the workspace.
-    fn cargo(&self, target: &Path) -> Command {
+    pub fn cargo(&self, target: &Path) -> Command {
         let mut command = Command::new("rustup");
         command.args(["run", &self.name, "cargo"]).current_dir(project::root());
         // What the cargo that runs xtask says of itself is not true of this one.

@@ -53,7 +53,7 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 22] = [
+const SUITES: [Suite; 23] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
@@ -115,6 +115,11 @@ const SUITES: [Suite; 22] = [
         name: "asan",
         about: "Python and Node under the sanitizer of addresses, with --long, where rustup has a nightly",
         run: asan,
+    },
+    Suite {
+        name: "fuzz",
+        about: "bytes from outside by libFuzzer, with --long, where rustup has a nightly",
+        run: fuzz,
     },
 ];
 
@@ -475,6 +480,16 @@ fn asan(bench: &Bench) -> Outcome<Tested> {
     let sanitized = nightly.sanitize()?;
     let python = pytest_count(&sanitized.python(slotkv, venv)?)?;
     Ok(Tested::count(python + node_count(&sanitized.node(slotkv, node)?)?))
+}
+
+fn fuzz(bench: &Bench) -> Outcome<Tested> {
+    if !bench.long {
+        return Ok(Tested::Skipped(LONG_ONLY));
+    }
+    match crate::fuzz::nightly() {
+        Some(nightly) => Ok(Tested::count(crate::fuzz::suite(&nightly)?)),
+        None => Ok(Tested::Skipped("rustup has no nightly toolchain")),
+    }
 }
 
 /// Sum over "test result: ok. N passed", and the tests among them that skip what they are for.

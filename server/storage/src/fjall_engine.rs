@@ -4,9 +4,10 @@
 //! Its folder holds `rows` (fjall's files) and `mark`. One keyspace holds every row: its tables are flushed whole, so
 //! that what survives a crash is always the state after some batch, the applied position in it.
 //!
-//! fjall cuts a journal at the first bytes it cannot read, wherever they are. Three checks tell damage from a torn
-//! tail: a journal that is not the last must not get shorter, none may be missing between two others, and the applied
-//! position must not be below the one `mark` has from the last persist.
+//! fjall takes the first bytes of a journal that it cannot read for the end of it, wherever they are, and does not compare
+//! every checksum that it writes. So its trees and its journals are read here before it opens them (see [`trees`]
+//! and [`journals`]); and the applied position must not be below the one that `mark` has from the last persist, which
+//! tells damage from a torn tail.
 
 use std::{
     fs, io,
@@ -21,19 +22,24 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
+    disk::Disk,
     engine::{Batch, Bounds, Engine, Reader, Size, Visitor, is_void},
     error::Error,
     keys::{self, Position},
+    real_disk::RealDisk,
 };
 
 mod journals;
+
 mod mark;
+mod trees;
 
 const ROWS_FOLDER: &str = "rows";
 const UNFINISHED_FOLDER: &str = "rows.new";
 const KEYSPACE: &str = "rows";
 /// What reading of fjall's files ends in when they are not as it left them.
-const DAMAGE: [io::ErrorKind; 4] = [
+const DAMAGE: [io::ErrorKind; 5] = [
+    io::ErrorKind::InvalidInput,
     io::ErrorKind::NotFound,
     io::ErrorKind::AlreadyExists,
     io::ErrorKind::UnexpectedEof,
@@ -90,9 +96,10 @@ impl FjallEngine {
         let marked = mark::read(folder)?;
         if rows_folder.try_exists().map_err(|source| Error::io(&rows_folder, "look for", source))? {
             let marked = marked.ok_or_else(|| damaged(folder, "its mark is missing"))?;
+            trees::check(&rows_folder)?;
             let journals = journals::examine(&rows_folder)?;
             let engine = Self::open_rows(folder, &rows_folder, options)?;
-            journals::check(&rows_folder, &journals)?;
+            journals.check(&engine)?;
             let applied = engine.applied()?;
             if applied.index < marked.index {
                 return Err(damaged(
@@ -114,7 +121,7 @@ impl FjallEngine {
 
     /// Makes an empty engine beside its place and moves it there, so that a crash leaves none or a whole one.
     fn create(folder: &Path, options: &FjallOptions) -> io::Result<()> {
-        fs::create_dir_all(folder)?;
+        RealDisk::new().create_dir_all(folder)?;
         let unfinished = folder.join(UNFINISHED_FOLDER);
         if unfinished.try_exists()? {
             fs::remove_dir_all(&unfinished)?;
@@ -124,6 +131,8 @@ impl FjallEngine {
         engine.write(first_batch()).map_err(io::Error::other)?;
         engine.database.persist(PersistMode::SyncAll).map_err(io::Error::other)?;
         drop(engine);
+        // fjall 3.1 makes folders whose names it does not sync.
+        sync_folders(&unfinished)?;
         mark::write(folder, Position::default())?;
         fs::rename(&unfinished, folder.join(ROWS_FOLDER))?;
         fs::File::open(folder)?.sync_all()
@@ -179,6 +188,17 @@ impl FjallEngine {
             _ => damaged(folder, why),
         }
     }
+}
+
+/// Makes the names in a folder and in those below it durable.
+fn sync_folders(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            sync_folders(&entry.path())?;
+        }
+    }
+    fs::File::open(folder)?.sync_all()
 }
 
 /// What an engine begins with: it has applied nothing.

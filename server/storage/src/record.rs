@@ -126,6 +126,9 @@ impl LogRecord {
             Some(Err(error)) => return Err(malformed(error.to_string())),
         }
         let record = Self::decode(bytes).map_err(|error| malformed(error.to_string()))?;
+        if record.format > FORMAT || record.format == 0 {
+            return Err(malformed(format!("its format is said twice, the second time as {}", record.format)));
+        }
         match record.kind() {
             Kind::Unspecified => Err(malformed(format!("its kind is {}", record.kind))),
             Kind::Write | Kind::Barrier => Ok(record),
@@ -151,6 +154,8 @@ mod tests {
             let refusal = LogRecord::from_bytes(wrong.to_bytes()).unwrap_err();
             assert!(matches!(refusal, Error::Malformed { .. }), "{refusal}");
         }
+        let twice = [&record.to_bytes()[..], &[FORMAT_TAG, 32]].concat();
+        assert!(LogRecord::from_bytes(twice.into()).is_err());
         assert!(LogRecord::from_bytes(Bytes::new()).is_err());
         assert!(LogRecord::from_bytes(Bytes::from_static(&[8, 1, 0x4a, 200])).is_err());
     }

@@ -52,6 +52,7 @@ impl SimDisk {
             capacity: None,
             reordering: false,
             sync_delay: Duration::ZERO,
+            change_count: 0,
             sync_count: 0,
             sync_failure: None,
             write_failure: None,
@@ -115,6 +116,11 @@ impl SimDisk {
     /// The process ends but the machine stays: open files and locks are gone, everything written is there.
     pub fn kill(&self) {
         self.0.lock().end_process();
+    }
+
+    /// Number of changes so far, as [`SimDisk::stop_after`] counts them.
+    pub fn change_count(&self) -> u64 {
+        self.0.lock().change_count
     }
 
     /// Number of syncs of files that have succeeded.
@@ -332,6 +338,7 @@ struct State {
     capacity: Option<u64>,
     reordering: bool,
     sync_delay: Duration,
+    change_count: u64,
     sync_count: u64,
     sync_failure: Option<u32>,
     write_failure: Option<u32>,
@@ -352,6 +359,7 @@ impl State {
         if let Some(left) = &mut self.stop {
             *left -= 1;
         }
+        self.change_count += 1;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! How client frames come off the wire: what they repeat is counted in the raw bytes, before anything is allocated for
 //! it. A frame within its limit of bytes could otherwise hold ten million empty requests, which take gigabytes.
 
-use bytes::Buf;
+use bytes::{Buf, Bytes};
 use prost::{Message, encoding::decode_varint};
 use slotkv_proto::{
     Code,
@@ -56,10 +56,14 @@ impl Decoder for FrameCodec {
     type Error = Status;
 
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<ClientFrame>, Status> {
-        let bytes = from.copy_to_bytes(from.remaining());
-        check(&bytes).map_err(|text| status_of(Code::TooLarge, text))?;
-        ClientFrame::decode(bytes).map(Some).map_err(|error| Status::internal(error.to_string()))
+        decode(from.copy_to_bytes(from.remaining())).map(Some)
     }
+}
+
+/// The frame of some bytes; keys and values share them.
+pub fn decode(bytes: Bytes) -> Result<ClientFrame, Status> {
+    check(&bytes).map_err(|text| status_of(Code::TooLarge, text))?;
+    ClientFrame::decode(bytes).map_err(|error| Status::internal(error.to_string()))
 }
 
 /// Counts what a frame repeats. Bytes that are no frame pass: decoding refuses them with the better words.

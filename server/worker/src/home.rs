@@ -67,6 +67,27 @@ impl Identification {
     }
 }
 
+/// What `replica.json` holds: no bit of it may change unnoticed, of a promise least of all.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    #[serde(flatten)]
+    identification: Identification,
+    /// CRC-32C of the identification as JSON without spaces.
+    #[serde(default)]
+    crc: Option<u32>,
+}
+
+impl Stored {
+    fn crc_of(identification: &Identification) -> serde_json::Result<u32> {
+        serde_json::to_vec(identification).map(|bytes| crc32c::crc32c(&bytes))
+    }
+
+    fn encode(identification: Identification) -> serde_json::Result<Vec<u8>> {
+        let crc = Some(Self::crc_of(&identification)?);
+        serde_json::to_vec_pretty(&Self { identification, crc })
+    }
+}
+
 /// A locked replica folder.
 pub struct Home {
     disk: Arc<dyn Disk>,
@@ -235,7 +256,7 @@ impl Home {
 
     async fn store(&mut self, identification: Identification) -> Result<(), Error> {
         let file = self.dir.join("replica.json");
-        let bytes = serde_json::to_vec_pretty(&identification)
+        let bytes = Stored::encode(identification.clone())
             .map_err(|error| Error::Misfit(format!("cannot encode {}: {error}", file.display())))?;
         write_atomic(&*self.disk, &file, &bytes).await?;
         self.identification = Some(identification);
@@ -266,16 +287,17 @@ fn parse(file: &Path, bytes: &[u8]) -> Result<Identification, Error> {
     struct Head {
         format: u32,
     }
-    let damaged = |error: serde_json::Error| Error::Damaged {
-        file: file.into(),
-        offset: 0,
-        index: 0,
-        why: error.to_string(),
-    };
+    let because = |why: String| Error::Damaged { file: file.into(), offset: 0, index: 0, why };
+    let damaged = |error: serde_json::Error| because(error.to_string());
     let Head { format } = serde_json::from_slice(bytes).map_err(damaged)?;
     if format > FORMAT {
         let what = file.display().to_string();
         return Err(Error::NewerFormat { what, found: format, known: FORMAT });
     }
-    serde_json::from_slice(bytes).map_err(damaged)
+    let Stored { identification, crc } = serde_json::from_slice(bytes).map_err(damaged)?;
+    let expected = Stored::crc_of(&identification).map_err(damaged)?;
+    if crc.is_some_and(|crc| crc != expected) {
+        return Err(because("its checksum is wrong".into()));
+    }
+    Ok(identification)
 }

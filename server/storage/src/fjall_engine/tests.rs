@@ -8,6 +8,7 @@ use std::{
 };
 
 use proptest::prelude::*;
+use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::*;
 use crate::memory_engine::MemoryEngine;
@@ -39,6 +40,8 @@ fn numbered(number: u64) -> Batch {
         let value: Vec<u8> = (0..100).map(|byte| (byte * number + at) as u8).collect();
         batch.put(key, value);
     }
+    // One that no other batch changes.
+    batch.put(format!("own{number}"), number.to_be_bytes().to_vec());
     batch.put(keys::applied_key(), Position { epoch: 1, index: number }.encode());
     batch
 }
@@ -288,6 +291,147 @@ fn damaged_engine_files_are_refused_or_lose_nothing_that_was_persisted() {
         }
     }
     assert!(refused > 15 && opened > 0, "{refused} refused, {opened} opened");
+}
+
+/// Damages a file as a seed says: one bit, a sector, or everything behind a place.
+fn damage(path: &Path, chance: &mut SmallRng) -> String {
+    let mut bytes = fs::read(path).unwrap();
+    let at = chance.random_range(0..bytes.len());
+    let what = match chance.random_range(0..8) {
+        0..5 => {
+            let bit = chance.random_range(0..8);
+            bytes[at] ^= 1 << bit;
+            format!("bit {bit} flipped")
+        }
+        5 => {
+            let end = bytes.len().min(at + 512);
+            bytes[at..end].fill(0);
+            "sector lost".into()
+        }
+        6 => {
+            let end = bytes.len().min(at + 512);
+            chance.fill(&mut bytes[at..end]);
+            "sector overwritten".into()
+        }
+        _ => {
+            bytes.truncate(at);
+            "cut off".into()
+        }
+    };
+    fs::write(path, &bytes).unwrap();
+    format!("{what} at {at} of {}", path.display())
+}
+
+#[test]
+fn damage_anywhere_in_engine_files_is_refused_or_loses_nothing_that_was_persisted() {
+    let seeds = if std::env::var_os("SLOTKV_TEST_LONG").is_some() { 10_000 } else { 250 };
+    let whole = filled();
+    let files = files_under(whole.path());
+    let scratch = tempfile::tempdir().unwrap();
+    let (mut refused, mut opened) = (0, 0);
+    for seed in 0..seeds {
+        let mut chance = SmallRng::seed_from_u64(seed);
+        let target = scratch.path().join("copy");
+        copy(whole.path(), &target);
+        let name = files[chance.random_range(0..files.len())].strip_prefix(whole.path()).unwrap();
+        let path = target.join(name);
+        if fs::metadata(&path).unwrap().len() == 0 {
+            continue;
+        }
+        let done = damage(&path, &mut chance);
+        println!("seed {seed}: {done}");
+        match open_damaged(&target) {
+            Ok(_) => opened += 1,
+            Err(error) => {
+                let known =
+                    error.is_damage() || matches!(error, Error::NewerFormat { .. } | Error::Engine { .. });
+                assert!(known, "seed {seed}: {done}: {error:?}");
+                refused += 1;
+            }
+        }
+        fs::remove_dir_all(&target).unwrap();
+    }
+    println!("{refused} refused, {opened} opened");
+    assert!(refused > seeds / 3 && opened > 0, "{refused} refused, {opened} opened");
+}
+
+/// By its number fjall leaves a batch out that it takes for one that is in a table.
+#[test]
+fn journaled_batch_whose_number_has_changed_is_not_left_out_unnoticed() {
+    let whole = filled();
+    let name = Path::new(ROWS_FOLDER).join("0.jnl");
+    let journal = fs::read(whole.path().join(&name)).unwrap();
+    let behind_another = journal.windows(5).enumerate().filter(|(_, window)| window == b"FJL\x03\x01");
+    let starts: Vec<usize> = [0].into_iter().chain(behind_another.map(|(at, _)| at + 4)).collect();
+    // What is in tables already is in journals that have been removed.
+    let journal = &journal[starts[181]..];
+    let starts: Vec<usize> = starts[181..].iter().map(|at| at - starts[181]).collect();
+    fs::write(whole.path().join(&name), journal).unwrap();
+    assert_eq!(open_damaged(whole.path()).unwrap(), 300);
+
+    let scratch = tempfile::tempdir().unwrap();
+    let mut refused = 0;
+    for batch in [0, starts.len() / 2, starts.len() - 1] {
+        for bit in 0..16 {
+            let target = scratch.path().join("copy");
+            copy(whole.path(), &target);
+            let mut bytes = journal.to_vec();
+            // Behind the tag and the number of items.
+            bytes[starts[batch] + 5 + bit / 8] ^= 1 << (bit % 8);
+            fs::write(target.join(&name), &bytes).unwrap();
+            match open_damaged(&target) {
+                Ok(applied) => assert_eq!(applied, 300, "bit {bit} of batch {batch}"),
+                Err(error) => {
+                    assert!(error.is_damage(), "bit {bit} of batch {batch}: {error:?}");
+                    refused += 1;
+                }
+            }
+            fs::remove_dir_all(&target).unwrap();
+        }
+    }
+    assert!(refused > 16, "{refused}");
+}
+
+/// Flips a bit, opens the engine, which must refuse it, and flips the bit back.
+fn assert_refused(folder: &Path, file: &Path, byte: usize, bit: usize) {
+    let whole = fs::read(file).unwrap();
+    let mut flipped = whole.clone();
+    flipped[byte] ^= 1 << bit;
+    fs::write(file, &flipped).unwrap();
+    match FjallEngine::open(folder, &small()) {
+        Ok(_) => panic!("it opened, with bit {bit} of byte {byte} of {file:?} flipped"),
+        Err(error) => assert!(error.is_damage(), "{error:?}"),
+    }
+    fs::write(file, &whole).unwrap();
+}
+
+#[test]
+fn flipped_bit_in_any_byte_of_a_manifest_is_refused() {
+    let whole = filled();
+    for entry in fs::read_dir(whole.path().join(ROWS_FOLDER).join("keyspaces")).unwrap() {
+        let tree = entry.unwrap().path();
+        let current = fs::read(tree.join("current")).unwrap();
+        let manifest = tree.join(format!("v{}", u64::from_le_bytes(current[..8].try_into().unwrap())));
+        for file in [tree.join("current"), manifest] {
+            let bytes = fs::metadata(&file).unwrap().len() as usize;
+            (0..bytes).for_each(|byte| assert_refused(whole.path(), &file, byte, byte % 8));
+        }
+    }
+    assert_eq!(open_damaged(whole.path()).unwrap(), 300);
+}
+
+#[test]
+fn table_that_says_it_has_more_sections_than_memory_can_hold_is_refused() {
+    let whole = filled();
+    let mut tables = files_under(&whole.path().join(ROWS_FOLDER).join("keyspaces"));
+    tables.retain(|file| file.parent().unwrap().ends_with("tables"));
+    assert!(tables.len() >= 2, "{tables:?}");
+    for table in tables {
+        let bytes = fs::read(&table).unwrap();
+        let contents = bytes.windows(4).rposition(|window| window == b"TOC!").unwrap();
+        assert_refused(whole.path(), &table, contents + 7, 7);
+    }
+    assert_eq!(open_damaged(whole.path()).unwrap(), 300);
 }
 
 #[test]

@@ -3,6 +3,7 @@ use std::time::Duration;
 use super::*;
 use crate::{disk::Disk, sim_disk::SimDisk};
 
+mod crash_points;
 mod damage;
 mod model;
 

@@ -1,12 +1,12 @@
 use super::*;
 
-fn files(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
+pub(super) fn files(disk: &SimDisk) -> Vec<(PathBuf, Vec<u8>)> {
     let names = disk.list(Path::new(DIR)).unwrap();
     let paths = names.iter().map(|name| Path::new(DIR).join(name));
     paths.map(|path| (path.clone(), disk.read(&path).unwrap())).collect()
 }
 
-fn disk_of(files: &[(PathBuf, Vec<u8>)]) -> SimDisk {
+pub(super) fn disk_of(files: &[(PathBuf, Vec<u8>)]) -> SimDisk {
     let disk = SimDisk::new(1);
     disk.create_dir_all(Path::new(DIR)).unwrap();
     for (path, bytes) in files {

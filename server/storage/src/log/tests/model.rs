@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     /// Appends a group of records of these sizes.
     Append(Vec<usize>),
     Sync,
@@ -99,15 +99,21 @@ impl Expected {
     }
 }
 
-struct Run {
-    disk: SimDisk,
-    log: Option<Log>,
+pub(super) struct Run {
+    pub(super) disk: SimDisk,
+    pub(super) log: Option<Log>,
     expected: Expected,
     epoch: u64,
     /// Records ever made, so that each is another.
     made: u64,
     /// A sync may have failed since the log was opened.
     sync_fails: bool,
+    /// The machine ends whenever the process does.
+    pub(super) power_goes: bool,
+    /// The first opening after an end dies at the change after so many; by chance, if unset.
+    pub(super) opening_stop: Option<u32>,
+    /// Times the log was opened after an end.
+    pub(super) openings: u64,
     /// The log was refused, as it may be after a failed sync, a failed write and a crash in the opening: then the disk
     /// can hold bytes of a refused group between those of its successor. Safe, but no torn tail.
     is_refused: bool,
@@ -119,6 +125,11 @@ impl Run {
         disk.set_reordering(reordering);
         disk.set_sync_delay(Duration::from_millis(5));
         let (log, _) = open(&disk).await;
+        Self::on(disk, log)
+    }
+
+    /// A run that begins with an empty log.
+    pub(super) fn on(disk: SimDisk, log: Log) -> Self {
         Self {
             disk,
             log: Some(log),
@@ -126,11 +137,14 @@ impl Run {
             epoch: 1,
             made: 0,
             sync_fails: false,
+            power_goes: false,
+            opening_stop: None,
+            openings: 0,
             is_refused: false,
         }
     }
 
-    async fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
+    pub(super) async fn step(&mut self, step: Step) -> Result<(), TestCaseError> {
         if self.is_refused {
             return Ok(());
         }
@@ -247,14 +261,16 @@ impl Run {
     async fn die(&mut self, power: bool, otherwise: Option<Expected>) -> Result<(), TestCaseError> {
         self.log = None;
         self.disk.set_capacity(None);
+        let power = power || self.power_goes;
         if power {
             self.disk.crash()
         } else {
             self.disk.kill()
         }
         let mut at_least = self.expected.durable;
-        if self.made.is_multiple_of(3) {
-            self.disk.stop_after((self.made % 7) as u32);
+        let by_chance = self.made.is_multiple_of(3).then_some((self.made % 7) as u32);
+        if let Some(changes) = self.opening_stop.take().or(by_chance) {
+            self.disk.stop_after(changes);
             drop(open_with(&self.disk, small_segments()).await);
             self.disk.crash();
         } else if !power && self.expected.refused.is_empty() {
@@ -275,6 +291,7 @@ impl Run {
             let Some(otherwise) = otherwise else { return Err(fail(why, &self.expected)) };
             otherwise.check(&log, otherwise.durable).map_err(|why| fail(why, &otherwise))?;
         }
+        self.openings += 1;
         let index = log.first_index() - 1;
         let before = Position { epoch: log.epoch_at(index).unwrap(), index };
         self.expected = Expected { records: all(&log), ..Expected::behind(before) };

@@ -1,0 +1,199 @@
+//! A worker's folder on a real disk, damaged as a seed says: bits that flip, sectors that are lost, files that are cut.
+//! The worker refuses to start, or a request is refused, or the answer is the right one.
+
+mod common;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use common::{Caller, Machine, get, put};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use slotkv_storage::{Engine, Error, FjallEngine, RealDisk, fjall_engine::FjallOptions};
+use slotkv_worker::{Options, StartError, Worker, home::Home};
+
+const KEYS: usize = 300;
+/// Of the engine's journal: a few writes, which no checkpoint has made durable.
+const LOST_BYTES: usize = 4 << 10;
+const VALUE_BYTES: usize = 300;
+
+async fn start(machine: &Machine, dir: &Path) -> Result<Worker, StartError> {
+    let mut seams = machine.seams();
+    seams.disk = Arc::new(RealDisk::new());
+    seams.open_engine = Arc::new(|dir| {
+        let options = FjallOptions {
+            cache_bytes: 1 << 20,
+            memtable_bytes: 32 << 10,
+            threads: 1,
+            ..FjallOptions::default()
+        };
+        Ok(Arc::new(FjallEngine::open(dir, &options)?) as Arc<dyn Engine>)
+    });
+    let options = Options {
+        dir: dir.to_owned(),
+        segment_bytes: 8 << 10,
+        checkpoint_bytes: 32 << 10,
+        cache_bytes: 1 << 16,
+        ..machine.options.clone()
+    };
+    let worker = Worker::start(options, seams).await?;
+    worker.shard().catch_up(1).await;
+    Ok(worker)
+}
+
+fn keys() -> impl Iterator<Item = String> {
+    // One in sixteen slots is another shard's.
+    let slots = slotkv_proto::SlotCount::new(common::SLOTS).unwrap();
+    (0..)
+        .map(|n| format!("key{n}"))
+        .filter(move |key| slotkv_proto::slot(key.as_bytes(), slots) != 15)
+        .take(KEYS)
+}
+
+fn value(key: &str) -> String {
+    format!("{key:x>VALUE_BYTES$}")
+}
+
+fn files_under(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(files_under(&path)) } else { files.push(path) }
+    }
+    files.sort();
+    files
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy(&path, &target);
+            continue;
+        }
+        let mut bytes = fs::read(&path).unwrap();
+        // Journals are laid out with zeros that nobody needs.
+        if path.extension().is_some_and(|extension| extension == "jnl") {
+            bytes.truncate(bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1));
+        }
+        fs::write(&target, bytes).unwrap();
+    }
+}
+
+fn damage(bytes: &mut Vec<u8>, chance: &mut SmallRng) -> &'static str {
+    let at = chance.random_range(0..bytes.len());
+    match chance.random_range(0..8) {
+        0..5 => {
+            bytes[at] ^= 1 << chance.random_range(0..8);
+            "flipped"
+        }
+        5 | 6 => {
+            let end = bytes.len().min(at + 512);
+            bytes[at..end].fill(0);
+            "lost"
+        }
+        _ => {
+            bytes.truncate(at);
+            "cut"
+        }
+    }
+}
+
+#[tokio::test]
+async fn damage_anywhere_in_a_workers_folder_is_refused_or_does_no_harm() {
+    let seeds = if std::env::var_os("SLOTKV_TEST_LONG").is_some() { 5000 } else { 150 };
+    let machine = Machine::new().await;
+    let scratch = tempfile::tempdir().unwrap();
+    let whole = scratch.path().join("whole");
+    let worker = start(&machine, &whole).await.unwrap();
+    let mut caller = Caller::new(&worker, 1).await;
+    for key in keys() {
+        assert_eq!(caller.ask(put(&key, &value(&key))).await.code, 0);
+    }
+    drop(caller);
+    // Ends without closing its log.
+    machine.crash(worker);
+    let files = files_under(&whole);
+    // The engine has lost its last batches, as it may: they come from the log.
+    let journal = files.iter().rfind(|file| file.extension().is_some_and(|extension| extension == "jnl"));
+    let journal = journal.expect("the engine has a journal");
+    let bytes = fs::read(journal).unwrap();
+    let end = bytes.iter().rposition(|&byte| byte != 0).unwrap();
+    fs::write(journal, &bytes[..end - LOST_BYTES]).unwrap();
+    let logs =
+        files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "log")).count();
+    assert!(logs < 12, "checkpoints have shortened the log to {logs} files");
+
+    let damaged = scratch.path().join("damaged");
+    let (mut refused, mut unread, mut served) = (0, 0, 0);
+    for seed in 0..seeds {
+        let mut chance = SmallRng::seed_from_u64(seed);
+        copy(&whole, &damaged);
+        let name = files[chance.random_range(0..files.len())].strip_prefix(&whole).unwrap();
+        let mut bytes = fs::read(damaged.join(name)).unwrap();
+        if !bytes.is_empty() {
+            let how = damage(&mut bytes, &mut chance);
+            println!("seed {seed}: {name:?} {how}");
+            fs::write(damaged.join(name), &bytes).unwrap();
+        }
+        match start(&machine, &damaged).await {
+            Err(StartError::Storage(Error::Io { file, action, source })) => {
+                panic!("seed {seed}: {name:?}: cannot {action} {file:?}: {source}")
+            }
+            Err(error) => {
+                assert!(!error.to_string().is_empty());
+                refused += 1;
+            }
+            Ok(worker) => {
+                let mut caller = Caller::new(&worker, 1).await;
+                let replies = caller.ask_all(keys().map(|key| get(&key)).collect()).await;
+                for (key, reply) in keys().zip(&replies) {
+                    let is_right = reply.code != 0 || *reply.value == *value(&key).as_bytes();
+                    assert!(is_right, "seed {seed}: {name:?}: {key} has {reply:?}");
+                }
+                if replies.iter().any(|reply| reply.code != 0) {
+                    unread += 1
+                } else {
+                    served += 1
+                }
+                drop(caller);
+                machine.crash(worker);
+            }
+        }
+        fs::remove_dir_all(&damaged).unwrap();
+    }
+    println!("{refused} did not start, {unread} refused requests, {served} served everything");
+    assert!(refused > seeds / 3 && served > 0);
+}
+
+#[tokio::test]
+async fn changed_bit_in_a_replicas_identification_is_found() {
+    let machine = Machine::new().await;
+    let scratch = tempfile::tempdir().unwrap();
+    let whole = scratch.path().join("whole");
+    machine.crash(start(&machine, &whole).await.unwrap());
+    // Its lock ends with its last task.
+    let folder = scratch.path().join("copy");
+    copy(&whole, &folder);
+    let file = folder.join("replica.json");
+    let whole = fs::read(&file).unwrap();
+    let disk = Arc::new(RealDisk::new());
+    let known = Home::lock(disk.clone(), &folder).unwrap().identification().cloned();
+    assert!(known.is_some());
+    for bit in 0..whole.len() * 8 {
+        let mut changed = whole.clone();
+        changed[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&file, &changed).unwrap();
+        match Home::lock(disk.clone(), &folder) {
+            // A name of a field that may be missing.
+            Ok(home) => assert_eq!(home.identification().cloned(), known, "bit {bit}"),
+            Err(error) => {
+                assert!(error.is_damage() || matches!(error, Error::NewerFormat { .. }), "bit {bit}: {error}")
+            }
+        }
+    }
+}
