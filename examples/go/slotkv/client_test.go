@@ -253,7 +253,7 @@ func TestACallIsCancelledByItsContext(t *testing.T) {
 	must(t, err)
 	stats, err := client.Stats()
 	must(t, err)
-	if stats.CallsCancelled != 3 {
+	if stats.CallsCancelled != 2 {
 		t.Fatal(stats)
 	}
 }
