@@ -30,7 +30,6 @@ use crate::{
 };
 
 mod journals;
-
 mod mark;
 mod trees;
 

@@ -19,11 +19,26 @@ fn behind() -> (Shard, usize, usize) {
     (shard, primary, 1 - primary)
 }
 
+/// Hands in so many parts.
+fn load(shard: &mut Shard, count: usize) {
+    for _ in 0..count {
+        shard.load(1);
+        shard.settle();
+    }
+}
+
+/// Lets time pass and hands in what is asked for meanwhile.
+fn run_loading(shard: &mut Shard) {
+    for _ in 0..8 {
+        shard.run(100);
+        load_all(shard);
+    }
+}
+
 /// Hands in parts until nothing is asked for.
 fn load_all(shard: &mut Shard) {
     while !shard.loads.is_empty() {
-        shard.load(1);
-        shard.settle();
+        load(shard, 1);
     }
 }
 
@@ -77,10 +92,7 @@ fn log_behind_a_snapshot_that_is_being_sent_is_needed() {
 fn snapshot_that_was_taken_and_could_not_be_installed_is_followed_by_another() {
     let (mut shard, primary, backup) = behind();
     shard.run(200);
-    for _ in 0..8 {
-        shard.load(1);
-        shard.settle();
-    }
+    load(&mut shard, 8);
     shard.stalled.insert(backup);
     load_all(&mut shard);
     shard.resume_but(backup, 1);
@@ -91,10 +103,7 @@ fn snapshot_that_was_taken_and_could_not_be_installed_is_followed_by_another() {
     shard.staged[backup].clear();
     shard.logs[backup].truncate(1);
     shard.resume(backup);
-    for _ in 0..8 {
-        shard.run(100);
-        load_all(&mut shard);
-    }
+    run_loading(&mut shard);
     assert_eq!(shard.logs[backup], shard.logs[primary]);
     assert_eq!(shard.closes, [1, 2]);
 }
@@ -131,10 +140,7 @@ fn lost_parts_are_sent_again() {
 fn receiver_that_restarts_midway_gets_another_from_its_beginning() {
     let (mut shard, primary, backup) = behind();
     shard.run(200);
-    for _ in 0..4 {
-        shard.load(1);
-        shard.settle();
-    }
+    load(&mut shard, 4);
     shard.crash(backup);
     shard.start(backup);
     shard.run(300);
@@ -148,17 +154,11 @@ fn receiver_that_restarts_midway_gets_another_from_its_beginning() {
 fn receiver_that_has_lost_what_it_took_gets_another_from_its_beginning() {
     let (mut shard, primary, backup) = behind();
     shard.run(200);
-    for _ in 0..4 {
-        shard.load(1);
-        shard.settle();
-    }
+    load(&mut shard, 4);
     let now_us = shard.now_us;
     shard.get(backup).append_failed(now_us);
     shard.settle();
-    for _ in 0..8 {
-        shard.run(100);
-        load_all(&mut shard);
-    }
+    run_loading(&mut shard);
     assert_eq!(shard.logs[backup], shard.logs[primary]);
     assert_eq!(shard.closes, [1, 2]);
 }
