@@ -65,10 +65,13 @@ impl RowCache {
     /// are read: it would wait for all of them.
     pub fn get_many<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) -> Vec<Option<Row>> {
         let keys: Vec<(u64, &[u8])> = keys.map(|key| (self.hash(key), key)).collect();
-        // Who holds several shares them with other readers; a writer has one at a time and waits for no other meanwhile.
+        let mut wanted = [false; SHARDS];
+        keys.iter().for_each(|&(hash, _)| wanted[shard_of(hash)] = true);
+        // In one order for all: a reader also waits behind a writer that waits, so in any other they could wait in a circle.
+        // A writer has one at a time.
         let mut shards = [const { None }; SHARDS];
-        for &(hash, _) in &keys {
-            shards[shard_of(hash)].get_or_insert_with(|| self.shard(hash).read());
+        for ((held, shard), wanted) in shards.iter_mut().zip(&self.shards).zip(wanted) {
+            *held = wanted.then(|| shard.read());
         }
         let entry = |&(hash, _): &(u64, _)| {
             let shard = shards[shard_of(hash)].as_ref()?;
@@ -322,7 +325,7 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
+    use std::{collections::HashMap, sync::Arc};
 
     use proptest::prelude::*;
 
@@ -422,6 +425,29 @@ mod tests {
                 }
                 prop_assert!(cache.bytes() <= 64 * 1500);
             }
+        }
+    }
+
+    #[test]
+    fn readers_of_many_and_writers_never_wait_in_a_circle() {
+        let cache = Arc::new(RowCache::new(64 * 2048));
+        let (done, ended) = std::sync::mpsc::channel();
+        let names: Arc<[[u8; 4]]> = (0..200u32).map(u32::to_be_bytes).collect();
+        for thread in 0..4u64 {
+            let (cache, names, done) = (cache.clone(), names.clone(), done.clone());
+            std::thread::spawn(move || {
+                for round in 0..4000 {
+                    match thread {
+                        0 => drop(cache.get_many(names.iter().map(|name| &name[..]))),
+                        1 => drop(cache.get_many(names.iter().rev().map(|name| &name[..]))),
+                        _ => (0..50).for_each(|at| cache.insert(&names[(round + at) % 200], &row(thread, 8))),
+                    }
+                }
+                done.send(()).ok();
+            });
+        }
+        for _ in 0..4 {
+            ended.recv_timeout(std::time::Duration::from_secs(60)).expect("nobody waits for ever");
         }
     }
 
