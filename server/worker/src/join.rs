@@ -22,6 +22,12 @@ pub struct Wishes {
     pub durability: Option<Durability>,
     /// Share of the slots, relative to the other shards'.
     pub weight: Option<f64>,
+    /// How many copies there shall be, the primary's included.
+    pub replicas: Option<u32>,
+    /// How many of the ISR a write waits for.
+    pub ack: Option<Ack>,
+    /// Fewer copies than this in sync: no writes.
+    pub min_isr: Option<u32>,
 }
 
 /// Takes the lead of a shard in a new epoch. Returns the register as written.
@@ -83,12 +89,16 @@ fn first(own: &Replica, process: &Primary, wishes: &Wishes) -> ShardRegister {
         epoch: 1,
         primary: Some(process.clone()),
         isr: vec![own.clone()],
-        ack: Ack::default(),
-        min_isr: ShardRegister::min_isr_default(1),
-        replicas: 1,
+        ack: wishes.ack.unwrap_or_default(),
+        min_isr: wishes
+            .min_isr
+            .unwrap_or_else(|| ShardRegister::min_isr_default(wishes.replicas.unwrap_or(1))),
+        replicas: wishes.replicas.unwrap_or(1),
         preferred: Some(own.name.clone()),
         durability: wishes.durability.unwrap_or_default(),
         weight: wishes.weight.unwrap_or(1.0),
+        loss_epoch: 0,
+        recover: None,
     }
 }
 

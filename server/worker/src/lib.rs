@@ -7,10 +7,11 @@
 //!                           └─────► queue ► committer: decide, log, sync, apply ► outbox ► reply
 //! ```
 //!
-//! Layout: [`worker`] start, run and stop · [`join`] taking the lead · [`home`] the replica's folder · [`service`] gRPC, [`codec`] its frames ·
-//! [`session`] one stream · [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served ·
-//! [`shard`] what streams share · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`],
-//! [`retry`] the way of a write · [`outbox`] replies on their way · [`runner`] where long work runs.
+//! Layout: [`worker`] start, run and stop · [`join`] taking the lead · [`registrar`] what a replica asks of the
+//! coordinator · [`home`] the replica's folder · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
+//! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
+//! · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`], [`retry`] the way
+//! of a write · [`outbox`] replies on their way · [`runner`] where long work runs.
 
 pub mod codec;
 pub mod committer;
@@ -24,6 +25,7 @@ pub mod ownership;
 pub mod page;
 pub mod queue;
 pub mod read;
+pub mod registrar;
 pub mod replica;
 pub mod request;
 pub mod retry;

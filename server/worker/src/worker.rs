@@ -183,6 +183,8 @@ impl Worker {
             address: options.address.clone(),
             shard: Some(shard),
             zone: options.zone.clone(),
+            standing: String::new(),
+            since_ms: 0,
         };
         let view = Arc::new(ClusterView::start(session.clone()));
         let table = Arc::new(cluster.table()?);
