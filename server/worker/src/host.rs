@@ -81,6 +81,8 @@ pub struct Settings {
     pub retain_bytes: u64,
     /// The replica's folder, whose disk must have room.
     pub dir: PathBuf,
+    /// Rows kept in memory, in bytes.
+    pub cache_bytes: usize,
 }
 
 /// What a host works with.
@@ -111,8 +113,6 @@ pub struct Parts {
     pub chance: Arc<dyn Chance>,
     /// The engine under the data.
     pub engine: Arc<dyn Engine>,
-    /// Rows in memory.
-    pub cache: Arc<RowCache>,
     /// Where long work runs.
     pub runner: Runner,
     /// The shard's register at the coordinator.
@@ -144,7 +144,6 @@ pub struct Host {
     pub(crate) disk: Arc<dyn Disk>,
     chance: Arc<dyn Chance>,
     pub(crate) engine: Arc<dyn Engine>,
-    cache: Arc<RowCache>,
     pub(crate) runner: Runner,
     registrar: Arc<Registrar>,
     sessions: watch::Receiver<Arc<dyn Session>>,
@@ -223,7 +222,6 @@ impl Host {
             disk: parts.disk,
             chance: parts.chance,
             engine: parts.engine,
-            cache: parts.cache,
             runner: parts.runner,
             registrar: parts.registrar,
             sessions: parts.sessions,
@@ -474,10 +472,11 @@ impl Host {
             }
             DiskWrite::Cut(_) | DiskWrite::Promise(_) => false,
         };
+        let is_snapshot = matches!(write, DiskWrite::Part(_) | DiskWrite::Install(_));
         if !is_left_out {
             match self.try_write(write).await {
-                Err(error) if error.is_disk_full() => {
-                    tracing::error!(%error, "the disk is full");
+                Err(error) if error.is_disk_full() || (is_snapshot && error.is_damage()) => {
+                    tracing::error!(%error, "leaves out what came; it will be asked for again");
                     self.leaves_out = true;
                     let now = self.now();
                     self.machine.append_failed(now);
@@ -501,7 +500,7 @@ impl Host {
                 self.durable.records += count;
             }
             DiskWrite::Barrier(position) => {
-                let gap = if self.machine.began_with_loss() { crate::home::LOSS_GAP } else { 0 };
+                let gap = if self.machine.began_with_loss() { replica::LOSS_GAP } else { 0 };
                 let time_ms = self.replica.begin(self.clock.wall_ms()).time_ms();
                 let mut group = self.log.group();
                 group.push(position.epoch, |buffer| {
@@ -525,12 +524,12 @@ impl Host {
             }
             DiskWrite::Install(at) => {
                 let at = Position { epoch: at.epoch, index: at.index };
-                let cache = self.cache.clone();
-                let installed = self.home.install(&mut self.log, at, cache, self.slots).await?;
+                // Readers of what was there may still fill its cache.
+                let cache = Arc::new(RowCache::new(self.settings.cache_bytes));
+                let installed = self.home.install(&mut self.log, at, cache.clone(), self.slots).await?;
                 self.replica = installed.replica;
                 self.engine = installed.engine.clone();
-                self.shard.set_engine(installed.engine);
-                self.shard.cache().clear();
+                self.shard.set_rows(installed.engine, cache);
                 self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
                 self.forget_checkpoint();
             }

@@ -12,7 +12,7 @@
 //!
 //! Layout: [`worker`] start, run and stop · [`join`] its place in the shard · [`host`] the replica's
 //! only writer, which carries out what `slotkv-replication` decides · [`checkpoint`] its syncs and checkpoints · [`link`] other replicas · [`registrar`] what a replica asks of the
-//! coordinator · [`home`] the replica's folder · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
+//! coordinator · [`home`] the replica's folder, [`snapshot`] its data on the way to another · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
 //! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
 //! · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`], [`retry`] the way
 //! of a write · [`outbox`] replies on their way · [`runner`] where long work runs.
@@ -40,10 +40,10 @@ pub mod runner;
 pub mod service;
 pub mod session;
 pub mod shard;
+pub mod snapshot;
 pub mod worker;
 
 pub use error::StartError;
-pub use home::OpenEngine;
 pub use runner::Runner;
 pub use link::{GrpcPeers, PeerTransport};
 pub use worker::{Options, Seams, Worker};

@@ -101,7 +101,7 @@ impl Shard {
                 names.push(slot, namespace, key);
             }
         }
-        let mut rows = names.iter().zip(self.cache().get_many(names.iter()));
+        let mut rows = names.iter().zip(self.rows().cache.get_many(names.iter()));
         let mut reply = Reply { id: request.id, status: Status::Found as i32, ..Reply::default() };
         reply.found.reserve(owned.len());
         let mut bytes = 0;
@@ -145,7 +145,7 @@ impl Shard {
                 places.push(place);
             }
         }
-        for (place, row) in places.into_iter().zip(self.cache().get_many(names.iter())) {
+        for (place, row) in places.into_iter().zip(self.rows().cache.get_many(names.iter())) {
             rows[place] = row;
         }
         rows
@@ -158,14 +158,15 @@ impl Shard {
 
     /// The row of an engine key.
     fn row(&self, key: &[u8], cold: &Cell<usize>) -> Result<Option<Row>, Error> {
-        if let Some(row) = self.cache().get(key) {
+        let rows = self.rows();
+        if let Some(row) = rows.cache.get(key) {
             return Ok(Some(row));
         }
         cold.set(cold.get() + 1);
-        let ticket = self.cache().ticket(key);
-        let Some(bytes) = self.engine().get(key)? else { return Ok(None) };
+        let ticket = rows.cache.ticket(key);
+        let Some(bytes) = rows.engine.get(key)? else { return Ok(None) };
         let row = Row::decode(bytes)?;
-        self.cache().fill(ticket, key, &row);
+        rows.cache.fill(ticket, key, &row);
         Ok(Some(row))
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, RwLock};
 use slotkv_proto::{
     Code, SlotTable,
@@ -34,8 +34,7 @@ pub const PAGES_MAX: usize = 64;
 pub struct Shard {
     id: ShardId,
     member: Member,
-    engine: ArcSwap<Arc<dyn Engine>>,
-    cache: Arc<RowCache>,
+    rows: ArcSwap<Rows>,
     queue: Queue,
     inbox: mpsc::UnboundedSender<Input>,
     runner: Runner,
@@ -60,6 +59,14 @@ pub struct Shard {
     aborted: AtomicBool,
     stopped: AtomicBool,
     refusal: RwLock<Refusals>,
+}
+
+/// Where rows are read.
+pub struct Rows {
+    /// All of them.
+    pub engine: Arc<dyn Engine>,
+    /// Some of them, in front of it.
+    pub cache: Arc<RowCache>,
 }
 
 /// Where this replica stands in its shard, for people.
@@ -142,8 +149,7 @@ impl Shard {
             ownership: ArcSwap::from_pointee(Ownership::new(parts.table, parts.id, 0)),
             id: parts.id,
             member: parts.member,
-            engine: ArcSwap::from_pointee(parts.engine),
-            cache: parts.cache,
+            rows: ArcSwap::from_pointee(Rows { engine: parts.engine, cache: parts.cache }),
             queue: Queue::default(),
             inbox: parts.inbox,
             runner: parts.runner,
@@ -413,19 +419,14 @@ impl Shard {
         self.pages.clone().try_acquire_owned().map_err(full)
     }
 
-    /// The engine under the shard, as it is now.
-    pub fn engine(&self) -> Arc<dyn Engine> {
-        Arc::clone(&self.engine.load())
+    /// The rows as they are now.
+    pub fn rows(&self) -> Guard<Arc<Rows>> {
+        self.rows.load()
     }
 
-    /// The data has been replaced.
-    pub fn set_engine(&self, engine: Arc<dyn Engine>) {
-        self.engine.store(Arc::new(engine));
-    }
-
-    /// The rows in front of the engine.
-    pub fn cache(&self) -> &RowCache {
-        &self.cache
+    /// A snapshot has taken their place.
+    pub fn set_rows(&self, engine: Arc<dyn Engine>, cache: Arc<RowCache>) {
+        self.rows.store(Arc::new(Rows { engine, cache }));
     }
 }
 

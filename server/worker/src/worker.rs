@@ -17,7 +17,7 @@ use slotkv_proto::{
     table::{Member, ShardId},
     v1::{ClientFrame, PeerHello, replication_server::ReplicationServer},
 };
-use slotkv_storage::{Disk, RowCache};
+use slotkv_storage::{Disk, Engines, RowCache};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -26,7 +26,7 @@ use tonic::Status;
 
 use crate::{
     error::StartError,
-    home::{Home, OpenEngine, Opened},
+    home::{Home, Opened},
     host::{self, Host, Input, Settings},
     join::{self, Wishes},
     link::{self, Addresses, Links, PeerService, PeerTransport},
@@ -106,8 +106,8 @@ pub struct Seams {
     pub coordinator: Arc<dyn Coordinator>,
     /// The disk under log and registers.
     pub disk: Arc<dyn Disk>,
-    /// Opens the engine.
-    pub open_engine: OpenEngine,
+    /// Where engines come from.
+    pub engines: Arc<dyn Engines>,
     /// Wall clock.
     pub clock: Arc<dyn Clock>,
     /// Names and incarnations.
@@ -252,13 +252,13 @@ impl Worker {
                 checkpoint_bytes: options.checkpoint_bytes,
                 retain_bytes: 0,
                 dir: options.dir.clone(),
+                cache_bytes: options.cache_bytes,
             },
             ack: options.wishes.ack,
             clock: seams.clock.clone(),
             disk: seams.disk.clone(),
             chance: seams.chance.clone(),
             engine: opened.engine,
-            cache: opened.cache,
             runner: seams.runner.clone(),
             registrar: registrar.clone(),
             sessions: session_receiver.clone(),
@@ -439,10 +439,10 @@ async fn open_data(
     slots: SlotCount,
     segment_bytes: u64,
 ) -> Result<(Home, Opened), StartError> {
-    let (open_engine, chance) = (seams.open_engine.clone(), seams.chance.clone());
+    let (engines, chance) = (seams.engines.clone(), seams.chance.clone());
     let (sender, receiver) = oneshot::channel();
     let opening = async move {
-        let opened = home.open(&open_engine, cache, slots, segment_bytes, &*chance).await;
+        let opened = home.open(&engines, cache, slots, segment_bytes, &*chance).await;
         let _ = sender.send(opened.map(|opened| (home, opened)));
     };
     let begun = seams.runner.dedicated("open".into(), opening);
