@@ -119,8 +119,7 @@ impl Host {
         if !(is_late || is_much) || Arc::strong_count(&self.durable.sending) > 1 {
             return;
         }
-        self.durable.sent_ahead =
-            Ahead { late: self.durable.sent_ahead.late || is_late, log_bytes: bytes };
+        self.durable.sent_ahead = Ahead { late: self.durable.sent_ahead.late || is_late, log_bytes: bytes };
         let sending = self.durable.sending.clone();
         let (disk, path) = (self.disk.clone(), self.log.tail_path().to_owned());
         self.runner.blocking(move || {
@@ -178,7 +177,8 @@ impl Host {
         let needed = self.machine.needed_from_index().saturating_sub(1);
         let kept = self.log.front_to_keep(self.settings.retain_bytes);
         // A replica that is far behind takes a snapshot rather than keep the log of all.
-        let behind = if self.log.bytes() > 4 * self.settings.retain_bytes.max(64 << 20) { u64::MAX } else { needed };
+        let behind =
+            if self.log.bytes() > 4 * self.settings.retain_bytes.max(64 << 20) { u64::MAX } else { needed };
         self.replica.checkpoint().index.min(kept).min(behind)
     }
 

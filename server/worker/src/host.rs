@@ -28,8 +28,8 @@ use slotkv_proto::{
     seam::{Chance, Clock},
 };
 use slotkv_replication::{
-    self as machine, Answer, Ask, Chunk, Fetch, Load, Message, Name, Ready, Record, Refusal as Unready, Standing,
-    Write as DiskWrite,
+    self as machine, Answer, Ask, Chunk, Fetch, Load, Message, Name, Ready, Record, Refusal as Unready,
+    Standing, Write as DiskWrite,
 };
 use slotkv_storage::{Disk, Engine, Error, Log, Position, RowCache};
 use tokio::{
@@ -296,7 +296,8 @@ impl Host {
             return Event::Time;
         }
         let now = self.now();
-        let deadline = self.machine.next_deadline_us().map(|at| Duration::from_micros(at.saturating_sub(now)));
+        let deadline =
+            self.machine.next_deadline_us().map(|at| Duration::from_micros(at.saturating_sub(now)));
         let wait = deadline.into_iter().chain(self.idle_wait()).min().unwrap_or(IDLE_MAX).min(IDLE_MAX);
         let takes_writes = self.takes_writes();
         let queue = self.shard.clone();
@@ -344,6 +345,11 @@ impl Host {
         if self.machine.next_deadline_us().is_some_and(|at| at <= now) {
             self.machine.tick(now);
         }
+        if cfg!(debug_assertions)
+            && let Some(violation) = self.machine.violation()
+        {
+            return Err(Error::Misfit(format!("an invariant of replication does not hold: {violation}")));
+        }
         self.carry_out().await
     }
 
@@ -368,10 +374,17 @@ impl Host {
         }
         if let Some(why) = ready.discard {
             self.home.discard(&*self.chance).await?;
-            return Err(Error::Misfit(format!("the data is discarded and copied anew by the next start: {why}")));
+            return Err(Error::Misfit(format!(
+                "the data is discarded and copied anew by the next start: {why}"
+            )));
         }
         if let Some(stopped) = ready.stopped {
-            tracing::warn!(shard = self.shard.id(), epoch = stopped.epoch, why = stopped.why, "does not lead any more");
+            tracing::warn!(
+                shard = self.shard.id(),
+                epoch = stopped.epoch,
+                why = stopped.why,
+                "does not lead any more"
+            );
             self.step_down();
         }
         if let Some(epoch) = ready.took_office {
@@ -599,7 +612,10 @@ impl Host {
         let shard = self.shard.id();
         match status.primary.filter(|name| name.as_str() != self.process.name) {
             Some(name) => (Code::NotPrimary, format!("shard {shard} is led by {name}")),
-            None => (Code::NotPrimary, format!("this replica of shard {shard} does not lead it: {}", status.standing)),
+            None => (
+                Code::NotPrimary,
+                format!("this replica of shard {shard} does not lead it: {}", status.standing),
+            ),
         }
     }
 
@@ -657,7 +673,9 @@ impl Host {
         };
         self.shard.lead(leadership);
         if self.machine.leads().is_none() {
-            self.resigning.drain(..).for_each(|told| drop(told.send(())));
+            for told in self.resigning.drain(..) {
+                let _ = told.send(());
+            }
         }
         let standing = self.machine.status().standing;
         let since_ms = || {
@@ -689,9 +707,13 @@ impl Host {
             Unready::Leaving { to } => (Code::Retry, format!("shard {shard} is being handed to {to}")),
             Unready::ReadOnly { have, need } => (
                 Code::ReadOnly,
-                format!("shard {shard} has {have} copies in sync and takes writes with {need}, once more have caught up"),
+                format!(
+                    "shard {shard} has {have} copies in sync and takes writes with {need}, once more have caught up"
+                ),
             ),
-            Unready::Busy => (Code::Overloaded, format!("too many records of shard {shard} wait to be committed")),
+            Unready::Busy => {
+                (Code::Overloaded, format!("too many records of shard {shard} wait to be committed"))
+            }
         }
     }
 

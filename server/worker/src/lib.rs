@@ -44,6 +44,6 @@ pub mod snapshot;
 pub mod worker;
 
 pub use error::StartError;
-pub use runner::Runner;
 pub use link::{GrpcPeers, PeerTransport};
+pub use runner::Runner;
 pub use worker::{Options, Seams, Worker};

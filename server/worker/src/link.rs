@@ -2,15 +2,10 @@
 //! that either side only ever sends on its own. Messages may be lost: what cannot be sent is dropped, for whoever misses
 //! it asks again.
 
-use std::{
-    collections::BTreeMap,
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{
-    Stream, StreamExt,
+    FutureExt, Stream, StreamExt,
     future::BoxFuture,
     stream::{self, BoxStream},
 };
@@ -18,7 +13,8 @@ use parking_lot::RwLock;
 use slotkv_proto::{
     Code, code, handshake,
     v1::{
-        PeerFrame, PeerHello, ReplicaMessage, replication_client::ReplicationClient,
+        PeerFrame, PeerHello, ReplicaMessage,
+        replication_client::ReplicationClient,
         replication_server::{Replication, ReplicationServer},
     },
 };
@@ -61,11 +57,11 @@ pub struct GrpcPeers;
 
 impl PeerTransport for GrpcPeers {
     fn exchange(&self, address: String, frames: BoxStream<'static, PeerFrame>) -> BoxFuture<'static, Status> {
-        Box::pin(async move { exchange(&address, frames).await.err().unwrap_or_else(|| Status::ok("")) })
+        async move { exchange(address, frames).await.err().unwrap_or_else(|| Status::ok("")) }.boxed()
     }
 }
 
-async fn exchange(address: &str, frames: BoxStream<'static, PeerFrame>) -> Result<(), Status> {
+async fn exchange(address: String, frames: BoxStream<'static, PeerFrame>) -> Result<(), Status> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| Status::invalid_argument(error.to_string()))?
         .connect_timeout(CONNECT_MAX)
@@ -77,7 +73,9 @@ async fn exchange(address: &str, frames: BoxStream<'static, PeerFrame>) -> Resul
         .keep_alive_while_idle(true);
     let channel = endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let mut client = ReplicationClient::new(channel).max_encoding_message_size(FRAME_BYTES_MAX);
-    let mut answers = client.exchange(frames).await?.into_inner();
+    // The compiler needs the box to see that this may change threads.
+    let call = client.exchange(Request::new(frames)).boxed();
+    let mut answers = call.await?.into_inner();
     while answers.message().await?.is_some() {}
     Ok(())
 }
@@ -164,7 +162,8 @@ async fn carry(
         // What was waiting for a connection that broke is old.
         let Some(first) = newest(&mut waiting).await else { return };
         let (frames, taken) = mpsc::channel(1);
-        let sent = stream::unfold(taken, |mut taken| async { taken.recv().await.map(|frame| (frame, taken)) });
+        let sent =
+            stream::unfold(taken, |mut taken| async { taken.recv().await.map(|frame| (frame, taken)) });
         let why = tokio::select! {
             biased;
             () = pack(hello.clone(), first, &mut waiting, frames) => return,
@@ -257,8 +256,9 @@ impl PeerService {
         let sender = self.check(first.hello)?;
         while let Some(frame) = frames.next().await.transpose()? {
             for message in frame.messages {
-                let message = Message::try_from(message)
-                    .map_err(|why| code::status_of(Code::InvalidArgument, format!("a message of {sender}: {why}")))?;
+                let message = Message::try_from(message).map_err(|why| {
+                    code::status_of(Code::InvalidArgument, format!("a message of {sender}: {why}"))
+                })?;
                 if message.from.name.as_str() != sender {
                     let text = format!("{sender} sends as {}", message.from.name);
                     return Err(code::status_of(Code::InvalidArgument, text));
@@ -280,7 +280,8 @@ impl PeerService {
             return refuse(Code::Unsupported, handshake::refusal(hello.version_min, hello.version_max));
         }
         if hello.cluster_id != self.cluster_id {
-            let text = format!("this replica belongs to cluster {}, not to {}", self.cluster_id, hello.cluster_id);
+            let text =
+                format!("this replica belongs to cluster {}, not to {}", self.cluster_id, hello.cluster_id);
             return refuse(Code::WrongCluster, text);
         }
         if hello.shard != self.shard {

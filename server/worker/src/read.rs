@@ -153,7 +153,11 @@ impl Shard {
 
     /// Refuses what was read while the lead went elsewhere. The lease is looked at once for all reads of a frame.
     fn check_still(&self, request: &Request) -> Result<(), Refusal> {
-        if request.read_level() == ReadLevel::Linearizable { self.check_serving() } else { self.check_running() }
+        if request.read_level() == ReadLevel::Linearizable {
+            self.check_serving()
+        } else {
+            self.check_running()
+        }
     }
 
     /// The row of an engine key.

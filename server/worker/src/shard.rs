@@ -112,9 +112,8 @@ impl Unconfirmed {
     /// Nobody knows: whoever asked may ask another.
     pub fn refuse(self, refusal: Refusal) {
         for (outbox, replies) in self.0 {
-            let refused = replies
-                .into_iter()
-                .map(|(reply, bytes)| (request::refuse(reply.id, refusal.clone()), bytes));
+            let refused =
+                replies.into_iter().map(|(reply, bytes)| (request::refuse(reply.id, refusal.clone()), bytes));
             outbox.complete(refused.collect::<Vec<_>>());
         }
     }
@@ -302,7 +301,10 @@ impl Shard {
             return Ok(());
         }
         let age = if age_ms == u64::MAX { "of unknown age".to_owned() } else { format!("{age_ms} ms old") };
-        Err((Code::Retry, format!("what this replica can read is {age}, wanted are {staleness_ms} ms at most")))
+        Err((
+            Code::Retry,
+            format!("what this replica can read is {age}, wanted are {staleness_ms} ms at most"),
+        ))
     }
 
     /// Says who answers for the shard now.

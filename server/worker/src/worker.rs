@@ -6,6 +6,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::Stream;
+use parking_lot::Mutex;
 use slotkv_coordination::{
     ClusterView, Coordinator, Session as CoordinatorSession, SessionState, View, membership, paths,
     registers::{Cluster, MemberRecord, Primary, Register, Replica, Role},
@@ -75,8 +76,6 @@ pub struct Options {
     pub session_timeout: Duration,
     /// Times and bounds of replication.
     pub replication: slotkv_replication::Options,
-    /// Whether a start waits until the replica has taken its place.
-    pub waits_for_place: bool,
 }
 
 impl Options {
@@ -94,7 +93,6 @@ impl Options {
             checkpoint_bytes: 64 << 20,
             session_timeout: Duration::from_secs(5),
             replication: slotkv_replication::Options::default(),
-            waits_for_place: true,
         }
     }
 }
@@ -128,12 +126,14 @@ pub struct Worker {
     session: watch::Receiver<Arc<dyn CoordinatorSession>>,
     member: MemberRecord,
     peers: PeerService,
+    replicas: u32,
+    /// What the host has failed by.
+    broken: Mutex<Option<oneshot::Receiver<slotkv_storage::Error>>>,
 }
 
 impl Worker {
-    /// Starts a worker; returns when its replica has taken its place in the shard: it leads, or follows a primary. In a
-    /// shard of several it waits [`PLACE_MS_MAX`] for that at most, since what it waits for may be another worker. Waits for
-    /// the coordinator and for the first master as long as it takes; dropping the future gives up.
+    /// Starts a worker; returns when its replica runs, see [`Worker::placed`]. Waits for the coordinator and for the first
+    /// master as long as it takes; dropping the future gives up.
     pub async fn start(options: Options, seams: Seams) -> Result<Worker, StartError> {
         check_options(&options)?;
         let mut home = Home::lock(seams.disk.clone(), &options.dir)?;
@@ -234,11 +234,8 @@ impl Worker {
             applied_index: opened.replica.applied().index,
             seed: seams.chance.next_u64(),
         };
-        let machine = slotkv_replication::Replica::new(
-            start,
-            options.replication.clone(),
-            seams.clock.uptime_us(),
-        );
+        let machine =
+            slotkv_replication::Replica::new(start, options.replication.clone(), seams.clock.uptime_us());
         let host = Host::new(host::Parts {
             shard: shared.clone(),
             machine,
@@ -302,8 +299,13 @@ impl Worker {
             standing: String::new(),
             since_ms: 0,
         };
-        let following =
-            tokio::spawn(follow(view.clone(), shared.clone(), registrar, addresses.clone(), member.name.clone()));
+        let following = tokio::spawn(follow(
+            view.clone(),
+            shared.clone(),
+            registrar,
+            addresses.clone(),
+            member.name.clone(),
+        ));
         membership::join(&*session, &member).await.or_else(passing)?;
         let membership = tokio::spawn(stay(
             seams.coordinator,
@@ -314,22 +316,27 @@ impl Worker {
             shared.standing(),
         ));
         let peers = PeerService::new(arrived, cluster.cluster_id, shard, addresses);
-        let worker =
-            Worker { shard: shared, view, ended, membership, following, session: session_receiver, member, peers };
-        if options.waits_for_place {
-            worker.placed(register.replicas, breaks).await?;
-        }
-        Ok(worker)
+        Ok(Worker {
+            shard: shared,
+            view,
+            ended,
+            membership,
+            following,
+            session: session_receiver,
+            member,
+            peers,
+            replicas: register.replicas,
+            broken: Mutex::new(Some(breaks)),
+        })
     }
 
-    /// Waits until the replica has taken its place, or until others would have to come first.
-    async fn placed(
-        &self,
-        replicas: u32,
-        mut breaks: oneshot::Receiver<slotkv_storage::Error>,
-    ) -> Result<(), StartError> {
+    /// Waits until the replica has taken its place: it leads its shard, or follows who does. Others have to reach it for
+    /// that. In a shard of several it waits [`PLACE_MS_MAX`] at most, since what it waits for may be another worker. To be
+    /// called once.
+    pub async fn placed(&self) -> Result<(), StartError> {
+        let Some(mut breaks) = self.broken.lock().take() else { return Ok(()) };
         let mut standing = self.shard.standing();
-        let bound = match replicas {
+        let bound = match self.replicas {
             0..=1 => Duration::MAX,
             _ => Duration::from_millis(PLACE_MS_MAX),
         };

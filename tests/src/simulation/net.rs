@@ -235,7 +235,8 @@ impl PeerTransport for SimPeers {
             }
             let worker = net.state.lock().workers.get(&address).cloned();
             let Some((_, service)) = worker else { return tonic::Status::unavailable("nobody listens") };
-            let link = Arc::new(Link { client: watch::Sender::new(false), worker: watch::Sender::new(false) });
+            let link =
+                Arc::new(Link { client: watch::Sender::new(false), worker: watch::Sender::new(false) });
             {
                 let mut state = net.state.lock();
                 state.links.push((address.clone(), Arc::downgrade(&link)));
@@ -252,9 +253,8 @@ impl PeerTransport for SimPeers {
                     }
                 }
             };
-            let input = stream::unfold(arrived, |mut input| async {
-                input.recv().await.map(|frame| (frame, input))
-            });
+            let input =
+                stream::unfold(arrived, |mut input| async { input.recv().await.map(|frame| (frame, input)) });
             let taking = service.take(input);
             let (mut gone, mut broken) = (link.worker.subscribe(), link.client.subscribe());
             tokio::select! {

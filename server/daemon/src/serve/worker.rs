@@ -46,6 +46,7 @@ impl WorkerServer {
             routes.add_service(store).add_service(table).add_service(peers);
         });
         let serving = services.serve(listening, connections_max).await?;
+        worker.placed().await?;
         Ok(Self { worker, serving, address })
     }
 

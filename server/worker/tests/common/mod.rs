@@ -4,21 +4,45 @@
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use slotkv_coordination::{
     Coordinator, Embedded, Expect, Mode, paths,
     registers::{Cluster, Register, Slots},
 };
 use slotkv_proto::{
-    seam::{SeededChance, SystemClock},
+    seam::{Clock, SeededChance, SystemClock},
     v1::{self, ClientFrame, Operation, Reply, Request, ServerFrame},
 };
 use slotkv_storage::{MemoryEngines, SimDisk};
-use slotkv_worker::{Options, Runner, Seams, StartError, Worker, runner::Tasks, session::Session};
+use slotkv_worker::{
+    Options, PeerTransport, Runner, Seams, StartError, Worker, runner::Tasks, session::Session,
+};
 use tokio::sync::mpsc;
 use tonic::Status;
 
 pub const SLOTS: u32 = 16;
+
+/// The machine's wall time; the rest goes with tokio's, which a test may pause.
+pub struct TestClock(pub tokio::time::Instant);
+
+impl Clock for TestClock {
+    fn wall_ms(&self) -> u64 {
+        SystemClock.wall_ms()
+    }
+
+    fn uptime_us(&self) -> u64 {
+        self.0.elapsed().as_micros() as u64 + 1
+    }
+}
+
+/// Nobody else is there.
+pub struct NoPeers;
+
+impl PeerTransport for NoPeers {
+    fn exchange(&self, _: String, _: BoxStream<'static, v1::PeerFrame>) -> BoxFuture<'static, Status> {
+        Box::pin(std::future::ready(Status::unavailable("nobody is there")))
+    }
+}
 
 /// What outlives a worker's process.
 pub struct Machine {
@@ -65,14 +89,17 @@ impl Machine {
             coordinator: Arc::new(self.coordinator.clone()),
             disk: Arc::new(self.disk.clone()),
             engines: Arc::new(self.engines.clone()),
-            clock: Arc::new(SystemClock),
+            clock: Arc::new(TestClock(tokio::time::Instant::now())),
             chance: Arc::new(SeededChance::new(self.starts.get())),
             runner: Runner::Inline(self.tasks.borrow().clone()),
+            peers: Arc::new(NoPeers),
         }
     }
 
     pub async fn try_start(&self) -> Result<Worker, StartError> {
-        Worker::start(self.options.clone(), self.seams()).await
+        let worker = Worker::start(self.options.clone(), self.seams()).await?;
+        worker.placed().await?;
+        Ok(worker)
     }
 
     /// Starts the worker and waits until it knows the slot table.
