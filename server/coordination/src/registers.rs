@@ -213,6 +213,27 @@ pub enum Ack {
     One,
 }
 
+impl fmt::Display for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ack::All => "all",
+            Ack::One => "one",
+        })
+    }
+}
+
+impl FromStr for Ack {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "all" => Ok(Ack::All),
+            "one" => Ok(Ack::One),
+            _ => Err(Error::Invalid(format!("ack {text:?} is neither all nor one"))),
+        }
+    }
+}
+
 /// When an acknowledged write is on the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -559,6 +580,16 @@ mod tests {
         }
         for text in ["", "async", "interval", "interval()", "interval(0)", "interval(-1)", "interval(1"] {
             assert!(text.parse::<Durability>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ack_is_read_as_it_is_written() {
+        for text in ["all", "one"] {
+            assert_eq!(text.parse::<Ack>().unwrap().to_string(), text);
+        }
+        for text in ["", "All", "two", "none"] {
+            assert!(text.parse::<Ack>().is_err(), "{text}");
         }
     }
 

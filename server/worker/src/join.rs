@@ -7,7 +7,7 @@ use slotkv_coordination::{
     Error as CoordinatorError, Expect, Mode, Session,
     membership::ATTEMPTS_MAX,
     paths,
-    registers::{Ack, Durability, MemberRecord, Register, Replica, ShardRegister},
+    registers::{self, Ack, Durability, MemberRecord, REPLICAS_MAX, Register, Replica, ShardRegister},
 };
 use slotkv_proto::table::ShardId;
 
@@ -28,6 +28,59 @@ pub struct Wishes {
     pub min_isr: Option<u32>,
 }
 
+impl Wishes {
+    /// Refuses what no shard can be, before anything is done.
+    pub fn check(&self) -> Result<(), StartError> {
+        if let Some(weight) = self.weight.filter(|weight| !(weight.is_finite() && *weight >= 0.0)) {
+            let limit = "a weight is a finite number from 0 on".into();
+            return Err(StartError::OutOfBounds { what: "weight", found: weight.to_string(), limit });
+        }
+        if let Some(replicas) = self.replicas {
+            check_replicas(replicas)?;
+        }
+        match (self.min_isr, self.replicas) {
+            (Some(min_isr), replicas) => check_min_isr(min_isr, replicas.unwrap_or(REPLICAS_MAX)),
+            (None, _) => Ok(()),
+        }
+    }
+
+    /// A register with what operators may change at any time: all but `ack`, which is the primary's. Another number of
+    /// replicas brings its own `min_isr`, unless one is wished for.
+    pub fn edit(&self, known: ShardRegister) -> Result<ShardRegister, StartError> {
+        let replicas = self.replicas.unwrap_or(known.replicas);
+        let min_isr = match self.min_isr {
+            Some(min_isr) => min_isr,
+            None if replicas == known.replicas => known.min_isr,
+            None => ShardRegister::min_isr_default(replicas),
+        };
+        check_replicas(replicas)?;
+        check_min_isr(min_isr, replicas)?;
+        Ok(ShardRegister {
+            replicas,
+            min_isr,
+            durability: self.durability.unwrap_or(known.durability),
+            weight: self.weight.unwrap_or(known.weight),
+            ..known
+        })
+    }
+}
+
+fn check_replicas(replicas: u32) -> Result<(), StartError> {
+    registers::validate_replicas(replicas).map_err(|_| StartError::OutOfBounds {
+        what: "replicas",
+        found: replicas.to_string(),
+        limit: format!("a shard has 1 to {REPLICAS_MAX} replicas"),
+    })
+}
+
+fn check_min_isr(min_isr: u32, replicas: u32) -> Result<(), StartError> {
+    registers::validate_min_isr(min_isr, replicas).map_err(|_| StartError::OutOfBounds {
+        what: "min_isr",
+        found: min_isr.to_string(),
+        limit: format!("it is 1 to the number of replicas, which is {replicas}"),
+    })
+}
+
 /// Makes sure that the shard has a register which has what `wishes` say. Returns it.
 pub async fn register(
     session: &dyn Session,
@@ -41,11 +94,11 @@ pub async fn register(
         session.sync(&path).await?;
         let node = session.get(&path).await?;
         let (register, expect) = match &node {
-            None => (first(own, wishes), None),
+            None => (wishes.edit(first(own, wishes))?, None),
             Some(node) => {
                 let known = ShardRegister::decode(&path, &node.data)?;
                 check_data(shard, &known, identification)?;
-                let wished = edited(known.clone(), wishes);
+                let wished = wishes.edit(known.clone())?;
                 if wished == known {
                     return Ok(known);
                 }
@@ -67,31 +120,20 @@ pub async fn register(
     Err(StartError::Misfit(format!("the register of shard {shard} changed {ATTEMPTS_MAX} times")))
 }
 
+/// Nobody leads yet: the first epoch is elected like any other.
 fn first(own: &Replica, wishes: &Wishes) -> ShardRegister {
-    let replicas = wishes.replicas.unwrap_or(1);
     ShardRegister {
         epoch: 0,
         primary: None,
         isr: vec![own.clone()],
         ack: wishes.ack.unwrap_or_default(),
-        min_isr: wishes.min_isr.unwrap_or(ShardRegister::min_isr_default(replicas)),
-        replicas,
+        min_isr: ShardRegister::min_isr_default(1),
+        replicas: 1,
         preferred: Some(own.name.clone()),
-        durability: wishes.durability.unwrap_or_default(),
-        weight: wishes.weight.unwrap_or(1.0),
+        durability: Durability::default(),
+        weight: 1.0,
         loss_epoch: 0,
         recover: None,
-    }
-}
-
-/// Only the primary changes `ack`, so that wish is told to whoever leads (`Wishes::ack`).
-fn edited(known: ShardRegister, wishes: &Wishes) -> ShardRegister {
-    ShardRegister {
-        durability: wishes.durability.unwrap_or(known.durability),
-        weight: wishes.weight.unwrap_or(known.weight),
-        min_isr: wishes.min_isr.unwrap_or(known.min_isr),
-        replicas: wishes.replicas.unwrap_or(known.replicas),
-        ..known
     }
 }
 
@@ -139,4 +181,50 @@ pub async fn check_place(
         return Err(StartError::Taken { shard, holder, name: name.into(), replicas });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn register() -> ShardRegister {
+        let own = Replica { name: "w".into(), inc: "i".into(), run: "r".into(), address: "a:1".into() };
+        ShardRegister { replicas: 3, min_isr: 3, ..first(&own, &Wishes::default()) }
+    }
+
+    fn refused(wishes: Wishes) -> String {
+        let error = wishes.check().and_then(|()| wishes.edit(register()).map(drop)).unwrap_err();
+        assert!(matches!(error, StartError::OutOfBounds { .. }), "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn what_no_shard_can_be_is_refused_with_its_limit() {
+        let replicas = |replicas| Wishes { replicas: Some(replicas), ..Wishes::default() };
+        assert_eq!(refused(replicas(0)), "replicas 0; a shard has 1 to 7 replicas");
+        assert_eq!(refused(replicas(REPLICAS_MAX + 1)), "replicas 8; a shard has 1 to 7 replicas");
+        let min_isr = |min_isr, wishes| Wishes { min_isr: Some(min_isr), ..wishes };
+        assert_eq!(
+            refused(min_isr(3, replicas(2))),
+            "min_isr 3; it is 1 to the number of replicas, which is 2"
+        );
+        // Against what the register has.
+        assert!(min_isr(4, Wishes::default()).check().is_ok());
+        assert!(refused(min_isr(4, Wishes::default())).contains("which is 3"));
+        assert!(refused(min_isr(0, Wishes::default())).contains("min_isr 0"));
+        assert!(refused(Wishes { weight: Some(-1.0), ..Wishes::default() }).contains("weight -1"));
+    }
+
+    #[test]
+    fn another_number_of_replicas_brings_its_own_min_isr_unless_one_is_wished_for() {
+        let edit = |replicas, min_isr| {
+            let edited = Wishes { replicas, min_isr, ..Wishes::default() }.edit(register()).unwrap();
+            (edited.replicas, edited.min_isr)
+        };
+        assert_eq!(edit(None, None), (3, 3));
+        assert_eq!(edit(Some(3), None), (3, 3));
+        assert_eq!(edit(Some(2), None), (2, 1));
+        assert_eq!(edit(Some(5), None), (5, 3));
+        assert_eq!(edit(Some(5), Some(4)), (5, 4));
+    }
 }

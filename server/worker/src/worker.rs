@@ -458,10 +458,7 @@ async fn open_data(
 }
 
 fn check_options(options: &Options) -> Result<(), StartError> {
-    if let Some(weight) = options.wishes.weight.filter(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-        let limit = "a weight is a finite number from 0 on".into();
-        return Err(StartError::OutOfBounds { what: "weight", found: weight.to_string(), limit });
-    }
+    options.wishes.check()?;
     options.shard.map_or(Ok(()), check_shard)
 }
 
