@@ -361,6 +361,11 @@ impl Log {
         after.checked_sub(1).map(|at| self.epochs[at].epoch)
     }
 
+    /// The position before the first record, then the first record of each epoch.
+    pub fn epochs(&self) -> &[Position] {
+        &self.epochs
+    }
+
     /// The last record whose epoch is at most `epoch`; `None` if that is before the log's beginning.
     pub fn end_of_epoch(&self, epoch: u64) -> Option<Position> {
         let after = self.epochs.partition_point(|start| start.epoch <= epoch);

@@ -14,10 +14,11 @@ use std::{
 use futures_util::FutureExt;
 use slotkv_coordination::registers::Durability;
 use slotkv_proto::{Code, seam::Clock, v1::Reply};
-use slotkv_storage::{Disk, Engine, Error, Lock, Log, Open, Position};
+use slotkv_storage::{Disk, Engine, Error, Log, Open, Position};
 use tokio::time::Instant;
 
 use crate::{
+    home::Home,
     outbox::Outbox,
     queue::Write,
     replica::{self, Group, Replica, Staged},
@@ -76,7 +77,7 @@ pub struct Committer {
     free_checked: Option<Instant>,
     logged: Logged,
     /// Dropped last: nobody else may open the folder while this log may still be written.
-    _lock: Box<dyn Lock>,
+    home: Home,
 }
 
 /// What a committer has done so far; the last words of a worker, and how benches count writes per sync.
@@ -107,7 +108,7 @@ pub struct Parts {
     /// Where a checkpoint's sync runs.
     pub runner: Runner,
     /// Keeps other processes out of the folder.
-    pub lock: Box<dyn Lock>,
+    pub home: Home,
 }
 
 impl Committer {
@@ -132,22 +133,23 @@ impl Committer {
             persisted_index,
             free_checked: None,
             logged: Logged::default(),
-            _lock: parts.lock,
+            home: parts.home,
         }
     }
 
-    /// Commits the barrier of the epoch; before that nothing is served (protocol.md rule 7).
+    /// Commits the barrier of the epoch, and with it what the log holds behind the engine; before that nothing is served
+    /// (protocol.md rule 7).
     pub async fn commit_barrier(&mut self) -> Result<(), Error> {
-        let mut group = self.replica.begin(self.clock.wall_ms());
-        let record = replica::barrier(group.time_ms());
-        let position = Position { epoch: self.epoch, index: self.log.last_index() + 1 };
-        self.replica.stage_record(&mut group, position, &record)?;
+        // Each of the earlier incarnations may have lost a tail.
+        let gap = if self.home.remains_of().is_empty() { 0 } else { replica::LOSS_GAP };
+        let record = replica::barrier(self.replica.begin(self.clock.wall_ms()).time_ms(), gap);
         let mut appended = self.log.group();
         appended.push(self.epoch, |buffer| replica::encode(&record, buffer))?;
         appended.commit()?;
-        self.log.sync().await?;
-        self.replica.apply(group)?;
-        self.shard.set_applied_index(self.replica.applied().index);
+        let last = self.log.sync().await?;
+        self.replica.apply_log(&self.log, self.replica.applied().index + 1, last)?;
+        self.home.confirm_inc().await?;
+        self.shard.set_applied_index(self.replica.shown_index());
         Ok(())
     }
 
@@ -256,7 +258,7 @@ impl Committer {
 
     fn finish(&mut self, group: Group) -> Result<(), Error> {
         self.replica.apply(group)?;
-        self.shard.set_applied_index(self.replica.applied().index);
+        self.shard.set_applied_index(self.replica.shown_index());
         Ok(())
     }
 

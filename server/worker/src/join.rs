@@ -9,6 +9,7 @@ use slotkv_coordination::{
     registers::{Ack, Durability, Primary, Register, Replica, ShardRegister},
 };
 use slotkv_proto::table::ShardId;
+use slotkv_replication::Promise;
 
 use crate::{
     error::StartError,
@@ -24,7 +25,7 @@ pub struct Wishes {
     pub weight: Option<f64>,
 }
 
-/// Takes the lead of a shard in a new epoch. Returns the register as written.
+/// Takes the lead of a shard in a new epoch. Returns the register as written, which names the present incarnation.
 pub async fn lead(
     session: &dyn Session,
     home: &mut Home,
@@ -52,7 +53,6 @@ pub async fn lead(
                 let known = ShardRegister::decode(&path, &node.data)?;
                 if known.primary.as_ref() == Some(process) {
                     // An earlier attempt whose answer was lost has taken effect.
-                    home.confirm_lead().await?;
                     return Ok(known);
                 }
                 check_electable(shard, &known, &identification)?;
@@ -60,16 +60,14 @@ pub async fn lead(
             }
         };
         let data = register.encode()?;
-        home.promise(register.epoch, register.durability).await?;
+        home.set_durability(register.durability).await?;
+        home.keep_promise(Promise { epoch: register.epoch, ..home.promise() }).await?;
         let written = match expect {
             None => session.create(&path, data, Mode::Persistent).await.map(drop),
             Some(version) => session.set(&path, data, Expect::Version(version)).await.map(drop),
         };
         match written {
-            Ok(()) => {
-                home.confirm_lead().await?;
-                return Ok(register);
-            }
+            Ok(()) => return Ok(register),
             Err(CoordinatorError::BadVersion { .. } | CoordinatorError::NodeExists { .. }) => continue,
             Err(error) if error.is_unknown() => continue,
             Err(error) => return Err(error.into()),

@@ -17,7 +17,7 @@ use slotkv_proto::{
     table::{Member, ShardId},
     v1::ClientFrame,
 };
-use slotkv_storage::{Disk, RowCache};
+use slotkv_storage::{Disk, Engines, RowCache};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -27,7 +27,7 @@ use tonic::Status;
 use crate::{
     committer::{Committer, Parts, Settings},
     error::StartError,
-    home::{Home, OpenEngine, Opened},
+    home::{Home, Opened},
     join::{self, Wishes},
     ownership::Ownership,
     runner::Runner,
@@ -93,8 +93,8 @@ pub struct Seams {
     pub coordinator: Arc<dyn Coordinator>,
     /// The disk under log and registers.
     pub disk: Arc<dyn Disk>,
-    /// Opens the engine.
-    pub open_engine: OpenEngine,
+    /// Where engines come from.
+    pub engines: Arc<dyn Engines>,
     /// Wall clock.
     pub clock: Arc<dyn Clock>,
     /// Names and incarnations.
@@ -208,7 +208,7 @@ impl Worker {
             disk: seams.disk.clone(),
             engine: opened.engine,
             runner: seams.runner.clone(),
-            lock: home.into_lock(),
+            home,
         });
         committer.commit_barrier().await?;
 
@@ -314,10 +314,10 @@ async fn open_data(
     slots: SlotCount,
     segment_bytes: u64,
 ) -> Result<(Home, Opened), StartError> {
-    let (open_engine, chance) = (seams.open_engine.clone(), seams.chance.clone());
+    let (engines, chance) = (seams.engines.clone(), seams.chance.clone());
     let (sender, receiver) = oneshot::channel();
     let opening = async move {
-        let opened = home.open(&open_engine, cache, slots, segment_bytes, &*chance).await;
+        let opened = home.open(&engines, cache, slots, segment_bytes, &*chance).await;
         let _ = sender.send(opened.map(|opened| (home, opened)));
     };
     let begun = seams.runner.dedicated("open".into(), opening);

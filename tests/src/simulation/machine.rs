@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use slotkv_coordination::{Embedded, registers::Durability};
 use slotkv_proto::seam::{Chance, Clock, SeededChance};
 use slotkv_storage::{
-    Batch, Disk, Engine, Error, File, Lock, MemoryEngine, Open, Reader, SimDisk, SlotRow, keys,
+    Batch, Disk, Engine, Error, File, Lock, MemoryEngine, MemoryEngines, Open, Reader, SimDisk, SlotRow, keys,
 };
 use slotkv_worker::{Options, Runner, Seams, StartError, Worker, runner::Tasks};
 
@@ -73,7 +73,7 @@ pub struct Machine {
     name: String,
     shard: u32,
     interval_ms: Option<u64>,
-    engine: MemoryEngine,
+    engines: MemoryEngines,
     tasks: Tasks,
     sabotage: Option<Sabotage>,
 }
@@ -98,7 +98,7 @@ impl Machine {
             name: format!("w{shard}"),
             shard,
             interval_ms,
-            engine: MemoryEngine::recoverable(chance.next_u64()),
+            engines: MemoryEngines::recoverable(chance.next_u64()),
             tasks: Tasks::default(),
             sabotage,
         }
@@ -115,7 +115,6 @@ impl Machine {
         options.cache_bytes = 1 << 16;
         options.segment_bytes = 4096;
         options.checkpoint_bytes = 8192;
-        let engine = self.engine.clone();
         let disk: Arc<dyn Disk> = match self.sabotage {
             Some(Sabotage::SyncLies) => Arc::new(LyingDisk(self.disk.clone())),
             _ => Arc::new(self.disk.clone()),
@@ -123,7 +122,7 @@ impl Machine {
         let seams = Seams {
             coordinator: Arc::new(coordinator.clone()),
             disk,
-            open_engine: Arc::new(move |_| Ok(Arc::new(engine.clone()) as Arc<dyn Engine>)),
+            engines: Arc::new(self.engines.clone()),
             clock: self.clock.clone(),
             chance: Arc::new(SeededChance::new(chance)),
             runner: Runner::Inline(self.tasks.clone()),
@@ -144,7 +143,7 @@ impl Machine {
         self.tasks.kill();
         self.worker = None;
         self.disk.crash();
-        self.engine.crash();
+        self.engines.crash();
     }
 
     /// Why the worker has stopped by itself, if it has.
@@ -152,39 +151,43 @@ impl Machine {
         self.worker.as_ref()?.failed().now_or_never()
     }
 
-    /// Does to the engine, between two processes, what the sabotage is about.
+    /// Does to the engines, between two processes, what the sabotage is about.
     fn damage(&self) {
+        self.engines.all().iter().for_each(|engine| self.damage_one(engine));
+    }
+
+    fn damage_one(&self, engine: &MemoryEngine) {
         let mut batch = Batch::default();
         match self.sabotage {
             Some(Sabotage::ResultsForgotten) => {
                 let prefix = keys::retry_key_prefix(None);
-                for (key, _) in self.rows(&prefix) {
+                for (key, _) in rows(engine, &prefix) {
                     batch.delete(key);
                 }
             }
             Some(Sabotage::VersionsReset) => {
                 let prefix = keys::slot_key_prefix();
-                for (key, value) in self.rows(&prefix) {
+                for (key, value) in rows(engine, &prefix) {
                     let row = SlotRow::decode(&value).expect("a slot row");
                     batch.put(key, SlotRow { version_counter: 0, ..row }.encode());
                 }
             }
             _ => return,
         }
-        self.engine.write(batch).expect("memory takes writes");
+        engine.write(batch).expect("memory takes writes");
     }
+}
 
-    fn rows(&self, prefix: &[u8]) -> Vec<(Bytes, Bytes)> {
-        let mut rows = Vec::new();
-        let end = keys::prefix_end(prefix);
-        let bounds = (Bound::Included(prefix), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
-        let mut visit = |key: &[u8], value: &[u8]| {
-            rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
-            ControlFlow::Continue(())
-        };
-        self.engine.scan(bounds, &mut visit).expect("memory can be read");
-        rows
-    }
+fn rows(engine: &MemoryEngine, prefix: &[u8]) -> Vec<(Bytes, Bytes)> {
+    let mut rows = Vec::new();
+    let end = keys::prefix_end(prefix);
+    let bounds = (Bound::Included(prefix), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
+    let mut visit = |key: &[u8], value: &[u8]| {
+        rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+        ControlFlow::Continue(())
+    };
+    engine.scan(bounds, &mut visit).expect("memory can be read");
+    rows
 }
 
 /// A disk whose files only say that they sync.

@@ -10,8 +10,8 @@ use slotkv_proto::{
     seam::{SystemChance, SystemClock},
     v1::master_server::MasterServer as MasterGrpc,
 };
-use slotkv_storage::{Disk, Engine, FjallEngine, fjall_engine::FjallOptions};
-use slotkv_worker::{OpenEngine, Options, Runner, Seams, Worker};
+use slotkv_storage::{Disk, FjallEngines, fjall_engine::FjallOptions};
+use slotkv_worker::{Options, Runner, Seams, Worker};
 
 use super::{
     ServeError,
@@ -86,16 +86,12 @@ pub fn seams(coordinator: Arc<dyn Coordinator>, disk: Arc<dyn Disk>, engine_cach
     Seams {
         coordinator,
         disk,
-        open_engine: fjall(engine_cache_bytes),
+        engines: Arc::new(FjallEngines::new(FjallOptions {
+            cache_bytes: engine_cache_bytes,
+            ..FjallOptions::default()
+        })),
         clock: Arc::new(SystemClock),
         chance: Arc::new(SystemChance),
         runner: Runner::Threads(tokio::runtime::Handle::current()),
     }
-}
-
-fn fjall(cache_bytes: u64) -> OpenEngine {
-    Arc::new(move |folder| {
-        let options = FjallOptions { cache_bytes, ..FjallOptions::default() };
-        Ok(Arc::new(FjallEngine::open(folder, &options)?) as Arc<dyn Engine>)
-    })
 }

@@ -13,7 +13,7 @@ use slotkv_proto::{
     seam::{SeededChance, SystemClock},
     v1::{self, ClientFrame, Operation, Reply, Request, ServerFrame},
 };
-use slotkv_storage::{Engine, MemoryEngine, SimDisk};
+use slotkv_storage::{MemoryEngines, SimDisk};
 use slotkv_worker::{Options, Runner, Seams, StartError, Worker, runner::Tasks, session::Session};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -24,7 +24,7 @@ pub const SLOTS: u32 = 16;
 pub struct Machine {
     pub coordinator: Embedded,
     pub disk: SimDisk,
-    pub engine: MemoryEngine,
+    pub engines: MemoryEngines,
     pub options: Options,
     starts: std::cell::Cell<u64>,
     tasks: std::cell::RefCell<Tasks>,
@@ -51,7 +51,7 @@ impl Machine {
         Self {
             coordinator,
             disk: SimDisk::new(1),
-            engine: MemoryEngine::recoverable(1),
+            engines: MemoryEngines::recoverable(1),
             options,
             starts: std::cell::Cell::new(0),
             tasks: Default::default(),
@@ -60,12 +60,11 @@ impl Machine {
 
     pub fn seams(&self) -> Seams {
         self.starts.set(self.starts.get() + 1);
-        let engine = self.engine.clone();
         self.tasks.replace(Tasks::default());
         Seams {
             coordinator: Arc::new(self.coordinator.clone()),
             disk: Arc::new(self.disk.clone()),
-            open_engine: Arc::new(move |_| Ok(Arc::new(engine.clone()) as Arc<dyn Engine>)),
+            engines: Arc::new(self.engines.clone()),
             clock: Arc::new(SystemClock),
             chance: Arc::new(SeededChance::new(self.starts.get())),
             runner: Runner::Inline(self.tasks.borrow().clone()),
@@ -92,7 +91,7 @@ impl Machine {
         self.tasks.borrow().kill();
         drop(worker);
         self.disk.crash();
-        self.engine.crash();
+        self.engines.crash();
     }
 
     /// Gives the slots out anew.
