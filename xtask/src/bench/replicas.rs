@@ -192,16 +192,6 @@ impl Replicas {
         self.workers[at].server.pid()
     }
 
-    /// Where a worker's log goes.
-    pub fn worker_log(&self, at: usize) -> &Path {
-        self.workers[at].server.log()
-    }
-
-    /// Folder of a worker's data.
-    pub fn folder(&self, at: usize) -> PathBuf {
-        self.dir.join(&self.workers[at].name)
-    }
-
     /// Process ids of masters and workers.
     pub fn pids(&self) -> Vec<u32> {
         self.masters.iter().chain(self.workers.iter().map(|worker| &worker.server)).map(Server::pid).collect()
