@@ -31,6 +31,8 @@ const WHOLE_TIMEOUT: Duration = Duration::from_secs(120);
 const SETTLE: Duration = Duration::from_secs(1);
 /// A hand-over's calls are watched so long.
 const HAND_OVER_WATCH: Duration = Duration::from_secs(1);
+/// Longest time from all copies in sync to a fail-back.
+const FAIL_BACK_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What is done to the primary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,8 @@ enum Fault {
     Kill,
     Stop,
     HandOver,
+    /// By itself, some seconds after a primary that was away is in sync again.
+    FailBack,
 }
 
 impl Fault {
@@ -48,6 +52,7 @@ impl Fault {
             Fault::Kill => "kill -9",
             Fault::Stop => "SIGSTOP",
             Fault::HandOver => "planned",
+            Fault::FailBack => "fail-back",
         }
     }
 }
@@ -137,9 +142,16 @@ fn measure(wish: &Wish) -> Outcome<Vec<Row>> {
             }
         };
         for &fault in &wish.faults {
+            if fault == Fault::HandOver && !subject.can_hand_over() {
+                eprintln!("{name} has no planned hand-over yet");
+                continue;
+            }
             let calls = home.join("calls");
-            let seen = faults(name, subject.as_mut(), &tools, fault, kills, &calls)?;
+            let (seen, seen_back) = faults(name, subject.as_mut(), &tools, fault, kills, &calls)?;
             rows.push(Row { system: name, fault, faults: kills, seen });
+            if !seen_back.is_empty() {
+                rows.push(Row { system: name, fault: Fault::FailBack, faults: kills, seen: seen_back });
+            }
         }
     }
     Ok(rows)
@@ -160,7 +172,7 @@ fn tools(with_slotkv: bool) -> Outcome<Tools> {
     Ok(Tools { rust: benches::build("bench-callers")?, venv })
 }
 
-/// Does a fault again and again; what each caller saw of each.
+/// Does a fault again and again; what each caller saw of each, and of each fail-back after it.
 fn faults(
     name: &str,
     subject: &mut dyn Subject,
@@ -168,9 +180,9 @@ fn faults(
     fault: Fault,
     count: usize,
     calls: &PathBuf,
-) -> Outcome<Vec<Seen>> {
+) -> Outcome<(Vec<Seen>, Vec<Seen>)> {
     let mut callers = Callers::start(subject.loads(tools), calls)?;
-    let mut all = Vec::new();
+    let (mut all, mut all_back) = (Vec::new(), Vec::new());
     let bar = process::bar(&format!("{name}, {}", fault.name()), count as u64);
     for number in 0..count {
         await_whole(name, subject)?;
@@ -180,7 +192,7 @@ fn faults(
         match fault {
             Fault::Kill => subject.kill(leader)?,
             Fault::Stop => signal(subject.pid(leader), libc::SIGSTOP),
-            Fault::HandOver => subject.hand_over(leader)?,
+            Fault::HandOver | Fault::FailBack => subject.hand_over(leader)?,
         }
         if fault == Fault::HandOver {
             std::thread::sleep(HAND_OVER_WATCH);
@@ -190,19 +202,39 @@ fn faults(
         match fault {
             Fault::Kill => subject.restart(leader)?,
             Fault::Stop => signal(subject.pid(leader), libc::SIGCONT),
-            Fault::HandOver => {}
+            Fault::HandOver | Fault::FailBack => {}
         }
+        let back_us = now_us();
         wrote?;
-        let seen = callers.seen(at_us, now_us())?;
+        let seen = callers.seen(at_us, back_us)?;
         let slowest = seen.iter().filter_map(|seen| seen.gap_ms).fold(0.0, f64::max);
         let never = seen.iter().filter(|seen| seen.gap_ms.is_none()).count();
         eprintln!("{name}, {} {}: {slowest:.0} ms, {never} never", fault.name(), number + 1);
         all.extend(seen);
+        if subject.fails_back() && fault != Fault::HandOver {
+            await_whole(name, subject)?;
+            if await_leader(subject, leader) {
+                std::thread::sleep(HAND_OVER_WATCH);
+                all_back.extend(callers.seen(back_us, now_us())?);
+            }
+        }
         bar.inc(1);
     }
     bar.finish_and_clear();
     await_whole(name, subject)?;
-    Ok(all)
+    Ok((all, all_back))
+}
+
+/// Whether a server comes to lead again.
+fn await_leader(subject: &dyn Subject, wanted: usize) -> bool {
+    let end = Instant::now() + FAIL_BACK_TIMEOUT;
+    while subject.leader() != Some(wanted) {
+        if Instant::now() > end {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    true
 }
 
 fn await_whole(name: &str, subject: &dyn Subject) -> Outcome<()> {

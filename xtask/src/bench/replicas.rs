@@ -163,6 +163,11 @@ impl Replicas {
         has_primary && (in_sync >= self.shape.replicas || self.shape.replicas == 1)
     }
 
+    /// Whether this `slotkv` has [`Replicas::hand_over`]'s verb.
+    pub fn can_hand_over(&self) -> bool {
+        process::works(Command::new(&self.slotkv).args(["admin", "failover", "--help"]))
+    }
+
     /// `slotkv admin failover`.
     pub fn hand_over(&self, shard: usize) -> Outcome<()> {
         let mut command = Command::new(&self.slotkv);

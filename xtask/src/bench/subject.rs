@@ -58,6 +58,14 @@ pub trait Subject {
     fn restart(&mut self, at: usize) -> Outcome<()>;
     /// Has another copy lead, in an orderly way.
     fn hand_over(&mut self, leader: usize) -> Outcome<()>;
+    /// Whether it knows how.
+    fn can_hand_over(&self) -> bool {
+        true
+    }
+    /// Whether a server that led before its fault leads again by itself.
+    fn fails_back(&self) -> bool {
+        false
+    }
 }
 
 impl Subject for Replicas {
@@ -91,6 +99,14 @@ impl Subject for Replicas {
 
     fn hand_over(&mut self, _leader: usize) -> Outcome<()> {
         Replicas::hand_over(self, SHARD)
+    }
+
+    fn can_hand_over(&self) -> bool {
+        Replicas::can_hand_over(self)
+    }
+
+    fn fails_back(&self) -> bool {
+        true
     }
 }
 
