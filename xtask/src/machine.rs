@@ -41,6 +41,11 @@ pub const REDIS_SERVER: Package = Package { name: "redis-server", proof: "/usr/b
 /// `redis-cli` and `redis-benchmark`.
 pub const REDIS_TOOLS: Package = Package { name: "redis-tools", proof: "/usr/bin/redis-benchmark" };
 
+/// Another peer.
+pub const ETCD: Package = Package { name: "etcd-server", proof: "/usr/bin/etcd" };
+/// `etcdctl`.
+pub const ETCD_CLIENT: Package = Package { name: "etcd-client", proof: "/usr/bin/etcdctl" };
+
 /// Installs those of `packages` that are missing; asks for nothing.
 pub fn install(packages: &[Package]) -> Outcome<()> {
     let missing: Vec<&str> = packages
