@@ -165,14 +165,14 @@ async fn each_member_tells_what_it_serves_and_when_it_stops() {
     const NOT_SERVING: i32 = 2;
     let dev = Dev::start(DevOptions { masters: 1, shards: 1, ..options() }).await.unwrap();
     let members = [
-        (dev.master_addresses().remove(0), ["slotkv.v1.Admin", "slotkv.v1.Master"]),
-        (dev.worker_addresses().remove(0), ["slotkv.v1.Master", "slotkv.v1.Store"]),
+        (dev.master_addresses().remove(0), &["slotkv.v1.Admin", "slotkv.v1.Master"][..]),
+        (dev.worker_addresses().remove(0), &["slotkv.v1.Master", "slotkv.v1.Replication", "slotkv.v1.Store"]),
     ];
     let mut watched = Vec::new();
     for (address, services) in members {
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         let everywhere = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
-        assert_eq!(listed(&channel).await, [everywhere, services].concat());
+        assert_eq!(listed(&channel).await, [&everywhere[..], services].concat());
         let mut health = HealthClient::new(channel);
         for service in ["", services[0], services[1]] {
             let request = HealthCheckRequest { service: service.to_owned() };

@@ -1,19 +1,17 @@
-//! How a replica becomes the primary of its shard: an election in an ISR of one (protocol.md rules 1, 2 and 6). With one
-//! replica, w and n - w + 1 are 1, so the replica's own report suffices; what is left of the rule is the promise, which
-//! is durable before the compare-and-set, and the new epoch at every start.
+//! How a replica joins its shard: it makes the shard's first register, or finds its place in the one there is. Who leads
+//! is decided by elections.
+
+use std::collections::BTreeSet;
 
 use slotkv_coordination::{
     Error as CoordinatorError, Expect, Mode, Session,
     membership::ATTEMPTS_MAX,
     paths,
-    registers::{self, Ack, Durability, Primary, REPLICAS_MAX, Register, Replica, ShardRegister},
+    registers::{self, Ack, Durability, MemberRecord, REPLICAS_MAX, Register, Replica, ShardRegister},
 };
 use slotkv_proto::table::ShardId;
 
-use crate::{
-    error::StartError,
-    home::{Home, Identification},
-};
+use crate::{error::StartError, home::Identification};
 
 /// What an operator may say about a shard; `None` leaves the register as it is.
 #[derive(Clone, Debug, Default)]
@@ -83,52 +81,37 @@ fn check_min_isr(min_isr: u32, replicas: u32) -> Result<(), StartError> {
     })
 }
 
-/// Takes the lead of a shard in a new epoch. Returns the register as written.
-pub async fn lead(
+/// Makes sure that the shard has a register which has what `wishes` say. Returns it.
+pub async fn register(
     session: &dyn Session,
-    home: &mut Home,
     shard: ShardId,
-    process: &Primary,
+    own: &Replica,
+    identification: &Identification,
     wishes: &Wishes,
 ) -> Result<ShardRegister, StartError> {
     let path = paths::shard(shard);
-    let identification = home
-        .identification()
-        .ok_or_else(|| StartError::Misfit("a replica without identification leads nothing".into()))?
-        .clone();
-    let own = Replica {
-        name: process.name.clone(),
-        inc: identification.inc.clone(),
-        run: process.run.clone(),
-        address: process.address.clone(),
-    };
     for _ in 0..ATTEMPTS_MAX {
         session.sync(&path).await?;
         let node = session.get(&path).await?;
         let (register, expect) = match &node {
-            None => (wishes.edit(first(&own, process, wishes))?, None),
+            None => (wishes.edit(first(own, wishes))?, None),
             Some(node) => {
                 let known = ShardRegister::decode(&path, &node.data)?;
-                if known.primary.as_ref() == Some(process) {
-                    // An earlier attempt whose answer was lost has taken effect.
-                    home.confirm_lead().await?;
+                check_data(shard, &known, identification)?;
+                let wished = wishes.edit(known.clone())?;
+                if wished == known {
                     return Ok(known);
                 }
-                check_electable(shard, &known, &identification)?;
-                (next(wishes.edit(known)?, &own, process), Some(node.version))
+                (wished, Some(node.version))
             }
         };
         let data = register.encode()?;
-        home.promise(register.epoch, register.durability).await?;
         let written = match expect {
             None => session.create(&path, data, Mode::Persistent).await.map(drop),
             Some(version) => session.set(&path, data, Expect::Version(version)).await.map(drop),
         };
         match written {
-            Ok(()) => {
-                home.confirm_lead().await?;
-                return Ok(register);
-            }
+            Ok(()) => return Ok(register),
             Err(CoordinatorError::BadVersion { .. } | CoordinatorError::NodeExists { .. }) => continue,
             Err(error) if error.is_unknown() => continue,
             Err(error) => return Err(error.into()),
@@ -137,10 +120,11 @@ pub async fn lead(
     Err(StartError::Misfit(format!("the register of shard {shard} changed {ATTEMPTS_MAX} times")))
 }
 
-fn first(own: &Replica, process: &Primary, wishes: &Wishes) -> ShardRegister {
+/// Nobody leads yet: the first epoch is elected like any other.
+fn first(own: &Replica, wishes: &Wishes) -> ShardRegister {
     ShardRegister {
-        epoch: 1,
-        primary: Some(process.clone()),
+        epoch: 0,
+        primary: None,
         isr: vec![own.clone()],
         ack: wishes.ack.unwrap_or_default(),
         min_isr: ShardRegister::min_isr_default(1),
@@ -153,24 +137,48 @@ fn first(own: &Replica, process: &Primary, wishes: &Wishes) -> ShardRegister {
     }
 }
 
-fn next(known: ShardRegister, own: &Replica, process: &Primary) -> ShardRegister {
-    ShardRegister { epoch: known.epoch + 1, primary: Some(process.clone()), isr: vec![own.clone()], ..known }
+/// Refuses a folder without the data that the shard cannot do without.
+fn check_data(shard: ShardId, known: &ShardRegister, own: &Identification) -> Result<(), StartError> {
+    match &known.isr[..] {
+        [only] if only.name == own.name && !own.holds(&only.inc) => {
+            Err(StartError::DataMissing { shard, name: own.name.clone(), inc: only.inc.clone() })
+        }
+        _ => Ok(()),
+    }
 }
 
-/// Refuses a replica whose data is not the ISR's. Data that may lack the last interval's writes counts if there is no
-/// other: the caller has said so in the log.
-fn check_electable(shard: ShardId, known: &ShardRegister, own: &Identification) -> Result<(), StartError> {
-    let [only] = &known.isr[..] else {
-        return Err(StartError::Misfit(format!(
-            "shard {shard} has {} replicas in sync; this release leads shards of one",
-            known.isr.len()
-        )));
-    };
-    if only.name != own.name {
-        return Err(StartError::Taken { shard, holder: only.name.clone(), name: own.name.clone() });
+/// Refuses a shard that has all of its replicas, before a folder is bound to it. A live member counts, and one in sync,
+/// whether it lives or not.
+pub async fn check_place(
+    session: &dyn Session,
+    shard: ShardId,
+    name: &str,
+    wishes: &Wishes,
+) -> Result<(), StartError> {
+    let path = paths::shard(shard);
+    session.sync(&path).await?;
+    let Some(node) = session.get(&path).await? else { return Ok(()) };
+    let register = ShardRegister::decode(&path, &node.data)?;
+    if let [only] = &register.isr[..]
+        && only.name == name
+    {
+        return Err(StartError::DataMissing { shard, name: name.into(), inc: only.inc.clone() });
     }
-    if !own.holds(&only.inc) {
-        return Err(StartError::DataMissing { shard, name: own.name.clone(), inc: only.inc.clone() });
+    let mut holders: BTreeSet<String> = register.isr.iter().map(|copy| copy.name.clone()).collect();
+    for child in session.children(paths::MEMBERS).await? {
+        let path = format!("{}/{child}", paths::MEMBERS);
+        if let Some(node) = session.get(&path).await? {
+            let member = MemberRecord::decode(&path, &node.data)?;
+            if member.shard == Some(shard) {
+                holders.insert(member.name);
+            }
+        }
+    }
+    holders.remove(name);
+    let replicas = wishes.replicas.unwrap_or(register.replicas);
+    if holders.len() >= replicas as usize {
+        let holder = holders.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(StartError::Taken { shard, holder, name: name.into(), replicas });
     }
     Ok(())
 }
@@ -181,8 +189,7 @@ mod tests {
 
     fn register() -> ShardRegister {
         let own = Replica { name: "w".into(), inc: "i".into(), run: "r".into(), address: "a:1".into() };
-        let process = Primary { name: "w".into(), run: "r".into(), address: "a:1".into() };
-        ShardRegister { replicas: 3, min_isr: 3, ..first(&own, &process, &Wishes::default()) }
+        ShardRegister { replicas: 3, min_isr: 3, ..first(&own, &Wishes::default()) }
     }
 
     fn refused(wishes: Wishes) -> String {

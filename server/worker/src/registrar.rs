@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use parking_lot::Mutex;
 use slotkv_coordination::{
     Error, Expect, Mode, Node, Session, paths,
@@ -246,12 +246,18 @@ impl Registrar {
         session.sync(&parent).await?;
         let mut names = session.children(&parent).await?;
         names.drain(..names.len().saturating_sub(CANDIDATES_MAX));
-        let mut nodes = stream::iter(names.iter().map(|name| format!("{parent}/{name}")))
-            .map(|path| async move {
-                let node = session.get(&path).await;
-                (path, node)
+        let paths: Vec<String> = names.iter().map(|name| format!("{parent}/{name}")).collect();
+        let reads: Vec<_> = paths
+            .into_iter()
+            .map(|path| {
+                async move {
+                    let node = session.get(&path).await;
+                    (path, node)
+                }
+                .boxed()
             })
-            .buffered(READS_MAX);
+            .collect();
+        let mut nodes = stream::iter(reads).buffered(READS_MAX);
         let mut candidates = Vec::new();
         while let Some((path, node)) = nodes.next().await {
             // One that is gone meanwhile does not stand any more.
