@@ -4,11 +4,12 @@ use bytes::Bytes;
 use slotkv_proto::v1;
 
 use crate::{
-    Answer, CallOptions, Client, Command, Condition, Delete, Entry, IntoBytes, Put, Result,
+    Answer, CallOptions, Client, Command, Condition, Delete, Entry, IntoBytes, Put, Result, WriteOutcome,
     wire::{detach, unexpected},
 };
 
-const DEFAULT: CallOptions = CallOptions { deadline: None, namespace: None, traceparent: None };
+const DEFAULT: CallOptions =
+    CallOptions { deadline: None, namespace: None, traceparent: None, read_level: None, session: None };
 
 /// Takes the answer apart that the operation has.
 macro_rules! expect {
@@ -128,6 +129,11 @@ fn entry(answer: Answer) -> Result<Option<Entry>> {
 
 fn put(answer: Answer) -> Result<Put> {
     expect!(answer, Answer::Put(put) => put)
+}
+
+/// What a write came to.
+pub(crate) fn expect_outcome(answer: Answer) -> Result<WriteOutcome> {
+    expect!(answer, Answer::Outcome(outcome) => outcome)
 }
 
 fn delete(answer: Answer) -> Result<Delete> {
