@@ -1055,8 +1055,8 @@ typedef struct slotkv_call_options_t {
      */
     uint32_t staleness_ms;
     /**
-     * With SLOTKV_READ_LEVEL_SESSION: what the answer may not be older than, of slotkv_session_token here or elsewhere; NULL data
-     * for all that the client has seen.
+     * What a session's read may not be older than, of slotkv_session_token here or elsewhere; NULL data for all that the client
+     * has seen.
      */
     struct slotkv_bytes_t session_token;
 } slotkv_call_options_t;

@@ -231,8 +231,7 @@ struct CallOptions {
     ReadLevel read_level = SLOTKV_READ_LEVEL_LINEARIZABLE;
     /// With SLOTKV_READ_LEVEL_BOUNDED: how old the answer may be, up to 300 s.
     std::chrono::milliseconds staleness{0};
-    /// With SLOTKV_READ_LEVEL_SESSION: what the answer may not be older than, of session_token here or elsewhere; all that the
-    /// client has seen.
+    /// What a session's read may not be older than, of session_token here or elsewhere; all that the client has seen.
     std::optional<std::string> session_token = {};
 
     slotkv_call_options_t raw() const {

@@ -5,6 +5,7 @@ use slotkv_proto::v1;
 
 use crate::{
     Answer, CallOptions, Client, Command, Condition, Delete, Entry, IntoBytes, Put, Result, WriteOutcome,
+    WriteToken,
     wire::{detach, unexpected},
 };
 
@@ -91,6 +92,15 @@ impl Client {
         expect!(answer, Answer::Number(number) => number)
     }
 
+    /// What came of a write whose outcome is unknown ([`Outcome::Unknown`](crate::Outcome::Unknown)): its result if it was applied;
+    /// else it is settled now that it never will be. Asking again gives the same answer, also another client. Results are kept
+    /// for this for 60 s after the call has ended; later the answer may be
+    /// [`WriteStatus::Forgotten`](crate::WriteStatus::Forgotten).
+    pub async fn outcome(&self, token: &WriteToken) -> Result<WriteOutcome> {
+        let answer = self.call(Command::Outcome { token: token.bytes().clone() }, &DEFAULT).await?;
+        expect!(answer, Answer::Outcome(outcome) => outcome)
+    }
+
     /// The values of many keys, in their order, each with its own result.
     pub async fn get_many<K: IntoBytes>(
         &self,
@@ -129,11 +139,6 @@ fn entry(answer: Answer) -> Result<Option<Entry>> {
 
 fn put(answer: Answer) -> Result<Put> {
     expect!(answer, Answer::Put(put) => put)
-}
-
-/// What a write came to.
-pub(crate) fn expect_outcome(answer: Answer) -> Result<WriteOutcome> {
-    expect!(answer, Answer::Outcome(outcome) => outcome)
 }
 
 fn delete(answer: Answer) -> Result<Delete> {

@@ -121,6 +121,6 @@ pub struct CallOptions {
     pub traceparent: Option<String>,
     /// How fresh the answer of a read has to be; `None` for the client's.
     pub read_level: Option<ReadLevel>,
-    /// The session that the call is part of; `None` for the client's.
+    /// What a session's read may not be older than: what the session has seen, which the call adds to. `None` for the client's.
     pub session: Option<Session>,
 }

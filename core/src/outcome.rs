@@ -6,7 +6,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use slotkv_proto::{Code, limits, v1};
 
-use crate::{Client, Command, Error, Result, call::Inner, operations::expect_outcome};
+use crate::{Error, Result, call::Inner};
 
 /// The format of write tokens that this build writes.
 pub const WRITE_TOKEN_FORMAT: u8 = 1;
@@ -14,7 +14,7 @@ pub const WRITE_TOKEN_FORMAT: u8 = 1;
 const HEADER_BYTES: usize = 1 + limits::CLIENT_ID_BYTES + 8 + 4 + 8 + 2;
 
 /// Stands for a write that ended with an unknown outcome: opaque bytes, which also another process or language can ask
-/// [`Client::outcome`] about.
+/// [`Client::outcome`](crate::Client::outcome) about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WriteToken(Bytes);
 
@@ -85,15 +85,6 @@ impl WriteOutcome {
             _ => return None,
         };
         Some(Self { status, version: reply.version, number: reply.number })
-    }
-}
-
-impl Client {
-    /// What came of a write that ended with [`Outcome::Unknown`](crate::Outcome::Unknown): its result if it was applied; else
-    /// it is settled now that it never will be. Asking again gives the same answer. Results are kept for this for 60 s after
-    /// the call has ended, also if another client asks; later the answer may be [`WriteStatus::Forgotten`].
-    pub async fn outcome(&self, token: &WriteToken) -> Result<WriteOutcome> {
-        expect_outcome(self.call(Command::Outcome { token: token.0.clone() }, &Default::default()).await?)
     }
 }
 

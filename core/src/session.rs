@@ -13,7 +13,12 @@ use std::{
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use slotkv_proto::{Code, limits::SHARDS_MAX, table::ShardId, v1};
+use slotkv_proto::{
+    Code,
+    limits::{self, SHARDS_MAX},
+    table::ShardId,
+    v1,
+};
 
 use crate::{Error, Result};
 
@@ -44,7 +49,7 @@ impl ReadLevel {
             ReadLevel::Linearizable => (v1::ReadLevel::Linearizable, 0),
             ReadLevel::Session => (v1::ReadLevel::Session, 0),
             ReadLevel::Bounded(age) => {
-                (v1::ReadLevel::Bounded, u32::try_from(age.as_millis()).unwrap_or(u32::MAX))
+                (v1::ReadLevel::Bounded, age.as_millis().min(u128::from(limits::DEADLINE_MS_MAX)) as u32)
             }
             ReadLevel::Stale => (v1::ReadLevel::Stale, 0),
         }

@@ -433,16 +433,17 @@ class Delete:
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
-_WriteStatus: TypeAlias = Literal[
-    "created", "updated", "deleted", "not_found", "unmet", "not_applied", "forgotten"
-]
-
 @final
 class WriteOutcome:
     __match_args__: Final = ("status", "version", "number")
-    def __new__(cls, status: _WriteStatus, version: int, number: int) -> Self: ...
+    def __new__(
+        cls,
+        status: Literal["created", "updated", "deleted", "not_found", "unmet", "not_applied", "forgotten"],
+        version: int,
+        number: int,
+    ) -> Self: ...
     @property
-    def status(self) -> _WriteStatus: ...
+    def status(self) -> Literal["created", "updated", "deleted", "not_found", "unmet", "not_applied", "forgotten"]: ...
     @property
     def version(self) -> int: ...
     @property

@@ -70,8 +70,8 @@ pub struct slotkv_call_options {
     pub read_level: u32,
     /// With SLOTKV_READ_LEVEL_BOUNDED: how old the answer may be, up to 300000.
     pub staleness_ms: u32,
-    /// With SLOTKV_READ_LEVEL_SESSION: what the answer may not be older than, of slotkv_session_token here or elsewhere; NULL data
-    /// for all that the client has seen.
+    /// What a session's read may not be older than, of slotkv_session_token here or elsewhere; NULL data for all that the client
+    /// has seen.
     pub session_token: slotkv_bytes,
 }
 
