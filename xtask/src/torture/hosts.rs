@@ -20,10 +20,10 @@ table inet torture {
         type filter hook input priority 0;
         ip saddr @cut drop
     }
-    chain reset { type filter hook input priority 1; }
+    chain resets { type filter hook input priority 1; }
 }
 table ip torture_links {
-    chain redirect { type nat hook prerouting priority -100; }
+    chain redirects { type nat hook prerouting priority -100; }
 }
 ";
 

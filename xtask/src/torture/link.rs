@@ -59,14 +59,14 @@ impl Link {
         self.mode.store(mode as u8, Relaxed);
         let (port, own) = (self.port, self.port + 1);
         if mode == Mode::Open {
-            return host.nft("flush chain ip torture_links redirect\n");
+            return host.nft("flush chain ip torture_links redirects\n");
         }
         host.nft(&format!(
-            "add rule ip torture_links redirect tcp dport {port} redirect to :{own}\n\
-             add rule inet torture reset iif != lo tcp dport {port} tcp flags & syn == 0 reject with tcp reset\n"
+            "add rule ip torture_links redirects tcp dport {port} redirect to :{own}\n\
+             add rule inet torture resets iif != lo tcp dport {port} tcp flags & syn == 0 reject with tcp reset\n"
         ))?;
         std::thread::sleep(RESET);
-        host.nft("flush chain inet torture reset\n")
+        host.nft("flush chain inet torture resets\n")
     }
 }
 
