@@ -6,7 +6,6 @@ use crate::{
     desk::Kind,
     member::{Member, Name},
     message::Body,
-    options::Options,
     peer::{Flow, Peer},
     primary::Primary,
     ready::{Answer, Ask, Refusal},
