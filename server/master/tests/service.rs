@@ -404,6 +404,8 @@ fn worker(name: &str, id: u32) -> MemberRecord {
         address: "127.0.0.1:7710".into(),
         shard: Some(id),
         zone: "z1".into(),
+        standing: String::new(),
+        since_ms: 0,
     }
 }
 
@@ -476,7 +478,7 @@ fn status_names_what_is_unusual() {
     fixture.change(|view| {
         let state = |register| ShardView { register, version: 0 };
         view.shards.insert(0, state(ShardRegister { primary: None, ..shard(1.0) }));
-        view.shards.insert(1, state(ShardRegister { min_isr: 2, ..shard(1.0) }));
+        view.shards.insert(1, state(ShardRegister { min_isr: 2, replicas: 2, ..shard(1.0) }));
         view.problems.insert("/slots".into(), "it is damaged".into());
     });
     let view = fixture.views.borrow().clone();

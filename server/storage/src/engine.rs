@@ -1,7 +1,11 @@
-//! Engine: the ordered map that the log is applied to. Two nouns beside it: a [`Reader`] (the engine as it is, or a
-//! snapshot of it) and a [`Batch`], which is applied whole or not at all.
+//! Engine: the ordered map that the log is applied to. Nouns beside it: a [`Reader`] (the engine as it is, or a
+//! snapshot of it), a [`Batch`], which is applied whole or not at all, and [`Engines`], where engines come from.
 
-use std::ops::{Bound, ControlFlow};
+use std::{
+    ops::{Bound, ControlFlow},
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -52,6 +56,18 @@ pub trait Engine: Reader {
 
     /// How much it holds, roughly.
     fn size(&self) -> Size;
+}
+
+/// Opens and removes engines, each in a folder of its own.
+pub trait Engines: Send + Sync {
+    /// Opens the engine in a folder, or makes one there, durably. It is open once at a time.
+    fn open(&self, folder: &Path) -> Result<Arc<dyn Engine>, Error>;
+
+    /// Removes an engine, whole or not, as soon as nobody reads it any more. A crash may leave a part of it.
+    fn remove(&self, folder: &Path) -> Result<(), Error>;
+
+    /// Names in `dir` that engines may have, other things' among them.
+    fn names(&self, dir: &Path) -> Result<Vec<String>, Error>;
 }
 
 /// Approximate sizes.

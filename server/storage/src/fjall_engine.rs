@@ -12,7 +12,8 @@
 use std::{
     fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::{Path, PathBuf},
+    path::Path,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -29,9 +30,14 @@ use crate::{
     real_disk::RealDisk,
 };
 
+mod engines;
 mod journals;
 mod mark;
 mod trees;
+
+pub use engines::FjallEngines;
+
+use engines::Folder;
 
 const ROWS_FOLDER: &str = "rows";
 const UNFINISHED_FOLDER: &str = "rows.new";
@@ -68,12 +74,13 @@ impl Default for FjallOptions {
 
 /// An engine on disk.
 pub struct FjallEngine {
-    folder: PathBuf,
     database: Database,
     rows: Keyspace,
     /// Held while a batch is applied and while a snapshot is begun: a flush that ends meanwhile lets fjall 3.1's
     /// snapshots see the part of a batch that is there already.
     writing: Mutex<()>,
+    /// Dropped last, when fjall's threads have ended.
+    folder: Arc<Folder>,
 }
 
 impl FjallEngine {
@@ -150,7 +157,7 @@ impl FjallEngine {
         let rows = database
             .keyspace(KEYSPACE, || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes))
             .map_err(failed)?;
-        Ok(Self { folder: folder.into(), database, rows, writing: Mutex::new(()) })
+        Ok(Self { database, rows, writing: Mutex::new(()), folder: Arc::new(Folder::new(folder)) })
     }
 
     fn applied(&self) -> Result<Position, Error> {
@@ -161,7 +168,7 @@ impl FjallEngine {
     }
 
     fn error(&self, action: &'static str) -> impl Fn(fjall::Error) -> Error {
-        move |error| Self::explain(&self.folder, action, error)
+        move |error| Self::explain(&self.folder.path, action, error)
     }
 
     fn explain(folder: &Path, action: &'static str, error: fjall::Error) -> Error {
@@ -238,10 +245,10 @@ impl Engine for FjallEngine {
     fn persist(&self) -> Result<(), Error> {
         let applied = self.applied()?;
         // fjall syncs under a lock that writes need; what is on the disk already does not hold them up.
-        journals::sync(&self.folder.join(ROWS_FOLDER))
-            .map_err(|source| Error::io(&self.folder, "sync", source))?;
+        let folder = &self.folder.path;
+        journals::sync(&folder.join(ROWS_FOLDER)).map_err(|source| Error::io(folder, "sync", source))?;
         self.database.persist(PersistMode::SyncAll).map_err(self.error("persist"))?;
-        mark::write(&self.folder, applied).map_err(|source| Error::io(&self.folder, "mark", source))
+        mark::write(folder, applied).map_err(|source| Error::io(folder, "mark", source))
     }
 
     fn snapshot(&self) -> Result<Box<dyn Reader>, Error> {
@@ -249,7 +256,7 @@ impl Engine for FjallEngine {
             let _writing = self.writing.lock();
             self.database.snapshot()
         };
-        Ok(Box::new(FjallSnapshot { folder: self.folder.clone(), snapshot, rows: self.rows.clone() }))
+        Ok(Box::new(FjallSnapshot { snapshot, rows: self.rows.clone(), folder: self.folder.clone() }))
     }
 
     fn unflushed_bytes(&self) -> u64 {
@@ -262,15 +269,15 @@ impl Engine for FjallEngine {
 }
 
 struct FjallSnapshot {
-    folder: PathBuf,
     snapshot: fjall::Snapshot,
     rows: Keyspace,
+    folder: Arc<Folder>,
 }
 
 impl Reader for FjallSnapshot {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
         let row = self.snapshot.get(&self.rows, key);
-        Ok(row.map_err(|error| FjallEngine::explain(&self.folder, "read", error))?.map(Bytes::from))
+        Ok(row.map_err(|error| FjallEngine::explain(&self.folder.path, "read", error))?.map(Bytes::from))
     }
 
     fn scan(&self, bounds: Bounds<'_>, visit: &mut Visitor<'_>) -> Result<(), Error> {
@@ -278,7 +285,7 @@ impl Reader for FjallSnapshot {
             return Ok(());
         }
         visit_rows(self.snapshot.range::<&[u8], _>(&self.rows, bounds), visit)
-            .map_err(|error| FjallEngine::explain(&self.folder, "scan", error))
+            .map_err(|error| FjallEngine::explain(&self.folder.path, "scan", error))
     }
 }
 

@@ -22,12 +22,12 @@ pub mod sim_disk;
 
 pub use cache::RowCache;
 pub use disk::{Disk, File, Lock, Open, write_atomic};
-pub use engine::{Batch, Engine, Reader};
+pub use engine::{Batch, Engine, Engines, Reader};
 pub use error::Error;
-pub use fjall_engine::FjallEngine;
+pub use fjall_engine::{FjallEngine, FjallEngines};
 pub use keys::{Position, Row, SlotRow};
 pub use log::{Identity, Log, Recovery};
-pub use memory_engine::MemoryEngine;
+pub use memory_engine::{MemoryEngine, MemoryEngines};
 pub use real_disk::RealDisk;
 pub use record::{Effect, Kind, LogRecord, Outcome};
 pub use sim_disk::SimDisk;

@@ -361,12 +361,29 @@ impl Log {
         after.checked_sub(1).map(|at| self.epochs[at].epoch)
     }
 
+    /// The position before the first record, then the first record of each epoch.
+    pub fn epochs(&self) -> &[Position] {
+        &self.epochs
+    }
+
     /// The last record whose epoch is at most `epoch`; `None` if that is before the log's beginning.
     pub fn end_of_epoch(&self, epoch: u64) -> Option<Position> {
         let after = self.epochs.partition_point(|start| start.epoch <= epoch);
         let start = self.epochs.get(after.checked_sub(1)?)?;
         let index = self.epochs.get(after).map_or(self.last.index, |next| next.index - 1);
         Some(Position { epoch: start.epoch, index })
+    }
+
+    /// Up to which record the front may be dropped so that at least so many bytes of segments stay.
+    pub fn front_to_keep(&self, bytes: u64) -> u64 {
+        let mut kept = self.tail.end;
+        for segment in self.closed.iter().rev() {
+            if kept >= bytes {
+                return segment.last_index;
+            }
+            kept += segment.end;
+        }
+        self.first_index() - 1
     }
 
     /// The file that records are appended to.

@@ -1,16 +1,21 @@
 //! MemoryEngine: an engine in memory, for the simulator and for caches. A recoverable one keeps a second plane, what a
 //! disk would hold: everything up to the last persist, and the batches since, of which [`MemoryEngine::crash`] keeps
-//! some first ones.
+//! some first ones. [`MemoryEngines`] has several of them, by folder.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use crate::{
-    engine::{Batch, Bounds, Engine, Reader, Size, Visitor, is_void},
+    engine::{Batch, Bounds, Engine, Engines, Reader, Size, Visitor, is_void},
     error::Error,
+    sim_disk::SimDisk,
 };
 
 type Rows = BTreeMap<Bytes, Bytes>;
@@ -25,6 +30,14 @@ struct State {
     rows: Arc<Rows>,
     bytes: u64,
     disk: Option<Disk>,
+    /// Counts each batch and each persist as a change.
+    counted_by: Option<SimDisk>,
+}
+
+impl State {
+    fn count_change(&self) -> Result<(), Error> {
+        count_change(self.counted_by.as_ref(), Path::new("memory"))
+    }
 }
 
 struct Disk {
@@ -75,6 +88,7 @@ impl Reader for MemoryEngine {
 impl Engine for MemoryEngine {
     fn write(&self, batch: Batch) -> Result<(), Error> {
         let mut state = self.0.write();
+        state.count_change()?;
         if let Some(disk) = &mut state.disk {
             disk.batches.push(batch.clone());
         }
@@ -84,7 +98,9 @@ impl Engine for MemoryEngine {
     }
 
     fn persist(&self) -> Result<(), Error> {
-        if let Some(disk) = &mut self.0.write().disk {
+        let mut state = self.0.write();
+        state.count_change()?;
+        if let Some(disk) = &mut state.disk {
             for batch in std::mem::take(&mut disk.batches) {
                 apply(&mut disk.rows, batch);
             }
@@ -100,6 +116,95 @@ impl Engine for MemoryEngine {
         let state = self.0.read();
         Size { rows: state.rows.len() as u64, bytes: state.bytes }
     }
+}
+
+/// Recoverable engines by folder. Clones are the same engines.
+#[derive(Clone)]
+pub struct MemoryEngines(Arc<Mutex<Shelf>>);
+
+struct Shelf {
+    chance: SmallRng,
+    engines: BTreeMap<PathBuf, Option<MemoryEngine>>,
+    /// Removed since the last crash, which may bring back a part of them.
+    removed: Vec<PathBuf>,
+    counted_by: Option<SimDisk>,
+}
+
+impl MemoryEngines {
+    /// No engines yet; `seed` decides what of them survives.
+    pub fn recoverable(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(Shelf {
+            chance: SmallRng::seed_from_u64(seed),
+            engines: BTreeMap::new(),
+            removed: Vec::new(),
+            counted_by: None,
+        })))
+    }
+
+    /// From now on what is made, written, persisted and removed here counts as a change on `disk`, so that
+    /// [`SimDisk::stop_after`] stops a process in the middle of it, too.
+    pub fn count_on(&self, disk: &SimDisk) {
+        self.0.lock().counted_by = Some(disk.clone());
+    }
+
+    /// The power goes: each engine as [`MemoryEngine::crash`] says; of one that was removed a part may come back.
+    pub fn crash(&self) {
+        let mut shelf = self.0.lock();
+        shelf.engines.values().flatten().for_each(MemoryEngine::crash);
+        for folder in std::mem::take(&mut shelf.removed) {
+            if shelf.chance.random_bool(0.5) {
+                shelf.engines.entry(folder).or_insert(None);
+            }
+        }
+    }
+
+    /// Engines that are there, damaged ones not among them.
+    pub fn all(&self) -> Vec<MemoryEngine> {
+        self.0.lock().engines.values().flatten().cloned().collect()
+    }
+
+    /// Makes what every engine holds durable.
+    pub fn persist(&self) -> Result<(), Error> {
+        self.all().iter().try_for_each(Engine::persist)
+    }
+}
+
+impl Engines for MemoryEngines {
+    fn open(&self, folder: &Path) -> Result<Arc<dyn Engine>, Error> {
+        let mut shelf = self.0.lock();
+        match shelf.engines.get(folder) {
+            Some(Some(engine)) => return Ok(Arc::new(engine.clone())),
+            Some(None) => {
+                return Err(Error::EngineDamaged { folder: folder.into(), why: "a part is removed".into() });
+            }
+            None => count_change(shelf.counted_by.as_ref(), folder)?,
+        }
+        let engine = MemoryEngine::recoverable(shelf.chance.random());
+        engine.0.write().counted_by = shelf.counted_by.clone();
+        shelf.engines.insert(folder.into(), Some(engine.clone()));
+        Ok(Arc::new(engine))
+    }
+
+    fn remove(&self, folder: &Path) -> Result<(), Error> {
+        let mut shelf = self.0.lock();
+        if shelf.engines.contains_key(folder) {
+            count_change(shelf.counted_by.as_ref(), folder)?;
+            shelf.engines.remove(folder);
+            shelf.removed.push(folder.into());
+        }
+        Ok(())
+    }
+
+    fn names(&self, dir: &Path) -> Result<Vec<String>, Error> {
+        let shelf = self.0.lock();
+        let folders = shelf.engines.keys().filter(|folder| folder.parent() == Some(dir));
+        Ok(folders.filter_map(|folder| Some(folder.file_name()?.to_str()?.to_owned())).collect())
+    }
+}
+
+fn count_change(disk: Option<&SimDisk>, folder: &Path) -> Result<(), Error> {
+    let counted = disk.map_or(Ok(()), SimDisk::count_change);
+    counted.map_err(|source| Error::io(folder, "change", source))
 }
 
 struct MemorySnapshot(Arc<Rows>);

@@ -60,6 +60,10 @@ pub struct LogRecord {
     /// The slot's [`SlotRow`](crate::SlotRow) after the record, encoded; empty if nothing changed.
     #[prost(bytes = "bytes", tag = "11")]
     pub slot_row: Bytes,
+    /// Of a BARRIER: by how much the shown index and every version counter are raised, since records with such
+    /// numbers may be lost.
+    #[prost(uint64, tag = "12")]
+    pub gap: u64,
 }
 
 /// One changed row.

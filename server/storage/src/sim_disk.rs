@@ -118,6 +118,11 @@ impl SimDisk {
         self.0.lock().end_process();
     }
 
+    /// Counts a change that something else makes beside the files, which [`SimDisk::stop_after`] may refuse.
+    pub fn count_change(&self) -> io::Result<()> {
+        self.0.lock().change()
+    }
+
     /// Number of changes so far, as [`SimDisk::stop_after`] counts them.
     pub fn change_count(&self) -> u64 {
         self.0.lock().change_count

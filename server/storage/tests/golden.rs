@@ -66,6 +66,7 @@ fn write_record() -> LogRecord {
         ],
         result: Some(Outcome { status: 5, version: 302, number: -42, code: 9 }),
         slot_row: SlotRow { count: 3, version_counter: 302, ..SlotRow::default() }.encode(),
+        gap: 0,
     }
 }
 

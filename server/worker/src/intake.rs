@@ -5,7 +5,7 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 
 use slotkv_proto::{
     limits::DEADLINE_MS_MAX,
-    v1::{Reply, Request},
+    v1::{ReadLevel, Reply, Request},
 };
 use slotkv_storage::Row;
 use tokio::time::Instant;
@@ -90,7 +90,7 @@ impl Intake<'_> {
                 let namespace = request::namespace(&request, self.sender);
                 let (shard, ownership, outbox) =
                     (self.shard.clone(), self.ownership.clone(), self.outbox.clone());
-                let id = request.id;
+                let (id, level) = (request.id, request.read_level());
                 let expires = self.expires(request.deadline_ms);
                 self.shard.runner().blocking(move || {
                     let gone = || {
@@ -102,7 +102,10 @@ impl Intake<'_> {
                         .page(&ownership, &namespace, &page, id, gone)
                         .unwrap_or_else(|refusal| request::refuse(id, refusal));
                     drop(making);
-                    outbox.complete([(reply, admitted_bytes)]);
+                    match level {
+                        ReadLevel::Linearizable => shard.confirm(&outbox, vec![(reply, admitted_bytes)]),
+                        _ => outbox.complete([(reply, admitted_bytes)]),
+                    }
                 });
                 Ok(None)
             }

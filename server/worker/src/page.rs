@@ -177,7 +177,7 @@ impl<'w> Walk<'w> {
 
         let (mut end, mut failed) = (End::Through, None);
         let shard = self.shard;
-        let scanned = shard.engine().scan((lower, upper), &mut |key, value| {
+        let scanned = shard.rows().engine.scan((lower, upper), &mut |key, value| {
             self.looks += 1;
             if self.looks.is_multiple_of(CANCEL_CHECK_RECORDS) && (self.gone)() {
                 failed = Some((Code::Cancelled, "cancelled while the page was made".to_string()));

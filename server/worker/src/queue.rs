@@ -145,6 +145,11 @@ impl Queue {
         }
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().writes.is_empty()
+    }
+
     /// Whether the queue was closed.
     pub fn is_closed(&self) -> bool {
         self.state.lock().closed.is_some()

@@ -12,7 +12,7 @@ use slotkv_proto::{
     keys::Keys,
     limits::{GET_MANY_KEYS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, REPLY_BYTES_SOFT},
     slot,
-    v1::{Found, Operation, Reply, Request, Status},
+    v1::{Found, Operation, ReadLevel, Reply, Request, Status},
 };
 use slotkv_storage::{Error, Row, keys};
 
@@ -68,8 +68,7 @@ impl Shard {
                 self.row(key, cold)
             }),
         };
-        // The lease is looked at after the value was read (protocol.md rule 5).
-        self.check_serving()?;
+        self.check_still(request)?;
         Ok(match row.map_err(refusal)? {
             None => Reply { id: request.id, status: Status::NotFound as i32, ..Reply::default() },
             Some(row) => Reply {
@@ -102,7 +101,7 @@ impl Shard {
                 names.push(slot, namespace, key);
             }
         }
-        let mut rows = names.iter().zip(self.cache().get_many(names.iter()));
+        let mut rows = names.iter().zip(self.rows().cache.get_many(names.iter()));
         let mut reply = Reply { id: request.id, status: Status::Found as i32, ..Reply::default() };
         reply.found.reserve(owned.len());
         let mut bytes = 0;
@@ -118,8 +117,7 @@ impl Shard {
                 break;
             }
         }
-        // The lease is looked at after the values were read (protocol.md rule 5).
-        self.check_serving()?;
+        self.check_still(request)?;
         Ok(reply)
     }
 
@@ -147,22 +145,32 @@ impl Shard {
                 places.push(place);
             }
         }
-        for (place, row) in places.into_iter().zip(self.cache().get_many(names.iter())) {
+        for (place, row) in places.into_iter().zip(self.rows().cache.get_many(names.iter())) {
             rows[place] = row;
         }
         rows
     }
 
+    /// Refuses what was read while the lead went elsewhere. The lease is looked at once for all reads of a frame.
+    fn check_still(&self, request: &Request) -> Result<(), Refusal> {
+        if request.read_level() == ReadLevel::Linearizable {
+            self.check_serving()
+        } else {
+            self.check_running()
+        }
+    }
+
     /// The row of an engine key.
     fn row(&self, key: &[u8], cold: &Cell<usize>) -> Result<Option<Row>, Error> {
-        if let Some(row) = self.cache().get(key) {
+        let rows = self.rows();
+        if let Some(row) = rows.cache.get(key) {
             return Ok(Some(row));
         }
         cold.set(cold.get() + 1);
-        let ticket = self.cache().ticket(key);
-        let Some(bytes) = self.engine().get(key)? else { return Ok(None) };
+        let ticket = rows.cache.ticket(key);
+        let Some(bytes) = rows.engine.get(key)? else { return Ok(None) };
         let row = Row::decode(bytes)?;
-        self.cache().fill(ticket, key, &row);
+        rows.cache.fill(ticket, key, &row);
         Ok(Some(row))
     }
 }

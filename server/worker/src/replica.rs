@@ -10,6 +10,9 @@
 //!   behind it, and each record carries its slot's row as it left it. A slot row in every batch would double what the
 //!   engine has to write.
 //! - A slot's version counter and logged time never go back.
+//! - `shown_base` never goes back, and the engine holds the one that belongs to its applied position: a group with a
+//!   gap is applied together with a checkpoint. So log indexes may be given again after a loss, the *shown* indexes, which
+//!   clients are told and results are kept under, are not.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -21,7 +24,8 @@ use bytes::Bytes;
 use prost::Message;
 use slotkv_proto::{Code, SlotCount, v1::Reply};
 use slotkv_storage::{
-    Batch, Effect, Engine, Error, Kind, LogRecord, Outcome, Position, Row, RowCache, SlotRow, keys, record,
+    Batch, Effect, Engine, Error, Kind, Log, LogRecord, Outcome, Position, Row, RowCache, SlotRow, keys,
+    record,
 };
 
 use crate::{
@@ -32,9 +36,16 @@ use crate::{
 };
 
 /// The name of the meta row with the position that the stored results belong to.
-const CHECKPOINT: &str = "checkpoint";
+pub(crate) const CHECKPOINT: &str = "checkpoint";
 /// The name of the meta row with the logged time at the checkpoint: a record that changes no row raises it too.
-const LOGGED_TIME: &str = "logged_time";
+pub(crate) const LOGGED_TIME: &str = "logged_time";
+/// The name of the meta row with what shown indexes are above log indexes.
+pub(crate) const SHOWN_BASE: &str = "shown_base";
+/// By how much shown indexes and version counters are raised once the last interval's writes may be lost. They were
+/// acknowledged and read, so their numbers must not be given again; nobody logs as many in an interval.
+pub const LOSS_GAP: u64 = 1 << 32;
+/// Log bytes applied as one group.
+const APPLY_BYTES: usize = 4 << 20;
 
 /// One shard's data, as its single writer sees it.
 pub struct Replica {
@@ -44,6 +55,7 @@ pub struct Replica {
     applied: Position,
     checkpoint: Position,
     time_ms: u64,
+    shown_base: u64,
     /// Results and clients that may be kept.
     entries_max: usize,
     /// Results and clients that are kept in all slots; after a loss of some it may be too high.
@@ -67,11 +79,15 @@ pub struct Group {
     kept: Vec<Kept>,
     last: Position,
     time_ms: u64,
+    /// The shown base behind its last record, and by how much the group has raised it.
+    shown_base: u64,
+    gap: u64,
 }
 
 struct Kept {
     slot: u16,
     ticket: Ticket,
+    /// A shown index.
     index: u64,
     time_ms: u64,
     outcome: Outcome,
@@ -110,15 +126,21 @@ impl Replica {
                 SlotResults::decode(value).map_err(|why| Error::Malformed { what: "results", why })?;
             Ok(())
         })?;
-        let time_ms = read_time(&*engine)?;
+        let time_ms = read_number(&*engine, LOGGED_TIME)?;
+        let shown_base = read_number(&*engine, SHOWN_BASE)?;
         let entries = slots.iter().map(|slot| slot.results.entries()).sum();
         let entries_max = ENTRIES_PER_SHARD_MAX;
-        Ok(Self { engine, cache, slots, applied, checkpoint, time_ms, entries_max, entries })
+        Ok(Self { engine, cache, slots, applied, checkpoint, time_ms, shown_base, entries_max, entries })
     }
 
     /// The last record that the engine holds.
     pub fn applied(&self) -> Position {
         self.applied
+    }
+
+    /// The applied index as clients are told it: never lower than one they were told before, whatever was lost.
+    pub fn shown_index(&self) -> u64 {
+        self.applied.index.saturating_add(self.shown_base)
     }
 
     /// The record up to which results are stored in the engine; the log is needed from the one behind it.
@@ -128,7 +150,12 @@ impl Replica {
 
     /// Begins a group at wall time `wall_ms`; its logged time is not before an earlier one.
     pub fn begin(&self, wall_ms: u64) -> Group {
-        Group { last: self.applied, time_ms: self.time_ms.max(wall_ms), ..Group::default() }
+        Group {
+            last: self.applied,
+            time_ms: self.time_ms.max(wall_ms),
+            shown_base: self.shown_base,
+            ..Group::default()
+        }
     }
 
     /// Decides a write, as the log's record `position` if it has to be logged.
@@ -192,6 +219,7 @@ impl Replica {
             },
             effects,
             result: Some(outcome),
+            gap: 0,
         };
         let time_ms = group.time_ms;
         group.keep(write.slot, write.ticket, position, time_ms, outcome);
@@ -209,7 +237,12 @@ impl Replica {
         group.time_ms = group.time_ms.max(record.time_ms);
         group.last = position;
         match record.kind() {
-            Kind::Barrier => return Ok(()),
+            Kind::Barrier => {
+                if position.index > self.applied.index {
+                    group.raise(record.gap);
+                }
+                return Ok(());
+            }
             Kind::Write => {}
             Kind::Unspecified => {
                 return Err(malformed(format!("record {}: unknown kind {}", position.index, record.kind)));
@@ -255,10 +288,36 @@ impl Replica {
         Ok(())
     }
 
+    /// Takes the log's records from `from` to `upto` and applies them: those that the engine holds bring back their results
+    /// and slot rows only. Returns how many they were.
+    pub fn apply_log(&mut self, log: &Log, from: u64, upto: u64) -> Result<u64, Error> {
+        let mut next = from;
+        while next <= upto {
+            let mut records = log.read(next, APPLY_BYTES)?;
+            records.retain(|record| record.index <= upto);
+            let Some(last) = records.last() else { break };
+            next = last.index + 1;
+            let mut group = self.begin(0);
+            for record in records {
+                let position = Position { epoch: record.epoch, index: record.index };
+                self.stage_record(&mut group, position, &LogRecord::from_bytes(record.payload)?)?;
+            }
+            self.apply(group)?;
+        }
+        Ok(next.saturating_sub(from))
+    }
+
     /// Applies a group whose records the log holds durably.
     pub fn apply(&mut self, group: Group) -> Result<(), Error> {
         let last = group.last;
         self.time_ms = self.time_ms.max(group.time_ms);
+        self.shown_base = group.shown_base;
+        if group.gap > 0 {
+            for slot in &mut self.slots {
+                slot.row.version_counter = slot.row.version_counter.saturating_add(group.gap);
+                slot.changed = true;
+            }
+        }
         for kept in group.kept {
             let slot = &mut self.slots[usize::from(kept.slot)];
             let before = slot.results.entries();
@@ -286,11 +345,14 @@ impl Replica {
             }
         }
         batch.put(keys::applied_key(), last.encode());
+        self.applied = last;
+        if group.gap > 0 {
+            self.add_checkpoint(&mut batch);
+        }
         self.engine.write(batch)?;
         for (key, row) in &group.rows {
             self.cache.finish(key, row.as_ref());
         }
-        self.applied = last;
         Ok(())
     }
 
@@ -309,14 +371,13 @@ impl Replica {
     /// Stores slot rows and results in the engine as they stand. Once the engine is persisted, the log is needed only behind the
     /// returned position.
     pub fn checkpoint_rows(&mut self) -> Result<Position, Error> {
-        let batch = self.checkpoint_batch();
+        let mut batch = Batch::new();
+        self.add_checkpoint(&mut batch);
         self.engine.write(batch)?;
-        self.checkpoint = self.applied;
         Ok(self.checkpoint)
     }
 
-    fn checkpoint_batch(&mut self) -> Batch {
-        let mut batch = Batch::new();
+    fn add_checkpoint(&mut self, batch: &mut Batch) {
         let time_ms = self.time_ms;
         for (number, slot) in self.slots.iter_mut().enumerate() {
             slot.changed |= slot.results.expire(time_ms);
@@ -328,21 +389,8 @@ impl Replica {
         }
         batch.put(keys::meta_key(CHECKPOINT), self.applied.encode());
         batch.put(keys::meta_key(LOGGED_TIME), time_ms.to_le_bytes().to_vec());
-        batch
-    }
-
-    /// Goes on `gap` log indexes and versions further, so that none that a lost record may have had is given again.
-    pub fn skip(&mut self, gap: u64) -> Result<(), Error> {
-        self.applied.index += gap;
-        for slot in &mut self.slots {
-            slot.row.version_counter += gap;
-            slot.changed = true;
-        }
-        let mut batch = self.checkpoint_batch();
-        batch.put(keys::applied_key(), self.applied.encode());
-        self.engine.write(batch)?;
+        batch.put(keys::meta_key(SHOWN_BASE), self.shown_base.to_le_bytes().to_vec());
         self.checkpoint = self.applied;
-        Ok(())
     }
 
     /// For an engine that holds more than the log: gives up every stored result, so that whoever repeats a write from
@@ -350,8 +398,9 @@ impl Replica {
     pub fn recount(&mut self) -> Result<(), Error> {
         // A record raises a counter by one at most, so the lost ones are made up for.
         let lost = self.applied.index.saturating_sub(self.checkpoint.index);
+        let shown_index = self.shown_index();
         for slot in &mut self.slots {
-            slot.results.forget(self.applied.index);
+            slot.results.forget(shown_index);
             slot.changed = true;
             slot.row = SlotRow {
                 version_counter: slot.row.version_counter + lost,
@@ -389,7 +438,10 @@ impl Replica {
     }
 
     fn slot_row(&self, group: &Group, slot: u16) -> SlotRow {
-        group.slots.get(&slot).copied().unwrap_or(self.slots[usize::from(slot)].row)
+        group.slots.get(&slot).copied().unwrap_or_else(|| {
+            let row = self.slots[usize::from(slot)].row;
+            SlotRow { version_counter: row.version_counter.saturating_add(group.gap), ..row }
+        })
     }
 
     /// Changes a row in the group, and the slot's row with it.
@@ -429,7 +481,17 @@ impl Group {
         self.last = position;
         if ticket.sequence > 0 {
             self.results.insert((ticket.client, ticket.sequence), outcome);
-            self.kept.push(Kept { slot, ticket, index: position.index, time_ms, outcome });
+            let index = position.index.saturating_add(self.shown_base);
+            self.kept.push(Kept { slot, ticket, index, time_ms, outcome });
+        }
+    }
+
+    /// Goes on `gap` shown indexes and versions further, so that none that a lost record may have had is given again.
+    fn raise(&mut self, gap: u64) {
+        self.gap = self.gap.saturating_add(gap);
+        self.shown_base = self.shown_base.saturating_add(gap);
+        for row in self.slots.values_mut() {
+            row.version_counter = row.version_counter.saturating_add(gap);
         }
     }
 
@@ -449,9 +511,10 @@ impl Group {
     }
 }
 
-/// The first record of a primary's epoch (protocol.md rule 7).
-pub fn barrier(time_ms: u64) -> LogRecord {
-    LogRecord { format: record::FORMAT, time_ms, kind: Kind::Barrier as i32, ..LogRecord::default() }
+/// The first record of a primary's epoch (protocol.md rule 7). `gap` is 0, or [`LOSS_GAP`] if records that clients may know
+/// of are lost and no record of the log makes up for them yet.
+pub fn barrier(time_ms: u64, gap: u64) -> LogRecord {
+    LogRecord { format: record::FORMAT, time_ms, kind: Kind::Barrier as i32, gap, ..LogRecord::default() }
 }
 
 /// Appends a record's bytes to a buffer.
@@ -472,7 +535,7 @@ fn reply(id: u64, outcome: &Outcome) -> Reply {
 }
 
 /// Counts a row into its slot's.
-fn add(sums: &mut SlotRow, namespace: &str, key: &[u8], version: u64, value: &[u8]) {
+pub(crate) fn add(sums: &mut SlotRow, namespace: &str, key: &[u8], version: u64, value: &[u8]) {
     sums.count = sums.count.wrapping_add(1);
     sums.bytes = sums.bytes.wrapping_add((key.len() + value.len()) as u64);
     sums.digest = sums.digest.wrapping_add(keys::digest_of(namespace, key, version, value));
@@ -482,11 +545,13 @@ fn read_position(engine: &dyn Engine, key: &[u8]) -> Result<Position, Error> {
     engine.get(key)?.map_or(Ok(Position::default()), |bytes| Position::decode(&bytes))
 }
 
-fn read_time(engine: &dyn Engine) -> Result<u64, Error> {
-    let Some(bytes) = engine.get(&keys::meta_key(LOGGED_TIME))? else { return Ok(0) };
-    let bytes = bytes[..].try_into();
-    let malformed = |_| Error::Malformed { what: "logged time", why: "it is no u64".into() };
-    bytes.map(u64::from_le_bytes).map_err(malformed)
+fn read_number(engine: &dyn Engine, name: &'static str) -> Result<u64, Error> {
+    engine.get(&keys::meta_key(name))?.map_or(Ok(0), |bytes| decode_number(name, &bytes))
+}
+
+pub(crate) fn decode_number(name: &'static str, bytes: &[u8]) -> Result<u64, Error> {
+    let malformed = |_| Error::Malformed { what: name, why: "it is no u64".into() };
+    bytes.try_into().map(u64::from_le_bytes).map_err(malformed)
 }
 
 fn visit(

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Caller, Machine, get, increment, put};
-use slotkv_storage::{MemoryEngine, SimDisk};
+use slotkv_storage::{MemoryEngines, SimDisk};
 
 /// Writes of one run; several checkpoints are made meanwhile.
 const WRITES: u64 = 60;
@@ -26,7 +26,7 @@ async fn machine(seed: u64, reordering: bool) -> Machine {
     let mut machine = Machine::new().await;
     machine.disk = SimDisk::new(seed);
     machine.disk.set_reordering(reordering);
-    machine.engine = MemoryEngine::recoverable(seed);
+    machine.engines = MemoryEngines::recoverable(seed);
     (machine.options.segment_bytes, machine.options.checkpoint_bytes) = (2048, 4096);
     machine
 }
@@ -66,7 +66,7 @@ async fn write(machine: &Machine, told: &mut Told) {
 
 fn end(machine: &Machine) {
     machine.disk.crash();
-    machine.engine.crash();
+    machine.engines.crash();
 }
 
 /// Starts a worker on whatever is there and compares.

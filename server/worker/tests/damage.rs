@@ -11,7 +11,7 @@ use std::{
 
 use common::{Caller, Machine, get, put};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use slotkv_storage::{Engine, Error, FjallEngine, RealDisk, fjall_engine::FjallOptions};
+use slotkv_storage::{Error, FjallEngines, RealDisk, fjall_engine::FjallOptions};
 use slotkv_worker::{Options, StartError, Worker, home::Home};
 
 const KEYS: usize = 300;
@@ -22,15 +22,12 @@ const VALUE_BYTES: usize = 300;
 async fn start(machine: &Machine, dir: &Path) -> Result<Worker, StartError> {
     let mut seams = machine.seams();
     seams.disk = Arc::new(RealDisk::new());
-    seams.open_engine = Arc::new(|dir| {
-        let options = FjallOptions {
-            cache_bytes: 1 << 20,
-            memtable_bytes: 32 << 10,
-            threads: 1,
-            ..FjallOptions::default()
-        };
-        Ok(Arc::new(FjallEngine::open(dir, &options)?) as Arc<dyn Engine>)
-    });
+    seams.engines = Arc::new(FjallEngines::new(FjallOptions {
+        cache_bytes: 1 << 20,
+        memtable_bytes: 32 << 10,
+        threads: 1,
+        ..FjallOptions::default()
+    }));
     let options = Options {
         dir: dir.to_owned(),
         segment_bytes: 8 << 10,

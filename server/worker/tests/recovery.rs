@@ -2,21 +2,22 @@
 
 mod common;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use common::{Caller, Machine, get, increment, put};
+use slotkv_coordination::embedded::Faults;
 use slotkv_proto::{
     Code, SlotCount,
     seam::{Chance, SeededChance},
     v1::{ClientFrame, Request},
 };
 use slotkv_storage::{
-    Batch, Disk, Engine, MemoryEngine, Reader, RowCache, SimDisk,
+    Batch, Disk, Engine, Engines, MemoryEngine, MemoryEngines, Reader, RowCache, SimDisk,
     engine::{Bounds, Size, Visitor},
 };
 use slotkv_worker::{
     StartError,
-    home::{Home, LOSS_GAP, Opened},
+    home::{Home, Opened},
 };
 
 fn keys(count: usize) -> Vec<String> {
@@ -124,11 +125,8 @@ async fn a_failed_sync_stops_the_shard_and_acknowledges_nothing() {
         epoch: caller.epoch,
         ..Default::default()
     });
-    let why = tokio::select! {
-        why = worker.failed() => why,
-        frame = caller.next() => panic!("{frame:?}"),
-    };
-    assert!(!why.is_empty());
+    assert_eq!(caller.next().await.unwrap().replies[0].code, Code::SteppedDown.number());
+    assert!(!worker.failed().await.is_empty());
     assert!(worker.shard().check_serving().is_err());
 }
 
@@ -202,16 +200,16 @@ async fn an_unclean_stop_under_interval_durability_makes_a_new_incarnation_that_
 async fn open_data(machine: &Machine, seed: u64) -> Result<(Home, Opened), StartError> {
     let seams = machine.seams();
     let mut home = Home::lock(seams.disk.clone(), &machine.options.dir)?;
-    let cache = std::sync::Arc::new(RowCache::new(1 << 16));
+    let cache = Arc::new(RowCache::new(1 << 16));
     let slots = SlotCount::new(common::SLOTS).unwrap();
-    let opened = home.open(&seams.open_engine, cache, slots, 4096, &SeededChance::new(seed)).await?;
+    let opened = home.open(&seams.engines, cache, slots, 4096, &SeededChance::new(seed)).await?;
     Ok((home, opened))
 }
 
 fn crash_data(machine: &Machine, data: (Home, Opened)) {
     drop(data);
     machine.disk.crash();
-    machine.engine.crash();
+    machine.engines.crash();
 }
 
 #[tokio::test(start_paused = true)]
@@ -235,19 +233,19 @@ async fn crashes_before_the_lead_under_interval_durability_leave_the_shard_start
 async fn an_engine_that_outlived_the_log_is_taken_over_whole_whatever_crashes_then() {
     for seed in 0..30 {
         let mut machine = Machine::new().await;
-        machine.engine = MemoryEngine::recoverable(seed);
+        machine.engines = MemoryEngines::recoverable(seed);
         machine.options.wishes.durability = Some("interval(1000)".parse().unwrap());
         let worker = machine.start().await;
         let mut caller = Caller::new(&worker, 1).await;
         caller.ask_all(keys(20).iter().map(|key| put(key, "v")).collect()).await;
-        machine.engine.persist().unwrap();
+        machine.engines.persist().unwrap();
         let applied = worker.shard().applied_index();
         drop(caller);
         machine.crash(worker);
         for crash in 0..3 {
             let data =
                 open_data(&machine, crash).await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-            assert!(data.1.log.last_index() >= applied + LOSS_GAP);
+            assert!(data.1.log.last_index() >= applied && !data.0.remains_of().is_empty());
             crash_data(&machine, data);
         }
         let worker = machine.start().await;
@@ -264,7 +262,7 @@ async fn lost_intervals_lose_only_a_tail_and_give_no_version_and_no_index_twice(
         let chance = SeededChance::new(seed);
         let mut machine = Machine::new().await;
         machine.disk = SimDisk::new(seed);
-        machine.engine = MemoryEngine::recoverable(seed);
+        machine.engines = MemoryEngines::recoverable(seed);
         machine.options.wishes.durability = Some("interval(1000)".parse().unwrap());
         (machine.options.segment_bytes, machine.options.checkpoint_bytes) = (4096, 8192);
         let key = &keys(1)[0];
@@ -329,7 +327,7 @@ async fn a_folder_whose_log_is_gone_is_refused_and_stays_refused() {
     for name in machine.disk.list(dir).unwrap() {
         machine.disk.remove(&dir.join(name)).unwrap();
     }
-    machine.engine.crash();
+    machine.engines.crash();
     for _ in 0..2 {
         let Err(StartError::DataMissing { shard: 0, .. }) = machine.try_start().await else {
             panic!("it started")
@@ -345,8 +343,8 @@ async fn an_aborted_worker_leaves_its_log_as_a_crash_does() {
     worker.shard().abort((Code::ShuttingDown, "killed".into()));
     worker.failed().await;
     drop(worker);
-    let (_, opened) = open_data(&machine, 1).await.unwrap();
-    assert!(opened.log.last_index() >= LOSS_GAP, "the log was closed in order");
+    let (home, _) = open_data(&machine, 1).await.unwrap();
+    assert!(!home.remains_of().is_empty(), "the log was closed in order");
 }
 
 #[tokio::test(start_paused = true)]
@@ -362,7 +360,7 @@ async fn writes_behind_a_failed_group_are_refused_as_not_begun() {
     let patience = std::time::Duration::from_secs(60);
     let frame = tokio::time::timeout(patience, caller.next()).await.expect("no word of the second").unwrap();
     let told: Vec<_> = frame.replies.iter().map(|reply| (reply.id, reply.code)).collect();
-    assert_eq!(told, [(2, Code::ShuttingDown.number())]);
+    assert_eq!(told, [(1, Code::SteppedDown.number()), (2, Code::ShuttingDown.number())]);
     worker.failed().await;
 }
 
@@ -384,21 +382,51 @@ async fn weights_and_shards_past_their_limits_are_refused_before_anything_is_wri
     assert!(!machine.disk.exists(Path::new("/replica/replica.json")).unwrap());
 }
 
+/// Engines whose opening outlasts every session.
+struct Slow(MemoryEngines, Faults);
+
+impl Engines for Slow {
+    fn open(&self, folder: &Path) -> Result<Arc<dyn Engine>, slotkv_storage::Error> {
+        self.1.sessions().into_iter().for_each(|session| self.1.expire(session));
+        self.0.open(folder)
+    }
+
+    fn remove(&self, folder: &Path) -> Result<(), slotkv_storage::Error> {
+        self.0.remove(folder)
+    }
+
+    fn names(&self, dir: &Path) -> Result<Vec<String>, slotkv_storage::Error> {
+        self.0.names(dir)
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_session_that_ends_while_the_data_is_opened_is_replaced() {
     let machine = Machine::new().await;
     let mut seams = machine.seams();
-    let (open, faults) = (seams.open_engine.clone(), machine.coordinator.faults());
-    seams.open_engine = std::sync::Arc::new(move |dir| {
-        faults.sessions().into_iter().for_each(|session| faults.expire(session));
-        open(dir)
-    });
+    seams.engines = Arc::new(Slow(machine.engines.clone(), machine.coordinator.faults()));
     let worker = slotkv_worker::Worker::start(machine.options.clone(), seams).await.unwrap();
+    worker.placed().await.unwrap();
     assert_eq!(worker.shard().ownership().epoch(), 1);
 }
 
 /// An engine with much in memory that the disk must have room for.
+#[derive(Clone)]
 struct Full(MemoryEngine);
+
+impl Engines for Full {
+    fn open(&self, _: &Path) -> Result<Arc<dyn Engine>, slotkv_storage::Error> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn remove(&self, _: &Path) -> Result<(), slotkv_storage::Error> {
+        Ok(())
+    }
+
+    fn names(&self, _: &Path) -> Result<Vec<String>, slotkv_storage::Error> {
+        Ok(Vec::new())
+    }
+}
 
 impl Reader for Full {
     fn get(&self, key: &[u8]) -> Result<Option<bytes::Bytes>, slotkv_storage::Error> {
@@ -436,8 +464,9 @@ impl Engine for Full {
 async fn room_is_kept_for_what_the_engine_has_in_memory() {
     let machine = Machine::new().await;
     let mut seams = machine.seams();
-    seams.open_engine = std::sync::Arc::new(|_| Ok(std::sync::Arc::new(Full(MemoryEngine::new()))));
+    seams.engines = Arc::new(Full(MemoryEngine::new()));
     let worker = slotkv_worker::Worker::start(machine.options.clone(), seams).await.unwrap();
+    worker.placed().await.unwrap();
     worker.shard().catch_up(1).await;
     let mut caller = Caller::new(&worker, 1).await;
     machine.disk.set_capacity(Some(machine.disk.used_bytes() + (200 << 20)));
@@ -449,9 +478,10 @@ async fn an_engine_that_panics_while_it_persists_stops_the_shard() {
     let mut machine = Machine::new().await;
     (machine.options.segment_bytes, machine.options.checkpoint_bytes) = (4096, 4096);
     let mut seams = machine.seams();
-    seams.open_engine = std::sync::Arc::new(|_| Ok(std::sync::Arc::new(Full(MemoryEngine::new()))));
+    seams.engines = Arc::new(Full(MemoryEngine::new()));
     seams.runner = slotkv_worker::Runner::Threads(tokio::runtime::Handle::current());
     let worker = slotkv_worker::Worker::start(machine.options.clone(), seams).await.unwrap();
+    worker.placed().await.unwrap();
     worker.shard().catch_up(1).await;
     let mut caller = Caller::new(&worker, 1).await;
     let large = "v".repeat(8192);

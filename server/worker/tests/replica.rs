@@ -102,7 +102,7 @@ fn logged_time_comes_back_also_from_a_record_that_changed_no_row() {
     let engine = MemoryEngine::new();
     let mut replica = load(&engine);
     let mut group = replica.begin(5_000);
-    replica.stage_record(&mut group, Position { epoch: 1, index: 1 }, &barrier(5_000)).unwrap();
+    replica.stage_record(&mut group, Position { epoch: 1, index: 1 }, &barrier(5_000, 0)).unwrap();
     replica.apply(group).unwrap();
     replica.checkpoint_rows().unwrap();
     assert_eq!(load(&engine).begin(7).time_ms(), 5_000);
@@ -114,7 +114,7 @@ fn a_record_that_changes_rows_without_their_slots_row_is_refused() {
     let record = LogRecord {
         kind: Kind::Write as i32,
         effects: vec![Effect { key: Bytes::from("k"), ..Effect::default() }],
-        ..barrier(0)
+        ..barrier(0, 0)
     };
     let refused = replica.stage_record(&mut replica.begin(0), Position { epoch: 1, index: 1 }, &record);
     assert!(matches!(refused, Err(Error::Malformed { .. })), "{refused:?}");

@@ -392,7 +392,7 @@ async fn a_stopping_worker_refuses_and_keeps_what_it_acknowledged() {
     assert_eq!(shard.check_serving().unwrap_err().0, Code::ShuttingDown);
     assert_eq!(caller.ask(put(&key, "w")).await.code, Code::ShuttingDown.number());
     machine.disk.crash();
-    machine.engine.crash();
+    machine.engines.crash();
     let worker = machine.start().await;
     let mut caller = Caller::new(&worker, 1).await;
     assert_eq!(&caller.ask(get(&key)).await.value[..], b"v");

@@ -10,8 +10,8 @@ use slotkv_proto::{
     seam::{SystemChance, SystemClock},
     v1::master_server::MasterServer as MasterGrpc,
 };
-use slotkv_storage::{Disk, Engine, FjallEngine, fjall_engine::FjallOptions};
-use slotkv_worker::{OpenEngine, Options, Runner, Seams, Worker};
+use slotkv_storage::{Disk, FjallEngines, fjall_engine::FjallOptions};
+use slotkv_worker::{GrpcPeers, Options, Runner, Seams, Worker};
 
 use super::{
     ServeError,
@@ -38,13 +38,15 @@ impl WorkerServer {
         let address = listening.advertise().to_owned();
         options.address = address.clone();
         let worker = Worker::start(options, seams).await?;
-        let store = worker.store_server();
+        let (store, peers) = (worker.store_server(), worker.peer_server());
         let table =
             MasterGrpc::new(MasterService::new(worker.view())).max_encoding_message_size(FRAME_BYTES_MAX);
-        let services = Services::new(&["slotkv.v1.Store", "slotkv.v1.Master"], |routes| {
-            routes.add_service(store).add_service(table);
+        let names = &["slotkv.v1.Store", "slotkv.v1.Master", "slotkv.v1.Replication"];
+        let services = Services::new(names, |routes| {
+            routes.add_service(store).add_service(table).add_service(peers);
         });
         let serving = services.serve(listening, connections_max).await?;
+        worker.placed().await?;
         Ok(Self { worker, serving, address })
     }
 
@@ -86,16 +88,13 @@ pub fn seams(coordinator: Arc<dyn Coordinator>, disk: Arc<dyn Disk>, engine_cach
     Seams {
         coordinator,
         disk,
-        open_engine: fjall(engine_cache_bytes),
+        engines: Arc::new(FjallEngines::new(FjallOptions {
+            cache_bytes: engine_cache_bytes,
+            ..FjallOptions::default()
+        })),
         clock: Arc::new(SystemClock),
         chance: Arc::new(SystemChance),
         runner: Runner::Threads(tokio::runtime::Handle::current()),
+        peers: Arc::new(GrpcPeers),
     }
-}
-
-fn fjall(cache_bytes: u64) -> OpenEngine {
-    Arc::new(move |folder| {
-        let options = FjallOptions { cache_bytes, ..FjallOptions::default() };
-        Ok(Arc::new(FjallEngine::open(folder, &options)?) as Arc<dyn Engine>)
-    })
 }

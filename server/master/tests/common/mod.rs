@@ -126,6 +126,8 @@ impl Masters {
             address: "127.0.0.1:7710".into(),
             shard: Some(0),
             zone: String::new(),
+            standing: String::new(),
+            since_ms: 0,
         };
         join(&*self.outside, &member).await.unwrap();
     }
@@ -172,6 +174,8 @@ pub fn shard(weight: f64) -> ShardRegister {
         preferred: None,
         durability: Durability::Sync,
         weight,
+        loss_epoch: 0,
+        recover: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
         Bound::{Excluded, Included, Unbounded},
         ControlFlow,
     },
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -11,7 +12,7 @@ use proptest::prelude::*;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
 use super::*;
-use crate::memory_engine::MemoryEngine;
+use crate::{engine::Engines, memory_engine::MemoryEngine};
 
 fn small() -> FjallOptions {
     FjallOptions { cache_bytes: 1 << 20, memtable_bytes: 64 << 10, threads: 1, ..FjallOptions::default() }
@@ -514,4 +515,28 @@ fn engine_speed() {
     let started = Instant::now();
     println!("{} rows", everything(&engine).unwrap().len());
     println!("scan {:?}", per(started, 1_000_000));
+}
+
+#[test]
+fn removed_engine_stays_readable_and_goes_with_its_last_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    let engines = FjallEngines::new(small());
+    let folders = ["engine", "engine.1"].map(|name| dir.path().join(name));
+    let [engine, other] = folders.clone().map(|folder| engines.open(&folder).unwrap());
+    drop(other);
+    let mut batch = Batch::new();
+    batch.put("key", "value");
+    engine.write(batch).unwrap();
+    let snapshot = engine.snapshot().unwrap();
+    for folder in &folders {
+        engines.remove(folder).unwrap();
+        engines.remove(folder).unwrap();
+    }
+    assert_eq!(engines.names(dir.path()).unwrap(), ["engine"]);
+    drop(engine);
+    assert_eq!(snapshot.get(b"key").unwrap().as_deref(), Some(&b"value"[..]));
+    assert!(folders[0].exists());
+    drop(snapshot);
+    assert!(engines.names(dir.path()).unwrap().is_empty());
+    assert!(engines.names(&folders[0]).unwrap().is_empty());
 }

@@ -4,27 +4,51 @@
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use slotkv_coordination::{
     Coordinator, Embedded, Expect, Mode, paths,
     registers::{Cluster, Register, Slots},
 };
 use slotkv_proto::{
-    seam::{SeededChance, SystemClock},
+    seam::{Clock, SeededChance, SystemClock},
     v1::{self, ClientFrame, Operation, Reply, Request, ServerFrame},
 };
-use slotkv_storage::{Engine, MemoryEngine, SimDisk};
-use slotkv_worker::{Options, Runner, Seams, StartError, Worker, runner::Tasks, session::Session};
+use slotkv_storage::{MemoryEngines, SimDisk};
+use slotkv_worker::{
+    Options, PeerTransport, Runner, Seams, StartError, Worker, runner::Tasks, session::Session,
+};
 use tokio::sync::mpsc;
 use tonic::Status;
 
 pub const SLOTS: u32 = 16;
 
+/// The machine's wall time; the rest goes with tokio's, which a test may pause.
+pub struct TestClock(pub tokio::time::Instant);
+
+impl Clock for TestClock {
+    fn wall_ms(&self) -> u64 {
+        SystemClock.wall_ms()
+    }
+
+    fn uptime_us(&self) -> u64 {
+        self.0.elapsed().as_micros() as u64 + 1
+    }
+}
+
+/// Nobody else is there.
+pub struct NoPeers;
+
+impl PeerTransport for NoPeers {
+    fn exchange(&self, _: String, _: BoxStream<'static, v1::PeerFrame>) -> BoxFuture<'static, Status> {
+        Box::pin(std::future::ready(Status::unavailable("nobody is there")))
+    }
+}
+
 /// What outlives a worker's process.
 pub struct Machine {
     pub coordinator: Embedded,
     pub disk: SimDisk,
-    pub engine: MemoryEngine,
+    pub engines: MemoryEngines,
     pub options: Options,
     starts: std::cell::Cell<u64>,
     tasks: std::cell::RefCell<Tasks>,
@@ -51,7 +75,7 @@ impl Machine {
         Self {
             coordinator,
             disk: SimDisk::new(1),
-            engine: MemoryEngine::recoverable(1),
+            engines: MemoryEngines::recoverable(1),
             options,
             starts: std::cell::Cell::new(0),
             tasks: Default::default(),
@@ -60,20 +84,22 @@ impl Machine {
 
     pub fn seams(&self) -> Seams {
         self.starts.set(self.starts.get() + 1);
-        let engine = self.engine.clone();
         self.tasks.replace(Tasks::default());
         Seams {
             coordinator: Arc::new(self.coordinator.clone()),
             disk: Arc::new(self.disk.clone()),
-            open_engine: Arc::new(move |_| Ok(Arc::new(engine.clone()) as Arc<dyn Engine>)),
-            clock: Arc::new(SystemClock),
+            engines: Arc::new(self.engines.clone()),
+            clock: Arc::new(TestClock(tokio::time::Instant::now())),
             chance: Arc::new(SeededChance::new(self.starts.get())),
             runner: Runner::Inline(self.tasks.borrow().clone()),
+            peers: Arc::new(NoPeers),
         }
     }
 
     pub async fn try_start(&self) -> Result<Worker, StartError> {
-        Worker::start(self.options.clone(), self.seams()).await
+        let worker = Worker::start(self.options.clone(), self.seams()).await?;
+        worker.placed().await?;
+        Ok(worker)
     }
 
     /// Starts the worker and waits until it knows the slot table.
@@ -92,7 +118,7 @@ impl Machine {
         self.tasks.borrow().kill();
         drop(worker);
         self.disk.crash();
-        self.engine.crash();
+        self.engines.crash();
     }
 
     /// Gives the slots out anew.

@@ -1,0 +1,204 @@
+//! Snapshots of a replica's data on their way to another replica: [`Source`] reads one in parts, [`Receiver`] makes an
+//! engine of them.
+//!
+//! A part is a format byte, the CRC-32C of what follows, and rows of the engine as they lie there: length of the key and
+//! of the value (u32, little-endian), key, value. Rows come in the order of their keys, over all parts, so that data comes
+//! before the slot rows and those before the applied position: a snapshot that is not whole cannot be taken for one.
+//!
+//! What arrives comes from a network. Each part is checked by itself, the rows of each slot against the count and the
+//! digest of its slot row, so neither a changed bit on the way nor a row that rotted at the source is taken over.
+
+use std::{
+    collections::BTreeMap,
+    ops::{Bound, ControlFlow},
+    sync::Arc,
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use slotkv_storage::{Batch, Engine, Error, Position, Reader, Row, SlotRow, keys};
+
+use crate::{
+    replica::{self, CHECKPOINT, LOGGED_TIME, Replica, SHOWN_BASE},
+    retry::SlotResults,
+};
+
+/// Format of a part.
+const FORMAT: u8 = 1;
+const HEAD_BYTES: usize = 5;
+const LENGTHS_BYTES: usize = 8;
+/// Meta rows that hold a number.
+const NUMBERS: [&str; 2] = [LOGGED_TIME, SHOWN_BASE];
+
+/// A snapshot of a replica's data that is read in parts.
+pub struct Source {
+    reader: Box<dyn Reader>,
+    at: Position,
+    /// The last key that was read.
+    after: Option<Bytes>,
+}
+
+impl Source {
+    /// Begins a snapshot of what is applied now: rows, slot rows, results, logged time and shown base of one position.
+    pub fn open(replica: &mut Replica, engine: &dyn Engine) -> Result<Self, Error> {
+        let at = replica.checkpoint_rows()?;
+        Ok(Self { reader: engine.snapshot()?, at, after: None })
+    }
+
+    /// The last record that the snapshot holds.
+    pub fn at(&self) -> Position {
+        self.at
+    }
+
+    /// The next part, of at most `bytes_max` bytes unless a single row is larger, and whether it is the last. Blocks.
+    pub fn chunk(&mut self, bytes_max: usize) -> Result<(Bytes, bool), Error> {
+        let mut part = BytesMut::with_capacity(bytes_max);
+        part.put_u8(FORMAT);
+        part.put_u32_le(0);
+        let mut last = 0..0;
+        let mut is_last = true;
+        let after = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        self.reader.scan((after, Bound::Unbounded), &mut |key, value| {
+            let bytes = LENGTHS_BYTES + key.len() + value.len();
+            if part.len() > HEAD_BYTES && part.len() + bytes > bytes_max {
+                is_last = false;
+                return ControlFlow::Break(());
+            }
+            part.put_u32_le(key.len() as u32);
+            part.put_u32_le(value.len() as u32);
+            last = part.len()..part.len() + key.len();
+            part.put_slice(key);
+            part.put_slice(value);
+            ControlFlow::Continue(())
+        })?;
+        let crc = crc32c::crc32c(&part[HEAD_BYTES..]);
+        part[1..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
+        if !last.is_empty() {
+            // Not a slice of the part, which would keep all of it in memory.
+            self.after = Some(Bytes::copy_from_slice(&part[last]));
+        }
+        Ok((part.freeze(), is_last))
+    }
+}
+
+/// Makes an engine of the parts of a snapshot.
+pub struct Receiver {
+    engine: Arc<dyn Engine>,
+    /// The last key that was taken.
+    last: Bytes,
+    /// What the rows of each slot amount to, until its slot row has come.
+    sums: BTreeMap<u16, SlotRow>,
+    applied: Option<Position>,
+    checkpoint: Option<Position>,
+}
+
+impl Receiver {
+    /// Takes the parts into an engine that holds no rows.
+    pub fn new(engine: Arc<dyn Engine>) -> Self {
+        Self { engine, last: Bytes::new(), sums: BTreeMap::new(), applied: None, checkpoint: None }
+    }
+
+    /// Takes the next part. After an error the snapshot is of no use. Blocks.
+    pub fn add(&mut self, part: &Bytes) -> Result<(), Error> {
+        let mut rest = checked(part)?;
+        let mut batch = Batch::new();
+        while !rest.is_empty() {
+            let (key, value) = split_row(&mut rest)?;
+            if key <= self.last {
+                return Err(malformed("its rows are not in the order of their keys"));
+            }
+            self.check_row(&key, &value)?;
+            self.last = key.clone();
+            batch.put(key, value);
+        }
+        // It would keep the part in memory.
+        self.last = Bytes::copy_from_slice(&self.last);
+        self.engine.write(batch)
+    }
+
+    /// Checks that the snapshot is whole and holds everything up to `at`. The engine is not durable yet.
+    pub fn finish(self, at: Position) -> Result<Arc<dyn Engine>, Error> {
+        let (applied, checkpoint) = (self.applied, self.checkpoint);
+        if (applied, checkpoint) != (Some(at), Some(at)) {
+            return Err(malformed(format!(
+                "it is to hold everything up to {at:?}; it has rows up to {applied:?} and results up to {checkpoint:?}"
+            )));
+        }
+        match self.sums.first_key_value() {
+            Some((slot, _)) => Err(malformed(format!("slot {slot} has rows and no slot row"))),
+            None => Ok(self.engine),
+        }
+    }
+
+    fn check_row(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        if key.starts_with(&keys::data_key_prefix()) {
+            let key = keys::DataKey::decode(key)?;
+            let (version, _, value) = Row::peek(value)?;
+            let sums = self.sums.entry(key.slot).or_default();
+            replica::add(sums, key.namespace, key.key, version, value);
+            return Ok(());
+        }
+        if key.starts_with(&keys::slot_key_prefix()) {
+            let slot = keys::decode_slot_key(key)?;
+            let row = SlotRow::decode(value)?;
+            let sums = self.sums.remove(&slot).unwrap_or_default();
+            if (sums.count, sums.bytes, sums.digest) != (row.count, row.bytes, row.digest) {
+                return Err(malformed(format!(
+                    "slot {slot} has {} rows of {} bytes with digest {:032x}, and its slot row counts {} of {} with {:032x}",
+                    sums.count, sums.bytes, sums.digest, row.count, row.bytes, row.digest
+                )));
+            }
+            return Ok(());
+        }
+        if key.starts_with(&keys::retry_key_prefix(None)) {
+            keys::decode_retry_key(key)?;
+            return SlotResults::decode(value).map(drop).map_err(malformed);
+        }
+        if key == keys::applied_key() {
+            self.applied = Some(Position::decode(value)?);
+        } else if key == keys::meta_key(CHECKPOINT) {
+            self.checkpoint = Some(Position::decode(value)?);
+        } else if let Some(name) = NUMBERS.into_iter().find(|name| key == keys::meta_key(name)) {
+            replica::decode_number(name, value)?;
+        } else {
+            return Err(malformed("it has a row of a kind that is not known"));
+        }
+        Ok(())
+    }
+}
+
+/// The rows of a part that is as it was sent.
+fn checked(part: &Bytes) -> Result<Bytes, Error> {
+    let Some((head, rows)) = part.split_first_chunk::<HEAD_BYTES>() else {
+        return Err(malformed("a part is shorter than its head"));
+    };
+    let [format, crc @ ..] = *head;
+    match format {
+        FORMAT => {}
+        0 => return Err(malformed("a part has format 0")),
+        _ => {
+            let (found, known) = (format.into(), FORMAT.into());
+            return Err(Error::NewerFormat { what: "part of a snapshot".into(), found, known });
+        }
+    }
+    match u32::from_le_bytes(crc) == crc32c::crc32c(rows) {
+        true => Ok(part.slice(HEAD_BYTES..)),
+        false => Err(malformed("a part's checksum is wrong")),
+    }
+}
+
+/// Takes the first row off; key and value share the part's bytes.
+fn split_row(rows: &mut Bytes) -> Result<(Bytes, Bytes), Error> {
+    let cut_off = || malformed("a part ends inside of a row");
+    if rows.len() < LENGTHS_BYTES {
+        return Err(cut_off());
+    }
+    let (key, value) = (rows.get_u32_le() as usize, rows.get_u32_le() as usize);
+    if key > rows.len() || value > rows.len() - key {
+        return Err(cut_off());
+    }
+    Ok((rows.split_to(key), rows.split_to(value)))
+}
+
+fn malformed(why: impl Into<String>) -> Error {
+    Error::Malformed { what: "snapshot", why: why.into() }
+}
