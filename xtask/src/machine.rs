@@ -13,6 +13,10 @@ pub struct Package {
 
 /// ZooKeeper's classes; the package starts nothing.
 pub const ZOOKEEPER: Package = Package { name: "zookeeper", proof: "/usr/share/java/zookeeper.jar" };
+/// Network namespaces and what joins them.
+pub const IPROUTE2: Package = Package { name: "iproute2", proof: "/usr/sbin/ip" };
+/// The packet filter.
+pub const NFTABLES: Package = Package { name: "nftables", proof: "/usr/sbin/nft" };
 /// What runs ZooKeeper.
 pub const JAVA: Package = Package { name: "default-jre-headless", proof: "/usr/bin/java" };
 /// What builds Kotlin projects.

@@ -209,6 +209,8 @@ impl Replica {
         }
         self.commit >= primary.barrier
             && peer.held >= self.commit
+            // Who has just caught up would be removed again at once, for how long it took.
+            && self.now_us < peer.lost_at_us(&self.options)
             && peer.is_close(self.now_us, &self.options)
     }
 

@@ -342,6 +342,7 @@ impl Host {
             Event::Writes(writes) => self.backlog.extend(crate::committer::groups(writes)),
             Event::Time => {}
         }
+        self.carry_out().await?;
         if self.machine.next_deadline_us().is_some_and(|at| at <= now) {
             self.machine.tick(now);
         }
@@ -746,6 +747,20 @@ impl Host {
         let inc = self.home.identification().map(|known| known.inc.clone()).unwrap_or_default();
         if register.isr.iter().any(|copy| copy.name == self.process.name && copy.inc == inc) {
             self.home.confirm_inc().await?;
+        }
+        let own = format!("{}/{inc}", self.process.name);
+        if register.recover.as_ref() == Some(&own) && self.machine.leads().is_none() {
+            tracing::warn!(
+                shard = self.shard.id(),
+                "takes the shard with this data alone, as an operator wishes"
+            );
+            let member = self.machine.status().member;
+            let (registrar, session) = (self.registrar.clone(), self.sessions.borrow().clone());
+            let told = self.shard.inbox().clone();
+            self.runner.errand(async move {
+                registrar.recover(&*session, version, &member).await;
+                let _ = told.send(Input::Hint);
+            });
         }
         if register.durability != self.settings.durability {
             // What was written until now is synced, so that the new promise holds for it, too.
