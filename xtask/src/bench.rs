@@ -3,6 +3,10 @@
 //! Both sides run the same kind of load with the same number of processes and of requests in flight, alternating
 //! A B A B; the figures are medians. Layout: [`comparison`] the rows, [`load`] what
 //! runs in them · [`instructions`] what a call costs each client · [`redis`] the peer · [`ours`] slotkv's side · [`usage`] CPU time · [`report`] docs/benchmarks.md.
+//!
+//! With replicas: [`failover`] faults of a primary, [`subject`] what they are tried on, [`callers`] who meets them, [`quiet`]
+//! none of them under load · [`replicated`] throughput, [`resync`] a backup's way back · [`replicas`] slotkv,
+//! [`redis_cluster`] and [`etcd`] as processes · [`benches`] the loads in Rust.
 
 mod benches;
 mod callers;

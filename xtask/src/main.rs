@@ -100,6 +100,14 @@ usage: cargo xtask VERB
         --rounds N so many rounds instead of five
         --micro    the micro benchmarks of the benches crate instead
 
+  bench failover [--kills N] [--only slotkv|redis|redis-1s|etcd] [--fault kill|stop|planned] | --quiet-minutes N
+      how long 50 clients in three languages cannot write when a primary is killed, stopped or handed over, beside Redis
+      Cluster and etcd; or: load on all cores for N minutes, in which no shard may change its primary
+
+  bench replicated [--rounds N] [--peers-only] [ROW... | resync]
+      3 replicas: writes and linearizable reads beside etcd and beside Redis with WAIT 1, and how long a backup takes until
+      it is in sync again
+
   bench instructions [--record]
       instructions per operation of each binding, compared with benches/instructions.json
         --record   writes that file

@@ -3,7 +3,9 @@
 //! Fifty callers write a key each, all of one shard, with a pause of 10 ms. Then the shard's primary is killed, or
 //! stopped, or handed over; again and again, each time after all copies are in sync.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::node::{self, Package};
@@ -23,8 +25,10 @@ use super::{quiet, report};
 const KILLS: usize = 20;
 /// Most that may be wished.
 const KILLS_MAX: usize = 1000;
-/// Longest time that callers are given to write again; then they count as if they never did.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Longest time that callers are given to write again, of several times what a system's own timers add up to; then they
+/// count as if they never did.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE_BY_DEFAULT: Duration = Duration::from_secs(40);
 /// Longest time until all copies are in sync again.
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Least time of good service before a fault; the phase to every timer varies by as much again.
@@ -183,26 +187,26 @@ fn faults(
 ) -> Outcome<(Vec<Seen>, Vec<Seen>)> {
     let mut callers = Callers::start(subject.loads(tools), calls)?;
     let (mut all, mut all_back) = (Vec::new(), Vec::new());
+    let patience = if name == "redis" { PATIENCE_BY_DEFAULT } else { PATIENCE };
     let bar = process::bar(&format!("{name}, {}", fault.name()), count as u64);
     for number in 0..count {
         await_whole(name, subject)?;
         std::thread::sleep(SETTLE + SETTLE * (number as u32 * 37 % 100) / 100);
         let leader = subject.leader().ok_or("nobody leads")?;
         let at_us = now_us();
+        let mut stopped = None;
         match fault {
             Fault::Kill => subject.kill(leader)?,
-            Fault::Stop => signal(subject.pid(leader), libc::SIGSTOP),
+            Fault::Stop => stopped = Some(Stopped::start(subject.pid(leader))?),
             Fault::HandOver | Fault::FailBack => subject.hand_over(leader)?,
         }
         if fault == Fault::HandOver {
             std::thread::sleep(HAND_OVER_WATCH);
         }
-        let wrote = callers.await_writes(at_us, PATIENCE);
-        // Whatever happened, no server stays stopped.
-        match fault {
-            Fault::Kill => subject.restart(leader)?,
-            Fault::Stop => signal(subject.pid(leader), libc::SIGCONT),
-            Fault::HandOver | Fault::FailBack => {}
+        let wrote = callers.await_writes(at_us, patience);
+        drop(stopped);
+        if fault == Fault::Kill {
+            subject.restart(leader)?;
         }
         let back_us = now_us();
         wrote?;
@@ -249,9 +253,26 @@ fn await_whole(name: &str, subject: &dyn Subject) -> Outcome<()> {
     Ok(())
 }
 
-fn signal(pid: u32, signal: i32) {
-    // SAFETY: plain system call on the id of a child that has not been waited for.
-    unsafe { libc::kill(pid as libc::pid_t, signal) };
+/// A stopped process; it goes on when this is dropped, and also when xtask is ended meanwhile.
+struct Stopped(Child);
+
+impl Stopped {
+    fn start(pid: u32) -> Outcome<Self> {
+        let script = "trap '' INT TERM; kill -STOP $0 && echo stopped; read line; kill -CONT $0";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, &pid.to_string()]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
+        if line.trim() == "stopped" { Ok(Self(child)) } else { Err(format!("cannot stop {pid}").into()) }
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
 }
 
 fn now_us() -> u64 {
