@@ -20,7 +20,7 @@ use slotkv_proto::{
     code::code_of,
     handshake,
     limits::{self, CLIENT_NAME_BYTES_MAX, HANDSHAKE_MS_MAX, NAMESPACE_BYTES_MAX, REPLY_BYTES_SOFT},
-    v1::{ClientFrame, Hello, ReadLevel, Reply, Request, ServerFrame, Welcome},
+    v1::{self, ClientFrame, Hello, ReadLevel, Reply, Request, ServerFrame, Welcome},
 };
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
@@ -204,11 +204,12 @@ where
             self.sent_epoch = ownership.epoch();
         }
         self.ready_bytes = 0;
+        let (epoch, applied_index) = self.shard.shown();
         ServerFrame {
             replies: std::mem::take(&mut self.ready),
             table,
-            applied_index: self.shard.applied_index(),
-            epoch: ownership.epoch(),
+            applied_index,
+            epoch,
             ..ServerFrame::default()
         }
     }
@@ -240,9 +241,10 @@ where
                     self.sender = sender;
                     self.hello = None;
                     self.accept(frame);
+                    let (epoch, applied_index) = self.shard.shown();
                     Poll::Ready(Some(ServerFrame {
-                        applied_index: self.shard.applied_index(),
-                        epoch: welcome.epoch,
+                        applied_index,
+                        epoch,
                         welcome: Some(welcome),
                         ..ServerFrame::default()
                     }))
@@ -381,7 +383,7 @@ pub fn welcome(shard: &Shard, hello: Option<Hello>) -> Result<(Sender, Welcome),
         version,
         features: 0,
         cluster_id: cluster_id.to_string(),
-        member: Some(shard.member().into()),
+        member: Some(v1::Member { zone: shard.zone().into(), ..shard.member().into() }),
         shard: shard.id(),
         epoch: ownership.epoch(),
         limits: Some(limits()),

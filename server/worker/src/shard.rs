@@ -34,6 +34,7 @@ pub const PAGES_MAX: usize = 64;
 pub struct Shard {
     id: ShardId,
     member: Member,
+    zone: String,
     rows: ArcSwap<Rows>,
     queue: Queue,
     inbox: mpsc::UnboundedSender<Input>,
@@ -133,6 +134,8 @@ pub struct Parts {
     pub runner: Runner,
     /// The machine's clocks.
     pub clock: Arc<dyn Clock>,
+    /// Where this process stands.
+    pub zone: String,
     /// A table, however old.
     pub table: Arc<SlotTable>,
     /// The way to the host.
@@ -148,6 +151,7 @@ impl Shard {
             ownership: ArcSwap::from_pointee(Ownership::new(parts.table, parts.id, 0)),
             id: parts.id,
             member: parts.member,
+            zone: parts.zone,
             rows: ArcSwap::from_pointee(Rows { engine: parts.engine, cache: parts.cache }),
             queue: Queue::default(),
             inbox: parts.inbox,
@@ -178,6 +182,11 @@ impl Shard {
     /// This process.
     pub fn member(&self) -> &Member {
         &self.member
+    }
+
+    /// Where it stands.
+    pub fn zone(&self) -> &str {
+        &self.zone
     }
 
     /// The shard's writes that wait.
@@ -239,6 +248,12 @@ impl Shard {
     /// The last record that can be read here.
     pub fn applied(&self) -> Position {
         self.applied.lock().0
+    }
+
+    /// Up to where everything can be read, as clients are told: epoch of the last record and shown index.
+    pub fn shown(&self) -> (u64, u64) {
+        let (position, shown_index) = *self.applied.lock();
+        (position.epoch, shown_index)
     }
 
     /// Says that everything up to this record can be read; clients are told `shown_index`.

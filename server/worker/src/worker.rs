@@ -211,6 +211,7 @@ impl Worker {
             cache: opened.cache.clone(),
             runner: seams.runner.clone(),
             clock: seams.clock.clone(),
+            zone: options.zone.clone(),
             table: Arc::new(cluster.table()?),
             inbox: inbox_sender,
         }));
