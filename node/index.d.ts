@@ -19,6 +19,8 @@ export interface ConnectOptions {
   streamsPerMember?: number
   /** The client's name, for people. */
   clientName?: string
+  /** Where the client stands: reads that backups may answer go to those of the same zone, if there are any. */
+  zone?: string
   /** Gives the call up: connecting ends. */
   signal?: AbortSignal | null
 }
@@ -100,6 +102,24 @@ export interface Delete {
   done: boolean
 }
 
+/** How fresh the answer of a read has to be. All but `linearizable` are answered by any replica that is fresh enough. */
+export type ReadLevel = 'linearizable' | 'session' | 'stale'
+
+/** What came of a write whose outcome was unknown. */
+export interface WriteOutcome {
+  /**
+   * `created`, `updated` or `deleted` if it was applied; `not_found` or `unmet` if it was carried out and changed nothing;
+   * `not_applied` if it was not and never will be; `forgotten` if nobody knows any more.
+   */
+  status: 'created' | 'updated' | 'deleted' | 'not_found' | 'unmet' | 'not_applied' | 'forgotten'
+  /** The key's version as the write told it; 0 if it told none. */
+  version: bigint
+  /** The sum, if it was an increment. */
+  number: bigint
+  /** Whether the write changed something. */
+  applied: boolean
+}
+
 /** A key of a scan. */
 export interface Item {
   /** The key. */
@@ -162,6 +182,12 @@ export class Client implements AsyncDisposable {
    */
   increment(key: Bytes, delta?: bigint | number, options?: CallOptions): Promise<bigint>
 
+  /**
+   * What came of a write whose outcome is unknown, by the `token` of its error. If it was not applied, it never will be. Results
+   * are kept for this for 60 s after the call has ended; later it may be `forgotten`.
+   */
+  outcome(token: Bytes, options?: CallOptions): Promise<WriteOutcome>
+
   /** The values of many keys, in their order. If a key fails, ManyError has the results of all of them. */
   getMany(keys: Iterable<Bytes>, options: ManyOptions & { returnErrors: true }): Promise<(Buffer | null | SlotkvError)[]>
   getMany(keys: Iterable<Bytes>, options?: ManyOptions): Promise<(Buffer | null)[]>
@@ -206,6 +232,27 @@ export class Client implements AsyncDisposable {
 
   /** The same connections, for calls that are part of a trace: a W3C traceparent travels with each of them. */
   withTraceparent(traceparent: string): Client
+
+  /**
+   * The same connections, with another freshness of reads that name none: `session` is not older than what this client has
+   * written and read before.
+   */
+  withReadLevel(level: ReadLevel): Client
+
+  /**
+   * The same connections, for reads that may be older by so much, in milliseconds, and are answered by any replica that is
+   * fresh enough.
+   */
+  withStaleness(stalenessMs: number): Client
+
+  /** What the session has seen, as opaque bytes for another process or language. */
+  sessionToken(): Buffer
+
+  /**
+   * The same connections, for a session that goes on where a token stands: reads are of level `session` and never older than the
+   * token or than what this view has written and read. No bytes begin a session that has seen nothing.
+   */
+  withSessionToken(token: Bytes): Client
 
   /** Ends the client and whatever shares its connections, in bounded time. Closing again does nothing. */
   close(): Promise<void>
@@ -291,6 +338,7 @@ export interface ErrorFields {
   member?: string | null
   attempts?: number
   causes?: readonly string[]
+  token?: Buffer | null
 }
 
 /**
@@ -315,6 +363,8 @@ export class SlotkvError extends Error {
   readonly attempts: number
   /** What the layers below said, the nearest first. */
   readonly causes: readonly string[]
+  /** Of a write whose outcome is unknown: by it `outcome` of a client tells what came of it. Else null. */
+  readonly token: Buffer | null
 }
 
 /** The request itself cannot be served; repeating it does not help. */

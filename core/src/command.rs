@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::{Error, Range, Result, count::COUNTS_AT_ONCE_MAX, scan::RUNS_AT_ONCE_MAX};
+use crate::{Error, Range, Result, WriteOutcome, count::COUNTS_AT_ONCE_MAX, scan::RUNS_AT_ONCE_MAX};
 
 /// An operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,11 @@ pub enum Command {
         /// What to add.
         delta: i64,
     },
+    /// What came of a write whose outcome is unknown. Answer: [`Answer::Outcome`].
+    Outcome {
+        /// The bytes of its [`WriteToken`](crate::WriteToken).
+        token: Bytes,
+    },
     /// How many keys a range has. Answer: [`Answer::Count`].
     Count {
         /// Which keys.
@@ -65,9 +70,11 @@ impl Command {
     pub fn may_write(&self) -> bool {
         match self {
             Command::Put { .. } | Command::Delete { .. } | Command::Increment { .. } => true,
-            Command::Get { .. } | Command::Has { .. } | Command::Count { .. } | Command::ScanPage { .. } => {
-                false
-            }
+            Command::Get { .. }
+            | Command::Has { .. }
+            | Command::Outcome { .. }
+            | Command::Count { .. }
+            | Command::ScanPage { .. } => false,
             Command::Many { commands } => commands.iter().any(Command::may_write),
         }
     }
@@ -81,6 +88,7 @@ impl Command {
             | Command::Delete { key, .. }
             | Command::Increment { key, .. } => (1, key.len()),
             Command::Put { key, value, .. } => (1, key.len() + value.len()),
+            Command::Outcome { token } => (1, token.len()),
             Command::Count { .. } => (shards.clamp(1, COUNTS_AT_ONCE_MAX), 0),
             Command::ScanPage { range, .. } if range.ordered => (shards.clamp(1, RUNS_AT_ONCE_MAX), 0),
             Command::ScanPage { .. } => (1, 0),
@@ -119,6 +127,8 @@ pub enum Answer {
     Delete(Delete),
     /// Of Increment: the new number.
     Number(i64),
+    /// Of Outcome.
+    Outcome(WriteOutcome),
     /// Of Count.
     Count(u64),
     /// Of ScanPage.

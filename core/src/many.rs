@@ -109,7 +109,7 @@ impl Client {
             many.ended(gate, &sent);
             match sent {
                 Sent::Alone(index, operation) => {
-                    let answer = reply.and_then(|reply| wire::answer(operation, reply));
+                    let answer = wire::answer_of(operation, reply);
                     results[index] = Some(answer.and_then(&read));
                 }
                 Sent::Together(keys) => {

@@ -4,11 +4,13 @@ use bytes::Bytes;
 use slotkv_proto::v1;
 
 use crate::{
-    Answer, CallOptions, Client, Command, Condition, Delete, Entry, IntoBytes, Put, Result,
+    Answer, CallOptions, Client, Command, Condition, Delete, Entry, IntoBytes, Put, Result, WriteOutcome,
+    WriteToken,
     wire::{detach, unexpected},
 };
 
-const DEFAULT: CallOptions = CallOptions { deadline: None, namespace: None, traceparent: None };
+const DEFAULT: CallOptions =
+    CallOptions { deadline: None, namespace: None, traceparent: None, read_level: None, session: None };
 
 /// Takes the answer apart that the operation has.
 macro_rules! expect {
@@ -88,6 +90,15 @@ impl Client {
     pub async fn increment(&self, key: impl IntoBytes, delta: i64) -> Result<i64> {
         let answer = self.call(Command::Increment { key: key.into_bytes(), delta }, &DEFAULT).await?;
         expect!(answer, Answer::Number(number) => number)
+    }
+
+    /// What came of a write whose outcome is unknown ([`Outcome::Unknown`](crate::Outcome::Unknown)): its result if it was applied;
+    /// else it is settled now that it never will be. Asking again gives the same answer, also another client. Results are kept
+    /// for this for 60 s after the call has ended; later the answer may be
+    /// [`WriteStatus::Forgotten`](crate::WriteStatus::Forgotten).
+    pub async fn outcome(&self, token: &WriteToken) -> Result<WriteOutcome> {
+        let answer = self.call(Command::Outcome { token: token.bytes().clone() }, &DEFAULT).await?;
+        expect!(answer, Answer::Outcome(outcome) => outcome)
     }
 
     /// The values of many keys, in their order, each with its own result.

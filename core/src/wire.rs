@@ -4,7 +4,10 @@
 use bytes::Bytes;
 use slotkv_proto::{Code, limits, v1};
 
-use crate::{Answer, Command, Condition, Delete, Entry, Error, Item, Outcome, Put, Result, call::is_write};
+use crate::{
+    Answer, Command, Condition, Delete, Entry, Error, Item, Outcome, Put, Result, WriteOutcome,
+    call::is_write, outcome,
+};
 
 /// What an operation takes.
 #[derive(Debug)]
@@ -38,6 +41,9 @@ pub(crate) fn parse(command: Command, namespace_bytes: usize) -> Result<Parsed> 
         Command::Increment { key, delta } => {
             request.delta = delta;
             (v1::Operation::Increment, key)
+        }
+        Command::Outcome { token } => {
+            return outcome::request(&token).map(Parsed::Single);
         }
         Command::Count { .. } | Command::ScanPage { .. } | Command::Many { .. } => {
             return Ok(Parsed::Composite(command));
@@ -88,6 +94,16 @@ fn check_value(value: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// The answer of an operation on one key. Nobody knowing any more is one, too.
+pub(crate) fn answer_of(operation: v1::Operation, reply: Result<v1::Reply>) -> Result<Answer> {
+    match reply {
+        Err(error) if operation == v1::Operation::Outcome && error.code == Code::Indeterminate => {
+            Ok(Answer::Outcome(WriteOutcome::forgotten()))
+        }
+        reply => reply.and_then(|reply| answer(operation, reply)),
+    }
+}
+
 /// The answer that a reply to an operation on one key gives.
 pub(crate) fn answer(operation: v1::Operation, reply: v1::Reply) -> Result<Answer> {
     use v1::{Operation, Status};
@@ -104,6 +120,10 @@ pub(crate) fn answer(operation: v1::Operation, reply: v1::Reply) -> Result<Answe
         (Operation::Delete, Status::NotFound) => Answer::Delete(Delete::NotFound),
         (Operation::Delete, Status::Unmet) => Answer::Delete(Delete::Unmet { version }),
         (Operation::Increment, Status::Created | Status::Updated) => Answer::Number(reply.number),
+        (Operation::Outcome, _) => match WriteOutcome::of(&reply) {
+            Some(outcome) => Answer::Outcome(outcome),
+            None => return Err(unexpected(operation, &reply)),
+        },
         _ => return Err(unexpected(operation, &reply)),
     })
 }

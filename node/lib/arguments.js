@@ -90,6 +90,15 @@ function range({ prefix, start, end, ordered, keysOnly, pageItems }) {
   }
 }
 
+const READ_LEVELS = { linearizable: 0, session: 1, stale: 3 }
+
+/** How fresh reads are, as bindings/node/src/arguments.rs numbers it. */
+function readLevel(value) {
+  const number = Object.hasOwn(READ_LEVELS, text(value, 'a read level')) ? READ_LEVELS[value] : undefined
+  if (number !== undefined) return number
+  throw new RangeError(`the read level is '${value}'; there are ${Object.keys(READ_LEVELS).join(', ')}`)
+}
+
 /** Many keys. */
 function keys(things) {
   return Array.from(iterable(things, 'many keys are an iterable of keys'), (key) => bytes(key, 'a key'))
@@ -121,6 +130,7 @@ module.exports = {
   optionalBytes,
   pairs,
   range,
+  readLevel,
   text,
   time,
   version,

@@ -22,6 +22,11 @@ const ITEMS = 14
 const ITEM = 15
 const OBJECT = 16
 const DONE = 17
+const OUTCOME = 18
+
+/** What came of a write, as `WriteStatus` of core/src/outcome.rs counts. */
+const STATUSES = ['created', 'updated', 'deleted', 'not_found', 'unmet', 'not_applied', 'forgotten']
+const APPLIED = 3
 
 /** How values look: alone, or with their version. */
 const PLAIN = 0
@@ -95,6 +100,10 @@ class Batch {
         return this.objects[words[at + 2]]
       case DONE:
         return undefined
+      case OUTCOME: {
+        const status = words[at + 5]
+        return { status: STATUSES[status], version: this.number(at), number: this.result(shape, false), applied: status < APPLIED }
+      }
       default:
         throw new Error(`slotkv's addon gave a record of an unknown kind: ${words[at + 1]}`)
     }

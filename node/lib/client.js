@@ -5,15 +5,30 @@ const { begin } = require('./bridge.js')
 const { ENTRY, PLAIN } = require('./batch.js')
 const { errorOf } = require('./errors.js')
 const { Scan } = require('./scan.js')
-const { bytes, count, deadline, delta, keys, optionalBytes, options, pairs, range, text, time, version } = require(
-  './arguments.js',
-)
+const {
+  bytes,
+  count,
+  deadline,
+  delta,
+  keys,
+  optionalBytes,
+  options,
+  pairs,
+  range,
+  readLevel,
+  text,
+  time,
+  version,
+} = require('./arguments.js')
 
 /** What must hold for a write, as bindings/node/src/arguments.rs numbers it. */
 const ALWAYS = 0
 const ABSENT = 1
 const PRESENT = 2
 const VERSION = 3
+
+/** How fresh reads are, as bindings/node/src/arguments.rs numbers it. */
+const BOUNDED = 2
 
 /** Whoever has it may make clients. */
 const KEY = Symbol('slotkv')
@@ -97,6 +112,10 @@ class Client {
     return begun(told, (told, call) => this.#told(told).increment(call, bytes(key, 'a key'), delta(by), deadline(told)))
   }
 
+  outcome(token, told) {
+    return begun(told, (told, call) => this.#told(told).outcome(call, bytes(token, 'a token'), deadline(told)))
+  }
+
   getMany(things, told) {
     return begun(told, (told, call) => this.#told(told).getMany(call, keys(things), deadline(told)), PLAIN)
   }
@@ -150,6 +169,22 @@ class Client {
 
   withTraceparent(traceparent) {
     return new Client(KEY, now(this.#client.withTraceparent(text(traceparent, 'traceparent'))))
+  }
+
+  withReadLevel(level) {
+    return new Client(KEY, now(this.#client.withReadLevel(readLevel(level), 0)))
+  }
+
+  withStaleness(stalenessMs) {
+    return new Client(KEY, now(this.#client.withReadLevel(BOUNDED, time(stalenessMs, 'stalenessMs'))))
+  }
+
+  sessionToken() {
+    return now(this.#client.sessionToken())
+  }
+
+  withSessionToken(token) {
+    return new Client(KEY, now(this.#client.withSessionToken(bytes(token, 'a token'))))
   }
 
   close() {

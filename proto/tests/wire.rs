@@ -51,7 +51,12 @@ fn bytes(text: &'static [u8]) -> Bytes {
 }
 
 fn member(name: &str) -> v1::Member {
-    v1::Member { name: name.into(), run: "1f00000000000001".into(), address: "127.0.0.1:7710".into() }
+    v1::Member {
+        name: name.into(),
+        run: "1f00000000000001".into(),
+        address: "127.0.0.1:7710".into(),
+        ..Default::default()
+    }
 }
 
 fn limits() -> v1::Limits {
@@ -160,6 +165,7 @@ fn requests() -> v1::ClientFrame {
         // Came after this file; a frame without them decodes to this.
         repeated: false,
         keys: Bytes::new(),
+        fence_shard: 0,
     };
     let get = v1::Request {
         id: 1,

@@ -37,7 +37,9 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
         let log = project::scratch().join(format!("logs/simulate-{}.log", name.replace(' ', "-")));
         let mut command = project::cargo();
         command.args(["test", "--release"]).args(arguments);
-        variables.iter().for_each(|(variable, value)| drop(command.env(variable, value.to_string())));
+        for (variable, value) in variables {
+            command.env(variable, value.to_string());
+        }
         let begun = Instant::now();
         process::logged(&format!("{name}: {} seeds from {from} on", thousands(seeds)), &log, &mut command)?;
         let minutes = begun.elapsed().as_secs_f64() / 60.0;

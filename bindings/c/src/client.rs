@@ -269,6 +269,23 @@ pub unsafe extern "C" fn slotkv_increment(
     unsafe { call(client, options, result, || Ok(Command::Increment { key: key.copy("the key")?, delta })) }
 }
 
+/// What came of a write whose outcome is unknown, by the token of its error: status, version and, of an increment, number.
+/// SLOTKV_STATUS_NOT_APPLIED if it was not applied: then it never will be. SLOTKV_STATUS_FORGOTTEN if nobody knows any more; results
+/// are kept for this for 60 s after the call has ended.
+///
+/// # Safety
+/// Pointers are NULL or point to what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slotkv_outcome(
+    client: slotkv_client,
+    token: slotkv_bytes,
+    options: *const slotkv_call_options,
+    result: *mut slotkv_result,
+) -> slotkv_code {
+    // SAFETY: the caller's promise.
+    unsafe { call(client, options, result, || Ok(Command::Outcome { token: token.copy("the token")? })) }
+}
+
 /// The values of many keys: results, in their order. If a key fails, the code is the first error's, and results has what
 /// became of each.
 ///
@@ -430,6 +447,21 @@ pub unsafe extern "C" fn slotkv_stats(client: slotkv_client, result: *mut slotkv
     let stats = || slotkv_result::of_stats(find(client)?.core()?.stats());
     // SAFETY: the caller's promise.
     unsafe { export_waiting(result, stats) }
+}
+
+/// What the session has seen, which is all that this client's calls have: value. Opaque bytes for session_token of a call's
+/// options, here or elsewhere. Its queues see for themselves, see slotkv_queue_session_token.
+///
+/// # Safety
+/// `result` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slotkv_session_token(
+    client: slotkv_client,
+    result: *mut slotkv_result,
+) -> slotkv_code {
+    let token = || slotkv_result::of_value(find(client)?.core()?.session_token());
+    // SAFETY: the caller's promise.
+    unsafe { export_waiting(result, token) }
 }
 
 impl Client {

@@ -36,6 +36,8 @@ pub enum slotkv_operation_kind {
     Status = 9,
     /// Those of operations, in any order, each with its own result.
     Many = 10,
+    /// What came of the write that token stands for.
+    Outcome = 11,
 }
 
 /// What must hold for a write to take place.
@@ -83,6 +85,8 @@ pub struct slotkv_operation {
     pub options: *const slotkv_call_options,
     /// The caller's; comes back in the completion.
     pub context: *mut c_void,
+    /// Of an error whose outcome is unknown.
+    pub token: slotkv_bytes,
 }
 
 // SAFETY: numbers and pointers; the size is the first.
@@ -179,6 +183,7 @@ unsafe fn work(operation: &slotkv_operation, depth: u32) -> Result<Work, FacadeE
         slotkv_operation_kind::Dump,
         slotkv_operation_kind::Status,
         slotkv_operation_kind::Many,
+        slotkv_operation_kind::Outcome,
     ];
     let known = kinds.into_iter().find(|&kind| kind as u32 == operation.kind);
     let kind = known.ok_or_else(|| invalid(format!("{} is no kind of operation", operation.kind)))?;
@@ -197,6 +202,10 @@ unsafe fn work(operation: &slotkv_operation, depth: u32) -> Result<Work, FacadeE
             // SAFETY: as above.
             let cursor = unsafe { operation.cursor.copy_if_given("the cursor")? };
             Command::ScanPage { range: range()?, cursor }
+        }
+        slotkv_operation_kind::Outcome => {
+            // SAFETY: as above.
+            Command::Outcome { token: unsafe { operation.token.copy("the token")? } }
         }
         slotkv_operation_kind::Dump => return Ok(Work::Dump(range()?)),
         slotkv_operation_kind::Status => return Ok(Work::Status),
@@ -229,7 +238,9 @@ fn is_of_one_key(command: &Command) -> bool {
         | Command::Put { .. }
         | Command::Delete { .. }
         | Command::Increment { .. } => true,
-        Command::Count { .. } | Command::ScanPage { .. } | Command::Many { .. } => false,
+        Command::Outcome { .. } | Command::Count { .. } | Command::ScanPage { .. } | Command::Many { .. } => {
+            false
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What calls answer, in one form for all of them.
 
 use bytes::Bytes;
-use slotkv_facade::core::{self, Answer, Delete, Put};
+use slotkv_facade::core::{self, Answer, Delete, Put, WriteStatus};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::many;
 use slotkv_facade::port::Reply;
@@ -56,7 +56,7 @@ pub struct slotkv_result {
     pub version: u64,
     /// The sum of increment; how many keys count counted; the slot; 1 or 0 of has.
     pub number: i64,
-    /// The value of get, as it came out of the decoded message.
+    /// The value of get, as it came out of the decoded message; the token of slotkv_session_token.
     pub value: slotkv_bytes,
     /// Where a scan goes on; data is NULL where it stands at its beginning or, of a page, has come to its end.
     pub cursor: slotkv_bytes,
@@ -143,6 +143,12 @@ impl slotkv_result {
         let mut arena = Arena::default();
         let cursor = cursor.map_or(slotkv_bytes::NONE, |cursor| arena.bytes(cursor));
         Self { cursor, ..Self::ok() }.with(arena)
+    }
+
+    /// A value by itself.
+    pub(crate) fn of_value(value: Bytes) -> Result<Self, FacadeError> {
+        let shown = slotkv_bytes::of(&value);
+        Ok(Self { value: shown, memory: memory::lend(Memory::Bytes(value))?, ..Self::ok() })
     }
 
     pub(crate) fn of_items(items: Vec<core::Item>) -> Result<Self, FacadeError> {
@@ -240,6 +246,18 @@ impl slotkv_result {
             Answer::Delete(Delete::NotFound) => done(slotkv_status::NotFound, 0),
             Answer::Delete(Delete::Unmet { version }) => done(slotkv_status::Unmet, version),
             Answer::Number(number) => Self::number(number),
+            Answer::Outcome(outcome) => {
+                let status = match outcome.status {
+                    WriteStatus::Created => slotkv_status::Created,
+                    WriteStatus::Updated => slotkv_status::Updated,
+                    WriteStatus::Deleted => slotkv_status::Deleted,
+                    WriteStatus::NotFound => slotkv_status::NotFound,
+                    WriteStatus::Unmet => slotkv_status::Unmet,
+                    WriteStatus::NotApplied => slotkv_status::NotApplied,
+                    WriteStatus::Forgotten => slotkv_status::Forgotten,
+                };
+                Self { number: outcome.number, ..done(status, outcome.version) }
+            }
             Answer::Count(count) => Self::number(count.try_into().unwrap_or(i64::MAX)),
             Answer::Page(page) => {
                 let cursor = page.cursor.map_or(slotkv_bytes::NONE, |cursor| arena.bytes(cursor));

@@ -67,6 +67,8 @@ enum Tag {
     Object = 16,
     /// It is done, and brings nothing.
     Done = 17,
+    /// What came of a write: the status's number in the count, its version; the number follows.
+    Outcome = 18,
 }
 
 /// See the module's documentation.
@@ -176,6 +178,12 @@ impl Batch {
             },
             Answer::Number(number) => self.plain(call, Tag::Number, number as u64),
             Answer::Count(count) => self.plain(call, Tag::Count, count),
+            Answer::Outcome(outcome) => {
+                let count = outcome.status as u32;
+                let record = Record { count, number: outcome.version, ..Record::default() };
+                self.record(call, Tag::Outcome, record);
+                self.plain(call, Tag::Number, outcome.number as u64);
+            }
             Answer::Many(answers) => self.many(call, answers)?,
             Answer::Page(_) => return Err(FacadeError::unexpected("a page as an answer")),
         }

@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use napi::Result;
-use napi::bindgen_prelude::{BigInt, Either};
+use napi::bindgen_prelude::{BigInt, Buffer, Either};
 use napi_derive::napi;
 use slotkv_facade::core::{Command, Condition};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::guard::guard;
 use slotkv_facade::nonblocking::AsyncClient;
 
-use crate::arguments::{Payload, Range, call_options, condition};
+use crate::arguments::{Payload, Range, call_options, condition, read_level};
 use crate::bridge::{Begun, Bridge, Waiting};
 use crate::errors::Failure;
 use crate::scan::Scan;
@@ -81,6 +81,11 @@ impl Client {
     pub fn increment(&self, call: u32, Payload(key): Payload, delta: BigInt, deadline_ms: f64) -> Begun {
         let (delta, _) = delta.get_i64();
         self.call(call, Command::Increment { key, delta }, deadline_ms)
+    }
+
+    #[napi]
+    pub fn outcome(&self, call: u32, Payload(token): Payload, deadline_ms: f64) -> Begun {
+        self.call(call, Command::Outcome { token }, deadline_ms)
     }
 
     #[napi]
@@ -175,6 +180,22 @@ impl Client {
     #[napi]
     pub fn with_traceparent(&self, traceparent: String) -> Either<Client, Failure> {
         either(guard(|| Ok(self.view(self.client.with_traceparent(traceparent)))))
+    }
+
+    #[napi]
+    pub fn with_read_level(&self, number: u32, staleness_ms: f64) -> Result<Either<Client, Failure>> {
+        let level = read_level(number, staleness_ms)?;
+        Ok(either(guard(|| Ok(self.view(self.client.with_read_level(level))))))
+    }
+
+    #[napi]
+    pub fn session_token(&self) -> Either<Buffer, Failure> {
+        either(guard(|| Ok(self.client.session_token()?.to_vec().into())))
+    }
+
+    #[napi]
+    pub fn with_session_token(&self, Payload(token): Payload) -> Either<Client, Failure> {
+        either(guard(|| Ok(self.view(self.client.with_session_token(&token)?))))
     }
 }
 

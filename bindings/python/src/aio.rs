@@ -3,11 +3,11 @@
 use pyo3::IntoPyObjectExt;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use slotkv_facade::core::{CallOptions, Client as Core, Condition, Range};
+use pyo3::types::{PyBytes, PyDict};
+use slotkv_facade::core::{CallOptions, Client as Core, Condition, Range, ReadLevel};
 use slotkv_facade::nonblocking::AsyncClient;
 
-use crate::arguments::{self, Key, Seconds, Value, call_options};
+use crate::arguments::{self, Key, Level, Seconds, Token, Value, call_options};
 use crate::bridge::Bridge;
 use crate::call::Call;
 use crate::errors;
@@ -20,7 +20,7 @@ use crate::view::{Explain, Stats};
 #[pyfunction]
 #[pyo3(signature = (
     uri, *, namespace=None, deadline=None, connect_timeout=None, ping_interval=None, inflight_max=None,
-    streams_per_member=None, client_name=None
+    streams_per_member=None, client_name=None, zone=None
 ))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn begin_connect(
@@ -33,6 +33,7 @@ pub(crate) fn begin_connect(
     inflight_max: Option<usize>,
     streams_per_member: Option<usize>,
     client_name: Option<String>,
+    zone: Option<String>,
 ) -> PyResult<Py<Call>> {
     let settings = arguments::settings(
         namespace,
@@ -42,6 +43,7 @@ pub(crate) fn begin_connect(
         inflight_max,
         streams_per_member,
         client_name,
+        zone,
     );
     let bridge = Bridge::of_running_loop(py)?;
     Bridge::begin(bridge.bind(py), Shape::Client, |port, waiting| {
@@ -211,6 +213,19 @@ impl Client {
         self.begin(py, operation::increment(key, delta), call_options(deadline, traceparent))
     }
 
+    /// What came of a write whose outcome is unknown, by the `token` of its error. If it was not applied, it never will be. Results
+    /// are kept for this for 60 s after the call has ended; later it may be "forgotten".
+    #[pyo3(signature = (token, *, deadline=None, traceparent=None))]
+    fn outcome(
+        &self,
+        py: Python<'_>,
+        token: Token,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::outcome(token), call_options(deadline, traceparent))
+    }
+
     /// The values of many keys, in their order. If a key fails, ManyError has the results of all of them; with
     /// `return_errors` the errors stand among the results instead.
     #[pyo3(signature = (keys, *, return_errors=false, deadline=None, traceparent=None))]
@@ -356,6 +371,31 @@ impl Client {
     /// The same connections, for calls that are part of a trace: a W3C traceparent travels with each of them.
     fn with_traceparent(&self, py: Python<'_>, traceparent: String) -> Client {
         self.view(py, self.client.with_traceparent(traceparent))
+    }
+
+    /// The same connections, with another freshness of reads that name none: "linearizable", "session" (not older than what
+    /// this client has written and read before) or "stale". All but the first are answered by any replica that is fresh enough.
+    fn with_read_level(&self, py: Python<'_>, level: Level) -> Client {
+        self.view(py, self.client.with_read_level(level.0))
+    }
+
+    /// The same connections, for reads that may be older by so much, in seconds, and are answered by any replica that is fresh enough.
+    fn with_staleness(&self, py: Python<'_>, seconds: Seconds) -> Client {
+        self.view(py, self.client.with_read_level(ReadLevel::Bounded(seconds.0)))
+    }
+
+    /// What the session has seen, as opaque bytes for another process or language.
+    fn session_token<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let token = self.client.session_token().map_err(|error| errors::exception(py, error))?;
+        Ok(PyBytes::new(py, &token))
+    }
+
+    /// The same connections, for a session that goes on where a token stands: reads are of level "session" and never older than
+    /// the token or than what this view has written and read. b"" begins a session that has seen nothing.
+    fn with_session_token(&self, py: Python<'_>, token: Token) -> PyResult<Client> {
+        let client =
+            self.client.with_session_token(&token.0).map_err(|error| errors::exception(py, error))?;
+        Ok(self.view(py, client))
     }
 
     /// Ends the client and whatever shares its connections, in bounded time. Closing again does nothing.

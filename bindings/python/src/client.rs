@@ -1,13 +1,13 @@
 //! The blocking client. A call drives the socket on the thread that makes it, with the interpreter released.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use slotkv_facade::blocking::BlockingClient;
-use slotkv_facade::core::{CallOptions, Condition, Range};
+use slotkv_facade::core::{CallOptions, Condition, Range, ReadLevel};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::guard::guard;
 
-use crate::arguments::{self, Key, Seconds, Value, call_options};
+use crate::arguments::{self, Key, Level, Seconds, Token, Value, call_options};
 use crate::operation::{self, Operation};
 use crate::results::Item;
 use crate::scan::Scan;
@@ -26,6 +26,7 @@ use crate::{errors, logs};
 /// - `inflight_max`: Calls open at once; further ones wait. Default 16384, at most 1048576.
 /// - `streams_per_member`: Connections to each member, up to 16. Default 1.
 /// - `client_name`: The client's name, for people. Default `python/<version>`.
+/// - `zone`: Where the client stands: reads that backups may answer go to those of the same zone, if there are any.
 ///
 /// >>> with slotkv.connect(uri, deadline=2.5) as client:
 /// ...     client.has("nothing")
@@ -33,7 +34,7 @@ use crate::{errors, logs};
 #[pyfunction]
 #[pyo3(signature = (
     uri, *, namespace=None, deadline=None, connect_timeout=None, ping_interval=None, inflight_max=None,
-    streams_per_member=None, client_name=None
+    streams_per_member=None, client_name=None, zone=None
 ))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn connect(
@@ -46,6 +47,7 @@ pub(crate) fn connect(
     inflight_max: Option<usize>,
     streams_per_member: Option<usize>,
     client_name: Option<String>,
+    zone: Option<String>,
 ) -> PyResult<Client> {
     let settings = arguments::settings(
         namespace,
@@ -55,6 +57,7 @@ pub(crate) fn connect(
         inflight_max,
         streams_per_member,
         client_name,
+        zone,
     );
     logs::start(py)?;
     let client = detached(py, |interrupt| BlockingClient::connect(&uri, settings, interrupt))?;
@@ -226,6 +229,19 @@ impl Client {
         self.run(py, operation::increment(key, delta), call_options(deadline, traceparent))
     }
 
+    /// What came of a write whose outcome is unknown, by the `token` of its error. If it was not applied, it never will be. Results
+    /// are kept for this for 60 s after the call has ended; later it may be "forgotten".
+    #[pyo3(signature = (token, *, deadline=None, traceparent=None))]
+    fn outcome(
+        &self,
+        py: Python<'_>,
+        token: Token,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::outcome(token), call_options(deadline, traceparent))
+    }
+
     /// The values of many keys, in their order. If a key fails, ManyError has the results of all of them; with
     /// `return_errors` the errors stand among the results instead.
     ///
@@ -386,6 +402,34 @@ impl Client {
     /// The same connections, for calls that are part of a trace: a W3C traceparent travels with each of them.
     fn with_traceparent(&self, traceparent: String) -> Client {
         Client { client: self.client.with_traceparent(traceparent) }
+    }
+
+    /// The same connections, with another freshness of reads that name none: "linearizable", "session" (not older than what
+    /// this client has written and read before) or "stale". All but the first are answered by any replica that is fresh enough.
+    ///
+    /// >>> client.with_read_level("session").get("greeting")
+    /// b'hello'
+    fn with_read_level(&self, level: Level) -> Client {
+        Client { client: self.client.with_read_level(level.0) }
+    }
+
+    /// The same connections, for reads that may be older by so much, in seconds, and are answered by any replica that is fresh enough.
+    fn with_staleness(&self, seconds: Seconds) -> Client {
+        Client { client: self.client.with_read_level(ReadLevel::Bounded(seconds.0)) }
+    }
+
+    /// What the session has seen, as opaque bytes for another process or language.
+    fn session_token<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let token = detached(py, |interrupt| self.client.session_token(interrupt))?;
+        Ok(PyBytes::new(py, &token))
+    }
+
+    /// The same connections, for a session that goes on where a token stands: reads are of level "session" and never older than
+    /// the token or than what this view has written and read. b"" begins a session that has seen nothing.
+    fn with_session_token(&self, py: Python<'_>, token: Token) -> PyResult<Client> {
+        let client =
+            self.client.with_session_token(&token.0).map_err(|error| errors::exception(py, error))?;
+        Ok(Client { client })
     }
 
     /// Ends the client and whatever shares its connections, in bounded time. Closing again does nothing.

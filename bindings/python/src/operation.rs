@@ -9,9 +9,9 @@ use slotkv_facade::core::{self, Answer, Code, Command, Condition, Range};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::many;
 
-use crate::arguments::{Key, Value};
+use crate::arguments::{Key, Token, Value};
 use crate::errors;
-use crate::results::{Delete, Entry, Put};
+use crate::results::{Delete, Entry, Put, WriteOutcome};
 
 /// An operation of the core, and the form of its answer.
 pub(crate) struct Operation {
@@ -32,6 +32,7 @@ pub(crate) enum Form {
     Delete,
     /// int
     Number,
+    Outcome,
     /// A list of one of the others; errors are among the results, or raised together.
     Many {
         each: &'static Form,
@@ -61,6 +62,10 @@ pub(crate) fn delete(Key(key): Key, condition: Condition) -> Operation {
 
 pub(crate) fn increment(Key(key): Key, delta: i64) -> Operation {
     Operation { command: Command::Increment { key, delta }, form: Form::Number }
+}
+
+pub(crate) fn outcome(Token(token): Token) -> Operation {
+    Operation { command: Command::Outcome { token }, form: Form::Outcome }
 }
 
 pub(crate) fn count(range: Range) -> Operation {
@@ -117,6 +122,7 @@ impl Form {
             (Form::Put, Answer::Put(put)) => Put::from(put).into_py_any(py),
             (Form::Delete, Answer::Delete(delete)) => Delete::from(delete).into_py_any(py),
             (Form::Number, Answer::Number(number)) => number.into_py_any(py),
+            (Form::Outcome, Answer::Outcome(outcome)) => WriteOutcome::from(outcome).into_py_any(py),
             (Form::Number, Answer::Count(count)) => count.into_py_any(py),
             (Form::Many { each, return_errors }, Answer::Many(answers)) => {
                 render_many(py, *each, return_errors, answers)

@@ -16,6 +16,8 @@ pub enum Status {
     Deleted,
     NotFound,
     Unmet,
+    NotApplied,
+    Forgotten,
 }
 
 impl<'py> IntoPyObject<'py> for &Status {
@@ -30,6 +32,8 @@ impl<'py> IntoPyObject<'py> for &Status {
             Status::Deleted => intern!(py, "deleted"),
             Status::NotFound => intern!(py, "not_found"),
             Status::Unmet => intern!(py, "unmet"),
+            Status::NotApplied => intern!(py, "not_applied"),
+            Status::Forgotten => intern!(py, "forgotten"),
         };
         Ok(word.clone())
     }
@@ -45,6 +49,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Status {
             "deleted" => Ok(Status::Deleted),
             "not_found" => Ok(Status::NotFound),
             "unmet" => Ok(Status::Unmet),
+            "not_applied" => Ok(Status::NotApplied),
+            "forgotten" => Ok(Status::Forgotten),
             other => Err(PyValueError::new_err(format!("{other:?} is no status of a write"))),
         }
     }
@@ -93,6 +99,30 @@ record! {
 }
 
 record! {
+    /// What came of a write whose outcome was unknown. True if it was applied.
+    WriteOutcome {
+        /// "created", "updated" or "deleted" if it was applied; "not_found" or "unmet" if it was carried out and changed
+        /// nothing; "not_applied" if it was not and never will be; "forgotten" if nobody knows any more.
+        status: Status,
+        /// The key's version as the write told it; 0 if it told none.
+        version: u64,
+        /// The sum, if it was an increment.
+        number: i64,
+    }
+    methods {
+        /// Whether the write changed something.
+        #[getter]
+        fn applied(&self) -> bool {
+            matches!(self.status, Status::Created | Status::Updated | Status::Deleted)
+        }
+
+        fn __bool__(&self) -> bool {
+            self.applied()
+        }
+    }
+}
+
+record! {
     /// A value with its version.
     Entry {
         /// The value.
@@ -135,6 +165,21 @@ impl From<core::Delete> for Delete {
             core::Delete::Unmet { version } => (Status::Unmet, version),
         };
         Self { status, version }
+    }
+}
+
+impl From<core::WriteOutcome> for WriteOutcome {
+    fn from(outcome: core::WriteOutcome) -> Self {
+        let status = match outcome.status {
+            core::WriteStatus::Created => Status::Created,
+            core::WriteStatus::Updated => Status::Updated,
+            core::WriteStatus::Deleted => Status::Deleted,
+            core::WriteStatus::NotFound => Status::NotFound,
+            core::WriteStatus::Unmet => Status::Unmet,
+            core::WriteStatus::NotApplied => Status::NotApplied,
+            core::WriteStatus::Forgotten => Status::Forgotten,
+        };
+        Self { status, version: outcome.version, number: outcome.number }
     }
 }
 

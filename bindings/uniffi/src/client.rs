@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use slotkv_facade::core::{Answer, Command, Condition};
+use slotkv_facade::core::{self, Answer, Command, Condition};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::guard::guard;
 use slotkv_facade::handle::Handle;
 use slotkv_facade::nonblocking::AsyncClient;
 use slotkv_facade::port::{Port, Reply};
 
-use crate::arguments::{ConnectOptions, Pair, Range, call_options, default_settings};
+use crate::arguments::{ConnectOptions, Pair, Range, ReadLevel, call_options, default_settings};
 use crate::bridge::{Bridge, Slot};
 use crate::errors::SlotkvError;
 use crate::results::{
-    Delete, DeleteResult, Deletes, Entry, Item, Put, PutResult, Puts, ValueResult, Values, many, strange,
+    Delete, DeleteResult, Deletes, Entry, Item, Put, PutResult, Puts, ValueResult, Values, WriteOutcome,
+    many, strange,
 };
 use crate::scan::Scan;
 use crate::view::{ClusterStatus, Explain, Stats};
@@ -148,6 +149,19 @@ impl Client {
         }
     }
 
+    /// What came of a write whose outcome is unknown, by the token of its error. If it was not applied, it never will be.
+    #[uniffi::method(default(deadline = None))]
+    pub async fn outcome(
+        &self,
+        token: Vec<u8>,
+        deadline: Option<Duration>,
+    ) -> Result<WriteOutcome, SlotkvError> {
+        match self.call(Command::Outcome { token: token.into() }, deadline).await? {
+            Answer::Outcome(outcome) => Ok(outcome.into()),
+            other => Err(strange(other).into()),
+        }
+    }
+
     /// The values of many keys, in their order.
     #[uniffi::method(default(deadline = None))]
     pub async fn get_many(
@@ -272,6 +286,26 @@ impl Client {
     /// The same connections, for calls that are part of a trace: a W3C traceparent travels with each of them.
     pub fn with_traceparent(&self, traceparent: String) -> Arc<Self> {
         Arc::new(Self(self.0.with_traceparent(traceparent)))
+    }
+
+    /// The same connections, with another freshness of reads that name none.
+    pub fn with_read_level(&self, level: ReadLevel) -> Arc<Self> {
+        Arc::new(Self(self.0.with_read_level(level.into())))
+    }
+
+    /// The same connections, for reads that may be older by so much, and are answered by any replica that is fresh enough.
+    pub fn with_staleness(&self, staleness: Duration) -> Arc<Self> {
+        Arc::new(Self(self.0.with_read_level(core::ReadLevel::Bounded(staleness))))
+    }
+
+    /// What the session has seen, as opaque bytes for another process or language.
+    pub fn session_token(&self) -> Result<Vec<u8>, SlotkvError> {
+        Ok(guard(|| Ok(self.0.session_token()?.into()))?)
+    }
+
+    /// The same connections, for a session that goes on where a token stands; of no bytes, one that has seen nothing.
+    pub fn with_session_token(&self, token: Vec<u8>) -> Result<Arc<Self>, SlotkvError> {
+        Ok(guard(|| Ok(Arc::new(Self(self.0.with_session_token(&token)?))))?)
     }
 
     /// Ends the client and whatever shares its connections, in bounded time. Closing again does nothing.

@@ -59,6 +59,38 @@ pub enum DeleteStatus {
     Unmet,
 }
 
+/// What came of a write whose outcome was unknown.
+#[derive(uniffi::Record)]
+pub struct WriteOutcome {
+    /// What it was.
+    pub status: WriteStatus,
+    /// The key's version as the write told it; 0 if it told none.
+    pub version: u64,
+    /// The sum, if it was an increment.
+    pub number: i64,
+    /// Whether the write changed something.
+    pub applied: bool,
+}
+
+/// What a write was.
+#[derive(uniffi::Enum)]
+pub enum WriteStatus {
+    /// It was applied: the key was new.
+    Created,
+    /// It was applied: the key was there.
+    Updated,
+    /// It was applied: the key is gone.
+    Deleted,
+    /// It was carried out and found no key to delete.
+    NotFound,
+    /// It was carried out and its condition did not hold.
+    Unmet,
+    /// It was not applied and never will be.
+    NotApplied,
+    /// Nobody knows any more.
+    Forgotten,
+}
+
 /// A key of a scan.
 #[derive(uniffi::Record)]
 pub struct Item {
@@ -169,6 +201,21 @@ impl From<core::Delete> for Delete {
             core::Delete::Unmet { version } => (DeleteStatus::Unmet, version),
         };
         Self { version, done: matches!(status, DeleteStatus::Deleted), status }
+    }
+}
+
+impl From<core::WriteOutcome> for WriteOutcome {
+    fn from(outcome: core::WriteOutcome) -> Self {
+        let status = match outcome.status {
+            core::WriteStatus::Created => WriteStatus::Created,
+            core::WriteStatus::Updated => WriteStatus::Updated,
+            core::WriteStatus::Deleted => WriteStatus::Deleted,
+            core::WriteStatus::NotFound => WriteStatus::NotFound,
+            core::WriteStatus::Unmet => WriteStatus::Unmet,
+            core::WriteStatus::NotApplied => WriteStatus::NotApplied,
+            core::WriteStatus::Forgotten => WriteStatus::Forgotten,
+        };
+        Self { status, version: outcome.version, number: outcome.number, applied: outcome.applied() }
     }
 }
 

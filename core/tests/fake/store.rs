@@ -92,6 +92,18 @@ impl Store {
                 ..status(v1::Status::Found)
             },
             Operation::Count | Operation::Scan => self.range(request, &namespace),
+            Operation::Outcome => {
+                let id = (request.client_id.clone(), request.sequence);
+                match self.results.get(&id) {
+                    Some(result) if result.code == 0 => v1::Reply { replayed: true, ..result.clone() },
+                    Some(_) => status(v1::Status::NotApplied),
+                    None if request.fence_index < self.forgotten_index => super::refused(Code::Indeterminate),
+                    None => {
+                        self.results.insert(id, super::refused(Code::Cancelled));
+                        status(v1::Status::NotApplied)
+                    }
+                }
+            }
             Operation::Put | Operation::Delete | Operation::Increment => {
                 let id = (hello.client_id, request.sequence);
                 if let Some(result) = self.results.get(&id) {

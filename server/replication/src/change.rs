@@ -6,7 +6,6 @@ use crate::{
     desk::Kind,
     member::{Member, Name},
     message::Body,
-    options::Options,
     peer::{Flow, Peer},
     primary::Primary,
     ready::{Answer, Ask, Refusal},
@@ -209,6 +208,8 @@ impl Replica {
         }
         self.commit >= primary.barrier
             && peer.held >= self.commit
+            // Who has just caught up would be removed again at once, for how long it took.
+            && self.now_us < peer.lost_at_us(&self.options)
             && peer.is_close(self.now_us, &self.options)
     }
 

@@ -26,6 +26,8 @@ pub enum Change {
     Delete(Condition),
     /// Add to a decimal i64; an absent key counts as 0.
     Increment(i64),
+    /// Nothing: somebody asks what came of the write of this ticket. If nothing did, nothing ever will.
+    Outcome,
 }
 
 /// What is to happen.
@@ -56,6 +58,7 @@ pub fn decide(change: &Change, row: Option<&Row>) -> Decision {
         Change::Delete(_) if row.is_none() => Decision::Answer(Status::NotFound, 0),
         Change::Delete(condition) if !holds(*condition, version) => Decision::Answer(Status::Unmet, version),
         Change::Delete(_) => Decision::Apply { value: None, status: Status::Deleted, number: 0 },
+        Change::Outcome => Decision::Refuse(Code::Cancelled, "given up by who asked for its outcome".into()),
         Change::Increment(delta) => match row.map_or(Ok(0), |row| number(&row.value)) {
             Err(text) => Decision::Refuse(Code::NotANumber, text),
             Ok(number) => match number.checked_add(*delta) {

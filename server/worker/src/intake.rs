@@ -11,6 +11,7 @@ use slotkv_storage::Row;
 use tokio::time::Instant;
 
 use crate::{
+    decide::Change,
     outbox::Outbox,
     ownership::Ownership,
     queue::Write,
@@ -64,7 +65,10 @@ impl Intake<'_> {
                 self.many_reads.set(self.many_reads.get() + reply.found.len());
                 Ok(Some(reply))
             }
-            Asked::Write(change, ticket) => {
+            Asked::Write(change, mut ticket) => {
+                if change == Change::Outcome && request.fence_shard != self.shard.id() {
+                    ticket.fence_index = 0;
+                }
                 let slot = slotkv_proto::slot(&request.key, slots);
                 self.ownership.check_slot(slot)?;
                 self.shard.queue().check_room()?;

@@ -22,14 +22,17 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message;
-use slotkv_proto::{Code, SlotCount, v1::Reply};
+use slotkv_proto::{
+    Code, SlotCount,
+    v1::{Reply, Status},
+};
 use slotkv_storage::{
     Batch, Effect, Engine, Error, Kind, Log, LogRecord, Outcome, Position, Row, RowCache, SlotRow, keys,
     record,
 };
 
 use crate::{
-    decide::{Decision, decide},
+    decide::{Change, Decision, decide},
     queue::Write,
     request,
     retry::{ClientId, ENTRIES_PER_SHARD_MAX, SlotResults, Ticket, Verdict, forget_oldest},
@@ -167,6 +170,9 @@ impl Replica {
         match earlier {
             Verdict::Execute => {}
             Verdict::Replay(outcome) => {
+                if write.change == Change::Outcome {
+                    return Ok(Staged::Answer(Reply { replayed: true, ..fate(write.id, &outcome) }));
+                }
                 let message = match Code::from_number(outcome.code) {
                     Some(_) => "an earlier attempt of this write was refused so".to_owned(),
                     None => String::new(),
@@ -194,7 +200,11 @@ impl Replica {
             }
             Decision::Refuse(code, text) => {
                 let outcome = Outcome { code: code.number(), ..Outcome::default() };
-                (outcome, vec![], request::refuse(write.id, (code, text)))
+                let reply = match write.change {
+                    Change::Outcome => fate(write.id, &outcome),
+                    _ => request::refuse(write.id, (code, text)),
+                };
+                (outcome, vec![], reply)
             }
         };
         let earlier_attempt_is_about = write.ticket.repeated && write.ticket.sequence > 0;
@@ -534,6 +544,16 @@ fn reply(id: u64, outcome: &Outcome) -> Reply {
     }
 }
 
+/// What came of a write, for who asks: a refusal is an answer, too.
+fn fate(id: u64, outcome: &Outcome) -> Reply {
+    match Code::from_number(outcome.code) {
+        None => reply(id, outcome),
+        Some(code) => {
+            Reply { id, status: Status::NotApplied as i32, message: code.to_string(), ..Reply::default() }
+        }
+    }
+}
+
 /// Counts a row into its slot's.
 pub(crate) fn add(sums: &mut SlotRow, namespace: &str, key: &[u8], version: u64, value: &[u8]) {
     sums.count = sums.count.wrapping_add(1);
@@ -623,5 +643,79 @@ mod tests {
             let Ok(Staged::Answer(reply)) = again else { panic!("write {sequence} is executed again") };
             assert_eq!((reply.code, reply.replayed), (code, code == 0));
         }
+    }
+
+    fn write_of(change: Change, ticket: Ticket) -> Write {
+        Write {
+            id: 7,
+            slot: 3,
+            namespace: Arc::from(""),
+            key: Bytes::from_static(b"k"),
+            change,
+            ticket,
+            expires: None,
+            admitted_bytes: 0,
+            outbox: Arc::new(Outbox::default()),
+        }
+    }
+
+    #[test]
+    fn a_write_that_was_asked_for_has_the_same_outcome_for_ever() {
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
+        let slots = SlotCount::new(16).expect("a power of two");
+        let mut replica = Replica::load(engine, Arc::new(RowCache::new(0)), slots).expect("it loads");
+        let mut index = 0;
+        let staged =
+            |replica: &mut Replica, index: &mut u64, sequence: u64, change: Change, fence_index: u64| {
+                let ticket = Ticket {
+                    client: [1; 16],
+                    sequence,
+                    oldest_open: 0,
+                    fence_index,
+                    repeated: change == Change::Outcome,
+                };
+                let write = write_of(change, ticket);
+                let mut group = replica.begin(0);
+                let position = Position { epoch: 1, index: *index + 1 };
+                let staged = replica.stage(&mut group, &write, position).expect("staged");
+                let (reply, is_logged) = match staged {
+                    Staged::Log(record, reply) => {
+                        // As a backup takes it.
+                        let mut again = replica.begin(0);
+                        replica.stage_record(&mut again, position, &record).expect("a record");
+                        replica.apply(again).expect("applied");
+                        *index += 1;
+                        (reply, true)
+                    }
+                    Staged::Answer(reply) => (reply, false),
+                };
+                (reply.code, reply.status, reply.number, is_logged)
+            };
+        let (created, updated) = (Status::Created as i32, Status::Updated as i32);
+        assert_eq!(staged(&mut replica, &mut index, 1, Change::Increment(4), 0), (0, created, 4, true));
+        assert_eq!(staged(&mut replica, &mut index, 1, Change::Outcome, 0), (0, created, 4, false));
+        // The one that nobody has seen is settled by being asked for.
+        let never = (0, Status::NotApplied as i32, 0);
+        assert_eq!(
+            staged(&mut replica, &mut index, 2, Change::Outcome, 1),
+            (never.0, never.1, never.2, true)
+        );
+        assert_eq!(
+            staged(&mut replica, &mut index, 2, Change::Outcome, 1),
+            (never.0, never.1, never.2, false)
+        );
+        assert_eq!(
+            staged(&mut replica, &mut index, 2, Change::Increment(4), 1),
+            (Code::Cancelled.number(), 0, 0, false)
+        );
+        assert_eq!(staged(&mut replica, &mut index, 3, Change::Increment(1), 2), (0, updated, 5, true));
+        // Results up to here are forgotten.
+        replica.slots[3].results.forget(3);
+        let mut group = replica.begin(0);
+        let ticket = Ticket { client: [1; 16], sequence: 1, oldest_open: 0, fence_index: 0, repeated: true };
+        let write = write_of(Change::Outcome, ticket);
+        let staged = replica.stage(&mut group, &write, Position { epoch: 1, index: 4 }).expect("staged");
+        let Staged::Answer(reply) = staged else { panic!("it is settled although it may have been applied") };
+        assert_eq!(reply.code, Code::Indeterminate.number());
     }
 }

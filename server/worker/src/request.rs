@@ -101,10 +101,14 @@ pub fn check(request: &Request, sender: &Sender, slot_count: u16) -> Result<Aske
             };
             Ok(Asked::Write(change, ticket(request, sender)?))
         }
+        Operation::Outcome => {
+            check_key(request)?;
+            Ok(Asked::Write(Change::Outcome, outcome_ticket(request, sender)?))
+        }
         Operation::Count | Operation::Scan => {
             page(request, slot_count, operation == Operation::Count).map(Asked::Page)
         }
-        Operation::Unspecified | Operation::Outcome => {
+        Operation::Unspecified => {
             Err((Code::Unsupported, format!("operation {} is not known", request.operation)))
         }
     }
@@ -220,6 +224,15 @@ fn ticket(request: &Request, sender: &Sender) -> Result<Ticket, Refusal> {
     })
 }
 
+/// The ticket of the write that is asked for. What is settled by asking is kept, as a repetition's answer is, and the asker says
+/// nothing of the client's other writes.
+fn outcome_ticket(request: &Request, sender: &Sender) -> Result<Ticket, Refusal> {
+    if request.sequence == 0 {
+        return Err((Code::InvalidArgument, "an outcome is asked for by the write's sequence".into()));
+    }
+    Ok(Ticket { oldest_open: 0, repeated: true, ..ticket(request, sender)? })
+}
+
 fn page(request: &Request, slot_count: u16, count_only: bool) -> Result<Page, Refusal> {
     let range = request.range.clone().unwrap_or_default();
     let slot = |number: u32| {
@@ -278,6 +291,7 @@ mod tests {
         assert_eq!(code(&Request { read_level: 9, ..request(Operation::Get) }), Code::Unsupported);
         assert_eq!(code(&Request { ttl_ms: 1, ..request(Operation::Put) }), Code::Unsupported);
         assert_eq!(code(&request(Operation::Unspecified)), Code::Unsupported);
+        assert_eq!(code(&request(Operation::Outcome)), Code::InvalidArgument);
     }
 
     #[test]

@@ -255,7 +255,7 @@ fn table() -> v1::TableDelta {
 }
 
 fn member() -> v1::Member {
-    v1::Member { name: "fake".into(), run: "1".into(), address: ADDRESS.into() }
+    v1::Member { name: "fake".into(), run: "1".into(), address: ADDRESS.into(), ..Default::default() }
 }
 
 fn welcome() -> v1::ServerFrame {

@@ -199,6 +199,7 @@ fn answer_text(step: &Step, answer: Answer) -> String {
             Ok(answer) => answer_text(step, answer),
             Err(error) => error_text(&error.into()),
         })),
+        Answer::Outcome(outcome) => outcome.status.name().into(),
         Answer::Page(_) => "a page".into(),
     }
 }

@@ -21,6 +21,7 @@ import slotkv.ffi.Range
  * @param inflightMax Calls open at once; further ones wait: 1 to 1,048,576, by default 16,384.
  * @param streamsPerMember Connections to each member: 1 to 16, by default 1.
  * @param clientName The client's name, for people.
+ * @param zone Where the client stands: reads that backups may answer go to those of the same zone, if there are any.
  */
 suspend fun connect(
     uri: String,
@@ -31,6 +32,7 @@ suspend fun connect(
     inflightMax: Int? = null,
     streamsPerMember: Int? = null,
     clientName: String? = null,
+    zone: String? = null,
 ): Client {
     val options = ConnectOptions(
         namespace,
@@ -40,6 +42,7 @@ suspend fun connect(
         inflightMax?.count("inflightMax"),
         streamsPerMember?.count("streamsPerMember"),
         clientName ?: "kotlin/$version",
+        zone,
     )
     seeToDriver()
     return Client(awaited { slotkv.ffi.connect(uri, options) })
@@ -100,6 +103,13 @@ class Client internal constructor(private val native: NativeClient) : AutoClosea
      */
     suspend fun increment(key: ByteArray, delta: Long = 1, deadline: Duration? = null): Long =
         awaited { native.increment(key, delta, deadline.checked()) }
+
+    /**
+     * What came of a write whose outcome is unknown, by the `token` of its exception. If it was not applied, it never will be.
+     * Results are kept for this for 60 s after the call has ended; later it may be `FORGOTTEN`.
+     */
+    suspend fun outcome(token: ByteArray, deadline: Duration? = null): WriteOutcome =
+        awaited { native.outcome(token, deadline.checked()) }
 
     /** The values of many keys, in their order. If a key fails, [ManyException] has the results of all of them. */
     suspend fun getMany(keys: Iterable<ByteArray>, deadline: Duration? = null): List<ByteArray?> {
@@ -204,6 +214,25 @@ class Client internal constructor(private val native: NativeClient) : AutoClosea
 
     /** The same connections, for calls that are part of a trace: a W3C traceparent travels with each of them. */
     fun withTraceparent(traceparent: String): Client = Client(told { native.withTraceparent(traceparent) })
+
+    /**
+     * The same connections, with another freshness of reads that name none: `SESSION` is not older than what this client has
+     * written and read before.
+     */
+    fun withReadLevel(level: ReadLevel): Client = Client(told { native.withReadLevel(level) })
+
+    /** The same connections, for reads that may be older by so much, and are answered by any replica that is fresh enough. */
+    fun withStaleness(staleness: Duration): Client =
+        Client(told { native.withStaleness(staleness.checked("staleness")!!) })
+
+    /** What the session has seen, as opaque bytes for another process or language. */
+    fun sessionToken(): ByteArray = told { native.sessionToken() }
+
+    /**
+     * The same connections, for a session that goes on where a token stands: reads are of level `SESSION` and never older than
+     * the token or than what this view has written and read. No bytes begin a session that has seen nothing.
+     */
+    fun withSessionToken(token: ByteArray): Client = Client(told { native.withSessionToken(token) })
 
     /**
      * Ends the client and whatever shares its connections. Waits up to 2 seconds for calls that are open; the rest ends as

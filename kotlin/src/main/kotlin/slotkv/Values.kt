@@ -22,6 +22,15 @@ typealias Delete = slotkv.ffi.Delete
 /** What a delete was; `UNMET` if the condition did not hold and nothing was changed. */
 typealias DeleteStatus = slotkv.ffi.DeleteStatus
 
+/** What came of a write whose outcome was unknown: its status, version and, of an increment, the sum. */
+typealias WriteOutcome = slotkv.ffi.WriteOutcome
+
+/** What a write was; `NOT_APPLIED` if it never will be, `FORGOTTEN` if nobody knows any more. */
+typealias WriteStatus = slotkv.ffi.WriteStatus
+
+/** How fresh the answer of a read has to be. All but `LINEARIZABLE` are answered by any replica that is fresh enough. */
+typealias ReadLevel = slotkv.ffi.ReadLevel
+
 /** A key of a scan with its value, version and slot. */
 typealias Item = slotkv.ffi.Item
 
