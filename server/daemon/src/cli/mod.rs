@@ -1,7 +1,7 @@
 //! The command line: flags from all their layers, logging, one function per command, one message and exit code at the
 //! end.
 
-mod descriptors;
+pub(crate) mod descriptors;
 pub(crate) mod exit;
 pub(crate) mod flags;
 mod layers;

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use serde_json::json;
-use slotkv::{Client, Error};
+use slotkv::{Client, Error, Outcome};
 use slotkv_proto::{
     Code,
-    code::code_of,
+    code::{Applied, code_of},
     handshake,
     v1::{self, admin_client::AdminClient},
 };
@@ -134,6 +134,9 @@ async fn ask_at(
             let text = status.message();
             let mut error = Error::new(code, text.split_once(": ").map_or(text, |(_, text)| text));
             error.member = Some(address.to_owned());
+            if code.applied() == Applied::Maybe {
+                error.outcome = Outcome::Unknown;
+            }
             Err(error)
         }
     }

@@ -26,6 +26,7 @@ use self::{
 };
 use crate::{
     cli::{
+        descriptors,
         exit::{Exit, Failure},
         flags::{ClientFlags, DrillFlags, DrillVerb},
     },
@@ -75,13 +76,16 @@ async fn run(flags: DrillFlags, writers: usize, kills: bool) -> Result<Exit, Fai
 }
 
 fn dev_options(flags: &DrillFlags) -> DevOptions {
+    let default = DevOptions::default();
+    let members = default.masters + (flags.shards * flags.replicas) as usize;
     DevOptions {
+        connections_max: descriptors::connections_max(default.connections_max, members),
         shards: flags.shards as usize,
         replicas: flags.replicas as usize,
         ack: flags.ack,
         durability: flags.durability,
         session_timeout: Duration::from_secs(2),
-        ..DevOptions::default()
+        ..default
     }
 }
 
