@@ -10,7 +10,7 @@
 //!                                        └──► registrar: the shard's register
 //! ```
 //!
-//! Layout: [`worker`] start, run and stop · [`join`] its place in the shard · [`host`] the replica's
+//! Layout: [`worker`] start, run and stop · [`join`] its place in the shard, [`standby`] that of a lost replica · [`host`] the replica's
 //! only writer, which carries out what `slotkv-replication` decides · [`checkpoint`] its syncs and checkpoints · [`link`] other replicas · [`registrar`] what a replica asks of the
 //! coordinator · [`home`] the replica's folder, [`snapshot`] its data on the way to another · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
 //! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
@@ -41,6 +41,7 @@ pub mod service;
 pub mod session;
 pub mod shard;
 pub mod snapshot;
+pub mod standby;
 pub mod worker;
 
 pub use error::StartError;

@@ -36,6 +36,7 @@ use crate::{
     service::{StoreFront, StoreService},
     session::Session,
     shard::{self, Shard, Stand},
+    standby,
 };
 
 /// Pause between two attempts to reach the coordinator.
@@ -60,6 +61,8 @@ pub struct Options {
     pub name: Option<String>,
     /// Its shard; `None`: as the folder says, or one that was never given.
     pub shard: Option<ShardId>,
+    /// On a folder without data: take the place of a replica that has been gone for so long, in any shard. `None`: do not.
+    pub standby_after: Option<Duration>,
     /// `host:port` under which clients reach it.
     pub address: String,
     /// Where it stands; may be empty.
@@ -85,6 +88,7 @@ impl Options {
             dir: dir.into(),
             name: None,
             shard: None,
+            standby_after: None,
             address: address.into(),
             zone: String::new(),
             wishes: Wishes::default(),
@@ -138,7 +142,7 @@ impl Worker {
         check_options(&options)?;
         let mut home = Home::lock(seams.disk.clone(), &options.dir)?;
         check_home(&home, &options)?;
-        let session = open_session(&*seams.coordinator, options.session_timeout).await;
+        let mut session = open_session(&*seams.coordinator, options.session_timeout).await;
         let cluster = wait_for_cluster(&session).await?;
         let slots = cluster.slots()?;
         if let Some(found) = home.identification().map(|known| known.cluster_id.clone())
@@ -146,14 +150,21 @@ impl Worker {
         {
             return Err(StartError::WrongCluster { found, expected: cluster.cluster_id });
         }
+        let mut claimed = None;
         if home.identification().is_none() {
-            let shard = match options.shard {
-                Some(shard) => shard,
-                None => membership::allocate_shard_id(&*session).await?,
-            };
-            check_shard(shard)?;
             let name = options.name.clone().unwrap_or_else(|| format!("w-{:016x}", seams.chance.next_u64()));
             paths::validate_name("worker name", &name)?;
+            let shard = match (options.shard, options.standby_after) {
+                (Some(shard), _) => shard,
+                (None, Some(after)) => {
+                    let place;
+                    (place, session) = stand_by(session, &options, &seams, &name, after).await?;
+                    claimed = Some(place);
+                    place
+                }
+                (None, None) => membership::allocate_shard_id(&*session).await?,
+            };
+            check_shard(shard)?;
             join::check_place(&*session, shard, &name, &options.wishes).await?;
             home.identify(&cluster.cluster_id, &name, shard, &*seams.chance).await?;
         }
@@ -175,7 +186,6 @@ impl Worker {
             run: process.run.clone(),
             address: process.address.clone(),
         };
-        let mut session = session;
         let register = loop {
             match join::register(&*session, shard, &own, &identification, &options.wishes).await {
                 // Opening the data may have taken longer than the session lasts.
@@ -308,6 +318,9 @@ impl Worker {
             member.name.clone(),
         ));
         membership::join(&*session, &member).await.or_else(passing)?;
+        if let Some(shard) = claimed {
+            standby::release(&*session, shard).await;
+        }
         let membership = tokio::spawn(stay(
             seams.coordinator,
             options.session_timeout,
@@ -456,6 +469,42 @@ async fn open_data(
     let begun = seams.runner.dedicated("open".into(), opening);
     begun.map_err(|error| StartError::Misfit(format!("no thread to open the data: {error}")))?;
     receiver.await.map_err(|_| StartError::Misfit("opening the data was not finished".into()))?
+}
+
+/// Waits for a place, in as many sessions as it takes. Returns the one that holds the claim.
+async fn stand_by(
+    mut session: Arc<dyn CoordinatorSession>,
+    options: &Options,
+    seams: &Seams,
+    name: &str,
+    after: Duration,
+) -> Result<(ShardId, Arc<dyn CoordinatorSession>), StartError> {
+    let member = MemberRecord {
+        name: name.to_owned(),
+        run: format!("{:016x}", seams.chance.next_u64()),
+        inc: String::new(),
+        role: Role::Worker,
+        address: options.address.clone(),
+        shard: None,
+        zone: options.zone.clone(),
+        standing: standby::STANDING.to_owned(),
+        since_ms: seams.clock.wall_ms(),
+    };
+    let view = ClusterView::start(session.clone());
+    loop {
+        match standby::place(&*session, &view, &member, after).await {
+            Ok(shard) => return Ok((shard, session)),
+            Err(StartError::Coordinator(error)) if error.is_over() => {
+                session = open_session(&*seams.coordinator, options.session_timeout).await;
+                view.attach(session.clone());
+            }
+            Err(StartError::Coordinator(error)) if error.is_passing() => {
+                tracing::warn!(%error, "cannot stand by yet");
+                tokio::time::sleep(Duration::from_millis(COORDINATOR_PAUSE_MS)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn check_options(options: &Options) -> Result<(), StartError> {

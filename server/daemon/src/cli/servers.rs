@@ -154,6 +154,7 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         let mut options = WorkerOptions::new(&flags.data, "");
         options.name = flags.name.clone();
         options.shard = flags.shard;
+        options.standby_after = flags.standby.then_some(flags.standby_after);
         options.zone = flags.zone.clone();
         options.wishes.durability = flags.store.durability;
         options.wishes.weight = flags.weight;

@@ -159,6 +159,22 @@ impl Dev {
         addresses(&self.workers)
     }
 
+    /// Which worker has this name.
+    pub fn worker_named(&self, name: &str) -> Option<usize> {
+        (0..self.workers.len()).find(|index| self.worker_name(*index) == name)
+    }
+
+    /// The name of a worker; empty if there is no such one.
+    pub fn worker_name(&self, index: usize) -> String {
+        self.workers.get(index).map_or_else(String::new, |place| place.label.replace(' ', "-"))
+    }
+
+    /// Which running master is reached at this address.
+    pub fn master_at(&self, address: &str) -> Option<usize> {
+        let at = |place: &Place| place.member.as_ref().is_some_and(|member| member.address() == address);
+        self.masters.iter().position(at)
+    }
+
     /// The coordinator, which can be made to misbehave.
     pub fn coordinator(&self) -> &Embedded {
         self.coordinator.embedded()

@@ -125,6 +125,12 @@ pub(crate) struct WorkerFlags {
     /// Take no writes while fewer copies are in sync [default: the shard's, at first half of the replicas, rounded up]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=REPLICAS_MAX as i64))]
     pub min_isr: Option<u32>,
+    /// Belong to no shard; take the place of a replica that is lost, with a copy of its data
+    #[arg(long, conflicts_with = "shard")]
+    pub standby: bool,
+    /// How long a replica must have been gone before its place is taken
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = sizes::duration)]
+    pub standby_after: Duration,
     /// Where this worker stands, as a rack or a data centre
     #[arg(long, default_value = "")]
     pub zone: String,
