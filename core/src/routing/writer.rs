@@ -131,6 +131,6 @@ fn backups(route: &Route, known: Option<&Shard>) -> Vec<Arc<Backup>> {
     let known = known.map_or(&[][..], |known| &known.backups);
     let same = |member: &Member| known.iter().find(|backup| backup.member == *member).cloned();
     let is_primary = |member: &Member| route.primary.as_ref() == Some(member);
-    let members = route.backups.iter().filter(|member| !is_primary(*member));
+    let members = route.backups.iter().filter(|member| !is_primary(member));
     members.map(|member| same(member).unwrap_or_else(|| Arc::new(Backup::new(member.clone())))).collect()
 }

@@ -14,7 +14,7 @@ use crate::{
     queue::Write,
     replica::{self, Group, Staged},
     request::{self, Refusal},
-    shard::Unconfirmed,
+    shard::{StreamReplies, Unconfirmed},
 };
 
 /// Writes in one group.
@@ -180,7 +180,7 @@ pub(crate) fn groups(writes: Vec<Write>) -> Vec<Vec<Write>> {
 /// The replies of writes, so that each stream's outbox is visited once.
 fn by_stream(writes: &[Write], replies: Vec<Reply>) -> Unconfirmed {
     let mut places: HashMap<*const Outbox, usize> = HashMap::new();
-    let mut streams: Vec<(Arc<Outbox>, Vec<(Reply, usize)>)> = Vec::new();
+    let mut streams: Vec<StreamReplies> = Vec::new();
     for (write, reply) in writes.iter().zip(replies) {
         let place = *places.entry(Arc::as_ptr(&write.outbox)).or_insert_with(|| {
             streams.push((write.outbox.clone(), Vec::new()));

@@ -99,8 +99,11 @@ struct Refusals {
     disk: Refusal,
 }
 
-/// Replies that hold if this replica still leads, by stream, each with the bytes it was admitted with.
-pub struct Unconfirmed(pub Vec<(Arc<Outbox>, Vec<(Reply, usize)>)>);
+/// Replies of one stream, each with the bytes it was admitted with.
+pub type StreamReplies = (Arc<Outbox>, Vec<(Reply, usize)>);
+
+/// Replies that hold if this replica still leads.
+pub struct Unconfirmed(pub Vec<StreamReplies>);
 
 impl Unconfirmed {
     /// It does.

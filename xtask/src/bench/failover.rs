@@ -183,7 +183,7 @@ fn faults(
     tools: &Tools,
     fault: Fault,
     count: usize,
-    calls: &PathBuf,
+    calls: &Path,
 ) -> Outcome<(Vec<Seen>, Vec<Seen>)> {
     let mut callers = Callers::start(subject.loads(tools), calls)?;
     let (mut all, mut all_back) = (Vec::new(), Vec::new());
