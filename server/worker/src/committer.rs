@@ -112,7 +112,8 @@ pub struct Parts {
 
 impl Committer {
     /// A committer over recovered data.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(mut parts: Parts) -> Self {
+        parts.replica.keep_time(parts.shard.time().clone());
         let persisted_index = Arc::new(AtomicU64::new(parts.replica.checkpoint().index));
         Self {
             log_bytes_at_checkpoint: 0,
@@ -161,6 +162,9 @@ impl Committer {
             if self.shard.is_aborted() {
                 return Ok(());
             }
+            if writes.is_empty() && self.replica.is_expiry_due(self.clock.wall_ms()) {
+                self.commit(Vec::new()).await?;
+            }
             self.commit_all(writes).await?;
             self.sync_if_due(closing).await?;
             self.checkpoint_if_due().await?;
@@ -203,6 +207,9 @@ impl Committer {
         let mut position = Position { epoch: self.epoch, index: self.log.last_index() };
         let logged_from = position.index;
         let mut appended = self.log.group();
+        for record in self.replica.stage_expiries(&mut group, &mut position)? {
+            appended.push(self.epoch, |buffer| replica::encode(&record, buffer))?;
+        }
         for write in &writes {
             if let Some(refusal) = write.is_moot(now) {
                 replies.push(request::refuse(write.id, refusal));
@@ -263,6 +270,8 @@ impl Committer {
     /// How long the queue may stay empty before there is something else to do.
     fn idle_wait(&self) -> Option<Duration> {
         let persisted = self.persisting.map(|_| Duration::from_millis(PERSIST_CHECK_MS));
+        let expiry = self.replica.expiry_wait(self.clock.wall_ms());
+        let persisted = persisted.into_iter().chain(expiry).min();
         let Durability::Interval(ms) = self.settings.durability else { return persisted };
         let sync = self
             .unsynced_since

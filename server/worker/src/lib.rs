@@ -10,12 +10,13 @@
 //! Layout: [`worker`] start, run and stop · [`join`] taking the lead · [`home`] the replica's folder · [`service`] gRPC, [`codec`] its frames ·
 //! [`session`] one stream · [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served ·
 //! [`shard`] what streams share · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`],
-//! [`retry`] the way of a write · [`outbox`] replies on their way · [`runner`] where long work runs.
+//! [`retry`] the way of a write · [`expiry`] keys that end · [`outbox`] replies on their way · [`runner`] where long work runs.
 
 pub mod codec;
 pub mod committer;
 pub mod decide;
 pub mod error;
+pub mod expiry;
 pub mod home;
 pub mod intake;
 pub mod join;

@@ -10,12 +10,13 @@ use arc_swap::ArcSwap;
 use parking_lot::RwLock;
 use slotkv_proto::{
     Code,
+    seam::Clock,
     table::{Member, ShardId},
 };
 use slotkv_storage::{Engine, Error, RowCache};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use crate::{ownership::Ownership, queue::Queue, request::Refusal, runner::Runner};
+use crate::{expiry::ShardTime, ownership::Ownership, queue::Queue, request::Refusal, runner::Runner};
 
 /// Pages that one shard makes, or has waiting for a thread, at a time; past it they are refused as OVERLOADED.
 pub const PAGES_MAX: usize = 64;
@@ -33,6 +34,8 @@ pub struct Shard {
     version: watch::Sender<u64>,
     wanted_version: watch::Sender<u64>,
     applied_index: AtomicU64,
+    clock: Arc<dyn Clock>,
+    time: Arc<ShardTime>,
     serving: AtomicBool,
     writable: AtomicBool,
     aborted: AtomicBool,
@@ -54,6 +57,7 @@ impl Shard {
         cache: Arc<RowCache>,
         runner: Runner,
         ownership: Ownership,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         let version = ownership.table().version();
         Self {
@@ -68,6 +72,8 @@ impl Shard {
             version: watch::Sender::new(version),
             wanted_version: watch::Sender::new(version),
             applied_index: AtomicU64::new(0),
+            clock,
+            time: Arc::default(),
             serving: AtomicBool::new(false),
             writable: AtomicBool::new(true),
             aborted: AtomicBool::new(false),
@@ -132,6 +138,16 @@ impl Shard {
     /// Says that everything up to this log index can be read.
     pub fn set_applied_index(&self, index: u64) {
         self.applied_index.store(index, Ordering::Release);
+    }
+
+    /// The time by which keys end, for its writer.
+    pub fn time(&self) -> &Arc<ShardTime> {
+        &self.time
+    }
+
+    /// The time by which keys end, now.
+    pub fn now_ms(&self) -> u64 {
+        self.time.at(self.clock.wall_ms())
     }
 
     /// From now on requests are served.

@@ -193,6 +193,7 @@ impl Worker {
             opened.cache,
             seams.runner.clone(),
             Ownership::new(table, shard, register.epoch),
+            seams.clock.clone(),
         ));
         let mut committer = Committer::new(Parts {
             shard: shared.clone(),

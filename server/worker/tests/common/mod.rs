@@ -1,7 +1,13 @@
 //! One worker on an embedded coordinator, without a master and without a network.
 #![allow(dead_code)]
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
@@ -10,18 +16,37 @@ use slotkv_coordination::{
     registers::{Cluster, Register, Slots},
 };
 use slotkv_proto::{
-    seam::{SeededChance, SystemClock},
+    seam::{Clock, SeededChance},
     v1::{self, ClientFrame, Operation, Reply, Request, ServerFrame},
 };
 use slotkv_storage::{Engine, MemoryEngine, SimDisk};
 use slotkv_worker::{Options, Runner, Seams, StartError, Worker, runner::Tasks, session::Session};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tonic::Status;
 
 pub const SLOTS: u32 = 16;
 
+/// A wall clock that goes with the tests' time, but for what it is set forward or back by.
+pub struct Wall {
+    base: Instant,
+    ms: AtomicI64,
+}
+
+impl Wall {
+    pub fn set_by(&self, ms: i64) {
+        self.ms.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Wall {
+    fn wall_ms(&self) -> u64 {
+        (self.ms.load(Ordering::Relaxed) + self.base.elapsed().as_millis() as i64) as u64
+    }
+}
+
 /// What outlives a worker's process.
 pub struct Machine {
+    pub wall: Arc<Wall>,
     pub coordinator: Embedded,
     pub disk: SimDisk,
     pub engine: MemoryEngine,
@@ -49,6 +74,7 @@ impl Machine {
         options.shard = Some(0);
         options.name = Some("w0".into());
         Self {
+            wall: Arc::new(Wall { base: Instant::now(), ms: AtomicI64::new(1_790_000_000_000) }),
             coordinator,
             disk: SimDisk::new(1),
             engine: MemoryEngine::recoverable(1),
@@ -66,7 +92,7 @@ impl Machine {
             coordinator: Arc::new(self.coordinator.clone()),
             disk: Arc::new(self.disk.clone()),
             open_engine: Arc::new(move |_| Ok(Arc::new(engine.clone()) as Arc<dyn Engine>)),
-            clock: Arc::new(SystemClock),
+            clock: self.wall.clone(),
             chance: Arc::new(SeededChance::new(self.starts.get())),
             runner: Runner::Inline(self.tasks.borrow().clone()),
         }
