@@ -64,7 +64,9 @@ pub use command::{Answer, Command, Condition, Delete, Entry, Item, Page, Put};
 pub use cursor::CURSOR_FORMAT;
 pub use error::{Code, Error, Outcome, Result, Retry};
 pub use explain::Explain;
-pub use options::{CallOptions, DEADLINE_MS_MAX, INFLIGHT_MAX_MAX, Options, STREAMS_PER_MEMBER_MAX};
+pub use options::{
+    CallOptions, DEADLINE_MS_MAX, INFLIGHT_MAX_MAX, Options, PutOptions, STREAMS_PER_MEMBER_MAX,
+};
 pub use payload::IntoBytes;
 pub use range::{PAGE_ITEMS_DEFAULT, Range};
 pub use scan::Scan;

@@ -8,7 +8,7 @@ use slotkv_proto::{
 };
 
 use crate::{
-    Error, Result,
+    Condition, Error, Result,
     transport::{TonicTransport, Transport},
 };
 
@@ -96,6 +96,22 @@ impl fmt::Debug for Options {
             .field("client_name", &self.client_name)
             .field("streams_per_member", &self.streams_per_member)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a put may say beside its key and value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutOptions {
+    /// What must hold; else the answer is [`Put::Unmet`](crate::Put::Unmet).
+    pub condition: Condition,
+    /// Lifetime of the key, 1 ms to 10 years; `None`: it lives for ever.
+    pub ttl: Option<Duration>,
+}
+
+impl PutOptions {
+    /// A lifetime, and no condition.
+    pub fn ttl(ttl: Duration) -> Self {
+        Self { ttl: Some(ttl), ..Self::default() }
     }
 }
 

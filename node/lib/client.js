@@ -5,7 +5,7 @@ const { begin } = require('./bridge.js')
 const { ENTRY, PLAIN } = require('./batch.js')
 const { errorOf } = require('./errors.js')
 const { Scan } = require('./scan.js')
-const { bytes, count, deadline, delta, keys, optionalBytes, options, pairs, range, text, time, version } = require(
+const { bytes, count, deadline, delta, keys, optionalBytes, options, pairs, range, text, time, ttl, version } = require(
   './arguments.js',
 )
 
@@ -70,19 +70,27 @@ class Client {
   }
 
   put(key, value, told) {
-    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ALWAYS))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ttl(told), ALWAYS))
   }
 
   putIfAbsent(key, value, told) {
-    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ABSENT))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ttl(told), ABSENT))
   }
 
   updateIfPresent(key, value, told) {
-    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), PRESENT))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ttl(told), PRESENT))
   }
 
   compareAndSet(key, value, wanted, told) {
-    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), VERSION, version(wanted)))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ttl(told), VERSION, version(wanted)))
+  }
+
+  expire(key, ttlMs, told) {
+    return begun(told, (told, call) => this.#told(told).expire(call, bytes(key, 'a key'), deadline(told), time(ttlMs, 'ttlMs')))
+  }
+
+  persist(key, told) {
+    return begun(told, (told, call) => this.#told(told).expire(call, bytes(key, 'a key'), deadline(told), 0))
   }
 
   delete(key, told) {
@@ -102,7 +110,7 @@ class Client {
   }
 
   putMany(things, told) {
-    return begun(told, (told, call) => this.#told(told).putMany(call, pairs(things), deadline(told)), PLAIN)
+    return begun(told, (told, call) => this.#told(told).putMany(call, pairs(things), deadline(told), ttl(told)), PLAIN)
   }
 
   deleteMany(things, told) {

@@ -62,6 +62,8 @@ pub struct slotkv_call_options {
     pub interrupt: slotkv_interrupt,
     /// Given to interrupt.
     pub interrupt_context: *mut c_void,
+    /// Lifetime of the key, for calls that store something, up to 315360000000 (ten years); 0: it lives for ever.
+    pub ttl_ms: u64,
 }
 
 /// Which keys: those that begin with prefix, from start on, below end. Start from slotkv_range(), which is all keys.

@@ -1,5 +1,7 @@
 //! What operations on keys answer.
 
+use std::time::Duration;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -99,6 +101,8 @@ record! {
         value: Py<PyBytes>,
         /// Grows with every write of the key, also over a deletion.
         version: u64,
+        /// What is left of its lifetime, in seconds; None if it lives for ever.
+        ttl: Option<f64>,
     }
 }
 
@@ -113,6 +117,8 @@ record! {
         version: u64,
         /// Its slot.
         slot: u16,
+        /// What is left of its lifetime, in seconds; None if it lives for ever.
+        ttl: Option<f64>,
     }
 }
 
@@ -140,7 +146,11 @@ impl From<core::Delete> for Delete {
 
 impl Entry {
     pub(crate) fn new(py: Python<'_>, entry: &core::Entry) -> Self {
-        Self { value: PyBytes::new(py, &entry.value).unbind(), version: entry.version }
+        Self {
+            value: PyBytes::new(py, &entry.value).unbind(),
+            version: entry.version,
+            ttl: entry.ttl.as_ref().map(Duration::as_secs_f64),
+        }
     }
 }
 
@@ -151,6 +161,7 @@ impl Item {
             value: PyBytes::new(py, &item.value).unbind(),
             version: item.version,
             slot: item.slot,
+            ttl: item.ttl.as_ref().map(Duration::as_secs_f64),
         }
     }
 }

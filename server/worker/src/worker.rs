@@ -219,6 +219,7 @@ impl Worker {
             version_max: handshake::VERSION_MAX,
             cluster_id: cluster.cluster_id.clone(),
             shard,
+<<<<<<< HEAD
             name: name.clone(),
             address: process.address.clone(),
         };
@@ -237,6 +238,16 @@ impl Worker {
         let machine =
             slotkv_replication::Replica::new(start, options.replication.clone(), seams.clock.uptime_us());
         let host = Host::new(host::Parts {
+=======
+            Member { name: process.name.clone(), run: process.run.clone(), address: process.address.clone() },
+            opened.engine.clone(),
+            opened.cache,
+            seams.runner.clone(),
+            Ownership::new(table, shard, register.epoch),
+            seams.clock.clone(),
+        ));
+        let mut committer = Committer::new(Parts {
+>>>>>>> 9a7c62e
             shard: shared.clone(),
             machine,
             replica: opened.replica,
