@@ -97,6 +97,10 @@ public:
     std::uint64_t version() const { return raw_.version; }
     /// Of increment, count and slot.
     std::int64_t number() const { return raw_.number; }
+    /// Of get: what is left of the key's lifetime; nothing if it lives for ever.
+    std::optional<std::chrono::milliseconds> ttl() const {
+        return raw_.ttl_ms == 0 ? std::nullopt : std::optional(std::chrono::milliseconds(raw_.ttl_ms));
+    }
     /// Of outcome: whether the write was not applied and never will be.
     bool not_applied() const { return raw_.status == SLOTKV_STATUS_NOT_APPLIED; }
     /// Of outcome: whether nobody knows any more.
@@ -233,6 +237,8 @@ struct CallOptions {
     std::chrono::milliseconds staleness{0};
     /// What a session's read may not be older than, of session_token here or elsewhere; all that the client has seen.
     std::optional<std::string> session_token = {};
+    /// Lifetime of the key, for calls that store something, up to 315360000 s (ten years); 0: it lives for ever.
+    std::chrono::milliseconds ttl{0};
 
     slotkv_call_options_t raw() const {
         slotkv_call_options_t raw = slotkv_call_options();
@@ -244,6 +250,7 @@ struct CallOptions {
         if (session_token) {
             raw.session_token = bytes(*session_token);
         }
+        raw.ttl_ms = static_cast<std::uint64_t>(ttl.count());
         return raw;
     }
 };
@@ -414,6 +421,16 @@ public:
             slotkv_compare_and_set(client_, bytes(key), bytes(value), version, raw, out);
         });
     }
+    /// Gives a key that exists a new lifetime, from now on; its value stays. Else the result is unmet.
+    Result expire(std::string_view key, std::chrono::milliseconds ttl, const CallOptions &options = {}) {
+        return call(options, [&](auto *raw, auto *out) {
+            slotkv_expire(client_, bytes(key), static_cast<std::uint64_t>(ttl.count()), raw, out);
+        });
+    }
+    /// Lets a key that exists live for ever; its value stays. Else the result is unmet.
+    Result persist(std::string_view key, const CallOptions &options = {}) {
+        return call(options, [&](auto *raw, auto *out) { slotkv_persist(client_, bytes(key), raw, out); });
+    }
     /// Removes a key. delete is a word of the language.
     Result remove(std::string_view key, const CallOptions &options = {}) {
         return call(options, [&](auto *raw, auto *out) { slotkv_delete(client_, bytes(key), raw, out); });
@@ -535,6 +552,8 @@ public:
         operation.raw_.value = bytes(value);
         return operation;
     }
+    /// The lifetime stands in the options; without one the key lives for ever.
+    static Operation expire(std::string_view key) { return Operation(SLOTKV_OPERATION_KIND_EXPIRE, key); }
     static Operation remove(std::string_view key) { return Operation(SLOTKV_OPERATION_KIND_DELETE, key); }
     static Operation increment(std::string_view key, std::int64_t delta = 1) {
         Operation operation(SLOTKV_OPERATION_KIND_INCREMENT, key);

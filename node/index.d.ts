@@ -38,11 +38,20 @@ export interface CallOptions {
   traceparent?: string
 }
 
+/** What a put is told. */
+export interface PutOptions extends CallOptions {
+  /** Lifetime of the key, in milliseconds: 1 to 315,360,000,000 (ten years), by default it lives for ever. */
+  ttlMs?: number | null
+}
+
 /** What a call on many keys is told. */
 export interface ManyOptions extends CallOptions {
   /** Errors stand among the results, instead of a ManyError that has the results. */
   returnErrors?: boolean
 }
+
+/** What a put of many keys is told. */
+export interface PutManyOptions extends ManyOptions, PutOptions {}
 
 /** Which keys. */
 export interface Range {
@@ -80,6 +89,8 @@ export interface Entry {
   value: Buffer
   /** Grows with every write of the key, also over a deletion. */
   version: bigint
+  /** What is left of its lifetime, in milliseconds; null if it lives for ever. */
+  ttlMs: number | null
 }
 
 /** What a put did. */
@@ -130,6 +141,8 @@ export interface Item {
   version: bigint
   /** Its slot. */
   slot: number
+  /** What is left of its lifetime, in milliseconds; null if it lives for ever. */
+  ttlMs: number | null
 }
 
 /**
@@ -158,17 +171,29 @@ export class Client implements AsyncDisposable {
   /** Whether a key exists. */
   has(key: Bytes, options?: CallOptions): Promise<boolean>
 
-  /** Stores a value. */
-  put(key: Bytes, value: Bytes, options?: CallOptions): Promise<Put>
+  /** Stores a value. The key lives for ever, or for `ttlMs`. */
+  put(key: Bytes, value: Bytes, options?: PutOptions): Promise<Put>
 
   /** Stores a value if the key is absent; otherwise the result is `unmet` with the key's version. */
-  putIfAbsent(key: Bytes, value: Bytes, options?: CallOptions): Promise<Put>
+  putIfAbsent(key: Bytes, value: Bytes, options?: PutOptions): Promise<Put>
 
   /** Stores a value if the key exists; otherwise the result is `unmet`. */
-  updateIfPresent(key: Bytes, value: Bytes, options?: CallOptions): Promise<Put>
+  updateIfPresent(key: Bytes, value: Bytes, options?: PutOptions): Promise<Put>
 
   /** Stores a value if the key exists in `version`; otherwise the result is `unmet` with the key's version. */
-  compareAndSet(key: Bytes, value: Bytes, version: bigint | number, options?: CallOptions): Promise<Put>
+  compareAndSet(key: Bytes, value: Bytes, version: bigint | number, options?: PutOptions): Promise<Put>
+
+  /**
+   * Gives a key that exists a new lifetime, in milliseconds from now on; its value stays, its version grows. If there is no
+   * such key, the result is `unmet`.
+   */
+  expire(key: Bytes, ttlMs: number, options?: CallOptions): Promise<Put>
+
+  /**
+   * Lets a key that exists live for ever; its value stays, its version grows. If there is no such key, the result is
+   * `unmet`.
+   */
+  persist(key: Bytes, options?: CallOptions): Promise<Put>
 
   /** Removes a key. */
   delete(key: Bytes, options?: CallOptions): Promise<Delete>
@@ -195,9 +220,9 @@ export class Client implements AsyncDisposable {
   /** Stores many values, given as a Map or as pairs; each key has its own result, in their order. */
   putMany(
     pairs: Iterable<readonly [Bytes, Bytes]>,
-    options: ManyOptions & { returnErrors: true },
+    options: PutManyOptions & { returnErrors: true },
   ): Promise<(Put | SlotkvError)[]>
-  putMany(pairs: Iterable<readonly [Bytes, Bytes]>, options?: ManyOptions): Promise<Put[]>
+  putMany(pairs: Iterable<readonly [Bytes, Bytes]>, options?: PutManyOptions): Promise<Put[]>
 
   /** Removes many keys; each has its own result, in their order. */
   deleteMany(keys: Iterable<Bytes>, options: ManyOptions & { returnErrors: true }): Promise<(Delete | SlotkvError)[]>

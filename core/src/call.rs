@@ -264,7 +264,10 @@ impl Delivery {
 
 /// Whether an operation changes anything.
 pub(crate) fn is_write(operation: v1::Operation) -> bool {
-    matches!(operation, v1::Operation::Put | v1::Operation::Delete | v1::Operation::Increment)
+    matches!(
+        operation,
+        v1::Operation::Put | v1::Operation::Delete | v1::Operation::Increment | v1::Operation::Expire
+    )
 }
 
 /// Whether a replica may answer it.

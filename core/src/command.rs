@@ -1,6 +1,8 @@
 //! The operations as values: what the typed functions of [`Client`](crate::Client) are made of, and what bindings
 //! submit.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::{Error, Range, Result, WriteOutcome, count::COUNTS_AT_ONCE_MAX, scan::RUNS_AT_ONCE_MAX};
@@ -26,6 +28,15 @@ pub enum Command {
         value: Bytes,
         /// What must hold.
         condition: Condition,
+        /// Lifetime of the key, 1 ms to 10 years; `None`: it lives for ever.
+        ttl: Option<Duration>,
+    },
+    /// Gives a key that exists a new lifetime; its value stays. Answer: [`Answer::Put`].
+    Expire {
+        /// Its key.
+        key: Bytes,
+        /// From now on, 1 ms to 10 years; `None`: it lives for ever.
+        ttl: Option<Duration>,
     },
     /// Removes a key. Answer: [`Answer::Delete`].
     Delete {
@@ -34,7 +45,7 @@ pub enum Command {
         /// What must hold; [`Condition::Absent`] makes no sense and is refused.
         condition: Condition,
     },
-    /// Adds to a decimal i64; an absent key counts as 0. Answer: [`Answer::Number`].
+    /// Adds to a decimal i64; an absent key counts as 0; a lifetime stays as it is. Answer: [`Answer::Number`].
     Increment {
         /// Its key.
         key: Bytes,
@@ -69,7 +80,10 @@ impl Command {
     /// Whether it may change anything.
     pub fn may_write(&self) -> bool {
         match self {
-            Command::Put { .. } | Command::Delete { .. } | Command::Increment { .. } => true,
+            Command::Put { .. }
+            | Command::Expire { .. }
+            | Command::Delete { .. }
+            | Command::Increment { .. } => true,
             Command::Get { .. }
             | Command::Has { .. }
             | Command::Outcome { .. }
@@ -85,6 +99,7 @@ impl Command {
         match self {
             Command::Get { key }
             | Command::Has { key }
+            | Command::Expire { key, .. }
             | Command::Delete { key, .. }
             | Command::Increment { key, .. } => (1, key.len()),
             Command::Put { key, value, .. } => (1, key.len() + value.len()),
@@ -121,7 +136,7 @@ pub enum Answer {
     Entry(Option<Entry>),
     /// Of Has.
     Has(bool),
-    /// Of Put.
+    /// Of Put and Expire.
     Put(Put),
     /// Of Delete.
     Delete(Delete),
@@ -152,6 +167,8 @@ pub struct Entry {
     pub value: Bytes,
     /// Grows with every write of the key, also over a deletion.
     pub version: u64,
+    /// What is left of its lifetime; `None` if it lives for ever.
+    pub ttl: Option<Duration>,
 }
 
 /// What a put did.
@@ -216,6 +233,8 @@ pub struct Item {
     pub version: u64,
     /// Its slot.
     pub slot: u16,
+    /// What is left of its lifetime; `None` if it lives for ever.
+    pub ttl: Option<Duration>,
 }
 
 /// Some items of a scan.

@@ -69,7 +69,8 @@ pub use cursor::CURSOR_FORMAT;
 pub use error::{Code, Error, Outcome, Result, Retry};
 pub use explain::Explain;
 pub use options::{
-    CallOptions, DEADLINE_MS_MAX, INFLIGHT_MAX_MAX, Options, STREAMS_PER_MEMBER_MAX, ZONE_BYTES_MAX,
+    CallOptions, DEADLINE_MS_MAX, INFLIGHT_MAX_MAX, Options, PutOptions, STREAMS_PER_MEMBER_MAX,
+    ZONE_BYTES_MAX,
 };
 pub use outcome::{WRITE_TOKEN_FORMAT, WriteOutcome, WriteStatus, WriteToken};
 pub use payload::IntoBytes;

@@ -8,7 +8,7 @@ use slotkv_proto::{
 };
 
 use crate::{
-    Error, ReadLevel, Result, Session,
+    Condition, Error, ReadLevel, Result, Session,
     transport::{TonicTransport, Transport},
 };
 
@@ -107,6 +107,22 @@ impl fmt::Debug for Options {
             .field("zone", &self.zone)
             .field("streams_per_member", &self.streams_per_member)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a put may say beside its key and value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutOptions {
+    /// What must hold; else the answer is [`Put::Unmet`](crate::Put::Unmet).
+    pub condition: Condition,
+    /// Lifetime of the key, 1 ms to 10 years; `None`: it lives for ever.
+    pub ttl: Option<Duration>,
+}
+
+impl PutOptions {
+    /// A lifetime, and no condition.
+    pub fn ttl(ttl: Duration) -> Self {
+        Self { ttl: Some(ttl), ..Self::default() }
     }
 }
 

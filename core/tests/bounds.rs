@@ -25,7 +25,12 @@ fn get(key: &str) -> Command {
 }
 
 fn put(key: &str, bytes: usize) -> Command {
-    Command::Put { key: key.to_owned().into(), value: vec![0; bytes].into(), condition: Condition::Always }
+    Command::Put {
+        key: key.to_owned().into(),
+        value: vec![0; bytes].into(),
+        condition: Condition::Always,
+        ttl: None,
+    }
 }
 
 fn submit(

@@ -78,6 +78,11 @@ function deadline({ deadlineMs }) {
   return deadlineMs === undefined ? 0 : time(deadlineMs, 'deadlineMs')
 }
 
+/** The lifetime of what is stored; 0 stands for one without end. */
+function ttl({ ttlMs }) {
+  return ttlMs === undefined || ttlMs === null ? 0 : time(ttlMs, 'ttlMs')
+}
+
 /** Which keys. */
 function range({ prefix, start, end, ordered, keysOnly, pageItems }) {
   return {
@@ -133,5 +138,6 @@ module.exports = {
   readLevel,
   text,
   time,
+  ttl,
   version,
 }

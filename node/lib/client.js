@@ -18,6 +18,7 @@ const {
   readLevel,
   text,
   time,
+  ttl,
   version,
 } = require('./arguments.js')
 
@@ -85,19 +86,27 @@ class Client {
   }
 
   put(key, value, told) {
-    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ALWAYS))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ttl(told), ALWAYS))
   }
 
   putIfAbsent(key, value, told) {
-    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ABSENT))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ttl(told), ABSENT))
   }
 
   updateIfPresent(key, value, told) {
-    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), PRESENT))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ttl(told), PRESENT))
   }
 
   compareAndSet(key, value, wanted, told) {
-    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), VERSION, version(wanted)))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ttl(told), VERSION, version(wanted)))
+  }
+
+  expire(key, ttlMs, told) {
+    return begun(told, (told, call) => this.#told(told).expire(call, bytes(key, 'a key'), deadline(told), time(ttlMs, 'ttlMs')))
+  }
+
+  persist(key, told) {
+    return begun(told, (told, call) => this.#told(told).expire(call, bytes(key, 'a key'), deadline(told), 0))
   }
 
   delete(key, told) {
@@ -121,7 +130,7 @@ class Client {
   }
 
   putMany(things, told) {
-    return begun(told, (told, call) => this.#told(told).putMany(call, pairs(things), deadline(told)), PLAIN)
+    return begun(told, (told, call) => this.#told(told).putMany(call, pairs(things), deadline(told), ttl(told)), PLAIN)
   }
 
   deleteMany(things, told) {

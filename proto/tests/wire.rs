@@ -213,7 +213,7 @@ fn many_request() -> v1::Request {
 }
 
 fn many_reply() -> v1::Reply {
-    let found = v1::Found { status: v1::Status::Found.into(), value: bytes(b"bar"), version: 3 };
+    let found = v1::Found { status: v1::Status::Found.into(), value: bytes(b"bar"), version: 3, ttl_ms: 0 };
     let not_found = v1::Found { status: v1::Status::NotFound.into(), ..v1::Found::default() };
     v1::Reply {
         id: 302,
@@ -233,8 +233,8 @@ fn replies() -> v1::ServerFrame {
         number: i64::MIN,
         message: "slot 17 belongs to shard 2".into(),
         items: vec![
-            v1::Item { key: bytes(b"pk"), value: bytes(b"1"), version: 5, slot: 17 },
-            v1::Item { key: bytes(b"pl"), value: Bytes::new(), version: 6, slot: 1023 },
+            v1::Item { key: bytes(b"pk"), value: bytes(b"1"), version: 5, slot: 17, ttl_ms: 0 },
+            v1::Item { key: bytes(b"pl"), value: Bytes::new(), version: 6, slot: 1023, ttl_ms: 0 },
         ],
         more: true,
         last_slot: 1023,
@@ -243,6 +243,7 @@ fn replies() -> v1::ServerFrame {
         retry_after_ms: 50,
         // Came after this file.
         found: Vec::new(),
+        ttl_ms: 0,
     };
     let found = v1::Reply {
         id: 1,

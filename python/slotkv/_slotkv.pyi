@@ -83,16 +83,47 @@ class Client:
     ) -> Entry | None: ...
     def has(self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None) -> bool: ...
     def put(
-        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Put: ...
     def put_if_absent(
-        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Put: ...
     def update_if_present(
-        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Put: ...
     def compare_and_set(
-        self, key: _Bytes, value: _Bytes, version: int, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        version: int,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
+    ) -> Put: ...
+    def expire(
+        self, key: _Bytes, ttl: float, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Put: ...
+    def persist(
+        self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
     ) -> Put: ...
     def delete(
         self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
@@ -129,6 +160,7 @@ class Client:
         self,
         pairs: _Pairs | Iterable[tuple[_Bytes, _Bytes]],
         *,
+        ttl: float | None = None,
         return_errors: Literal[False] = False,
         deadline: float | None = None,
         traceparent: str | None = None,
@@ -138,6 +170,7 @@ class Client:
         self,
         pairs: _Pairs | Iterable[tuple[_Bytes, _Bytes]],
         *,
+        ttl: float | None = None,
         return_errors: bool,
         deadline: float | None = None,
         traceparent: str | None = None,
@@ -235,16 +268,47 @@ class AsyncClient:
         self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
     ) -> Call[bool]: ...
     def put(
-        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[Put]: ...
     def put_if_absent(
-        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[Put]: ...
     def update_if_present(
-        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[Put]: ...
     def compare_and_set(
-        self, key: _Bytes, value: _Bytes, version: int, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        version: int,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
+    ) -> Call[Put]: ...
+    def expire(
+        self, key: _Bytes, ttl: float, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Call[Put]: ...
+    def persist(
+        self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
     ) -> Call[Put]: ...
     def delete(
         self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
@@ -281,6 +345,7 @@ class AsyncClient:
         self,
         pairs: _Pairs | Iterable[tuple[_Bytes, _Bytes]],
         *,
+        ttl: float | None = None,
         return_errors: Literal[False] = False,
         deadline: float | None = None,
         traceparent: str | None = None,
@@ -290,6 +355,7 @@ class AsyncClient:
         self,
         pairs: _Pairs | Iterable[tuple[_Bytes, _Bytes]],
         *,
+        ttl: float | None = None,
         return_errors: bool,
         deadline: float | None = None,
         traceparent: str | None = None,
@@ -459,16 +525,20 @@ class Entry:
     __match_args__: Final = (
         "value",
         "version",
+        "ttl",
     )
     def __new__(
         cls,
         value: bytes,
         version: int,
+        ttl: float | None,
     ) -> Self: ...
     @property
     def value(self) -> bytes: ...
     @property
     def version(self) -> int: ...
+    @property
+    def ttl(self) -> float | None: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -479,6 +549,7 @@ class Item:
         "value",
         "version",
         "slot",
+        "ttl",
     )
     def __new__(
         cls,
@@ -486,6 +557,7 @@ class Item:
         value: bytes,
         version: int,
         slot: int,
+        ttl: float | None,
     ) -> Self: ...
     @property
     def key(self) -> bytes: ...
@@ -495,6 +567,8 @@ class Item:
     def version(self) -> int: ...
     @property
     def slot(self) -> int: ...
+    @property
+    def ttl(self) -> float | None: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::ffi::c_char;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slotkv_facade::blocking::BlockingClient;
 use slotkv_facade::core::{self, Code, Command, Condition};
@@ -124,7 +125,7 @@ pub unsafe extern "C" fn slotkv_call(
     unsafe { export_waiting(result, call) }
 }
 
-/// The value of a key: value and version, SLOTKV_STATUS_FOUND or SLOTKV_STATUS_NOT_FOUND. `options` may be NULL, here and
+/// The value of a key: value, version and ttl_ms, SLOTKV_STATUS_FOUND or SLOTKV_STATUS_NOT_FOUND. `options` may be NULL, here and
 /// everywhere.
 ///
 /// # Safety
@@ -218,6 +219,52 @@ pub unsafe extern "C" fn slotkv_compare_and_set(
 ) -> slotkv_code {
     // SAFETY: the caller's promise.
     unsafe { call(client, options, result, || put(key, value, Condition::Version(version))) }
+}
+
+/// Gives a key that exists a new lifetime, up to 315360000000 ms from now on; its value stays: SLOTKV_STATUS_UPDATED and the
+/// key's new version, or SLOTKV_STATUS_UNMET if there is no such key.
+///
+/// # Safety
+/// Pointers are NULL or point to what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slotkv_expire(
+    client: slotkv_client,
+    key: slotkv_bytes,
+    ttl_ms: u64,
+    options: *const slotkv_call_options,
+    result: *mut slotkv_result,
+) -> slotkv_code {
+    let ttl = Some(Duration::from_millis(ttl_ms));
+    // SAFETY: the caller's promise.
+    unsafe { call(client, options, result, || Ok(Command::Expire { key: key.copy("the key")?, ttl })) }
+}
+
+/// Lets a key that exists live for ever; its value stays: SLOTKV_STATUS_UPDATED and the key's new version, or
+/// SLOTKV_STATUS_UNMET if there is no such key.
+///
+/// # Safety
+/// Pointers are NULL or point to what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slotkv_persist(
+    client: slotkv_client,
+    key: slotkv_bytes,
+    options: *const slotkv_call_options,
+    result: *mut slotkv_result,
+) -> slotkv_code {
+    let persist = || {
+        // SAFETY: the caller's promise.
+        let (work, call) = unsafe {
+            let key = key.copy("the key")?;
+            (Work::Call(Command::Expire { key, ttl: None }), options::read(options, "the call's options")?)
+        };
+        if call.ttl_ms != 0 {
+            return Err(invalid("a persist with a ttl_ms among its options"));
+        }
+        // SAFETY: as above.
+        carry_out(client, unsafe { order(work, options)? })
+    };
+    // SAFETY: as above.
+    unsafe { export_waiting(result, persist) }
 }
 
 /// Removes a key: SLOTKV_STATUS_DELETED with the version of the deletion, or SLOTKV_STATUS_NOT_FOUND.
@@ -497,6 +544,7 @@ unsafe fn order(work: Work, options: *const slotkv_call_options) -> Result<Order
     unsafe {
         let call = options::read(options, "the call's options")?;
         let options = call.core()?;
+        let work = operation::lasting(work, call.ttl_ms)?;
         Ok(Order { work, call, options, context: std::ptr::null_mut() })
     }
 }
@@ -536,7 +584,8 @@ fn carry_out(client: slotkv_client, order: Order) -> Result<slotkv_result, Facad
 /// Bytes are NULL or as many as they say.
 unsafe fn put(key: slotkv_bytes, value: slotkv_bytes, condition: Condition) -> Result<Command, FacadeError> {
     // SAFETY: the caller's promise.
-    unsafe { Ok(Command::Put { key: key.copy("the key")?, value: value.copy("the value")?, condition }) }
+    let (key, value) = unsafe { (key.copy("the key")?, value.copy("the value")?) };
+    Ok(Command::Put { key, value, condition, ttl: None })
 }
 
 /// # Safety

@@ -1,6 +1,7 @@
 //! What a call asks, as a structure: for calls that go to a queue, several at once.
 
 use std::ffi::c_void;
+use std::time::Duration;
 
 use slotkv_facade::core::{CallOptions, Command, Condition, Range};
 use slotkv_facade::error::FacadeError;
@@ -38,6 +39,8 @@ pub enum slotkv_operation_kind {
     Many = 10,
     /// What came of the write that token stands for.
     Outcome = 11,
+    /// Gives key, which has to exist, the lifetime ttl_ms of its options from now on; 0: it lives for ever.
+    Expire = 12,
 }
 
 /// What must hold for a write to take place.
@@ -120,7 +123,8 @@ pub(crate) unsafe fn read(operation: *const slotkv_operation) -> Result<Order, F
         let operation = options::read(operation, "the operation")?;
         let call = options::read(operation.options, "the call's options")?;
         let options = call.core()?;
-        Ok(Order { work: work(&operation, 0)?, call, options, context: operation.context })
+        let work = lasting(work(&operation, 0)?, call.ttl_ms)?;
+        Ok(Order { work, call, options, context: operation.context })
     }
 }
 
@@ -134,6 +138,33 @@ pub(crate) unsafe fn read_all(
 ) -> Result<Vec<Order>, FacadeError> {
     // SAFETY: the caller's promise.
     unsafe { each(first, count) }?.map(|operation| unsafe { read(operation?) }).collect()
+}
+
+/// Gives what is stored a lifetime.
+pub(crate) fn lasting(work: Work, ttl_ms: u64) -> Result<Work, FacadeError> {
+    match work {
+        work if ttl_ms == 0 => Ok(work),
+        Work::Call(command) => Ok(Work::Call(with_ttl(command, Duration::from_millis(ttl_ms))?)),
+        Work::Dump(_) | Work::Status => Err(stores_nothing()),
+    }
+}
+
+fn with_ttl(command: Command, ttl: Duration) -> Result<Command, FacadeError> {
+    match command {
+        Command::Put { key, value, condition, .. } => {
+            Ok(Command::Put { key, value, condition, ttl: Some(ttl) })
+        }
+        Command::Expire { key, ttl: None } => Ok(Command::Expire { key, ttl: Some(ttl) }),
+        Command::Many { commands } => {
+            let commands = commands.into_iter().map(|command| with_ttl(command, ttl));
+            Ok(Command::Many { commands: commands.collect::<Result<_, _>>()? })
+        }
+        _ => Err(stores_nothing()),
+    }
+}
+
+fn stores_nothing() -> FacadeError {
+    invalid("ttl_ms among the options of a call that stores nothing")
 }
 
 type Place = Result<*const slotkv_operation, FacadeError>;
@@ -184,6 +215,7 @@ unsafe fn work(operation: &slotkv_operation, depth: u32) -> Result<Work, FacadeE
         slotkv_operation_kind::Status,
         slotkv_operation_kind::Many,
         slotkv_operation_kind::Outcome,
+        slotkv_operation_kind::Expire,
     ];
     let known = kinds.into_iter().find(|&kind| kind as u32 == operation.kind);
     let kind = known.ok_or_else(|| invalid(format!("{} is no kind of operation", operation.kind)))?;
@@ -193,10 +225,11 @@ unsafe fn work(operation: &slotkv_operation, depth: u32) -> Result<Work, FacadeE
         slotkv_operation_kind::Put => {
             // SAFETY: as above.
             let value = unsafe { operation.value.copy("the value")? };
-            Command::Put { key: key()?, value, condition: condition(operation)? }
+            Command::Put { key: key()?, value, condition: condition(operation)?, ttl: None }
         }
         slotkv_operation_kind::Delete => Command::Delete { key: key()?, condition: condition(operation)? },
         slotkv_operation_kind::Increment => Command::Increment { key: key()?, delta: operation.delta },
+        slotkv_operation_kind::Expire => Command::Expire { key: key()?, ttl: None },
         slotkv_operation_kind::Count => Command::Count { range: range()? },
         slotkv_operation_kind::Page => {
             // SAFETY: as above.
@@ -236,6 +269,7 @@ fn is_of_one_key(command: &Command) -> bool {
         Command::Get { .. }
         | Command::Has { .. }
         | Command::Put { .. }
+        | Command::Expire { .. }
         | Command::Delete { .. }
         | Command::Increment { .. } => true,
         Command::Outcome { .. } | Command::Count { .. } | Command::ScanPage { .. } | Command::Many { .. } => {

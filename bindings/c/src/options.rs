@@ -73,6 +73,8 @@ pub struct slotkv_call_options {
     /// What a session's read may not be older than, of slotkv_session_token here or elsewhere; NULL data for all that the client
     /// has seen.
     pub session_token: slotkv_bytes,
+    /// Lifetime of the key, for calls that store something, up to 315360000000 (ten years); 0: it lives for ever.
+    pub ttl_ms: u64,
 }
 
 /// Which keys: those that begin with prefix, from start on, below end. Start from slotkv_range(), which is all keys.

@@ -134,7 +134,8 @@ pub fn call_options(deadline_ms: f64) -> CallOptions {
     CallOptions { deadline: time(deadline_ms), ..CallOptions::default() }
 }
 
-fn time(ms: f64) -> Option<Duration> {
+/// A time in milliseconds; 0 stands for none.
+pub fn time(ms: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(ms / 1000.0).ok().filter(|time| !time.is_zero())
 }
 

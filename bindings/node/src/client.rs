@@ -9,7 +9,7 @@ use slotkv_facade::error::FacadeError;
 use slotkv_facade::guard::guard;
 use slotkv_facade::nonblocking::AsyncClient;
 
-use crate::arguments::{Payload, Range, call_options, condition, read_level};
+use crate::arguments::{Payload, Range, call_options, condition, read_level, time};
 use crate::bridge::{Begun, Bridge, Waiting};
 use crate::errors::Failure;
 use crate::scan::Scan;
@@ -57,11 +57,18 @@ impl Client {
         Payload(key): Payload,
         Payload(value): Payload,
         deadline_ms: f64,
+        ttl_ms: f64,
         condition_number: u32,
         version: Option<BigInt>,
     ) -> Result<Begun> {
         let condition = condition(condition_number, unsigned(version))?;
-        Ok(self.call(call, Command::Put { key, value, condition }, deadline_ms))
+        Ok(self.call(call, Command::Put { key, value, condition, ttl: time(ttl_ms) }, deadline_ms))
+    }
+
+    /// 0 lets the key live for ever.
+    #[napi]
+    pub fn expire(&self, call: u32, Payload(key): Payload, deadline_ms: f64, ttl_ms: f64) -> Begun {
+        self.call(call, Command::Expire { key, ttl: time(ttl_ms) }, deadline_ms)
     }
 
     #[napi]
@@ -95,11 +102,11 @@ impl Client {
 
     /// `pairs` has keys and values in turn.
     #[napi]
-    pub fn put_many(&self, call: u32, pairs: Vec<Payload>, deadline_ms: f64) -> Begun {
+    pub fn put_many(&self, call: u32, pairs: Vec<Payload>, deadline_ms: f64, ttl_ms: f64) -> Begun {
         let mut pairs = pairs.into_iter().map(|Payload(bytes)| bytes);
         let commands = std::iter::from_fn(|| {
             let (key, value) = (pairs.next()?, pairs.next()?);
-            Some(Command::Put { key, value, condition: Condition::Always })
+            Some(Command::Put { key, value, condition: Condition::Always, ttl: time(ttl_ms) })
         });
         let commands = commands.collect();
         self.call(call, Command::Many { commands }, deadline_ms)

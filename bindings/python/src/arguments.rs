@@ -89,6 +89,7 @@ fn copy(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Bytes> {
 }
 
 /// Seconds, as an int or a float.
+#[derive(Clone, Copy)]
 pub(crate) struct Seconds(pub Duration);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Seconds {

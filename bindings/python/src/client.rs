@@ -67,10 +67,11 @@ pub(crate) fn connect(
 /// A connection to a cluster, for blocking calls from any number of threads.
 ///
 /// Made by `slotkv.connect`. Keys and values are bytes-like, or str for its UTF-8; values come back as bytes. Errors
-/// are those of `slotkv.errors`. Calls on keys take two keywords:
+/// are those of `slotkv.errors`. Calls on keys take two keywords, and those that store something a third:
 ///
 /// - `deadline`: Time for the call with all its attempts, in seconds, at most 300; by default its client's.
 /// - `traceparent`: W3C traceparent of the caller's span; by default its client's.
+/// - `ttl`: Lifetime of the key, in seconds, 0.001 to 315360000 (ten years); by default it lives for ever.
 ///
 /// >>> client.put("greeting", "hello").status
 /// 'created'
@@ -124,43 +125,46 @@ impl Client {
         self.run(py, operation::has(key), call_options(deadline, traceparent))
     }
 
-    /// Stores a value.
-    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
+    /// Stores a value. The key lives for ever, or for `ttl` seconds.
+    #[pyo3(signature = (key, value, *, ttl=None, deadline=None, traceparent=None))]
     fn put(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
+        ttl: Option<Seconds>,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put(key, value, Condition::Always), call_options(deadline, traceparent))
+        self.run(py, operation::put(key, value, Condition::Always, ttl), call_options(deadline, traceparent))
     }
 
     /// Stores a value if the key is absent; otherwise the result is "unmet" with the key's version.
-    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
+    #[pyo3(signature = (key, value, *, ttl=None, deadline=None, traceparent=None))]
     fn put_if_absent(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
+        ttl: Option<Seconds>,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put(key, value, Condition::Absent), call_options(deadline, traceparent))
+        self.run(py, operation::put(key, value, Condition::Absent, ttl), call_options(deadline, traceparent))
     }
 
     /// Stores a value if the key exists; otherwise the result is "unmet".
-    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
+    #[pyo3(signature = (key, value, *, ttl=None, deadline=None, traceparent=None))]
     fn update_if_present(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
+        ttl: Option<Seconds>,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put(key, value, Condition::Present), call_options(deadline, traceparent))
+        self.run(py, operation::put(key, value, Condition::Present, ttl), call_options(deadline, traceparent))
     }
 
     /// Stores a value if the key exists in `version`; otherwise the result is "unmet" with the key's version.
@@ -170,21 +174,56 @@ impl Client {
     /// 'updated'
     /// >>> bool(client.compare_and_set("counter", "3", version))
     /// False
-    #[pyo3(signature = (key, value, version, *, deadline=None, traceparent=None))]
+    #[pyo3(signature = (key, value, version, *, ttl=None, deadline=None, traceparent=None))]
     fn compare_and_set(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
         version: u64,
+        ttl: Option<Seconds>,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
         self.run(
             py,
-            operation::put(key, value, Condition::Version(version)),
+            operation::put(key, value, Condition::Version(version), ttl),
             call_options(deadline, traceparent),
         )
+    }
+
+    /// Gives a key that exists a new lifetime, `ttl` seconds from now on; its value stays, its version grows. If there is no
+    /// such key, the result is "unmet".
+    ///
+    /// >>> client.put("session", "Ada", ttl=1800).done, client.expire("session", 60).done
+    /// (True, True)
+    /// >>> 0 < client.get_entry("session").ttl <= 60
+    /// True
+    /// >>> client.persist("session").status, client.get_entry("session").ttl
+    /// ('updated', None)
+    #[pyo3(signature = (key, ttl, *, deadline=None, traceparent=None))]
+    fn expire(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        ttl: Seconds,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::expire(key, Some(ttl)), call_options(deadline, traceparent))
+    }
+
+    /// Lets a key that exists live for ever; its value stays, its version grows. If there is no such key, the result is
+    /// "unmet".
+    #[pyo3(signature = (key, *, deadline=None, traceparent=None))]
+    fn persist(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::expire(key, None), call_options(deadline, traceparent))
     }
 
     /// Removes a key.
@@ -263,16 +302,17 @@ impl Client {
 
     /// Stores many values, given as a mapping or as pairs; each key has its own result, in their order. Errors are as
     /// in get_many.
-    #[pyo3(signature = (pairs, *, return_errors=false, deadline=None, traceparent=None))]
+    #[pyo3(signature = (pairs, *, ttl=None, return_errors=false, deadline=None, traceparent=None))]
     fn put_many(
         &self,
         py: Python<'_>,
         pairs: &Bound<'_, PyAny>,
+        ttl: Option<Seconds>,
         return_errors: bool,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put_many(pairs, return_errors)?, call_options(deadline, traceparent))
+        self.run(py, operation::put_many(pairs, ttl, return_errors)?, call_options(deadline, traceparent))
     }
 
     /// Removes many keys; each has its own result, in their order. Errors are as in get_many.

@@ -9,7 +9,7 @@ use slotkv_facade::core::{self, Answer, Code, Command, Condition, Range};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::many;
 
-use crate::arguments::{Key, Token, Value};
+use crate::arguments::{Key, Seconds, Token, Value};
 use crate::errors;
 use crate::results::{Delete, Entry, Put, WriteOutcome};
 
@@ -52,8 +52,18 @@ pub(crate) fn has(Key(key): Key) -> Operation {
     Operation { command: Command::Has { key }, form: Form::Flag }
 }
 
-pub(crate) fn put(Key(key): Key, Value(value): Value, condition: Condition) -> Operation {
-    Operation { command: Command::Put { key, value, condition }, form: Form::Put }
+pub(crate) fn put(
+    Key(key): Key,
+    Value(value): Value,
+    condition: Condition,
+    ttl: Option<Seconds>,
+) -> Operation {
+    let ttl = ttl.map(|Seconds(ttl)| ttl);
+    Operation { command: Command::Put { key, value, condition, ttl }, form: Form::Put }
+}
+
+pub(crate) fn expire(Key(key): Key, ttl: Option<Seconds>) -> Operation {
+    Operation { command: Command::Expire { key, ttl: ttl.map(|Seconds(ttl)| ttl) }, form: Form::Put }
 }
 
 pub(crate) fn delete(Key(key): Key, condition: Condition) -> Operation {
@@ -81,7 +91,11 @@ pub(crate) fn delete_many(keys: &Bound<'_, PyAny>, return_errors: bool) -> PyRes
 }
 
 /// `pairs` is a mapping, or yields pairs.
-pub(crate) fn put_many(pairs: &Bound<'_, PyAny>, return_errors: bool) -> PyResult<Operation> {
+pub(crate) fn put_many(
+    pairs: &Bound<'_, PyAny>,
+    ttl: Option<Seconds>,
+    return_errors: bool,
+) -> PyResult<Operation> {
     let items = match pairs.cast::<PyDict>() {
         Ok(pairs) => pairs.items().into_any(),
         Err(_) if pairs.hasattr("items")? => pairs.call_method0("items")?,
@@ -89,7 +103,7 @@ pub(crate) fn put_many(pairs: &Bound<'_, PyAny>, return_errors: bool) -> PyResul
     };
     many(&items, &Form::Put, return_errors, |pair| {
         let (key, value) = pair.extract()?;
-        Ok(put(key, value, Condition::Always))
+        Ok(put(key, value, Condition::Always, ttl))
     })
 }
 

@@ -1,5 +1,7 @@
 //! What operations on keys answer.
 
+use std::time::Duration;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -129,6 +131,8 @@ record! {
         value: Py<PyBytes>,
         /// Grows with every write of the key, also over a deletion.
         version: u64,
+        /// What is left of its lifetime, in seconds; None if it lives for ever.
+        ttl: Option<f64>,
     }
 }
 
@@ -143,6 +147,8 @@ record! {
         version: u64,
         /// Its slot.
         slot: u16,
+        /// What is left of its lifetime, in seconds; None if it lives for ever.
+        ttl: Option<f64>,
     }
 }
 
@@ -185,7 +191,11 @@ impl From<core::WriteOutcome> for WriteOutcome {
 
 impl Entry {
     pub(crate) fn new(py: Python<'_>, entry: &core::Entry) -> Self {
-        Self { value: PyBytes::new(py, &entry.value).unbind(), version: entry.version }
+        Self {
+            value: PyBytes::new(py, &entry.value).unbind(),
+            version: entry.version,
+            ttl: entry.ttl.as_ref().map(Duration::as_secs_f64),
+        }
     }
 }
 
@@ -196,6 +206,7 @@ impl Item {
             value: PyBytes::new(py, &item.value).unbind(),
             version: item.version,
             slot: item.slot,
+            ttl: item.ttl.as_ref().map(Duration::as_secs_f64),
         }
     }
 }

@@ -73,49 +73,72 @@ impl Client {
         }
     }
 
-    /// Stores a value.
-    #[uniffi::method(default(deadline = None))]
+    /// Stores a value. The key lives for ever, or for `ttl`.
+    #[uniffi::method(default(ttl = None, deadline = None))]
     pub async fn put(
         &self,
         key: Vec<u8>,
         value: Vec<u8>,
+        ttl: Option<Duration>,
         deadline: Option<Duration>,
     ) -> Result<Put, SlotkvError> {
-        self.put_if(key, value, Condition::Always, deadline).await
+        self.put_if(key, value, Condition::Always, ttl, deadline).await
     }
 
     /// Stores a value if the key is absent; otherwise the result is `Unmet` with the key's version.
-    #[uniffi::method(default(deadline = None))]
+    #[uniffi::method(default(ttl = None, deadline = None))]
     pub async fn put_if_absent(
         &self,
         key: Vec<u8>,
         value: Vec<u8>,
+        ttl: Option<Duration>,
         deadline: Option<Duration>,
     ) -> Result<Put, SlotkvError> {
-        self.put_if(key, value, Condition::Absent, deadline).await
+        self.put_if(key, value, Condition::Absent, ttl, deadline).await
     }
 
     /// Stores a value if the key exists; otherwise the result is `Unmet`.
-    #[uniffi::method(default(deadline = None))]
+    #[uniffi::method(default(ttl = None, deadline = None))]
     pub async fn update_if_present(
         &self,
         key: Vec<u8>,
         value: Vec<u8>,
+        ttl: Option<Duration>,
         deadline: Option<Duration>,
     ) -> Result<Put, SlotkvError> {
-        self.put_if(key, value, Condition::Present, deadline).await
+        self.put_if(key, value, Condition::Present, ttl, deadline).await
     }
 
     /// Stores a value if the key exists in `version`; otherwise the result is `Unmet` with the key's version.
-    #[uniffi::method(default(deadline = None))]
+    #[uniffi::method(default(ttl = None, deadline = None))]
     pub async fn compare_and_set(
         &self,
         key: Vec<u8>,
         value: Vec<u8>,
         version: u64,
+        ttl: Option<Duration>,
         deadline: Option<Duration>,
     ) -> Result<Put, SlotkvError> {
-        self.put_if(key, value, Condition::Version(version), deadline).await
+        self.put_if(key, value, Condition::Version(version), ttl, deadline).await
+    }
+
+    /// Gives a key that exists a new lifetime, from now on; its value stays, its version grows. If there is no such key, the
+    /// result is `Unmet`.
+    #[uniffi::method(default(deadline = None))]
+    pub async fn expire(
+        &self,
+        key: Vec<u8>,
+        ttl: Duration,
+        deadline: Option<Duration>,
+    ) -> Result<Put, SlotkvError> {
+        self.stored(Command::Expire { key: key.into(), ttl: Some(ttl) }, deadline).await
+    }
+
+    /// Lets a key that exists live for ever; its value stays, its version grows. If there is no such key, the result is
+    /// `Unmet`.
+    #[uniffi::method(default(deadline = None))]
+    pub async fn persist(&self, key: Vec<u8>, deadline: Option<Duration>) -> Result<Put, SlotkvError> {
+        self.stored(Command::Expire { key: key.into(), ttl: None }, deadline).await
     }
 
     /// Removes a key.
@@ -180,12 +203,18 @@ impl Client {
     }
 
     /// Stores many values; each key has its own result, in their order.
-    #[uniffi::method(default(deadline = None))]
-    pub async fn put_many(&self, pairs: Vec<Pair>, deadline: Option<Duration>) -> Result<Puts, SlotkvError> {
+    #[uniffi::method(default(ttl = None, deadline = None))]
+    pub async fn put_many(
+        &self,
+        pairs: Vec<Pair>,
+        ttl: Option<Duration>,
+        deadline: Option<Duration>,
+    ) -> Result<Puts, SlotkvError> {
         let commands = pairs.into_iter().map(|Pair { key, value }| Command::Put {
             key: key.into(),
             value: value.into(),
             condition: Condition::Always,
+            ttl,
         });
         let one = |answer| match answer {
             Answer::Put(put) => Ok(PutResult::Done { put: put.into() }),
@@ -323,9 +352,13 @@ impl Client {
         key: Vec<u8>,
         value: Vec<u8>,
         condition: Condition,
+        ttl: Option<Duration>,
         deadline: Option<Duration>,
     ) -> Result<Put, SlotkvError> {
-        let command = Command::Put { key: key.into(), value: value.into(), condition };
+        self.stored(Command::Put { key: key.into(), value: value.into(), condition, ttl }, deadline).await
+    }
+
+    async fn stored(&self, command: Command, deadline: Option<Duration>) -> Result<Put, SlotkvError> {
         match self.call(command, deadline).await? {
             Answer::Put(put) => Ok(put.into()),
             other => Err(strange(other).into()),

@@ -1,5 +1,7 @@
 //! What operations bring.
 
+use std::time::Duration;
+
 use slotkv_facade::core::{self, Answer};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::many;
@@ -13,6 +15,8 @@ pub struct Entry {
     pub value: Vec<u8>,
     /// Grows with every write of the key, also over a deletion.
     pub version: u64,
+    /// What is left of its lifetime, in milliseconds; none if it lives for ever.
+    pub ttl_ms: Option<u64>,
 }
 
 /// What a put did.
@@ -102,6 +106,8 @@ pub struct Item {
     pub version: u64,
     /// Its slot.
     pub slot: u16,
+    /// What is left of its lifetime, in milliseconds; none if it lives for ever.
+    pub ttl_ms: Option<u64>,
 }
 
 /// The result of one key of `get_many`.
@@ -178,7 +184,7 @@ pub struct Deletes {
 
 impl From<core::Entry> for Entry {
     fn from(entry: core::Entry) -> Self {
-        Self { value: entry.value.into(), version: entry.version }
+        Self { value: entry.value.into(), version: entry.version, ttl_ms: entry.ttl.map(ms_of) }
     }
 }
 
@@ -221,8 +227,18 @@ impl From<core::WriteOutcome> for WriteOutcome {
 
 impl From<core::Item> for Item {
     fn from(item: core::Item) -> Self {
-        Self { key: item.key.into(), value: item.value.into(), version: item.version, slot: item.slot }
+        Self {
+            key: item.key.into(),
+            value: item.value.into(),
+            version: item.version,
+            slot: item.slot,
+            ttl_ms: item.ttl.map(ms_of),
+        }
     }
+}
+
+fn ms_of(time: Duration) -> u64 {
+    time.as_millis() as u64
 }
 
 /// The results of a call on many keys, and the error of all; `one` takes an answer apart, `failed` an error.

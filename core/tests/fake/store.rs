@@ -128,9 +128,12 @@ impl Store {
         }
         match self.keys.get(&(namespace.to_owned(), key)) {
             None => v1::Found { status: v1::Status::NotFound.into(), ..Default::default() },
-            Some((value, version)) => {
-                v1::Found { status: v1::Status::Found.into(), value: value.clone(), version: *version }
-            }
+            Some((value, version)) => v1::Found {
+                status: v1::Status::Found.into(),
+                value: value.clone(),
+                version: *version,
+                ttl_ms: 0,
+            },
         }
     }
 
@@ -219,6 +222,7 @@ impl Store {
                     value: if range.keys_only { Bytes::new() } else { value },
                     version,
                     slot: slot.into(),
+                    ttl_ms: 0,
                 })
                 .collect();
         }

@@ -78,12 +78,14 @@ impl Host {
     /// How long nothing may come before there is something else to do.
     pub(crate) fn idle_wait(&self) -> Option<Duration> {
         let persisted = self.durable.persisting.map(|_| Duration::from_millis(PERSIST_CHECK_MS));
-        let Durability::Interval(ms) = self.settings.durability else { return persisted };
+        let expiry = if self.may_expire() { self.replica.expiry_wait(self.clock.wall_ms()) } else { None };
+        let own = persisted.into_iter().chain(expiry).min();
+        let Durability::Interval(ms) = self.settings.durability else { return own };
         let sync = self
             .durable
             .unsynced_since
             .map(|since| (since + Duration::from_millis(ms)).saturating_duration_since(Instant::now()));
-        persisted.into_iter().chain(sync).min()
+        own.into_iter().chain(sync).min()
     }
 
     pub(crate) async fn sync_if_due(&mut self, closing: bool) -> Result<(), Error> {

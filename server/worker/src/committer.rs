@@ -56,10 +56,7 @@ impl Host {
     pub(crate) async fn begin_group(&mut self) -> Result<(), Error> {
         while self.may_begin_backlog() {
             let Some(writes) = self.backlog.pop_front() else { break };
-            if let Err(refusal) = self.check_writable() {
-                writes.iter().for_each(|write| write.refuse(refusal.clone()));
-                continue;
-            }
+            let Some(writes) = self.writable(writes) else { continue };
             if let Err(error) = self.begin(writes).await {
                 let text = format!("the shard has stopped: {error}");
                 for write in self.backlog.drain(..).flatten() {
@@ -69,11 +66,35 @@ impl Host {
             }
             self.carry_out().await?;
         }
+        if self.may_expire() && self.replica.is_expiry_due(self.clock.wall_ms()) && self.check_own().is_ok() {
+            self.begin(Vec::new()).await?;
+            self.carry_out().await?;
+        }
         Ok(())
     }
 
-    fn check_writable(&mut self) -> Result<(), Refusal> {
-        self.machine.may_write().map_err(|refusal| self.refusal(refusal))?;
+    /// Whether a group may begin that lets keys end and does nothing else.
+    pub(crate) fn may_expire(&self) -> bool {
+        self.group.is_none() && self.backlog.is_empty() && self.serves() && !self.shard.queue().is_closed()
+    }
+
+    /// What of a group may be decided; the rest is refused.
+    fn writable(&mut self, writes: Vec<Write>) -> Option<Vec<Write>> {
+        let own = self.check_own();
+        let clients = own
+            .clone()
+            .and_then(|()| self.machine.may_write().map(drop).map_err(|refusal| self.refusal(refusal)));
+        let Err(refusal) = clients else { return Some(writes) };
+        // That a key has ended is a record of the shard's own, and whoever asks for the key waits for it.
+        let (reads, refused): (Vec<_>, Vec<_>) =
+            writes.into_iter().partition(|write| own.is_ok() && write.is_read());
+        refused.iter().for_each(|write| write.refuse(refusal.clone()));
+        (!reads.is_empty()).then_some(reads)
+    }
+
+    /// Whether records of the shard's own may be logged: too few copies in sync do not hold them up.
+    fn check_own(&mut self) -> Result<(), Refusal> {
+        self.machine.may_write_internal().map_err(|refusal| self.refusal(refusal))?;
         self.check_room(Instant::now())
     }
 
@@ -85,6 +106,9 @@ impl Host {
         let before = self.log.last_index();
         let mut position = Position { epoch, index: before };
         let mut appended = self.log.group();
+        for record in self.replica.stage_expiries(&mut group, &mut position)? {
+            appended.push(epoch, |buffer| replica::encode(&record, buffer))?;
+        }
         for write in &writes {
             if let Some(refusal) = write.is_moot(now) {
                 replies.push(request::refuse(write.id, refusal));
@@ -104,6 +128,7 @@ impl Host {
         }
         let count = position.index - before;
         if count == 0 {
+            self.replica.take_sweep(group);
             // Answers that changed nothing are reads: of stored results, or of what a condition was about.
             self.confirm(by_stream(&writes, replies));
             return Ok(());
@@ -135,7 +160,12 @@ impl Host {
             by_stream(&done.writes, done.replies).hold();
         } else {
             let why = "the write is committed, but too few copies were in sync to acknowledge it";
-            done.writes.iter().for_each(|write| write.refuse((Code::SteppedDown, why.into())));
+            for (write, reply) in done.writes.iter().zip(done.replies) {
+                match write.is_read() {
+                    true => write.answer(reply),
+                    false => write.refuse((Code::SteppedDown, why.into())),
+                }
+            }
         }
         Ok(())
     }

@@ -202,7 +202,8 @@ enum Event {
 
 impl Host {
     /// A host over opened data.
-    pub fn new(parts: Parts) -> Self {
+    pub fn new(mut parts: Parts) -> Self {
+        parts.replica.keep_time(parts.shard.time().clone());
         let durable = Durable {
             persisted_index: Arc::new(AtomicU64::new(parts.replica.checkpoint().index)),
             ..Durable::default()
@@ -542,6 +543,7 @@ impl Host {
                 let cache = Arc::new(RowCache::new(self.settings.cache_bytes));
                 let installed = self.home.install(&mut self.log, at, cache.clone(), self.slots).await?;
                 self.replica = installed.replica;
+                self.replica.keep_time(self.shard.time().clone());
                 self.engine = installed.engine.clone();
                 self.shard.set_rows(installed.engine, cache);
                 self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
@@ -588,7 +590,7 @@ impl Host {
                 continue;
             }
             let records = self.log.read(applied + 1, APPLY_BYTES)?;
-            let mut group = self.replica.begin(0);
+            let mut group = self.replica.begin_logged();
             for record in records.into_iter().take_while(|record| record.index <= commit) {
                 let position = Position { epoch: record.epoch, index: record.index };
                 let logged = slotkv_storage::LogRecord::from_bytes(record.payload)?;

@@ -15,13 +15,14 @@
 //! coordinator · [`home`] the replica's folder, [`snapshot`] its data on the way to another · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
 //! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
 //! · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`], [`retry`] the way
-//! of a write · [`outbox`] replies on their way · [`runner`] where long work runs.
+//! of a write · [`expiry`] keys that end · [`outbox`] replies on their way · [`runner`] where long work runs.
 
 pub mod checkpoint;
 pub mod codec;
 pub mod committer;
 pub mod decide;
 pub mod error;
+pub mod expiry;
 pub mod home;
 pub mod host;
 pub mod intake;

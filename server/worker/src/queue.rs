@@ -51,6 +51,11 @@ impl Write {
         late.then(|| (Code::Timeout, "the deadline passed before the write started".into()))
     }
 
+    /// Whether it only asks for a key whose time may be over.
+    pub fn is_read(&self) -> bool {
+        matches!(self.change, Change::Read(_))
+    }
+
     /// Answers the write with a refusal.
     pub fn refuse(&self, refusal: Refusal) {
         self.answer(request::refuse(self.id, refusal));

@@ -13,6 +13,7 @@
 //! - `shown_base` never goes back, and the engine holds the one that belongs to its applied position: a group with a
 //!   gap is applied together with a checkpoint. So log indexes may be given again after a loss, the *shown* indexes, which
 //!   clients are told and results are kept under, are not.
+//! - A row with a deadline has its key among the deadlines, and no other row has.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -33,8 +34,9 @@ use slotkv_storage::{
 
 use crate::{
     decide::{Change, Decision, decide},
+    expiry::{Deadlines, ShardTime, Swept},
     queue::Write,
-    request,
+    read, request,
     retry::{ClientId, ENTRIES_PER_SHARD_MAX, SlotResults, Ticket, Verdict, forget_oldest},
 };
 
@@ -59,6 +61,8 @@ pub struct Replica {
     checkpoint: Position,
     time_ms: u64,
     shown_base: u64,
+    time: Arc<ShardTime>,
+    deadlines: Deadlines,
     /// Results and clients that may be kept.
     entries_max: usize,
     /// Results and clients that are kept in all slots; after a loss of some it may be too high.
@@ -77,6 +81,9 @@ struct Slot {
 #[derive(Default)]
 pub struct Group {
     rows: HashMap<Bytes, Option<Row>>,
+    /// Keys of deadlines that come (true) and go, in order.
+    deadlines: Vec<(Bytes, bool)>,
+    swept: Option<Swept>,
     slots: BTreeMap<u16, SlotRow>,
     results: HashMap<(ClientId, u64), Outcome>,
     kept: Vec<Kept>,
@@ -131,9 +138,30 @@ impl Replica {
         })?;
         let time_ms = read_number(&*engine, LOGGED_TIME)?;
         let shown_base = read_number(&*engine, SHOWN_BASE)?;
+        let time = Arc::<ShardTime>::default();
+        time.at(time_ms);
+        let deadlines = Deadlines::load(&*engine)?;
         let entries = slots.iter().map(|slot| slot.results.entries()).sum();
         let entries_max = ENTRIES_PER_SHARD_MAX;
-        Ok(Self { engine, cache, slots, applied, checkpoint, time_ms, shown_base, entries_max, entries })
+        Ok(Self {
+            engine,
+            cache,
+            slots,
+            applied,
+            checkpoint,
+            time_ms,
+            shown_base,
+            time,
+            deadlines,
+            entries_max,
+            entries,
+        })
+    }
+
+    /// Has the shard's time in common with its readers from now on.
+    pub fn keep_time(&mut self, time: Arc<ShardTime>) {
+        time.at(self.time_ms);
+        self.time = time;
     }
 
     /// The last record that the engine holds.
@@ -153,12 +181,12 @@ impl Replica {
 
     /// Begins a group at wall time `wall_ms`; its logged time is not before an earlier one.
     pub fn begin(&self, wall_ms: u64) -> Group {
-        Group {
-            last: self.applied,
-            time_ms: self.time_ms.max(wall_ms),
-            shown_base: self.shown_base,
-            ..Group::default()
-        }
+        Group { time_ms: self.time_ms.max(self.time.watch(wall_ms)), ..self.begin_logged() }
+    }
+
+    /// Begins a group of records that were decided before, by whoever led: no clock has a say in it.
+    pub fn begin_logged(&self) -> Group {
+        Group { last: self.applied, time_ms: self.time_ms, shown_base: self.shown_base, ..Group::default() }
     }
 
     /// Decides a write, as the log's record `position` if it has to be logged.
@@ -185,18 +213,28 @@ impl Replica {
             }
         }
         let engine_key = keys::data_key(write.slot, &write.namespace, &write.key);
-        let row = self.row(group, &engine_key)?;
-        let (outcome, effects, reply) = match decide(&write.change, row.as_ref()) {
-            Decision::Apply { value, status, number } => {
-                let version = self.slot_row(group, write.slot).version_counter + 1;
-                let outcome = Outcome { status: status as i32, version, number, code: 0 };
-                let effect = Effect { key: write.key.clone(), value, version, expires_ms: 0 };
-                self.change(group, write.slot, &write.namespace, engine_key, row, &effect);
+        let before = self.row(group, &engine_key)?;
+        let row = before.as_ref().filter(|row| !row.is_over(group.time_ms));
+        let effect = |group: &Group, value: Option<Bytes>, expires_ms: u64| Effect {
+            key: write.key.clone(),
+            value,
+            version: self.slot_row(group, write.slot).version_counter + 1,
+            expires_ms,
+            replaced_expires_ms: before.as_ref().map_or(0, |row| row.expires_ms),
+        };
+        let (outcome, mut effects, reply) = match decide(&write.change, row, group.time_ms) {
+            Decision::Apply { value, expires_ms, status, number } => {
+                let effect = effect(group, value, expires_ms);
+                let outcome = Outcome { status: status as i32, version: effect.version, number, code: 0 };
                 (outcome, vec![effect], reply(write.id, &outcome))
             }
             Decision::Answer(status, version) => {
                 let outcome = Outcome { status: status as i32, version, ..Outcome::default() };
-                (outcome, vec![], reply(write.id, &outcome))
+                let reply = match write.change {
+                    Change::Read(value) => read::reply(write.id, row.cloned(), value, group.time_ms),
+                    _ => reply(write.id, &outcome),
+                };
+                (outcome, vec![], reply)
             }
             Decision::Refuse(code, text) => {
                 let outcome = Outcome { code: code.number(), ..Outcome::default() };
@@ -207,6 +245,13 @@ impl Replica {
                 (outcome, vec![], reply)
             }
         };
+        if effects.is_empty() && row.is_none() && before.is_some() {
+            // That the row's time is over is logged before anybody is told so.
+            effects.push(effect(group, None, 0));
+        }
+        if let Some(effect) = effects.first() {
+            self.change(group, write.slot, &write.namespace, engine_key, before, effect);
+        }
         let earlier_attempt_is_about = write.ticket.repeated && write.ticket.sequence > 0;
         if effects.is_empty() && !earlier_attempt_is_about {
             return Ok(Staged::Answer(reply));
@@ -253,7 +298,7 @@ impl Replica {
                 }
                 return Ok(());
             }
-            Kind::Write => {}
+            Kind::Write | Kind::Expiry => {}
             Kind::Unspecified => {
                 return Err(malformed(format!("record {}: unknown kind {}", position.index, record.kind)));
             }
@@ -275,7 +320,9 @@ impl Replica {
                     expires_ms: effect.expires_ms,
                     value: value.clone(),
                 });
-                group.rows.insert(keys::data_key(slot, &record.namespace, &effect.key), row);
+                let engine_key = keys::data_key(slot, &record.namespace, &effect.key);
+                group.note_deadlines(&engine_key, effect);
+                group.rows.insert(engine_key, row);
             }
         }
         if record.sequence > 0 {
@@ -307,7 +354,7 @@ impl Replica {
             records.retain(|record| record.index <= upto);
             let Some(last) = records.last() else { break };
             next = last.index + 1;
-            let mut group = self.begin(0);
+            let mut group = self.begin_logged();
             for record in records {
                 let position = Position { epoch: record.epoch, index: record.index };
                 self.stage_record(&mut group, position, &LogRecord::from_bytes(record.payload)?)?;
@@ -321,6 +368,7 @@ impl Replica {
     pub fn apply(&mut self, group: Group) -> Result<(), Error> {
         let last = group.last;
         self.time_ms = self.time_ms.max(group.time_ms);
+        self.time.at(self.time_ms);
         self.shown_base = group.shown_base;
         if group.gap > 0 {
             for slot in &mut self.slots {
@@ -346,12 +394,18 @@ impl Replica {
         if last <= self.applied {
             return Ok(());
         }
-        let mut batch = Batch::with_capacity(group.rows.len() + 1);
+        let mut batch = Batch::with_capacity(group.rows.len() + group.deadlines.len() + 1);
         for (key, row) in &group.rows {
             self.cache.begin(key);
             match row {
                 Some(row) => batch.put(key.clone(), row.encode()),
                 None => batch.delete(key.clone()),
+            }
+        }
+        for (key, comes) in &group.deadlines {
+            match comes {
+                true => batch.put(key.clone(), Bytes::new()),
+                false => batch.delete(key.clone()),
             }
         }
         batch.put(keys::applied_key(), last.encode());
@@ -360,10 +414,21 @@ impl Replica {
             self.add_checkpoint(&mut batch);
         }
         self.engine.write(batch)?;
+        if let Some(swept) = group.swept {
+            self.deadlines.sweep(swept);
+        }
+        group.deadlines.iter().filter(|(_, comes)| *comes).for_each(|(key, _)| self.deadlines.add(key));
         for (key, row) in &group.rows {
             self.cache.finish(key, row.as_ref());
         }
         Ok(())
+    }
+
+    /// Takes over what a group found of deadlines that came to nothing to log.
+    pub(crate) fn take_sweep(&mut self, group: Group) {
+        if let Some(swept) = group.swept {
+            self.deadlines.sweep(swept);
+        }
     }
 
     fn make_room(&mut self) {
@@ -432,12 +497,24 @@ impl Replica {
         self.checkpoint_rows().map(drop)
     }
 
+    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn time(&self) -> &ShardTime {
+        &self.time
+    }
+
+    pub(crate) fn deadlines(&self) -> &Deadlines {
+        &self.deadlines
+    }
+
     /// The row of a slot, as of the last applied group.
     pub fn slot_row_of(&self, slot: u16) -> SlotRow {
         self.slots.get(usize::from(slot)).map(|slot| slot.row).unwrap_or_default()
     }
 
-    fn row(&self, group: &Group, engine_key: &Bytes) -> Result<Option<Row>, Error> {
+    pub(crate) fn row(&self, group: &Group, engine_key: &Bytes) -> Result<Option<Row>, Error> {
         if let Some(row) = group.rows.get(engine_key) {
             return Ok(row.clone());
         }
@@ -447,7 +524,7 @@ impl Replica {
         self.engine.get(engine_key)?.map(Row::decode).transpose()
     }
 
-    fn slot_row(&self, group: &Group, slot: u16) -> SlotRow {
+    pub(crate) fn slot_row(&self, group: &Group, slot: u16) -> SlotRow {
         group.slots.get(&slot).copied().unwrap_or_else(|| {
             let row = self.slots[usize::from(slot)].row;
             SlotRow { version_counter: row.version_counter.saturating_add(group.gap), ..row }
@@ -455,7 +532,7 @@ impl Replica {
     }
 
     /// Changes a row in the group, and the slot's row with it.
-    fn change(
+    pub(crate) fn change(
         &self,
         group: &mut Group,
         slot: u16,
@@ -482,6 +559,7 @@ impl Replica {
         sums.version_counter = sums.version_counter.max(effect.version);
         sums.logged_time_ms = sums.logged_time_ms.max(group.time_ms);
         group.slots.insert(slot, sums);
+        group.note_deadlines(&engine_key, effect);
         group.rows.insert(engine_key, after);
     }
 }
@@ -502,6 +580,24 @@ impl Group {
         self.shown_base = self.shown_base.saturating_add(gap);
         for row in self.slots.values_mut() {
             row.version_counter = row.version_counter.saturating_add(gap);
+        }
+    }
+
+    /// The last record of the group so far.
+    pub(crate) fn reach(&mut self, position: Position) {
+        self.last = position;
+    }
+
+    pub(crate) fn sweep(&mut self, swept: Swept) {
+        self.swept = Some(swept);
+    }
+
+    fn note_deadlines(&mut self, engine_key: &[u8], effect: &Effect) {
+        let (gone, come) = (effect.replaced_expires_ms, effect.expires_ms);
+        for (expires_ms, comes) in [(gone, false), (come, true)] {
+            if expires_ms != 0 && gone != come {
+                self.deadlines.push((keys::deadline_key(expires_ms, engine_key), comes));
+            }
         }
     }
 
@@ -597,10 +693,7 @@ mod tests {
     use slotkv_storage::MemoryEngine;
 
     use super::*;
-    use crate::{
-        decide::{Change, Condition},
-        outbox::Outbox,
-    };
+    use crate::{decide::Condition, outbox::Outbox};
 
     #[test]
     fn the_results_of_a_shard_are_bounded_and_one_forgotten_is_not_executed_again() {
@@ -612,7 +705,7 @@ mod tests {
             slot: sequence as u16 % 16,
             namespace: Arc::from(""),
             key: Bytes::from(sequence.to_string()),
-            change: Change::Put(Bytes::new(), Condition::Always),
+            change: Change::Put(Bytes::new(), Condition::Always, 0),
             ticket: Ticket {
                 client: [1; 16],
                 sequence,

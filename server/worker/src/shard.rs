@@ -19,6 +19,7 @@ use slotkv_storage::{Engine, Error, Position, RowCache};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 use crate::{
+    expiry::ShardTime,
     host::Input,
     outbox::Outbox,
     ownership::Ownership,
@@ -52,6 +53,7 @@ pub struct Shard {
     /// What can be read here holds everything that was acknowledged before this instant of the own clock.
     fresh_as_of_us: AtomicU64,
     applied_index: AtomicU64,
+    time: Arc<ShardTime>,
     /// This replica leads and everything committed is applied here.
     serving: AtomicBool,
     /// Until then nobody else can have committed anything.
@@ -168,6 +170,7 @@ impl Shard {
             applied: Mutex::default(),
             fresh_as_of_us: AtomicU64::new(0),
             applied_index: AtomicU64::new(0),
+            time: Arc::default(),
             serving: AtomicBool::new(false),
             lease_until_us: AtomicU64::new(0),
             writable: AtomicBool::new(true),
@@ -387,6 +390,16 @@ impl Shard {
             u64::MAX => true,
             until_us => self.clock.uptime_us() < until_us,
         }
+    }
+
+    /// The time by which keys end, for its writer.
+    pub fn time(&self) -> &Arc<ShardTime> {
+        &self.time
+    }
+
+    /// The time by which keys end, now.
+    pub fn now_ms(&self) -> u64 {
+        self.time.at(self.clock.wall_ms())
     }
 
     /// From now on every request is refused so; writes that wait are still committed.

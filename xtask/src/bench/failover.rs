@@ -4,7 +4,7 @@
 //! stopped, or handed over; again and again, each time after all copies are in sync.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 

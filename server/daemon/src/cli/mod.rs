@@ -6,7 +6,7 @@ pub(crate) mod exit;
 pub(crate) mod flags;
 mod layers;
 mod servers;
-mod sizes;
+pub(crate) mod sizes;
 
 use std::{ffi::OsString, future::Future, process::ExitCode};
 

@@ -1,7 +1,13 @@
 //! One worker on an embedded coordinator, without a master and without a network.
 #![allow(dead_code)]
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
@@ -10,30 +16,17 @@ use slotkv_coordination::{
     registers::{Cluster, Register, Slots},
 };
 use slotkv_proto::{
-    seam::{Clock, SeededChance, SystemClock},
+    seam::{Clock, SeededChance},
     v1::{self, ClientFrame, Operation, Reply, Request, ServerFrame},
 };
 use slotkv_storage::{MemoryEngines, SimDisk};
 use slotkv_worker::{
     Options, PeerTransport, Runner, Seams, StartError, Worker, runner::Tasks, session::Session,
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 use tonic::Status;
 
 pub const SLOTS: u32 = 16;
-
-/// The machine's wall time; the rest goes with tokio's, which a test may pause.
-pub struct TestClock(pub tokio::time::Instant);
-
-impl Clock for TestClock {
-    fn wall_ms(&self) -> u64 {
-        SystemClock.wall_ms()
-    }
-
-    fn uptime_us(&self) -> u64 {
-        self.0.elapsed().as_micros() as u64 + 1
-    }
-}
 
 /// Nobody else is there.
 pub struct NoPeers;
@@ -44,8 +37,31 @@ impl PeerTransport for NoPeers {
     }
 }
 
+/// A wall clock that goes with the tests' time, but for what it is set forward or back by.
+pub struct Wall {
+    base: Instant,
+    ms: AtomicI64,
+}
+
+impl Wall {
+    pub fn set_by(&self, ms: i64) {
+        self.ms.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Wall {
+    fn wall_ms(&self) -> u64 {
+        (self.ms.load(Ordering::Relaxed) + self.base.elapsed().as_millis() as i64) as u64
+    }
+
+    fn uptime_us(&self) -> u64 {
+        self.base.elapsed().as_micros() as u64 + 1
+    }
+}
+
 /// What outlives a worker's process.
 pub struct Machine {
+    pub wall: Arc<Wall>,
     pub coordinator: Embedded,
     pub disk: SimDisk,
     pub engines: MemoryEngines,
@@ -73,6 +89,7 @@ impl Machine {
         options.shard = Some(0);
         options.name = Some("w0".into());
         Self {
+            wall: Arc::new(Wall { base: Instant::now(), ms: AtomicI64::new(1_790_000_000_000) }),
             coordinator,
             disk: SimDisk::new(1),
             engines: MemoryEngines::recoverable(1),
@@ -89,7 +106,7 @@ impl Machine {
             coordinator: Arc::new(self.coordinator.clone()),
             disk: Arc::new(self.disk.clone()),
             engines: Arc::new(self.engines.clone()),
-            clock: Arc::new(TestClock(tokio::time::Instant::now())),
+            clock: self.wall.clone(),
             chance: Arc::new(SeededChance::new(self.starts.get())),
             runner: Runner::Inline(self.tasks.borrow().clone()),
             peers: Arc::new(NoPeers),

@@ -59,6 +59,7 @@ val version: String get() = slotkv.ffi.version()
  * UTF-8. Calls on keys take
  *
  * - `deadline`: Time for the call with all its attempts, at most 300 s, by default its client's.
+ * - `ttl`, if they store something: Lifetime of the key, 1 ms to 3650 d (ten years), by default it lives for ever.
  */
 class Client internal constructor(private val native: NativeClient) : AutoCloseable {
     /** The value of a key; null if it is absent. */
@@ -73,21 +74,40 @@ class Client internal constructor(private val native: NativeClient) : AutoClosea
     suspend fun has(key: ByteArray, deadline: Duration? = null): Boolean =
         awaited { native.has(key, deadline.checked()) }
 
-    /** Stores a value. */
-    suspend fun put(key: ByteArray, value: ByteArray, deadline: Duration? = null): Put =
-        awaited { native.put(key, value, deadline.checked()) }
+    /** Stores a value. The key lives for ever, or for `ttl`. */
+    suspend fun put(key: ByteArray, value: ByteArray, ttl: Duration? = null, deadline: Duration? = null): Put =
+        awaited { native.put(key, value, ttl.checked("ttl"), deadline.checked()) }
 
     /** Stores a value if the key is absent; otherwise the result is `UNMET` with the key's version. */
-    suspend fun putIfAbsent(key: ByteArray, value: ByteArray, deadline: Duration? = null): Put =
-        awaited { native.putIfAbsent(key, value, deadline.checked()) }
+    suspend fun putIfAbsent(key: ByteArray, value: ByteArray, ttl: Duration? = null, deadline: Duration? = null): Put =
+        awaited { native.putIfAbsent(key, value, ttl.checked("ttl"), deadline.checked()) }
 
     /** Stores a value if the key exists; otherwise the result is `UNMET`. */
-    suspend fun updateIfPresent(key: ByteArray, value: ByteArray, deadline: Duration? = null): Put =
-        awaited { native.updateIfPresent(key, value, deadline.checked()) }
+    suspend fun updateIfPresent(key: ByteArray, value: ByteArray, ttl: Duration? = null, deadline: Duration? = null): Put =
+        awaited { native.updateIfPresent(key, value, ttl.checked("ttl"), deadline.checked()) }
 
     /** Stores a value if the key exists in `version`; otherwise the result is `UNMET` with the key's version. */
-    suspend fun compareAndSet(key: ByteArray, value: ByteArray, version: ULong, deadline: Duration? = null): Put =
-        awaited { native.compareAndSet(key, value, version, deadline.checked()) }
+    suspend fun compareAndSet(
+        key: ByteArray,
+        value: ByteArray,
+        version: ULong,
+        ttl: Duration? = null,
+        deadline: Duration? = null,
+    ): Put = awaited { native.compareAndSet(key, value, version, ttl.checked("ttl"), deadline.checked()) }
+
+    /**
+     * Gives a key that exists a new lifetime, from now on; its value stays, its version grows. If there is no such key, the
+     * result is `UNMET`.
+     */
+    suspend fun expire(key: ByteArray, ttl: Duration, deadline: Duration? = null): Put =
+        awaited { native.expire(key, ttl.checked("ttl")!!, deadline.checked()) }
+
+    /**
+     * Lets a key that exists live for ever; its value stays, its version grows. If there is no such key, the result is
+     * `UNMET`.
+     */
+    suspend fun persist(key: ByteArray, deadline: Duration? = null): Put =
+        awaited { native.persist(key, deadline.checked()) }
 
     /** Removes a key. */
     suspend fun delete(key: ByteArray, deadline: Duration? = null): Delete =
@@ -125,16 +145,24 @@ class Client internal constructor(private val native: NativeClient) : AutoClosea
      * Stores many values; each key has its own result, in their order. If a key fails, [ManyException] has the results of
      * all of them.
      */
-    suspend fun putMany(pairs: Iterable<Pair<ByteArray, ByteArray>>, deadline: Duration? = null): List<Put> {
-        val all = awaited { native.putMany(pairs.map(::nativePair), deadline.checked()) }
+    suspend fun putMany(
+        pairs: Iterable<Pair<ByteArray, ByteArray>>,
+        ttl: Duration? = null,
+        deadline: Duration? = null,
+    ): List<Put> {
+        val all = awaited { native.putMany(pairs.map(::nativePair), ttl.checked("ttl"), deadline.checked()) }
         return all.results.map(::resultOf).orThrow(all.failure)
     }
 
     /** The same with errors among the results. */
     suspend fun putManyResults(
         pairs: Iterable<Pair<ByteArray, ByteArray>>,
+        ttl: Duration? = null,
         deadline: Duration? = null,
-    ): List<Result<Put>> = awaited { native.putMany(pairs.map(::nativePair), deadline.checked()) }.results.map(::resultOf)
+    ): List<Result<Put>> {
+        val all = awaited { native.putMany(pairs.map(::nativePair), ttl.checked("ttl"), deadline.checked()) }
+        return all.results.map(::resultOf)
+    }
 
     /**
      * Removes many keys; each has its own result, in their order. If a key fails, [ManyException] has the results of all of

@@ -1,11 +1,16 @@
 package slotkv
 
+import kotlin.time.Duration
+import kotlin.time.Duration.Companion.milliseconds
 import slotkv.ffi.DeleteResult
 import slotkv.ffi.PutResult
 import slotkv.ffi.ValueResult
 
-/** A value with its version, which grows with every write of the key, also over a deletion. */
+/** A value with its version, which grows with every write of the key, also over a deletion, and its [ttl]. */
 typealias Entry = slotkv.ffi.Entry
+
+/** What is left of a key's lifetime; null if it lives for ever. */
+val Entry.ttl: Duration? get() = ttlMs?.toLong()?.milliseconds
 
 /** What a put did: its status, the key's version after it (0 if the key is absent), and whether the value was stored. */
 typealias Put = slotkv.ffi.Put
@@ -33,6 +38,9 @@ typealias ReadLevel = slotkv.ffi.ReadLevel
 
 /** A key of a scan with its value, version and slot. */
 typealias Item = slotkv.ffi.Item
+
+/** What is left of a key's lifetime; null if it lives for ever. */
+val Item.ttl: Duration? get() = ttlMs?.toLong()?.milliseconds
 
 /** Where calls for a key go, and why. */
 typealias Explain = slotkv.ffi.Explain

@@ -57,6 +57,9 @@ pub(crate) struct PutFlags {
     /// Only if the key has this version
     #[arg(long, value_name = "VERSION")]
     pub if_version: Option<u64>,
+    /// Let the key end after this time, as 500ms, 30s, 15m, 12h or 30d
+    #[arg(long, value_name = "DURATION", value_parser = sizes::duration)]
+    pub ttl: Option<Duration>,
     /// Read escapes in key and value
     #[arg(short, long)]
     pub escaped: bool,
