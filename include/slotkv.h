@@ -337,6 +337,9 @@ enum slotkv_operation_kind_t
      * What came of the write that token stands for.
      */
     SLOTKV_OPERATION_KIND_OUTCOME = 11,
+     * Gives key, which has to exist, the lifetime ttl_ms of its options from now on; 0: it lives for ever.
+     */
+    SLOTKV_OPERATION_KIND_EXPIRE = 11,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -500,6 +503,10 @@ typedef struct slotkv_item_t {
      * Its slot.
      */
     uint16_t slot;
+    /**
+     * What is left of its lifetime; 0: it lives for ever.
+     */
+    uint64_t ttl_ms;
 } slotkv_item_t;
 
 /**
@@ -933,6 +940,11 @@ typedef struct slotkv_result_t {
     int64_t number;
     /**
      * The value of get, as it came out of the decoded message; the token of slotkv_session_token.
+     * What is left of the lifetime of the key that get has found; 0: it lives for ever.
+     */
+    uint64_t ttl_ms;
+    /**
+     * The value of get, as it came out of the decoded message.
      */
     struct slotkv_bytes_t value;
     /**
@@ -1059,6 +1071,9 @@ typedef struct slotkv_call_options_t {
      * has seen.
      */
     struct slotkv_bytes_t session_token;
+     * Lifetime of the key, for calls that store something, up to 315360000000 (ten years); 0: it lives for ever.
+     */
+    uint64_t ttl_ms;
 } slotkv_call_options_t;
 
 /**
@@ -1270,7 +1285,7 @@ slotkv_code_t slotkv_call(slotkv_client_t client,
                           struct slotkv_result_t *result);
 
 /**
- * The value of a key: value and version, SLOTKV_STATUS_FOUND or SLOTKV_STATUS_NOT_FOUND. `options` may be NULL, here and
+ * The value of a key: value, version and ttl_ms, SLOTKV_STATUS_FOUND or SLOTKV_STATUS_NOT_FOUND. `options` may be NULL, here and
  * everywhere.
  */
 slotkv_code_t slotkv_get(slotkv_client_t client,
@@ -1322,6 +1337,25 @@ slotkv_code_t slotkv_compare_and_set(slotkv_client_t client,
                                      uint64_t version,
                                      const struct slotkv_call_options_t *options,
                                      struct slotkv_result_t *result);
+
+/**
+ * Gives a key that exists a new lifetime, up to 315360000000 ms from now on; its value stays: SLOTKV_STATUS_UPDATED and the
+ * key's new version, or SLOTKV_STATUS_UNMET if there is no such key.
+ */
+slotkv_code_t slotkv_expire(slotkv_client_t client,
+                            struct slotkv_bytes_t key,
+                            uint64_t ttl_ms,
+                            const struct slotkv_call_options_t *options,
+                            struct slotkv_result_t *result);
+
+/**
+ * Lets a key that exists live for ever; its value stays: SLOTKV_STATUS_UPDATED and the key's new version, or
+ * SLOTKV_STATUS_UNMET if there is no such key.
+ */
+slotkv_code_t slotkv_persist(slotkv_client_t client,
+                             struct slotkv_bytes_t key,
+                             const struct slotkv_call_options_t *options,
+                             struct slotkv_result_t *result);
 
 /**
  * Removes a key: SLOTKV_STATUS_DELETED with the version of the deletion, or SLOTKV_STATUS_NOT_FOUND.

@@ -115,7 +115,7 @@ impl fmt::Debug for Options {
 pub struct PutOptions {
     /// What must hold; else the answer is [`Put::Unmet`](crate::Put::Unmet).
     pub condition: Condition,
-    /// Lifetime of the key, 1 ms to 10 years; `None`: it lives for ever.
+    /// Lifetime of the key, 1 ms to 315360000 s (ten years); `None`: it lives for ever.
     pub ttl: Option<Duration>,
 }
 

@@ -531,7 +531,7 @@ class Entry:
         cls,
         value: bytes,
         version: int,
-        ttl: float | None,
+        ttl: float | None = None,
     ) -> Self: ...
     @property
     def value(self) -> bytes: ...
@@ -557,7 +557,7 @@ class Item:
         value: bytes,
         version: int,
         slot: int,
-        ttl: float | None,
+        ttl: float | None = None,
     ) -> Self: ...
     @property
     def key(self) -> bytes: ...

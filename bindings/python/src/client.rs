@@ -67,11 +67,11 @@ pub(crate) fn connect(
 /// A connection to a cluster, for blocking calls from any number of threads.
 ///
 /// Made by `slotkv.connect`. Keys and values are bytes-like, or str for its UTF-8; values come back as bytes. Errors
-/// are those of `slotkv.errors`. Calls on keys take two keywords, and those that store something a third:
+/// are those of `slotkv.errors`. Calls on keys take the first two of these keywords, and those that store something all:
 ///
 /// - `deadline`: Time for the call with all its attempts, in seconds, at most 300; by default its client's.
 /// - `traceparent`: W3C traceparent of the caller's span; by default its client's.
-/// - `ttl`: Lifetime of the key, in seconds, 0.001 to 315360000 (ten years); by default it lives for ever.
+/// - `ttl`: Lifetime of the key, in seconds, at most 315360000 (ten years); by default it lives for ever.
 ///
 /// >>> client.put("greeting", "hello").status
 /// 'created'

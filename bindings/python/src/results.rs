@@ -132,7 +132,7 @@ record! {
         /// Grows with every write of the key, also over a deletion.
         version: u64,
         /// What is left of its lifetime, in seconds; None if it lives for ever.
-        ttl: Option<f64>,
+        ttl: Option<f64> = None,
     }
 }
 
@@ -148,7 +148,7 @@ record! {
         /// Its slot.
         slot: u16,
         /// What is left of its lifetime, in seconds; None if it lives for ever.
-        ttl: Option<f64>,
+        ttl: Option<f64> = None,
     }
 }
 

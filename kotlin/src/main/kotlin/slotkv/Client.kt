@@ -59,7 +59,7 @@ val version: String get() = slotkv.ffi.version()
  * UTF-8. Calls on keys take
  *
  * - `deadline`: Time for the call with all its attempts, at most 300 s, by default its client's.
- * - `ttl`, if they store something: Lifetime of the key, 1 ms to 3650 d (ten years), by default it lives for ever.
+ * - `ttl`: Lifetime of the key, at most 315360000 s (ten years), by default it lives for ever; of calls that store something.
  */
 class Client internal constructor(private val native: NativeClient) : AutoCloseable {
     /** The value of a key; null if it is absent. */
