@@ -337,9 +337,10 @@ enum slotkv_operation_kind_t
      * What came of the write that token stands for.
      */
     SLOTKV_OPERATION_KIND_OUTCOME = 11,
+    /**
      * Gives key, which has to exist, the lifetime ttl_ms of its options from now on; 0: it lives for ever.
      */
-    SLOTKV_OPERATION_KIND_EXPIRE = 11,
+    SLOTKV_OPERATION_KIND_EXPIRE = 12,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -939,12 +940,11 @@ typedef struct slotkv_result_t {
      */
     int64_t number;
     /**
-     * The value of get, as it came out of the decoded message; the token of slotkv_session_token.
      * What is left of the lifetime of the key that get has found; 0: it lives for ever.
      */
     uint64_t ttl_ms;
     /**
-     * The value of get, as it came out of the decoded message.
+     * The value of get, as it came out of the decoded message; the token of slotkv_session_token.
      */
     struct slotkv_bytes_t value;
     /**
@@ -1071,6 +1071,7 @@ typedef struct slotkv_call_options_t {
      * has seen.
      */
     struct slotkv_bytes_t session_token;
+    /**
      * Lifetime of the key, for calls that store something, up to 315360000000 (ten years); 0: it lives for ever.
      */
     uint64_t ttl_ms;
