@@ -21,6 +21,8 @@ const CHECKPOINT_FREE_BYTES_MIN: u64 = FREE_BYTES_MIN / 4;
 const AHEAD_BYTES: u64 = 8 << 20;
 /// How often an idle host looks whether a checkpoint is durable.
 const PERSIST_CHECK_MS: u64 = 100;
+/// A host that cannot log now that keys have ended, as on a full disk, tries again after this time.
+const EXPIRY_MS_MIN: u64 = 10;
 /// The persist thread could not do its work.
 const FAILED: u64 = u64::MAX;
 
@@ -79,6 +81,7 @@ impl Host {
     pub(crate) fn idle_wait(&self) -> Option<Duration> {
         let persisted = self.durable.persisting.map(|_| Duration::from_millis(PERSIST_CHECK_MS));
         let expiry = if self.may_expire() { self.replica.expiry_wait(self.clock.wall_ms()) } else { None };
+        let expiry = expiry.map(|wait| wait.max(Duration::from_millis(EXPIRY_MS_MIN)));
         let own = persisted.into_iter().chain(expiry).min();
         let Durability::Interval(ms) = self.settings.durability else { return own };
         let sync = self
