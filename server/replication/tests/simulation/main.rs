@@ -101,6 +101,7 @@ fn no_acknowledged_write_is_lost_whatever_fails() {
     println!("{count} seeds from {from}: {sum:?}");
     assert_eq!(failed, 0);
     assert!(sum.acknowledged > count * 20, "hardly any write was acknowledged: {sum:?}");
+    assert!(sum.bounded_reads > count && sum.orders > 0, "{sum:?}");
     assert!(sum.leased_reads > 0 && sum.confirmed_reads > 0 && sum.epochs > count, "{sum:?}");
 }
 

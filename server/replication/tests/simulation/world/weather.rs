@@ -23,6 +23,8 @@ pub struct Weather {
     pub ambush: f64,
     /// Whoever takes office falls soon after, so that epochs follow each other with a record or two.
     pub stumbles: bool,
+    /// At the end all members but one are gone, and an operator believes that they are for good.
+    pub gone: bool,
     /// Weights of the nemeses.
     pub nemeses: [u32; 10],
     pub nemesis_us: u64,
@@ -53,6 +55,7 @@ impl Weather {
             interval_us: rng.random_bool(0.35).then(|| rng.random_range(20..1000) * MS),
             ambush,
             stumbles: rng.random_bool(0.15),
+            gone: rng.random_bool(0.1),
             nemeses,
             nemesis_us: rng.random_range(100..1500) * MS,
             client_us: rng.random_range(1..20) * MS,
