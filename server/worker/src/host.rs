@@ -21,7 +21,7 @@ use std::{
 
 use slotkv_coordination::{
     Session,
-    registers::{self, Durability, Primary as Process},
+    registers::{self, Durability, Primary as Process, ShardRegister},
 };
 use slotkv_proto::{
     Code, SlotCount,
@@ -155,6 +155,10 @@ pub struct Host {
     errands: VecDeque<Errand>,
     /// The last write that was begun and not reported.
     unreported: Option<u64>,
+    /// The last write that was reported.
+    pub(crate) reported: u64,
+    /// Others wait for a sync: it does not wait for the interval.
+    sync_now: bool,
     /// The disk was full: what the machine asks for is left out until it cuts the log.
     leaves_out: bool,
     /// Snapshots that are being read.
@@ -204,6 +208,8 @@ impl Host {
     /// A host over opened data.
     pub fn new(mut parts: Parts) -> Self {
         parts.replica.keep_time(parts.shard.time().clone());
+        let now = parts.clock.uptime_us();
+        parts.machine.syncs_apart(now, parts.settings.durability != Durability::Sync);
         let durable = Durable {
             persisted_index: Arc::new(AtomicU64::new(parts.replica.checkpoint().index)),
             ..Durable::default()
@@ -232,6 +238,8 @@ impl Host {
             inbox: parts.inbox,
             errands: VecDeque::new(),
             unreported: None,
+            reported: 0,
+            sync_now: false,
             leaves_out: false,
             sources: HashMap::new(),
             confirming: HashMap::new(),
@@ -273,6 +281,9 @@ impl Host {
             }
             self.begin_group().await?;
             self.flush().await?;
+            if std::mem::take(&mut self.sync_now) {
+                self.sync_all().await?;
+            }
             self.apply()?;
             self.publish();
             self.sync_if_due(false).await?;
@@ -417,6 +428,7 @@ impl Host {
                 unconfirmed.refuse(self.not_primary());
             }
         }
+        self.sync_now |= ready.sync;
         for snapshot in ready.closes {
             self.sources.remove(&snapshot);
         }
@@ -559,6 +571,7 @@ impl Host {
             self.make_durable().await?;
             let now = self.now();
             self.machine.written(now, id);
+            self.reported = id;
             self.carry_out().await?;
         }
         Ok(())
@@ -680,6 +693,8 @@ impl Host {
                 let _ = told.send(());
             }
         }
+        let fresh = self.machine.fresh_as_of_us(self.replica.applied().index);
+        self.shard.set_fresh_as_of(fresh.unwrap_or(0));
         let standing = self.machine.status().standing;
         let since_ms = || {
             let ago_us = now.saturating_sub(self.machine.status().since_us);
@@ -732,6 +747,7 @@ impl Host {
     /// What the register says beside what the machine goes by.
     async fn learn_register(&mut self) -> Result<(), Error> {
         let Some((version, register)) = self.registrar.newest() else { return Ok(()) };
+        self.recover_if_ordered(&register).await?;
         if self.register_version == Some(version) {
             return Ok(());
         }
@@ -750,25 +766,14 @@ impl Host {
         if register.isr.iter().any(|copy| copy.name == self.process.name && copy.inc == inc) {
             self.home.confirm_inc().await?;
         }
-        let own = format!("{}/{inc}", self.process.name);
-        if register.recover.as_ref() == Some(&own) && self.machine.leads().is_none() {
-            tracing::warn!(
-                shard = self.shard.id(),
-                "takes the shard with this data alone, as an operator wishes"
-            );
-            let member = self.machine.status().member;
-            let (registrar, session) = (self.registrar.clone(), self.sessions.borrow().clone());
-            let told = self.shard.inbox().clone();
-            self.runner.errand(async move {
-                registrar.recover(&*session, version, &member).await;
-                let _ = told.send(Input::Hint);
-            });
-        }
         if register.durability != self.settings.durability {
             // What was written until now is synced, so that the new promise holds for it, too.
             self.sync_all().await?;
             self.home.set_durability(register.durability).await?;
             self.settings.durability = register.durability;
+            let now = self.now();
+            self.machine.syncs_apart(now, register.durability != Durability::Sync);
+            self.carry_out().await?;
         }
         if register.replicas == 1 {
             self.settings.retain_bytes = 0;
@@ -792,6 +797,24 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    /// An operator's order stands in the register until a higher epoch begins; the machine forgets it sooner.
+    async fn recover_if_ordered(&mut self, register: &ShardRegister) -> Result<(), Error> {
+        let inc = self.home.identification().map(|known| known.inc.clone()).unwrap_or_default();
+        if register.recover != Some(format!("{}/{inc}", self.process.name)) {
+            return Ok(());
+        }
+        let now = self.now();
+        match self.machine.order_takeover(now) {
+            true => {
+                tracing::warn!(shard = self.shard.id(), "goes on with this data alone, as an operator wishes")
+            }
+            false => {
+                tracing::warn!(shard = self.shard.id(), "the shard has a primary: no recovery is needed")
+            }
+        }
+        self.carry_out().await
     }
 
     async fn close(mut self) -> Result<(), Error> {
