@@ -7,7 +7,7 @@
 //!                           └─────► queue ► committer: decide, log, sync, apply ► outbox ► reply
 //! ```
 //!
-//! Layout: [`worker`] start, run and stop · [`join`] taking the lead · [`home`] the replica's folder, [`snapshot`] its data on the way to another · [`service`] gRPC, [`codec`] its frames ·
+//! Layout: [`worker`] start, run and stop · [`join`] taking the lead · [`home`] the replica's folder, [`snapshot`] its data on the way to another, [`scrub`] its rows compared · [`service`] gRPC, [`codec`] its frames ·
 //! [`session`] one stream · [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served ·
 //! [`shard`] what streams share · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`],
 //! [`retry`] the way of a write · [`outbox`] replies on their way · [`runner`] where long work runs.
@@ -28,6 +28,7 @@ pub mod replica;
 pub mod request;
 pub mod retry;
 pub mod runner;
+pub mod scrub;
 pub mod service;
 pub mod session;
 pub mod shard;
