@@ -28,8 +28,8 @@ use slotkv_proto::{
     v1::{Reply, Status},
 };
 use slotkv_storage::{
-    Batch, Effect, Engine, Error, Kind, Log, LogRecord, Outcome, Position, Row, RowCache, SlotRow, keys,
-    record,
+    Batch, Effect, Engine, Error, Kind, Log, LogRecord, Outcome, Position, Reader, Row, RowCache, SlotRow,
+    keys, record,
 };
 
 use crate::{
@@ -38,6 +38,7 @@ use crate::{
     queue::Write,
     read, request,
     retry::{ClientId, ENTRIES_PER_SHARD_MAX, SlotResults, Ticket, Verdict, forget_oldest},
+    scrub::SlotDigest,
 };
 
 /// The name of the meta row with the position that the stored results belong to.
@@ -512,6 +513,27 @@ impl Replica {
     /// The row of a slot, as of the last applied group.
     pub fn slot_row_of(&self, slot: u16) -> SlotRow {
         self.slots.get(usize::from(slot)).map(|slot| slot.row).unwrap_or_default()
+    }
+
+    /// What the slots that hold something amount to, as of the applied position. Replicas that have applied the same position
+    /// have the same.
+    pub fn digests(&self) -> Vec<SlotDigest> {
+        let slots = self.slots.iter().enumerate().map(|(slot, Slot { row, .. })| SlotDigest {
+            slot: slot as u16,
+            count: row.count,
+            digest: row.digest,
+        });
+        slots.filter(|slot| (slot.count, slot.digest) != (0, 0)).collect()
+    }
+
+    /// How many slots there are.
+    pub fn slot_count(&self) -> u16 {
+        self.slots.len() as u16
+    }
+
+    /// The rows as of the last applied group.
+    pub fn snapshot(&self) -> Result<Box<dyn Reader>, Error> {
+        self.engine.snapshot()
     }
 
     pub(crate) fn row(&self, group: &Group, engine_key: &Bytes) -> Result<Option<Row>, Error> {

@@ -1,10 +1,10 @@
 //! Snapshots of a replica's data on their way to another replica: [`Source`] reads one in parts, [`Receiver`] makes an
 //! engine of them.
 //!
-//! A part is a format byte, the CRC-32C of what follows, and rows of the engine as they lie there: length of the key and
-//! of the value (u32, little-endian), key, value. Rows come in the order of their keys, over all parts, so that data comes
-//! before the slot rows and those before the applied position, deadlines last: a snapshot that is not whole cannot be taken
-//! for one.
+//! A part is a format byte, the CRC-32C of what follows, its number (from 0), a byte that says whether it is the last, and
+//! rows of the engine as they lie there: length of the key, length of the value, key, value. Numbers are u32,
+//! little-endian. Rows come in the order of their keys, over all parts, so that the rows of a slot come before its slot row,
+//! and deadlines last.
 //!
 //! What arrives comes from a network. Each part is checked by itself, the rows of each slot against the count and the
 //! digest of its slot row, deadlines against the rows that have one, so neither a changed bit on the way nor a row that rotted at the source is taken over.
@@ -25,7 +25,8 @@ use crate::{
 
 /// Format of a part.
 const FORMAT: u8 = 1;
-const HEAD_BYTES: usize = 5;
+const CRC_BYTES: usize = 5;
+const HEAD_BYTES: usize = CRC_BYTES + 5;
 const LENGTHS_BYTES: usize = 8;
 /// Meta rows that hold a number.
 const NUMBERS: [&str; 2] = [LOGGED_TIME, SHOWN_BASE];
@@ -34,6 +35,8 @@ const NUMBERS: [&str; 2] = [LOGGED_TIME, SHOWN_BASE];
 pub struct Source {
     reader: Box<dyn Reader>,
     at: Position,
+    /// Of the next part.
+    number: u32,
     /// The last key that was read.
     after: Option<Bytes>,
 }
@@ -42,7 +45,7 @@ impl Source {
     /// Begins a snapshot of what is applied now: rows, slot rows, results, logged time and shown base of one position.
     pub fn open(replica: &mut Replica, engine: &dyn Engine) -> Result<Self, Error> {
         let at = replica.checkpoint_rows()?;
-        Ok(Self { reader: engine.snapshot()?, at, after: None })
+        Ok(Self { reader: engine.snapshot()?, at, number: 0, after: None })
     }
 
     /// The last record that the snapshot holds.
@@ -55,6 +58,8 @@ impl Source {
         let mut part = BytesMut::with_capacity(bytes_max);
         part.put_u8(FORMAT);
         part.put_u32_le(0);
+        part.put_u32_le(self.number);
+        part.put_u8(0);
         let mut last = 0..0;
         let mut is_last = true;
         let after = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
@@ -71,8 +76,10 @@ impl Source {
             part.put_slice(value);
             ControlFlow::Continue(())
         })?;
-        let crc = crc32c::crc32c(&part[HEAD_BYTES..]);
-        part[1..HEAD_BYTES].copy_from_slice(&crc.to_le_bytes());
+        part[HEAD_BYTES - 1] = is_last.into();
+        let crc = crc32c::crc32c(&part[CRC_BYTES..]);
+        part[1..CRC_BYTES].copy_from_slice(&crc.to_le_bytes());
+        self.number = self.number.wrapping_add(1);
         if !last.is_empty() {
             // Not a slice of the part, which would keep all of it in memory.
             self.after = Some(Bytes::copy_from_slice(&part[last]));
@@ -84,6 +91,8 @@ impl Source {
 /// Makes an engine of the parts of a snapshot.
 pub struct Receiver {
     engine: Arc<dyn Engine>,
+    /// Of the next part.
+    number: u32,
     /// The last key that was taken.
     last: Bytes,
     /// What the rows of each slot amount to, until its slot row has come.
@@ -92,17 +101,33 @@ pub struct Receiver {
     ending: u128,
     applied: Option<Position>,
     checkpoint: Option<Position>,
+    /// The last part has come.
+    is_whole: bool,
 }
 
 impl Receiver {
     /// Takes the parts into an engine that holds no rows.
     pub fn new(engine: Arc<dyn Engine>) -> Self {
-        Self { engine, last: Bytes::new(), sums: BTreeMap::new(), ending: 0, applied: None, checkpoint: None }
+        Self {
+            engine,
+            number: 0,
+            last: Bytes::new(),
+            sums: BTreeMap::new(),
+            ending: 0,
+            applied: None,
+            checkpoint: None,
+            is_whole: false,
+        }
     }
 
     /// Takes the next part. After an error the snapshot is of no use. Blocks.
     pub fn add(&mut self, part: &Bytes) -> Result<(), Error> {
-        let mut rest = checked(part)?;
+        let (number, is_last, mut rest) = checked(part)?;
+        if self.is_whole || number != self.number {
+            return Err(malformed(format!("part {number} comes when {} of them have come", self.number)));
+        }
+        self.number = number.wrapping_add(1);
+        self.is_whole = is_last;
         let mut batch = Batch::new();
         while !rest.is_empty() {
             let (key, value) = split_row(&mut rest)?;
@@ -120,6 +145,9 @@ impl Receiver {
 
     /// Checks that the snapshot is whole and holds everything up to `at`. The engine is not durable yet.
     pub fn finish(self, at: Position) -> Result<Arc<dyn Engine>, Error> {
+        if !self.is_whole {
+            return Err(malformed("its last part is missing"));
+        }
         let (applied, checkpoint) = (self.applied, self.checkpoint);
         if (applied, checkpoint) != (Some(at), Some(at)) {
             return Err(malformed(format!(
@@ -184,9 +212,9 @@ impl Receiver {
     }
 }
 
-/// The rows of a part that is as it was sent.
-fn checked(part: &Bytes) -> Result<Bytes, Error> {
-    let Some((head, rows)) = part.split_first_chunk::<HEAD_BYTES>() else {
+/// The number of a part that is as it was sent, whether it is the last, and its rows.
+fn checked(part: &Bytes) -> Result<(u32, bool, Bytes), Error> {
+    let Some((head, body)) = part.split_first_chunk::<CRC_BYTES>() else {
         return Err(malformed("a part is shorter than its head"));
     };
     let [format, crc @ ..] = *head;
@@ -198,9 +226,14 @@ fn checked(part: &Bytes) -> Result<Bytes, Error> {
             return Err(Error::NewerFormat { what: "part of a snapshot".into(), found, known });
         }
     }
-    match u32::from_le_bytes(crc) == crc32c::crc32c(rows) {
-        true => Ok(part.slice(HEAD_BYTES..)),
-        false => Err(malformed("a part's checksum is wrong")),
+    if u32::from_le_bytes(crc) != crc32c::crc32c(body) {
+        return Err(malformed("a part's checksum is wrong"));
+    }
+    match body.split_first_chunk::<5>() {
+        Some((&[number @ .., is_last @ 0..=1], _)) => {
+            Ok((u32::from_le_bytes(number), is_last == 1, part.slice(HEAD_BYTES..)))
+        }
+        _ => Err(malformed("a part does not say which it is")),
     }
 }
 

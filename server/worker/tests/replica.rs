@@ -18,7 +18,7 @@ use slotkv_worker::{
     decide::{Change, Condition},
     outbox::Outbox,
     queue::Write,
-    replica::{Replica, Staged, barrier},
+    replica::{LOSS_GAP, Replica, Staged, barrier},
     retry::Ticket,
     snapshot::{Receiver, Source},
 };
@@ -150,6 +150,55 @@ fn logged_time_comes_back_also_from_a_record_that_changed_no_row() {
     replica.checkpoint_rows().unwrap();
     let time_ms = load(&engine).begin(7).time_ms();
     assert!((5_000..100_000).contains(&time_ms), "{time_ms}");
+}
+
+#[test]
+fn gap_raises_versions_and_the_shown_index_once_whatever_is_lost_then() {
+    for seed in 0..50 {
+        let engine = MemoryEngine::recoverable(seed);
+        let mut replica = load(&engine);
+        let chance = SeededChance::new(seed);
+        let mut log: Vec<LogRecord> = Vec::new();
+        let mut versions = Vec::new();
+        for sequence in 1..=75 {
+            let mut group = replica.begin(1_000 + sequence);
+            let position = |log: &[LogRecord]| Position { epoch: 1, index: log.len() as u64 + 1 };
+            // A write before and one behind it in the same group.
+            for part in 0..2 {
+                let write = write(&chance, 10 * sequence + part);
+                if let Staged::Log(record, reply) = replica.stage(&mut group, &write, position(&log)).unwrap()
+                {
+                    versions.push(reply.version);
+                    log.push(record);
+                }
+                if sequence % 20 == 0 && part == 0 {
+                    let record = barrier(group.time_ms(), LOSS_GAP);
+                    replica.stage_record(&mut group, position(&log), &record).unwrap();
+                    log.push(record);
+                }
+            }
+            replica.apply(group).unwrap();
+            assert_eq!(replica.shown_index(), log.len() as u64 + sequence / 20 * LOSS_GAP);
+            if chance.below(10) == 0 {
+                engine.persist().unwrap();
+            }
+        }
+        assert!(versions.iter().any(|version| *version > 3 * LOSS_GAP));
+        let before = sums(&replica);
+        drop(replica);
+        engine.crash();
+        let mut replica = load(&engine);
+        for (from, upto) in [(replica.checkpoint().index, replica.applied().index), (0, log.len() as u64)] {
+            let mut group = replica.begin(0);
+            for index in from.max(replica.checkpoint().index) + 1..=upto {
+                let record = &log[index as usize - 1];
+                replica.stage_record(&mut group, Position { epoch: 1, index }, record).unwrap();
+            }
+            replica.apply(group).unwrap();
+        }
+        assert_eq!(sums(&replica), before, "seed {seed}");
+        assert_eq!(replica.shown_index(), log.len() as u64 + 3 * LOSS_GAP, "seed {seed}");
+    }
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! One worker on an embedded coordinator, without a master and without a network.
 #![allow(dead_code)]
 
+pub mod data;
+
 use std::{
     path::PathBuf,
     sync::{
