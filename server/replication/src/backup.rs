@@ -38,6 +38,9 @@ pub(crate) struct Backup {
     pub election: Election,
     /// The register names this process; to be followed once the epoch is promised.
     pub office: Option<Register>,
+    /// It is about to lead: others give it time until then, as when its disk takes long over the promise, or the coordinator
+    /// over telling it so.
+    pub office_until_us: u64,
 }
 
 /// What a heartbeat says.
@@ -141,6 +144,7 @@ impl Replica {
         backup.patience_us = patience_us;
         backup.seen_epoch = backup.seen_epoch.max(epoch);
         backup.office.take_if(|register| register.epoch <= epoch);
+        backup.office_until_us = 0;
         if backup.election.is_on() {
             self.end_election();
         }

@@ -232,7 +232,8 @@ impl Replica {
             Role::Primary(primary) if primary.epoch < epoch && primary.leaving.is_some() => 0,
             Role::Primary(_) => self.options.lease_us,
             Role::Backup(backup) => {
-                let wait_us = bound_until_us.saturating_sub(now_us);
+                let own_us = if now_us < backup.office_until_us { self.options.lease_us } else { 0 };
+                let wait_us = bound_until_us.saturating_sub(now_us).max(own_us);
                 if wait_us == 0 && !backup.election.is_on() && backup.office.is_none() {
                     // Another has waited long enough, so this one need not wait longer by chance.
                     backup.patience_us = backup.patience_us.min(now_us);

@@ -279,6 +279,10 @@ impl Replica {
 
     pub(crate) fn hear_join(&mut self, from: Member) {
         let now_us = self.now_us;
+        if self.leads().is_none() && self.desk.due_us(Kind::Read, self.options.retry_us) <= now_us {
+            // The register names this replica, and it may not know.
+            return self.read_register();
+        }
         let Role::Primary(primary) = &mut self.role else { return };
         if !primary.peers.contains_key(&from.name) {
             if primary.peers.len() >= PEER_COUNT_MAX {

@@ -162,7 +162,7 @@ impl Replica {
             Body::Canvassed { nonce, wait_us, holds } => {
                 self.hear_canvassed(&from, nonce, wait_us, holds);
             }
-            Body::Yielded => self.read_register(),
+            Body::Yielded => self.hear_yielded(epoch),
         }
     }
 

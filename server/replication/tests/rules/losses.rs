@@ -212,6 +212,24 @@ fn member_is_dropped_only_once_the_rest_has_synced() {
 }
 
 #[test]
+fn winner_by_rests_syncs_what_others_may_have_had_longer() {
+    let (mut shard, primary) = full(Ack::One);
+    let (b, c) = ((primary + 1) % 3, (primary + 2) % 3);
+    let now_us = shard.now_us;
+    shard.get(c).syncs_apart(now_us, true);
+    shard.write(primary, 1);
+    shard.lose(primary, 4);
+    shard.lose(b, 4);
+    shard.start(primary);
+    shard.start(b);
+    shard.run(3000);
+    assert_eq!((shard.primary(), shard.syncs.contains(&c)), (None, true));
+    shard.sync(c);
+    assert_eq!(shard.elect(), c);
+    assert_eq!(shard.register.loss_epoch, 2);
+}
+
+#[test]
 fn sync_of_records_that_were_cut_is_none_of_those_in_their_place() {
     let mut shard = Shard::new(3, Ack::One);
     let primary = shard.elect();

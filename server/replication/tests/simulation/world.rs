@@ -32,8 +32,6 @@ use weather::Weather;
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const MS: u64 = 1000;
 const TICK_US: u64 = 10 * MS;
-/// How long things go wrong.
-const TROUBLE_US: u64 = 15_000 * MS;
 /// How soon a healed shard serves, has all its replicas in sync, and has committed what it took.
 const RECOVERY_US: u64 = 6_000 * MS;
 /// Lines of a trace that are printed.
@@ -60,6 +58,7 @@ enum Event {
     Ambush(usize),
     Stumble(usize),
     Heal { from: usize, to: usize },
+    Flap { host: usize, count: u32, every_us: u64 },
     HealCoordinator(usize),
     Expire { host: usize, run: u64 },
 }
@@ -182,7 +181,7 @@ impl World {
         (weather.loss, weather.slow_disk, weather.doubles) = (0.01, 0.01, 0.01);
         (weather.late, weather.unknown, weather.old_reads) = (0.0, 0.1, 0.1);
         (weather.ambush, weather.full_disk, weather.unreadable) = (0.0, 0.0, 0.0);
-        (weather.stumbles, weather.gone) = (false, false);
+        (weather.stumbles, weather.gone, weather.trouble_us) = (false, false, 15_000 * MS);
         self.queue.retain(|_, event| !matches!(event, Event::Nemesis));
         self
     }
@@ -196,7 +195,7 @@ impl World {
     }
 
     fn trouble(&mut self) -> Result<(), String> {
-        while self.now_us < TROUBLE_US {
+        while self.now_us < self.weather.trouble_us {
             self.next()?;
         }
         Ok(())
@@ -275,6 +274,10 @@ impl World {
             }
             Event::Stumble(host) => {
                 self.stumble(host);
+                Ok(())
+            }
+            Event::Flap { host, count, every_us } => {
+                self.flap(host, count, every_us);
                 Ok(())
             }
             Event::Heal { from, to } => {
