@@ -46,6 +46,7 @@ use crate::{
     replica::{self, Replica},
     request::Refusal,
     runner::Runner,
+    scrub::Scrub,
     shard::{Leadership, Shard, Unconfirmed},
     snapshot::Source,
 };
@@ -58,6 +59,10 @@ const APPLY_BYTES: usize = 4 << 20;
 const APPLY_ROUNDS_MAX: usize = 4;
 /// A host without anything to do looks up after this time all the same.
 const IDLE_MAX: Duration = Duration::from_secs(1);
+
+/// Between two looks at rows, and how many are looked at: a million rows take seven minutes.
+const SCRUB_PAUSE_US: u64 = 100_000;
+const SCRUB_ROWS: usize = 256;
 
 /// What comes to a host beside messages and writes.
 pub enum Input {
@@ -159,6 +164,8 @@ pub struct Host {
     pub(crate) reported: u64,
     /// Others wait for a sync: it does not wait for the interval.
     sync_now: bool,
+    scrub: Scrub,
+    scrub_due_us: u64,
     /// The disk was full: what the machine asks for is left out until it cuts the log.
     leaves_out: bool,
     /// Snapshots that are being read.
@@ -240,6 +247,8 @@ impl Host {
             unreported: None,
             reported: 0,
             sync_now: false,
+            scrub: Scrub::default(),
+            scrub_due_us: now + SCRUB_PAUSE_US,
             leaves_out: false,
             sources: HashMap::new(),
             confirming: HashMap::new(),
@@ -288,6 +297,7 @@ impl Host {
             self.publish();
             self.sync_if_due(false).await?;
             self.checkpoint_if_due().await?;
+            self.scrub_if_due().await?;
             if closing && self.group.is_none() && self.backlog.is_empty() && self.shard.queue().is_empty() {
                 return Ok(());
             }
@@ -559,6 +569,7 @@ impl Host {
                 self.engine = installed.engine.clone();
                 self.shard.set_rows(installed.engine, cache);
                 self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
+                self.scrub = Scrub::default();
                 self.forget_checkpoint();
             }
         }
@@ -701,6 +712,36 @@ impl Host {
             self.clock.wall_ms().saturating_sub(ago_us / 1000)
         };
         self.shard.stand(standing, since_ms);
+    }
+
+    /// Looks at some rows now and then. A replica with rows that are not what was written is of no use to the others: a
+    /// backup gives its data up and is copied anew, a primary hands the lead over first, if anybody can take it.
+    async fn scrub_if_due(&mut self) -> Result<(), Error> {
+        let now = self.now();
+        if now < self.scrub_due_us {
+            return Ok(());
+        }
+        self.scrub_due_us = now + SCRUB_PAUSE_US;
+        let rotten = self.scrub.step(&self.replica, SCRUB_ROWS)?;
+        let Some(first) = rotten.first() else { return Ok(()) };
+        let (shard, slot) = (self.shard.id(), first.expected.slot);
+        tracing::error!(
+            shard,
+            slot,
+            expected = first.expected.count,
+            found = first.found.count,
+            "rows have rotted"
+        );
+        if self.machine.leads().is_some() {
+            let _ = self.machine.wish_successor(now);
+            return self.carry_out().await;
+        }
+        if self.machine.status().standing != Standing::InSync {
+            return Ok(());
+        }
+        self.home.discard(&*self.chance).await?;
+        let text = format!("rows of slot {slot} have rotted; the data is copied anew by the next start");
+        Err(Error::Misfit(text))
     }
 
     /// Answers replies that hold as long as this replica leads: under the lease at once, else after a round.
