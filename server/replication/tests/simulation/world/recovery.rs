@@ -63,9 +63,10 @@ impl World {
             }
         }
         let gone_us = self.now_us;
+        // Others, if a change of the register was still on its way.
         let leads = |world: &Self| {
-            let life = world.hosts[survivor].life.as_ref();
-            life.is_some_and(|life| life.replica.is_serving())
+            let mut lives = world.hosts.iter().filter_map(|host| host.life.as_ref());
+            lives.any(|life| life.replica.is_serving())
         };
         while !leads(self) {
             self.next()?;
