@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use slotkv_benches::measure;
+use slotkv_benches::stopwatch::measure;
 use slotkv_proto::{SlotCount, slot, v1};
 use slotkv_storage::{Identity, Log, RealDisk, Row, RowCache, log::Options};
 

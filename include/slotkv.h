@@ -169,6 +169,14 @@ enum slotkv_status_t
      * The key exists.
      */
     SLOTKV_STATUS_FOUND = 6,
+    /**
+     * Of slotkv_outcome: the write was not applied and never will be.
+     */
+    SLOTKV_STATUS_NOT_APPLIED = 7,
+    /**
+     * Of slotkv_outcome: nobody knows any more.
+     */
+    SLOTKV_STATUS_FORGOTTEN = 8,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -325,6 +333,14 @@ enum slotkv_operation_kind_t
      * Those of operations, in any order, each with its own result.
      */
     SLOTKV_OPERATION_KIND_MANY = 10,
+    /**
+     * What came of the write that token stands for.
+     */
+    SLOTKV_OPERATION_KIND_OUTCOME = 11,
+    /**
+     * Gives key, which has to exist, the lifetime ttl_ms of its options from now on; 0: it lives for ever.
+     */
+    SLOTKV_OPERATION_KIND_EXPIRE = 12,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -364,6 +380,39 @@ enum slotkv_condition_t
 typedef enum slotkv_condition_t slotkv_condition_t;
 #else
 typedef uint32_t slotkv_condition_t;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * How fresh the answer of a read has to be. All but the first are answered by any replica that is fresh enough.
+ */
+enum slotkv_read_level_t
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * What the key holds at the time of the read. The primary answers.
+     */
+    SLOTKV_READ_LEVEL_LINEARIZABLE = 0,
+    /**
+     * Not older than what the session has written or read before.
+     */
+    SLOTKV_READ_LEVEL_SESSION = 1,
+    /**
+     * Older by no more than staleness_ms.
+     */
+    SLOTKV_READ_LEVEL_BOUNDED = 2,
+    /**
+     * Perhaps old, by however much.
+     */
+    SLOTKV_READ_LEVEL_STALE = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum slotkv_read_level_t slotkv_read_level_t;
+#else
+typedef uint32_t slotkv_read_level_t;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
 
@@ -408,6 +457,11 @@ typedef struct slotkv_connect_options_t {
      * Not 0: slotkv_connect returns at once and the first blocking call connects. For programs that use queues only.
      */
     uint8_t is_lazy;
+    /**
+     * Where the client stands, by the name of a zone: reads that backups may answer go to those of the same zone, if there are
+     * any.
+     */
+    const char *zone;
 } slotkv_connect_options_t;
 
 /**
@@ -450,6 +504,10 @@ typedef struct slotkv_item_t {
      * Its slot.
      */
     uint16_t slot;
+    /**
+     * What is left of its lifetime; 0: it lives for ever.
+     */
+    uint64_t ttl_ms;
 } slotkv_item_t;
 
 /**
@@ -496,6 +554,10 @@ typedef struct slotkv_error_t {
      * How many causes there are.
      */
     size_t causes_count;
+    /**
+     * Of a write whose outcome is unknown: by it slotkv_outcome tells what came of it. Else NULL data.
+     */
+    struct slotkv_bytes_t token;
 } slotkv_error_t;
 
 /**
@@ -878,7 +940,11 @@ typedef struct slotkv_result_t {
      */
     int64_t number;
     /**
-     * The value of get, as it came out of the decoded message.
+     * What is left of the lifetime of the key that get has found; 0: it lives for ever.
+     */
+    uint64_t ttl_ms;
+    /**
+     * The value of get, as it came out of the decoded message; the token of slotkv_session_token.
      */
     struct slotkv_bytes_t value;
     /**
@@ -992,6 +1058,23 @@ typedef struct slotkv_call_options_t {
      * Given to interrupt.
      */
     void *interrupt_context;
+    /**
+     * How fresh the answer of a read has to be, a slotkv_read_level_t; 0 for linearizable.
+     */
+    uint32_t read_level;
+    /**
+     * With SLOTKV_READ_LEVEL_BOUNDED: how old the answer may be, up to 300000.
+     */
+    uint32_t staleness_ms;
+    /**
+     * What a session's read may not be older than, of slotkv_session_token here or elsewhere; NULL data for all that the client
+     * has seen.
+     */
+    struct slotkv_bytes_t session_token;
+    /**
+     * Lifetime of the key, for calls that store something, up to 315360000000 (ten years); 0: it lives for ever.
+     */
+    uint64_t ttl_ms;
 } slotkv_call_options_t;
 
 /**
@@ -1051,6 +1134,10 @@ typedef struct slotkv_operation_t {
      * The caller's; comes back in the completion.
      */
     void *context;
+    /**
+     * Of an error whose outcome is unknown.
+     */
+    struct slotkv_bytes_t token;
 } slotkv_operation_t;
 
 /**
@@ -1199,7 +1286,7 @@ slotkv_code_t slotkv_call(slotkv_client_t client,
                           struct slotkv_result_t *result);
 
 /**
- * The value of a key: value and version, SLOTKV_STATUS_FOUND or SLOTKV_STATUS_NOT_FOUND. `options` may be NULL, here and
+ * The value of a key: value, version and ttl_ms, SLOTKV_STATUS_FOUND or SLOTKV_STATUS_NOT_FOUND. `options` may be NULL, here and
  * everywhere.
  */
 slotkv_code_t slotkv_get(slotkv_client_t client,
@@ -1253,6 +1340,25 @@ slotkv_code_t slotkv_compare_and_set(slotkv_client_t client,
                                      struct slotkv_result_t *result);
 
 /**
+ * Gives a key that exists a new lifetime, up to 315360000000 ms from now on; its value stays: SLOTKV_STATUS_UPDATED and the
+ * key's new version, or SLOTKV_STATUS_UNMET if there is no such key.
+ */
+slotkv_code_t slotkv_expire(slotkv_client_t client,
+                            struct slotkv_bytes_t key,
+                            uint64_t ttl_ms,
+                            const struct slotkv_call_options_t *options,
+                            struct slotkv_result_t *result);
+
+/**
+ * Lets a key that exists live for ever; its value stays: SLOTKV_STATUS_UPDATED and the key's new version, or
+ * SLOTKV_STATUS_UNMET if there is no such key.
+ */
+slotkv_code_t slotkv_persist(slotkv_client_t client,
+                             struct slotkv_bytes_t key,
+                             const struct slotkv_call_options_t *options,
+                             struct slotkv_result_t *result);
+
+/**
  * Removes a key: SLOTKV_STATUS_DELETED with the version of the deletion, or SLOTKV_STATUS_NOT_FOUND.
  */
 slotkv_code_t slotkv_delete(slotkv_client_t client,
@@ -1279,6 +1385,16 @@ slotkv_code_t slotkv_increment(slotkv_client_t client,
                                int64_t delta,
                                const struct slotkv_call_options_t *options,
                                struct slotkv_result_t *result);
+
+/**
+ * What came of a write whose outcome is unknown, by the token of its error: status, version and, of an increment, number.
+ * SLOTKV_STATUS_NOT_APPLIED if it was not applied: then it never will be. SLOTKV_STATUS_FORGOTTEN if nobody knows any more; results
+ * are kept for this for 60 s after the call has ended.
+ */
+slotkv_code_t slotkv_outcome(slotkv_client_t client,
+                             struct slotkv_bytes_t token,
+                             const struct slotkv_call_options_t *options,
+                             struct slotkv_result_t *result);
 
 /**
  * The values of many keys: results, in their order. If a key fails, the code is the first error's, and results has what
@@ -1345,6 +1461,13 @@ slotkv_code_t slotkv_explain(slotkv_client_t client, struct slotkv_bytes_t key, 
  * What this client has done so far, and its state now: stats. Its queues count for themselves, see slotkv_queue_stats.
  */
 slotkv_code_t slotkv_stats(slotkv_client_t client, struct slotkv_result_t *result);
+
+/**
+ * What the session has seen, which is all that this client's calls have: value. Opaque bytes for session_token of a call's
+ * options, here or elsewhere. Its queues see for themselves, see slotkv_queue_session_token.
+ */
+slotkv_code_t slotkv_session_token(slotkv_client_t client,
+                                   struct slotkv_result_t *result);
 
 /**
  * Name of a code, as "TIMEOUT"; "UNEXPECTED" for a number that the library does not know. Static; nobody frees it.
@@ -1443,6 +1566,11 @@ slotkv_code_t slotkv_queue_counts(slotkv_queue_t queue,
  * What the connections of a queue have done so far, and their state now: stats.
  */
 slotkv_code_t slotkv_queue_stats(slotkv_queue_t queue, struct slotkv_result_t *result);
+
+/**
+ * What the calls of a queue have seen: value. As slotkv_session_token.
+ */
+slotkv_code_t slotkv_queue_session_token(slotkv_queue_t queue, struct slotkv_result_t *result);
 
 /**
  * Where a scan goes on behind an item of a page: cursor. `range` and `options` are those of the page; of `item` the key and

@@ -34,6 +34,7 @@ using Code = slotkv_code_t;
 using Status = slotkv_status_t;
 using Outcome = slotkv_outcome_t;
 using Retry = slotkv_retry_t;
+using ReadLevel = slotkv_read_level_t;
 
 /// Values that follow one another, owned by somebody else; C++20 has std::span for it.
 template <typename T>
@@ -96,7 +97,15 @@ public:
     std::uint64_t version() const { return raw_.version; }
     /// Of increment, count and slot.
     std::int64_t number() const { return raw_.number; }
-    /// Of get.
+    /// Of get: what is left of the key's lifetime; nothing if it lives for ever.
+    std::optional<std::chrono::milliseconds> ttl() const {
+        return raw_.ttl_ms == 0 ? std::nullopt : std::optional(std::chrono::milliseconds(raw_.ttl_ms));
+    }
+    /// Of outcome: whether the write was not applied and never will be.
+    bool not_applied() const { return raw_.status == SLOTKV_STATUS_NOT_APPLIED; }
+    /// Of outcome: whether nobody knows any more.
+    bool forgotten() const { return raw_.status == SLOTKV_STATUS_FORGOTTEN; }
+    /// Of get; of session_token.
     std::string_view value() const { return view(raw_.value); }
     /// Of get: a copy, or nothing if the key is absent.
     std::optional<std::string> text() const {
@@ -148,6 +157,10 @@ public:
     }
     /// Whether the very same call may be repeated without thinking.
     bool retryable() const { return result_->error() != nullptr && result_->error()->retryable; }
+    /// Of a write whose outcome is unknown: for Client::outcome. Else empty.
+    std::string_view token() const {
+        return result_->error() == nullptr ? std::string_view() : view(result_->error()->token);
+    }
     /// All of it; of many keys with what became of each.
     const Result &result() const { return *result_; }
 
@@ -192,6 +205,8 @@ struct ConnectOptions {
     std::uint32_t inflight_max = 0;
     /// The first blocking call connects; for programs that use queues only.
     bool is_lazy = false;
+    /// Where the client stands, by the name of a zone: reads that backups may answer go to those of the same zone, if there are any.
+    std::string zone = {};
 
     slotkv_connect_options_t raw() const {
         slotkv_connect_options_t raw = slotkv_connect_options();
@@ -203,6 +218,7 @@ struct ConnectOptions {
         raw.streams_per_member = streams_per_member;
         raw.inflight_max = inflight_max;
         raw.is_lazy = is_lazy ? 1 : 0;
+        raw.zone = zone.empty() ? nullptr : zone.c_str();
         return raw;
     }
 };
@@ -215,12 +231,26 @@ struct CallOptions {
     std::optional<std::string> namespace_name = {};
     /// W3C traceparent of the caller's span.
     std::string traceparent = {};
+    /// How fresh the answer of a read has to be; linearizable.
+    ReadLevel read_level = SLOTKV_READ_LEVEL_LINEARIZABLE;
+    /// With SLOTKV_READ_LEVEL_BOUNDED: how old the answer may be, up to 300 s.
+    std::chrono::milliseconds staleness{0};
+    /// What a session's read may not be older than, of session_token here or elsewhere; all that the client has seen.
+    std::optional<std::string> session_token = {};
+    /// Lifetime of the key, for calls that store something, up to 315360000 s (ten years); 0: it lives for ever.
+    std::chrono::milliseconds ttl{0};
 
     slotkv_call_options_t raw() const {
         slotkv_call_options_t raw = slotkv_call_options();
         raw.deadline_ms = detail::milliseconds(deadline);
         raw.namespace_name = namespace_name ? namespace_name->c_str() : nullptr;
         raw.traceparent = traceparent.empty() ? nullptr : traceparent.c_str();
+        raw.read_level = static_cast<std::uint32_t>(read_level);
+        raw.staleness_ms = detail::milliseconds(staleness);
+        if (session_token) {
+            raw.session_token = bytes(*session_token);
+        }
+        raw.ttl_ms = static_cast<std::uint64_t>(ttl.count());
         return raw;
     }
 };
@@ -391,6 +421,16 @@ public:
             slotkv_compare_and_set(client_, bytes(key), bytes(value), version, raw, out);
         });
     }
+    /// Gives a key that exists a new lifetime, from now on; its value stays. Else the result is unmet.
+    Result expire(std::string_view key, std::chrono::milliseconds ttl, const CallOptions &options = {}) {
+        return call(options, [&](auto *raw, auto *out) {
+            slotkv_expire(client_, bytes(key), static_cast<std::uint64_t>(ttl.count()), raw, out);
+        });
+    }
+    /// Lets a key that exists live for ever; its value stays. Else the result is unmet.
+    Result persist(std::string_view key, const CallOptions &options = {}) {
+        return call(options, [&](auto *raw, auto *out) { slotkv_persist(client_, bytes(key), raw, out); });
+    }
     /// Removes a key. delete is a word of the language.
     Result remove(std::string_view key, const CallOptions &options = {}) {
         return call(options, [&](auto *raw, auto *out) { slotkv_delete(client_, bytes(key), raw, out); });
@@ -406,6 +446,11 @@ public:
     Result increment(std::string_view key, std::int64_t delta = 1, const CallOptions &options = {}) {
         return call(options,
                     [&](auto *raw, auto *out) { slotkv_increment(client_, bytes(key), delta, raw, out); });
+    }
+
+    /// What came of a write whose outcome is unknown, by the token of its Error: status, version, and of an increment number.
+    Result outcome(std::string_view token, const CallOptions &options = {}) {
+        return call(options, [&](auto *raw, auto *out) { slotkv_outcome(client_, bytes(token), raw, out); });
     }
 
     /// The values of many keys: results, in their order. Keys are anything that std::string_view is made of.
@@ -467,6 +512,10 @@ public:
     Result explain(std::string_view key) {
         return call({}, [&](auto *, auto *out) { slotkv_explain(client_, bytes(key), out); });
     }
+    /// What the session has seen, which is all that this client's calls have: value.
+    Result session_token() {
+        return call({}, [&](auto *, auto *out) { slotkv_session_token(client_, out); });
+    }
     /// What this client has done so far, and its state now: stats.
     Result stats() {
         return call({}, [&](auto *, auto *out) { slotkv_stats(client_, out); });
@@ -503,6 +552,8 @@ public:
         operation.raw_.value = bytes(value);
         return operation;
     }
+    /// The lifetime stands in the options; without one the key lives for ever.
+    static Operation expire(std::string_view key) { return Operation(SLOTKV_OPERATION_KIND_EXPIRE, key); }
     static Operation remove(std::string_view key) { return Operation(SLOTKV_OPERATION_KIND_DELETE, key); }
     static Operation increment(std::string_view key, std::int64_t delta = 1) {
         Operation operation(SLOTKV_OPERATION_KIND_INCREMENT, key);

@@ -19,6 +19,8 @@ export interface ConnectOptions {
   streamsPerMember?: number
   /** The client's name, for people. */
   clientName?: string
+  /** Where the client stands: reads that backups may answer go to those of the same zone, if there are any. */
+  zone?: string
   /** Gives the call up: connecting ends. */
   signal?: AbortSignal | null
 }
@@ -36,11 +38,20 @@ export interface CallOptions {
   traceparent?: string
 }
 
+/** What a put is told. */
+export interface PutOptions extends CallOptions {
+  /** Lifetime of the key, in milliseconds: 1 to 315,360,000,000 (ten years), by default it lives for ever. */
+  ttlMs?: number | null
+}
+
 /** What a call on many keys is told. */
 export interface ManyOptions extends CallOptions {
   /** Errors stand among the results, instead of a ManyError that has the results. */
   returnErrors?: boolean
 }
+
+/** What a put of many keys is told. */
+export interface PutManyOptions extends ManyOptions, PutOptions {}
 
 /** Which keys. */
 export interface Range {
@@ -78,6 +89,8 @@ export interface Entry {
   value: Buffer
   /** Grows with every write of the key, also over a deletion. */
   version: bigint
+  /** What is left of its lifetime, in milliseconds; null if it lives for ever. */
+  ttlMs: number | null
 }
 
 /** What a put did. */
@@ -100,6 +113,24 @@ export interface Delete {
   done: boolean
 }
 
+/** How fresh the answer of a read has to be. All but `linearizable` are answered by any replica that is fresh enough. */
+export type ReadLevel = 'linearizable' | 'session' | 'stale'
+
+/** What came of a write whose outcome was unknown. */
+export interface WriteOutcome {
+  /**
+   * `created`, `updated` or `deleted` if it was applied; `not_found` or `unmet` if it was carried out and changed nothing;
+   * `not_applied` if it was not and never will be; `forgotten` if nobody knows any more.
+   */
+  status: 'created' | 'updated' | 'deleted' | 'not_found' | 'unmet' | 'not_applied' | 'forgotten'
+  /** The key's version as the write told it; 0 if it told none. */
+  version: bigint
+  /** The sum, if it was an increment. */
+  number: bigint
+  /** Whether the write changed something. */
+  applied: boolean
+}
+
 /** A key of a scan. */
 export interface Item {
   /** The key. */
@@ -110,6 +141,8 @@ export interface Item {
   version: bigint
   /** Its slot. */
   slot: number
+  /** What is left of its lifetime, in milliseconds; null if it lives for ever. */
+  ttlMs: number | null
 }
 
 /**
@@ -138,17 +171,29 @@ export class Client implements AsyncDisposable {
   /** Whether a key exists. */
   has(key: Bytes, options?: CallOptions): Promise<boolean>
 
-  /** Stores a value. */
-  put(key: Bytes, value: Bytes, options?: CallOptions): Promise<Put>
+  /** Stores a value. The key lives for ever, or for `ttlMs`. */
+  put(key: Bytes, value: Bytes, options?: PutOptions): Promise<Put>
 
   /** Stores a value if the key is absent; otherwise the result is `unmet` with the key's version. */
-  putIfAbsent(key: Bytes, value: Bytes, options?: CallOptions): Promise<Put>
+  putIfAbsent(key: Bytes, value: Bytes, options?: PutOptions): Promise<Put>
 
   /** Stores a value if the key exists; otherwise the result is `unmet`. */
-  updateIfPresent(key: Bytes, value: Bytes, options?: CallOptions): Promise<Put>
+  updateIfPresent(key: Bytes, value: Bytes, options?: PutOptions): Promise<Put>
 
   /** Stores a value if the key exists in `version`; otherwise the result is `unmet` with the key's version. */
-  compareAndSet(key: Bytes, value: Bytes, version: bigint | number, options?: CallOptions): Promise<Put>
+  compareAndSet(key: Bytes, value: Bytes, version: bigint | number, options?: PutOptions): Promise<Put>
+
+  /**
+   * Gives a key that exists a new lifetime, in milliseconds from now on; its value stays, its version grows. If there is no
+   * such key, the result is `unmet`.
+   */
+  expire(key: Bytes, ttlMs: number, options?: CallOptions): Promise<Put>
+
+  /**
+   * Lets a key that exists live for ever; its value stays, its version grows. If there is no such key, the result is
+   * `unmet`.
+   */
+  persist(key: Bytes, options?: CallOptions): Promise<Put>
 
   /** Removes a key. */
   delete(key: Bytes, options?: CallOptions): Promise<Delete>
@@ -162,6 +207,12 @@ export class Client implements AsyncDisposable {
    */
   increment(key: Bytes, delta?: bigint | number, options?: CallOptions): Promise<bigint>
 
+  /**
+   * What came of a write whose outcome is unknown, by the `token` of its error. If it was not applied, it never will be. Results
+   * are kept for this for 60 s after the call has ended; later it may be `forgotten`.
+   */
+  outcome(token: Bytes, options?: CallOptions): Promise<WriteOutcome>
+
   /** The values of many keys, in their order. If a key fails, ManyError has the results of all of them. */
   getMany(keys: Iterable<Bytes>, options: ManyOptions & { returnErrors: true }): Promise<(Buffer | null | SlotkvError)[]>
   getMany(keys: Iterable<Bytes>, options?: ManyOptions): Promise<(Buffer | null)[]>
@@ -169,9 +220,9 @@ export class Client implements AsyncDisposable {
   /** Stores many values, given as a Map or as pairs; each key has its own result, in their order. */
   putMany(
     pairs: Iterable<readonly [Bytes, Bytes]>,
-    options: ManyOptions & { returnErrors: true },
+    options: PutManyOptions & { returnErrors: true },
   ): Promise<(Put | SlotkvError)[]>
-  putMany(pairs: Iterable<readonly [Bytes, Bytes]>, options?: ManyOptions): Promise<Put[]>
+  putMany(pairs: Iterable<readonly [Bytes, Bytes]>, options?: PutManyOptions): Promise<Put[]>
 
   /** Removes many keys; each has its own result, in their order. */
   deleteMany(keys: Iterable<Bytes>, options: ManyOptions & { returnErrors: true }): Promise<(Delete | SlotkvError)[]>
@@ -206,6 +257,27 @@ export class Client implements AsyncDisposable {
 
   /** The same connections, for calls that are part of a trace: a W3C traceparent travels with each of them. */
   withTraceparent(traceparent: string): Client
+
+  /**
+   * The same connections, with another freshness of reads that name none: `session` is not older than what this client has
+   * written and read before.
+   */
+  withReadLevel(level: ReadLevel): Client
+
+  /**
+   * The same connections, for reads that may be older by so much, in milliseconds, and are answered by any replica that is
+   * fresh enough.
+   */
+  withStaleness(stalenessMs: number): Client
+
+  /** What the session has seen, as opaque bytes for another process or language. */
+  sessionToken(): Buffer
+
+  /**
+   * The same connections, for a session that goes on where a token stands: reads are of level `session` and never older than the
+   * token or than what this view has written and read. No bytes begin a session that has seen nothing.
+   */
+  withSessionToken(token: Bytes): Client
 
   /** Ends the client and whatever shares its connections, in bounded time. Closing again does nothing. */
   close(): Promise<void>
@@ -291,6 +363,7 @@ export interface ErrorFields {
   member?: string | null
   attempts?: number
   causes?: readonly string[]
+  token?: Buffer | null
 }
 
 /**
@@ -315,6 +388,8 @@ export class SlotkvError extends Error {
   readonly attempts: number
   /** What the layers below said, the nearest first. */
   readonly causes: readonly string[]
+  /** Of a write whose outcome is unknown: by it `outcome` of a client tells what came of it. Else null. */
+  readonly token: Buffer | null
 }
 
 /** The request itself cannot be served; repeating it does not help. */

@@ -16,7 +16,7 @@ use prost::Message;
 use slotkv_proto::{Code, keys::Keys, limits, table::ShardId, v1};
 use tokio::time::Instant;
 
-use crate::{Error, Outcome, Result};
+use crate::{Error, Outcome, ReadLevel, Result, Session};
 
 /// Gets the reply of a call; must be short.
 pub(crate) type Callback = Box<dyn FnOnce(Result<v1::Reply>) + Send>;
@@ -63,6 +63,12 @@ pub(crate) struct History {
     /// Redirects since the last pause.
     pub redirects: u32,
     pub taken: Option<Taken>,
+    /// Whether that was the way of a read which any replica may answer.
+    pub at_replica: bool,
+    /// Attempts at replicas since the last pause.
+    pub replicas_tried: u32,
+    /// No replica answers; the primary is asked until the next pause.
+    pub to_primary: bool,
     /// The error of the first attempt that may have been applied.
     pub unknown: Option<Error>,
     /// The error of the latest attempt.
@@ -90,6 +96,10 @@ pub(crate) struct Call {
     pub gate: u32,
     /// Whether it may wait at the gate without a bound, since its caller waits with it.
     pub patient: bool,
+    /// How fresh its answer has to be; linearizable unless it is a read.
+    pub level: ReadLevel,
+    /// The session that it is part of, if not the client's.
+    pub session: Option<Session>,
     pub span: tracing::Span,
     inner: Mutex<Inner>,
 }
@@ -119,6 +129,8 @@ impl Call {
             bytes: request.key.len() + request.value.len() + request.keys.len(),
             gate: 0,
             patient: callback.is_none(),
+            level: ReadLevel::Linearizable,
+            session: None,
             span,
             inner: Mutex::new(Inner {
                 request,
@@ -252,7 +264,16 @@ impl Delivery {
 
 /// Whether an operation changes anything.
 pub(crate) fn is_write(operation: v1::Operation) -> bool {
-    matches!(operation, v1::Operation::Put | v1::Operation::Delete | v1::Operation::Increment)
+    matches!(
+        operation,
+        v1::Operation::Put | v1::Operation::Delete | v1::Operation::Increment | v1::Operation::Expire
+    )
+}
+
+/// Whether a replica may answer it.
+pub(crate) fn is_read(operation: v1::Operation) -> bool {
+    use v1::Operation::{Count, Get, GetMany, Has, Scan};
+    matches!(operation, Get | Has | GetMany | Count | Scan)
 }
 
 /// Field 2 of `ClientFrame`, length-delimited.

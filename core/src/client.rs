@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use slotkv_proto::{Code, SlotCount, SlotTable, limits, slot, v1};
 use tokio::{
     runtime,
@@ -14,13 +14,14 @@ use tokio::{
 };
 
 use crate::{
-    Answer, CallOptions, Command, Error, Explain, Options, Result, Stats,
-    call::{Call, Callback},
+    Answer, CallOptions, Command, Error, Explain, Options, ReadLevel, Result, Session, Stats,
+    call::{Call, Callback, is_read},
     composite::{CompositeTask, Composites},
     connection::{self, Context, Receiver},
     options::DEADLINE_MS_MAX,
     policy::{Dispatch, Waiting},
     routing::{self, Observer, Routing, Setup, Snapshot},
+    session,
     stats::Counters,
     uri::{Target, check_namespace},
     wire::{self, Parsed},
@@ -30,7 +31,7 @@ use crate::{
 pub const TRACEPARENT_BYTES_MAX: usize = 256;
 
 /// A client of a cluster, for any number of threads and tasks. Clones share everything but what [`Client::namespace`],
-/// [`Client::with_deadline`] and [`Client::with_traceparent`] change.
+/// [`Client::with_deadline`], [`Client::with_traceparent`], [`Client::with_read_level`] and [`Client::with_session_token`] change.
 ///
 /// Each call ends within its deadline, with an answer or with an error that says whether the operation was applied.
 /// Dropping the future of a call cancels it, at the worker too. When the last clone is dropped, open calls end with
@@ -42,6 +43,9 @@ pub struct Client {
     namespace: Option<Arc<str>>,
     deadline: Duration,
     traceparent: Option<Arc<str>>,
+    level: ReadLevel,
+    /// `None` for all that the client has heard of.
+    session: Option<Session>,
 }
 
 /// What holds for one call.
@@ -51,6 +55,8 @@ struct Told<'a> {
     namespace_bytes: usize,
     deadline: Duration,
     traceparent: Option<&'a str>,
+    level: ReadLevel,
+    session: Option<&'a Session>,
 }
 
 impl Told<'_> {
@@ -113,6 +119,7 @@ impl Client {
                 client_id: id,
                 client_name: options.client_name.clone(),
                 namespace: target.namespace.clone(),
+                zone: options.zone.clone(),
                 receiver: dispatch.clone() as Weak<dyn Receiver>,
                 counters: counters.clone(),
             });
@@ -142,6 +149,8 @@ impl Client {
             namespace: None,
             deadline: options.deadline,
             traceparent: None,
+            level: ReadLevel::Linearizable,
+            session: None,
         })
     }
 
@@ -165,6 +174,34 @@ impl Client {
         Ok(Client { traceparent: Some(traceparent.into()), ..self.clone() })
     }
 
+    /// The same connections, with another freshness of reads that name none: get, has, get of many, count, scan. A session
+    /// is all that this client object has written and read, unless [`Client::with_session_token`] began one of its own.
+    pub fn with_read_level(&self, level: ReadLevel) -> Client {
+        Client { level, ..self.clone() }
+    }
+
+    /// What the session has seen, as opaque bytes for another process or language: whoever goes on with them reads nothing
+    /// older. Without a session of its own, it is what all calls of this client object have seen.
+    pub fn session_token(&self) -> Bytes {
+        match &self.session {
+            Some(session) => session.token(),
+            None => {
+                let snapshot = self.snapshot();
+                session::encode(snapshot.shards.iter().map(|shard| (shard.id, shard.heard.seen())))
+            }
+        }
+    }
+
+    /// The same connections, for a session that goes on where the token stands: reads of this view and its clones are of
+    /// [`ReadLevel::Session`] and never older than the token or than what the view itself has written and read; what other views
+    /// do does not count. No bytes begin a session that has seen nothing.
+    ///
+    /// Errors: `UNSUPPORTED` for a token of a newer format, `INVALID_ARGUMENT` for what is none.
+    pub fn with_session_token(&self, token: &[u8]) -> Result<Client> {
+        let session = Some(Session::from_token(token)?);
+        Ok(Client { session, level: ReadLevel::Session, ..self.clone() })
+    }
+
     /// Carries out an operation.
     pub async fn call(&self, command: Command, options: &CallOptions) -> Result<Answer> {
         let told = self.told(options)?;
@@ -172,8 +209,7 @@ impl Client {
             Parsed::Single(request) => {
                 let operation = request.operation();
                 let call = self.begin(request, &told, None);
-                let reply = Waiting::new(self.shared.dispatch.clone(), call).await?;
-                wire::answer(operation, reply)
+                wire::answer_of(operation, Waiting::new(self.shared.dispatch.clone(), call).await)
             }
             Parsed::Composite(command) => self.view(&told).composite(command, &told.traceparent()).await,
         }
@@ -198,8 +234,7 @@ impl Client {
             }
             Ok((Parsed::Single(request), told)) => {
                 let operation = request.operation();
-                let callback: Callback =
-                    Box::new(move |reply| callback(reply.and_then(|reply| wire::answer(operation, reply))));
+                let callback: Callback = Box::new(move |reply| callback(wire::answer_of(operation, reply)));
                 let call = self.begin(request, &told, Some(callback));
                 CancelHandle(Cancel::Call(self.shared.dispatch.clone(), call))
             }
@@ -303,6 +338,8 @@ impl Client {
             namespace_bytes: self.namespace_name().len(),
             deadline,
             traceparent: Some(traceparent),
+            level: self.level,
+            session: self.session.as_ref(),
         }
     }
 
@@ -327,11 +364,17 @@ impl Client {
         now: Instant,
         callback: Option<Callback>,
     ) -> Arc<Call> {
-        request.namespace = told.namespace.map(str::to_owned);
+        if request.operation() != v1::Operation::Outcome {
+            request.namespace = told.namespace.map(str::to_owned);
+        }
         request.traceparent = told.traceparent();
         let operation = request.operation();
         let span = tracing::debug_span!("slotkv", operation = operation.as_str_name(), slot = slots.0);
-        let call = Call::new(request, slots, now + told.deadline, span, callback);
+        let mut call = Call::new(request, slots, now + told.deadline, span, callback);
+        if is_read(operation) {
+            call.level = told.level;
+        }
+        call.session = told.session.cloned();
         self.shared.dispatch.begin(call, now)
     }
 
@@ -342,6 +385,8 @@ impl Client {
             namespace_bytes: self.namespace_name().len(),
             deadline: options.deadline.map_or(self.deadline, capped),
             traceparent: options.traceparent.as_deref().or(self.traceparent.as_deref()),
+            level: options.read_level.unwrap_or(self.level),
+            session: options.session.as_ref().or(self.session.as_ref()),
         };
         if let Some(name) = options.namespace.as_deref() {
             check_namespace(name)?;
@@ -354,7 +399,8 @@ impl Client {
 
     fn view(&self, told: &Told<'_>) -> Client {
         let namespace = told.namespace.map(Arc::from);
-        Client { namespace, deadline: told.deadline, ..self.clone() }
+        let session = told.session.cloned();
+        Client { namespace, deadline: told.deadline, level: told.level, session, ..self.clone() }
     }
 
     /// What travels with calls that name none; empty for nothing.
@@ -387,6 +433,7 @@ impl fmt::Debug for Client {
             .field("cluster_id", &self.shared.cluster_id)
             .field("namespace", &self.namespace_name())
             .field("deadline", &self.deadline)
+            .field("read_level", &self.level)
             .finish_non_exhaustive()
     }
 }

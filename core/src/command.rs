@@ -1,9 +1,11 @@
 //! The operations as values: what the typed functions of [`Client`](crate::Client) are made of, and what bindings
 //! submit.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use crate::{Error, Range, Result, count::COUNTS_AT_ONCE_MAX, scan::RUNS_AT_ONCE_MAX};
+use crate::{Error, Range, Result, WriteOutcome, count::COUNTS_AT_ONCE_MAX, scan::RUNS_AT_ONCE_MAX};
 
 /// An operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +28,15 @@ pub enum Command {
         value: Bytes,
         /// What must hold.
         condition: Condition,
+        /// Lifetime of the key, 1 ms to 10 years; `None`: it lives for ever.
+        ttl: Option<Duration>,
+    },
+    /// Gives a key that exists a new lifetime; its value stays. Answer: [`Answer::Put`].
+    Expire {
+        /// Its key.
+        key: Bytes,
+        /// From now on, 1 ms to 10 years; `None`: it lives for ever.
+        ttl: Option<Duration>,
     },
     /// Removes a key. Answer: [`Answer::Delete`].
     Delete {
@@ -34,12 +45,17 @@ pub enum Command {
         /// What must hold; [`Condition::Absent`] makes no sense and is refused.
         condition: Condition,
     },
-    /// Adds to a decimal i64; an absent key counts as 0. Answer: [`Answer::Number`].
+    /// Adds to a decimal i64; an absent key counts as 0; a lifetime stays as it is. Answer: [`Answer::Number`].
     Increment {
         /// Its key.
         key: Bytes,
         /// What to add.
         delta: i64,
+    },
+    /// What came of a write whose outcome is unknown. Answer: [`Answer::Outcome`].
+    Outcome {
+        /// The bytes of its [`WriteToken`](crate::WriteToken).
+        token: Bytes,
     },
     /// How many keys a range has. Answer: [`Answer::Count`].
     Count {
@@ -64,10 +80,15 @@ impl Command {
     /// Whether it may change anything.
     pub fn may_write(&self) -> bool {
         match self {
-            Command::Put { .. } | Command::Delete { .. } | Command::Increment { .. } => true,
-            Command::Get { .. } | Command::Has { .. } | Command::Count { .. } | Command::ScanPage { .. } => {
-                false
-            }
+            Command::Put { .. }
+            | Command::Expire { .. }
+            | Command::Delete { .. }
+            | Command::Increment { .. } => true,
+            Command::Get { .. }
+            | Command::Has { .. }
+            | Command::Outcome { .. }
+            | Command::Count { .. }
+            | Command::ScanPage { .. } => false,
             Command::Many { commands } => commands.iter().any(Command::may_write),
         }
     }
@@ -78,9 +99,11 @@ impl Command {
         match self {
             Command::Get { key }
             | Command::Has { key }
+            | Command::Expire { key, .. }
             | Command::Delete { key, .. }
             | Command::Increment { key, .. } => (1, key.len()),
             Command::Put { key, value, .. } => (1, key.len() + value.len()),
+            Command::Outcome { token } => (1, token.len()),
             Command::Count { .. } => (shards.clamp(1, COUNTS_AT_ONCE_MAX), 0),
             Command::ScanPage { range, .. } if range.ordered => (shards.clamp(1, RUNS_AT_ONCE_MAX), 0),
             Command::ScanPage { .. } => (1, 0),
@@ -113,12 +136,14 @@ pub enum Answer {
     Entry(Option<Entry>),
     /// Of Has.
     Has(bool),
-    /// Of Put.
+    /// Of Put and Expire.
     Put(Put),
     /// Of Delete.
     Delete(Delete),
     /// Of Increment: the new number.
     Number(i64),
+    /// Of Outcome.
+    Outcome(WriteOutcome),
     /// Of Count.
     Count(u64),
     /// Of ScanPage.
@@ -142,6 +167,8 @@ pub struct Entry {
     pub value: Bytes,
     /// Grows with every write of the key, also over a deletion.
     pub version: u64,
+    /// What is left of its lifetime; `None` if it lives for ever.
+    pub ttl: Option<Duration>,
 }
 
 /// What a put did.
@@ -206,6 +233,8 @@ pub struct Item {
     pub version: u64,
     /// Its slot.
     pub slot: u16,
+    /// What is left of its lifetime; `None` if it lives for ever.
+    pub ttl: Option<Duration>,
 }
 
 /// Some items of a scan.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 pub use slotkv_proto::{Code, Retry};
 
+use crate::WriteToken;
+
 /// What slotkv's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -44,6 +46,8 @@ pub struct Error {
     pub member: Option<String>,
     /// How often the operation was sent, or tried to be.
     pub attempts: u32,
+    /// Of a write whose outcome is unknown: by it [`Client::outcome`](crate::Client::outcome) tells what came of it.
+    pub token: Option<Arc<WriteToken>>,
     /// What the layers below said, the nearest first: an error with a source of its own, and so on.
     #[source]
     pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -59,8 +63,14 @@ impl Error {
             message: message.into(),
             member: None,
             attempts: 0,
+            token: None,
             source: None,
         }
+    }
+
+    /// See [`Error::token`](#structfield.token).
+    pub fn token(&self) -> Option<&WriteToken> {
+        self.token.as_deref()
     }
 
     /// An argument that cannot be.

@@ -27,6 +27,8 @@
 //!   ([`Outcome::Failed`]: provably not; [`Outcome::Unknown`]: perhaps).
 //! - Dropping its future cancels it and frees everything, at the server too.
 //! - It goes on while every master is down: masters only tell where members are.
+//! - A write whose outcome is unknown can be asked for ([`Client::outcome`]).
+//! - A read is linearizable, unless a view takes less and lets backups answer ([`ReadLevel`]).
 //!
 //! # Layout
 //!
@@ -48,11 +50,13 @@ mod explain;
 mod many;
 mod operations;
 mod options;
+mod outcome;
 mod payload;
 mod policy;
 mod range;
 mod routing;
 mod scan;
+mod session;
 mod stats;
 pub mod transport;
 pub mod uri;
@@ -64,8 +68,13 @@ pub use command::{Answer, Command, Condition, Delete, Entry, Item, Page, Put};
 pub use cursor::CURSOR_FORMAT;
 pub use error::{Code, Error, Outcome, Result, Retry};
 pub use explain::Explain;
-pub use options::{CallOptions, DEADLINE_MS_MAX, INFLIGHT_MAX_MAX, Options, STREAMS_PER_MEMBER_MAX};
+pub use options::{
+    CallOptions, DEADLINE_MS_MAX, INFLIGHT_MAX_MAX, Options, PutOptions, STREAMS_PER_MEMBER_MAX,
+    ZONE_BYTES_MAX,
+};
+pub use outcome::{WRITE_TOKEN_FORMAT, WriteOutcome, WriteStatus, WriteToken};
 pub use payload::IntoBytes;
 pub use range::{PAGE_ITEMS_DEFAULT, Range};
 pub use scan::Scan;
+pub use session::{ReadLevel, SESSION_FORMAT, Session};
 pub use stats::{MemberStats, Stats};

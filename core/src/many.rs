@@ -109,7 +109,7 @@ impl Client {
             many.ended(gate, &sent);
             match sent {
                 Sent::Alone(index, operation) => {
-                    let answer = reply.and_then(|reply| wire::answer(operation, reply));
+                    let answer = wire::answer_of(operation, reply);
                     results[index] = Some(answer.and_then(&read));
                 }
                 Sent::Together(keys) => {
@@ -246,8 +246,9 @@ impl<'a> Many<'a> {
         };
         for held in sent {
             match found.next().map(|found| (found.status(), found)) {
-                Some((v1::Status::Found, v1::Found { value, version, .. })) => {
-                    give(held.index, Ok(Answer::Entry(Some(Entry { value, version }))));
+                Some((v1::Status::Found, v1::Found { value, version, ttl_ms, .. })) => {
+                    let entry = Entry { value, version, ttl: wire::ttl_left(ttl_ms) };
+                    give(held.index, Ok(Answer::Entry(Some(entry))));
                 }
                 Some((v1::Status::NotFound, _)) => give(held.index, Ok(Answer::Entry(None))),
                 Some(_) => self.hold(Held { ask: Ask::Alone(Box::new(held.ask.alone())), ..held }),

@@ -8,7 +8,7 @@ use slotkv_proto::{
 };
 
 use crate::{
-    Error, Result,
+    Condition, Error, ReadLevel, Result, Session,
     transport::{TonicTransport, Transport},
 };
 
@@ -16,6 +16,8 @@ use crate::{
 pub const DEADLINE_MS_MAX: u32 = limits::DEADLINE_MS_MAX;
 /// Most streams to one member.
 pub const STREAMS_PER_MEMBER_MAX: usize = 16;
+/// Longest name of a zone, in bytes.
+pub const ZONE_BYTES_MAX: usize = 256;
 /// Most calls that a client may be told to keep open at once.
 pub const INFLIGHT_MAX_MAX: usize = 1 << 20;
 
@@ -33,6 +35,9 @@ pub struct Options {
     pub ping: Duration,
     /// The client's name, for people. URI: `client_name`. Default `rust/<version>`.
     pub client_name: String,
+    /// Where the client stands: reads that backups may answer go to those of the same zone, if there are any. URI: `zone`. Default
+    /// none.
+    pub zone: Option<String>,
     /// Connections to each member, up to 16. Default 1.
     pub streams_per_member: usize,
     /// The network.
@@ -51,6 +56,7 @@ impl Default for Options {
             inflight_max: 16384,
             ping: Duration::from_millis(300),
             client_name: concat!("rust/", env!("CARGO_PKG_VERSION")).to_owned(),
+            zone: None,
             streams_per_member: 1,
             transport: Arc::new(TonicTransport::default()),
             clock: Arc::new(SystemClock),
@@ -78,6 +84,10 @@ impl Options {
                 return Err(Error::invalid(format!("{name} is {count}; it is 1 to {max}")));
             }
         }
+        let zone_bytes = self.zone.as_ref().map_or(0, String::len);
+        if zone_bytes > ZONE_BYTES_MAX {
+            return Err(Error::invalid(format!("zone has {zone_bytes} bytes of {ZONE_BYTES_MAX}")));
+        }
         if self.client_name.len() > limits::CLIENT_NAME_BYTES_MAX {
             let max = limits::CLIENT_NAME_BYTES_MAX;
             return Err(Error::invalid(format!("client_name has {} bytes of {max}", self.client_name.len())));
@@ -94,8 +104,25 @@ impl fmt::Debug for Options {
             .field("inflight_max", &self.inflight_max)
             .field("ping", &self.ping)
             .field("client_name", &self.client_name)
+            .field("zone", &self.zone)
             .field("streams_per_member", &self.streams_per_member)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a put may say beside its key and value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutOptions {
+    /// What must hold; else the answer is [`Put::Unmet`](crate::Put::Unmet).
+    pub condition: Condition,
+    /// Lifetime of the key, 1 ms to 315360000 s (ten years); `None`: it lives for ever.
+    pub ttl: Option<Duration>,
+}
+
+impl PutOptions {
+    /// A lifetime, and no condition.
+    pub fn ttl(ttl: Duration) -> Self {
+        Self { ttl: Some(ttl), ..Self::default() }
     }
 }
 
@@ -108,4 +135,8 @@ pub struct CallOptions {
     pub namespace: Option<String>,
     /// W3C traceparent of the caller's span; `None` for the client's.
     pub traceparent: Option<String>,
+    /// How fresh the answer of a read has to be; `None` for the client's.
+    pub read_level: Option<ReadLevel>,
+    /// What a session's read may not be older than: what the session has seen, which the call adds to. `None` for the client's.
+    pub session: Option<Session>,
 }

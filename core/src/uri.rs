@@ -37,6 +37,8 @@ pub struct Target {
     pub ping: Option<Duration>,
     /// `client_name`
     pub client_name: Option<String>,
+    /// `zone`
+    pub zone: Option<String>,
 }
 
 impl Target {
@@ -97,10 +99,11 @@ impl Target {
                 ));
             }
             "client_name" => self.client_name = Some(value.to_owned()),
+            "zone" => self.zone = Some(value.to_owned()),
             _ => {
                 return Err(Error::invalid(format!(
-                    "unknown option {name:?}; known are deadline_ms, connect_timeout_ms, inflight_max, ping_ms \
-                     and client_name"
+                    "unknown option {name:?}; known are deadline_ms, connect_timeout_ms, inflight_max, ping_ms, \
+                     client_name and zone"
                 )));
             }
         }
@@ -115,6 +118,9 @@ impl Target {
         options.ping = self.ping.unwrap_or(options.ping);
         if let Some(name) = &self.client_name {
             options.client_name.clone_from(name);
+        }
+        if self.zone.is_some() {
+            options.zone.clone_from(&self.zone);
         }
         options
     }
@@ -243,7 +249,7 @@ mod tests {
     fn hosts_namespace_and_options_are_read() {
         let target = Target::parse(
             "slotkv://a:1,b.example:22,[::1]:7700/app%2Fone?deadline_ms=250&ping_ms=100&inflight_max=7\
-             &connect_timeout_ms=9&client_name=my%20app",
+             &connect_timeout_ms=9&client_name=my%20app&zone=north",
         )
         .unwrap();
         assert_eq!(
@@ -256,6 +262,7 @@ mod tests {
                 inflight_max: Some(7),
                 ping: Some(Duration::from_millis(100)),
                 client_name: Some("my app".into()),
+                zone: Some("north".into()),
             }
         );
     }

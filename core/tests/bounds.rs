@@ -25,7 +25,12 @@ fn get(key: &str) -> Command {
 }
 
 fn put(key: &str, bytes: usize) -> Command {
-    Command::Put { key: key.to_owned().into(), value: vec![0; bytes].into(), condition: Condition::Always }
+    Command::Put {
+        key: key.to_owned().into(),
+        value: vec![0; bytes].into(),
+        condition: Condition::Always,
+        ttl: None,
+    }
 }
 
 fn submit(
@@ -320,7 +325,7 @@ async fn the_last_clone_that_goes_ends_calls_and_tasks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_goes_ends_what_it_sent_to_a_former_primary() {
+async fn a_client_that_goes_ends_what_it_took_from_a_former_primary_to_the_next() {
     for close in [false, true] {
         let fake = Fake::new(1);
         let client = fake.client().await;
@@ -332,10 +337,11 @@ async fn a_client_that_goes_ends_what_it_sent_to_a_former_primary() {
         });
         fake.until(|| fake.held("w0:1") == 2).await;
         fake.add_worker("w1:1", 0, fake::Store::default());
+        fake.script("w1:1", |_| Action::Hold);
         fake.change(|table| {
             table.set_route(fake::route(0, 2, 2, Some("w1:1")));
         });
-        fake.until(|| client.explain(b"k").connected && client.explain(b"k").epoch == 2).await;
+        fake.until(|| fake.held("w1:1") == 2).await;
         if close {
             client.close().await;
         }

@@ -247,6 +247,7 @@ async fn submitted_calls_are_answered_once_without_being_polled() {
             key: format!("key{n}").into(),
             value: n.to_string().into(),
             condition: Condition::Absent,
+            ttl: None,
         };
         let _ = client.submit(command, CallOptions::default(), move |answer| send.send((n, answer)).unwrap());
     }

@@ -135,6 +135,18 @@ impl Admin for Server {
     async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusReply>, Status> {
         Ok(Response::new(v1::StatusReply { cluster_id: "real".into(), ..Default::default() }))
     }
+
+    async fn failover(&self, _: Request<v1::FailoverRequest>) -> Result<Response<v1::WishReply>, Status> {
+        Err(Status::unimplemented("not of this server"))
+    }
+
+    async fn promote(&self, _: Request<v1::PromoteRequest>) -> Result<Response<v1::WishReply>, Status> {
+        Err(Status::unimplemented("not of this server"))
+    }
+
+    async fn recover(&self, _: Request<v1::RecoverRequest>) -> Result<Response<v1::WishReply>, Status> {
+        Err(Status::unimplemented("not of this server"))
+    }
 }
 
 /// A server that runs until the sender is dropped or used, and then breaks every connection.

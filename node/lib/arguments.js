@@ -78,6 +78,11 @@ function deadline({ deadlineMs }) {
   return deadlineMs === undefined ? 0 : time(deadlineMs, 'deadlineMs')
 }
 
+/** The lifetime of what is stored; 0 stands for one without end. */
+function ttl({ ttlMs }) {
+  return ttlMs === undefined || ttlMs === null ? 0 : time(ttlMs, 'ttlMs')
+}
+
 /** Which keys. */
 function range({ prefix, start, end, ordered, keysOnly, pageItems }) {
   return {
@@ -88,6 +93,15 @@ function range({ prefix, start, end, ordered, keysOnly, pageItems }) {
     keysOnly: flag(keysOnly, 'keysOnly'),
     pageItems: pageItems === undefined ? undefined : count(pageItems, 'pageItems', U32_MAX),
   }
+}
+
+const READ_LEVELS = { linearizable: 0, session: 1, stale: 3 }
+
+/** How fresh reads are, as bindings/node/src/arguments.rs numbers it. */
+function readLevel(value) {
+  const number = Object.hasOwn(READ_LEVELS, text(value, 'a read level')) ? READ_LEVELS[value] : undefined
+  if (number !== undefined) return number
+  throw new RangeError(`the read level is '${value}'; there are ${Object.keys(READ_LEVELS).join(', ')}`)
 }
 
 /** Many keys. */
@@ -121,7 +135,9 @@ module.exports = {
   optionalBytes,
   pairs,
   range,
+  readLevel,
   text,
   time,
+  ttl,
   version,
 }

@@ -22,6 +22,12 @@ const ITEMS = 14
 const ITEM = 15
 const OBJECT = 16
 const DONE = 17
+const OUTCOME = 18
+const ENDING = 19
+
+/** What came of a write, as `WriteStatus` of core/src/outcome.rs counts. */
+const STATUSES = ['created', 'updated', 'deleted', 'not_found', 'unmet', 'not_applied', 'forgotten']
+const APPLIED = 3
 
 /** How values look: alone, or with their version. */
 const PLAIN = 0
@@ -60,7 +66,13 @@ class Batch {
     switch (words[at + 1]) {
       case VALUE:
         if (shape === PLAIN) return this.bytes(at)
-        return { value: this.bytes(at), version: this.number(at) }
+        return { value: this.bytes(at), version: this.number(at), ttlMs: null }
+      case ENDING: {
+        const ttlMs = Number(this.number(this.at))
+        this.at += WORDS
+        if (shape === PLAIN) return this.bytes(at)
+        return { value: this.bytes(at), version: this.number(at), ttlMs }
+      }
       case NONE:
         return null
       case FALSE:
@@ -88,13 +100,18 @@ class Batch {
         return Array.from({ length: words[at + 5] }, () => this.result(shape, false))
       case ITEM: {
         const value = this.bytes(this.at)
+        const ttlMs = Number(this.number(this.at))
         this.at += WORDS
-        return { key: this.bytes(at), value, version: this.number(at), slot: words[at + 5] }
+        return { key: this.bytes(at), value, version: this.number(at), slot: words[at + 5], ttlMs: ttlMs === 0 ? null : ttlMs }
       }
       case OBJECT:
         return this.objects[words[at + 2]]
       case DONE:
         return undefined
+      case OUTCOME: {
+        const status = words[at + 5]
+        return { status: STATUSES[status], version: this.number(at), number: this.result(shape, false), applied: status < APPLIED }
+      }
       default:
         throw new Error(`slotkv's addon gave a record of an unknown kind: ${words[at + 1]}`)
     }

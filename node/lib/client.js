@@ -5,15 +5,31 @@ const { begin } = require('./bridge.js')
 const { ENTRY, PLAIN } = require('./batch.js')
 const { errorOf } = require('./errors.js')
 const { Scan } = require('./scan.js')
-const { bytes, count, deadline, delta, keys, optionalBytes, options, pairs, range, text, time, version } = require(
-  './arguments.js',
-)
+const {
+  bytes,
+  count,
+  deadline,
+  delta,
+  keys,
+  optionalBytes,
+  options,
+  pairs,
+  range,
+  readLevel,
+  text,
+  time,
+  ttl,
+  version,
+} = require('./arguments.js')
 
 /** What must hold for a write, as bindings/node/src/arguments.rs numbers it. */
 const ALWAYS = 0
 const ABSENT = 1
 const PRESENT = 2
 const VERSION = 3
+
+/** How fresh reads are, as bindings/node/src/arguments.rs numbers it. */
+const BOUNDED = 2
 
 /** Whoever has it may make clients. */
 const KEY = Symbol('slotkv')
@@ -70,19 +86,27 @@ class Client {
   }
 
   put(key, value, told) {
-    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ALWAYS))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ttl(told), ALWAYS))
   }
 
   putIfAbsent(key, value, told) {
-    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ABSENT))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ttl(told), ABSENT))
   }
 
   updateIfPresent(key, value, told) {
-    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), PRESENT))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ttl(told), PRESENT))
   }
 
   compareAndSet(key, value, wanted, told) {
-    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), VERSION, version(wanted)))
+    return begun(told, (told, call) => this.#told(told).put(call, bytes(key, 'a key'), bytes(value, 'a value'), deadline(told), ttl(told), VERSION, version(wanted)))
+  }
+
+  expire(key, ttlMs, told) {
+    return begun(told, (told, call) => this.#told(told).expire(call, bytes(key, 'a key'), deadline(told), time(ttlMs, 'ttlMs')))
+  }
+
+  persist(key, told) {
+    return begun(told, (told, call) => this.#told(told).expire(call, bytes(key, 'a key'), deadline(told), 0))
   }
 
   delete(key, told) {
@@ -97,12 +121,16 @@ class Client {
     return begun(told, (told, call) => this.#told(told).increment(call, bytes(key, 'a key'), delta(by), deadline(told)))
   }
 
+  outcome(token, told) {
+    return begun(told, (told, call) => this.#told(told).outcome(call, bytes(token, 'a token'), deadline(told)))
+  }
+
   getMany(things, told) {
     return begun(told, (told, call) => this.#told(told).getMany(call, keys(things), deadline(told)), PLAIN)
   }
 
   putMany(things, told) {
-    return begun(told, (told, call) => this.#told(told).putMany(call, pairs(things), deadline(told)), PLAIN)
+    return begun(told, (told, call) => this.#told(told).putMany(call, pairs(things), deadline(told), ttl(told)), PLAIN)
   }
 
   deleteMany(things, told) {
@@ -150,6 +178,22 @@ class Client {
 
   withTraceparent(traceparent) {
     return new Client(KEY, now(this.#client.withTraceparent(text(traceparent, 'traceparent'))))
+  }
+
+  withReadLevel(level) {
+    return new Client(KEY, now(this.#client.withReadLevel(readLevel(level), 0)))
+  }
+
+  withStaleness(stalenessMs) {
+    return new Client(KEY, now(this.#client.withReadLevel(BOUNDED, time(stalenessMs, 'stalenessMs'))))
+  }
+
+  sessionToken() {
+    return now(this.#client.sessionToken())
+  }
+
+  withSessionToken(token) {
+    return new Client(KEY, now(this.#client.withSessionToken(bytes(token, 'a token'))))
   }
 
   close() {

@@ -4,7 +4,7 @@
 
 class SlotkvError extends Error {
   constructor(message = '', fields = {}) {
-    const { member = null, attempts = 0, causes = [] } = fields
+    const { member = null, attempts = 0, causes = [], token = null } = fields
     const { code, kind, retry, retryable, outcome } = { ...new.target.defaults, ...fields }
     const where = member === null ? '' : ` (member ${member}, attempt ${attempts})`
     super([`${kind}: ${message}${where}`, ...causes].join(': '))
@@ -16,6 +16,7 @@ class SlotkvError extends Error {
     this.member = member
     this.attempts = attempts
     this.causes = causes
+    this.token = token
   }
 }
 // On the prototypes, as the built-in errors have it.

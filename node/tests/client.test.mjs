@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 
 import { connect, InvalidArgumentError, ManyError, NotANumberError, NumberOverflowError, TooLargeError } from 'slotkv'
 
@@ -18,7 +19,7 @@ test('a value comes back as it was put, with a version that grows', async (t) =>
   const updated = await client.put('key', Buffer.from([0, 255]))
   assert.equal(updated.status, 'updated')
   assert.ok(updated.version > created.version)
-  assert.deepEqual(await client.getEntry('key'), { value: Buffer.from([0, 255]), version: updated.version })
+  assert.deepEqual(await client.getEntry('key'), { value: Buffer.from([0, 255]), version: updated.version, ttlMs: null })
   assert.equal(await client.has('key'), true)
   assert.equal(await client.has('other'), false)
 })
@@ -57,6 +58,31 @@ test('conditions that do not hold are results', async (t) => {
     await assert.rejects(client.compareAndSet('key', '', wrong), RangeError)
   }
   await assert.rejects(client.compareAndSet('key', ''), TypeError)
+})
+
+test('a lifetime is told in milliseconds and ends', async (t) => {
+  const client = await clientFor(t, cluster)
+  const isWithin = (ttlMs, most) => assert.ok(ttlMs > most - 100_000 && ttlMs <= most, `${ttlMs} of ${most}`)
+  const { version } = await client.put('lasting', '1', { ttlMs: 3_600_000 })
+  isWithin((await client.getEntry('lasting')).ttlMs, 3_600_000)
+  assert.deepEqual(await client.get('lasting'), Buffer.from('1'))
+  assert.ok((await client.compareAndSet('lasting', '2', version, { ttlMs: 315_360_000_000 })).done)
+  const [here] = await client.dump({ prefix: 'lasting' })
+  isWithin(here.ttlMs, 315_360_000_000)
+  for await (const { ttlMs } of client.scan({ prefix: 'lasting' })) isWithin(ttlMs, 315_360_000_000)
+  assert.equal((await client.expire('lasting', 7_200_000)).status, 'updated')
+  assert.equal(await client.increment('lasting'), 3n)
+  isWithin((await client.getEntry('lasting')).ttlMs, 7_200_000)
+  assert.deepEqual(await client.getMany(['lasting', 'nobody']), [Buffer.from('3'), null])
+  assert.ok((await client.persist('lasting')).done)
+  assert.equal((await client.getEntry('lasting')).ttlMs, null)
+  for await (const { ttlMs } of client.scan({ prefix: 'lasting' })) assert.equal(ttlMs, null)
+  await client.putMany([['lasting', '4'], ['lasting2', '5']], { ttlMs: 50 })
+  while ((await client.has('lasting')) || (await client.has('lasting2'))) await setTimeout(5)
+  assert.deepEqual(await client.persist('lasting'), { status: 'unmet', version: 0n, done: false })
+  await assert.rejects(client.put('lasting', '6', { ttlMs: 0 }), RangeError)
+  await assert.rejects(client.expire('lasting', '7'), TypeError)
+  await assert.rejects(client.expire('lasting', 315_360_000_001), InvalidArgumentError)
 })
 
 test('numbers are exact over the whole range of 64 bits', async (t) => {

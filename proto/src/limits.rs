@@ -30,6 +30,8 @@ pub const PAGE_LOOKS_MAX: u32 = 100_000;
 pub const DEADLINE_MS_MAX: u32 = 300_000;
 /// Most shards in one cluster; their ids are below it.
 pub const SHARDS_MAX: usize = 4096;
+/// Longest lifetime of a key, in milliseconds: ten years; the shortest is one.
+pub const TTL_MS_MAX: u64 = 10 * 365 * 24 * 3600 * 1000;
 /// Longest client name in a hello, in bytes.
 pub const CLIENT_NAME_BYTES_MAX: usize = 256;
 /// Length of a client id, in bytes.

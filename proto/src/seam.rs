@@ -3,10 +3,14 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A source of wall-clock time.
+/// A machine's clocks.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since 1970. May jump in either direction.
     fn wall_ms(&self) -> u64;
+
+    /// Microseconds since some moment before this process. Never goes back and goes on in suspend: leases are counted on
+    /// it.
+    fn uptime_us(&self) -> u64;
 }
 
 /// The machine's clock.
@@ -16,6 +20,19 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn wall_ms(&self) -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn uptime_us(&self) -> u64 {
+        // Rust's Instant stands still in suspend.
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn uptime_us(&self) -> u64 {
+        static BEGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        BEGIN.get_or_init(std::time::Instant::now).elapsed().as_micros() as u64
     }
 }
 

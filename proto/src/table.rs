@@ -320,7 +320,12 @@ fn runs(owners: &[ShardId], wanted: impl Fn(usize) -> bool) -> Vec<(u16, u16, Sh
 
 impl From<&Member> for v1::Member {
     fn from(member: &Member) -> Self {
-        v1::Member { name: member.name.clone(), run: member.run.clone(), address: member.address.clone() }
+        v1::Member {
+            name: member.name.clone(),
+            run: member.run.clone(),
+            address: member.address.clone(),
+            zone: String::new(),
+        }
     }
 }
 

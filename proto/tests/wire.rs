@@ -51,7 +51,12 @@ fn bytes(text: &'static [u8]) -> Bytes {
 }
 
 fn member(name: &str) -> v1::Member {
-    v1::Member { name: name.into(), run: "1f00000000000001".into(), address: "127.0.0.1:7710".into() }
+    v1::Member {
+        name: name.into(),
+        run: "1f00000000000001".into(),
+        address: "127.0.0.1:7710".into(),
+        ..Default::default()
+    }
 }
 
 fn limits() -> v1::Limits {
@@ -160,6 +165,7 @@ fn requests() -> v1::ClientFrame {
         // Came after this file; a frame without them decodes to this.
         repeated: false,
         keys: Bytes::new(),
+        fence_shard: 0,
     };
     let get = v1::Request {
         id: 1,
@@ -207,7 +213,7 @@ fn many_request() -> v1::Request {
 }
 
 fn many_reply() -> v1::Reply {
-    let found = v1::Found { status: v1::Status::Found.into(), value: bytes(b"bar"), version: 3 };
+    let found = v1::Found { status: v1::Status::Found.into(), value: bytes(b"bar"), version: 3, ttl_ms: 0 };
     let not_found = v1::Found { status: v1::Status::NotFound.into(), ..v1::Found::default() };
     v1::Reply {
         id: 302,
@@ -227,8 +233,8 @@ fn replies() -> v1::ServerFrame {
         number: i64::MIN,
         message: "slot 17 belongs to shard 2".into(),
         items: vec![
-            v1::Item { key: bytes(b"pk"), value: bytes(b"1"), version: 5, slot: 17 },
-            v1::Item { key: bytes(b"pl"), value: Bytes::new(), version: 6, slot: 1023 },
+            v1::Item { key: bytes(b"pk"), value: bytes(b"1"), version: 5, slot: 17, ttl_ms: 0 },
+            v1::Item { key: bytes(b"pl"), value: Bytes::new(), version: 6, slot: 1023, ttl_ms: 0 },
         ],
         more: true,
         last_slot: 1023,
@@ -237,6 +243,7 @@ fn replies() -> v1::ServerFrame {
         retry_after_ms: 50,
         // Came after this file.
         found: Vec::new(),
+        ttl_ms: 0,
     };
     let found = v1::Reply {
         id: 1,

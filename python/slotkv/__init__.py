@@ -26,6 +26,7 @@ from ._slotkv import (
     Scan,
     ShardStatus,
     Stats,
+    WriteOutcome,
     __version__,
     connect,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "ShardStatus",
     "SlotkvError",
     "Stats",
+    "WriteOutcome",
     "__version__",
     "aio",
     "connect",

@@ -34,6 +34,7 @@ __all__ = [
     "Scan",
     "ShardStatus",
     "Stats",
+    "WriteOutcome",
     "__version__",
     "_after_fork",
     "_panic",
@@ -54,6 +55,7 @@ def connect(
     inflight_max: int | None = None,
     streams_per_member: int | None = None,
     client_name: str | None = None,
+    zone: str | None = None,
 ) -> Client: ...
 def begin_connect(
     uri: str,
@@ -65,6 +67,7 @@ def begin_connect(
     inflight_max: int | None = None,
     streams_per_member: int | None = None,
     client_name: str | None = None,
+    zone: str | None = None,
 ) -> Call[AsyncClient]: ...
 def _shutdown() -> None: ...
 def _after_fork() -> None: ...
@@ -80,16 +83,47 @@ class Client:
     ) -> Entry | None: ...
     def has(self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None) -> bool: ...
     def put(
-        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Put: ...
     def put_if_absent(
-        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Put: ...
     def update_if_present(
-        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Put: ...
     def compare_and_set(
-        self, key: _Bytes, value: _Bytes, version: int, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        version: int,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
+    ) -> Put: ...
+    def expire(
+        self, key: _Bytes, ttl: float, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Put: ...
+    def persist(
+        self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
     ) -> Put: ...
     def delete(
         self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
@@ -100,6 +134,9 @@ class Client:
     def increment(
         self, key: _Bytes, delta: int = 1, *, deadline: float | None = None, traceparent: str | None = None
     ) -> int: ...
+    def outcome(
+        self, token: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> WriteOutcome: ...
     @overload
     def get_many(
         self,
@@ -123,6 +160,7 @@ class Client:
         self,
         pairs: _Pairs | Iterable[tuple[_Bytes, _Bytes]],
         *,
+        ttl: float | None = None,
         return_errors: Literal[False] = False,
         deadline: float | None = None,
         traceparent: str | None = None,
@@ -132,6 +170,7 @@ class Client:
         self,
         pairs: _Pairs | Iterable[tuple[_Bytes, _Bytes]],
         *,
+        ttl: float | None = None,
         return_errors: bool,
         deadline: float | None = None,
         traceparent: str | None = None,
@@ -193,6 +232,10 @@ class Client:
     def namespace(self, name: str) -> Client: ...
     def with_deadline(self, seconds: float) -> Client: ...
     def with_traceparent(self, traceparent: str) -> Client: ...
+    def with_read_level(self, level: Literal["linearizable", "session", "stale"]) -> Client: ...
+    def with_staleness(self, seconds: float) -> Client: ...
+    def session_token(self) -> bytes: ...
+    def with_session_token(self, token: _Bytes) -> Client: ...
     def close(self) -> None: ...
     @property
     def closed(self) -> bool: ...
@@ -225,16 +268,47 @@ class AsyncClient:
         self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
     ) -> Call[bool]: ...
     def put(
-        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[Put]: ...
     def put_if_absent(
-        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[Put]: ...
     def update_if_present(
-        self, key: _Bytes, value: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
     ) -> Call[Put]: ...
     def compare_and_set(
-        self, key: _Bytes, value: _Bytes, version: int, *, deadline: float | None = None, traceparent: str | None = None
+        self,
+        key: _Bytes,
+        value: _Bytes,
+        version: int,
+        *,
+        ttl: float | None = None,
+        deadline: float | None = None,
+        traceparent: str | None = None,
+    ) -> Call[Put]: ...
+    def expire(
+        self, key: _Bytes, ttl: float, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Call[Put]: ...
+    def persist(
+        self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
     ) -> Call[Put]: ...
     def delete(
         self, key: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
@@ -245,6 +319,9 @@ class AsyncClient:
     def increment(
         self, key: _Bytes, delta: int = 1, *, deadline: float | None = None, traceparent: str | None = None
     ) -> Call[int]: ...
+    def outcome(
+        self, token: _Bytes, *, deadline: float | None = None, traceparent: str | None = None
+    ) -> Call[WriteOutcome]: ...
     @overload
     def get_many(
         self,
@@ -268,6 +345,7 @@ class AsyncClient:
         self,
         pairs: _Pairs | Iterable[tuple[_Bytes, _Bytes]],
         *,
+        ttl: float | None = None,
         return_errors: Literal[False] = False,
         deadline: float | None = None,
         traceparent: str | None = None,
@@ -277,6 +355,7 @@ class AsyncClient:
         self,
         pairs: _Pairs | Iterable[tuple[_Bytes, _Bytes]],
         *,
+        ttl: float | None = None,
         return_errors: bool,
         deadline: float | None = None,
         traceparent: str | None = None,
@@ -338,6 +417,10 @@ class AsyncClient:
     def namespace(self, name: str) -> AsyncClient: ...
     def with_deadline(self, seconds: float) -> AsyncClient: ...
     def with_traceparent(self, traceparent: str) -> AsyncClient: ...
+    def with_read_level(self, level: Literal["linearizable", "session", "stale"]) -> AsyncClient: ...
+    def with_staleness(self, seconds: float) -> AsyncClient: ...
+    def session_token(self) -> bytes: ...
+    def with_session_token(self, token: _Bytes) -> AsyncClient: ...
     def close(self) -> Call[None]: ...
     def __aenter__(self) -> Call[Self]: ...
     def __aexit__(
@@ -417,20 +500,45 @@ class Delete:
     def __hash__(self) -> int: ...
 
 @final
+class WriteOutcome:
+    __match_args__: Final = ("status", "version", "number")
+    def __new__(
+        cls,
+        status: Literal["created", "updated", "deleted", "not_found", "unmet", "not_applied", "forgotten"],
+        version: int,
+        number: int,
+    ) -> Self: ...
+    @property
+    def status(self) -> Literal["created", "updated", "deleted", "not_found", "unmet", "not_applied", "forgotten"]: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def applied(self) -> bool: ...
+    def __bool__(self) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
 class Entry:
     __match_args__: Final = (
         "value",
         "version",
+        "ttl",
     )
     def __new__(
         cls,
         value: bytes,
         version: int,
+        ttl: float | None = None,
     ) -> Self: ...
     @property
     def value(self) -> bytes: ...
     @property
     def version(self) -> int: ...
+    @property
+    def ttl(self) -> float | None: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
@@ -441,6 +549,7 @@ class Item:
         "value",
         "version",
         "slot",
+        "ttl",
     )
     def __new__(
         cls,
@@ -448,6 +557,7 @@ class Item:
         value: bytes,
         version: int,
         slot: int,
+        ttl: float | None = None,
     ) -> Self: ...
     @property
     def key(self) -> bytes: ...
@@ -457,6 +567,8 @@ class Item:
     def version(self) -> int: ...
     @property
     def slot(self) -> int: ...
+    @property
+    def ttl(self) -> float | None: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

@@ -57,6 +57,7 @@ def connect(
     inflight_max: int | None = None,
     streams_per_member: int | None = None,
     client_name: str | None = None,
+    zone: str | None = None,
 ) -> Connecting:
     """Connects to a cluster, for use in the running event loop of asyncio, or run of trio.
 
@@ -70,5 +71,6 @@ def connect(
         "inflight_max": inflight_max,
         "streams_per_member": streams_per_member,
         "client_name": client_name,
+        "zone": zone,
     }
     return Connecting(uri, arguments)

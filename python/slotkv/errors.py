@@ -94,6 +94,8 @@ class SlotkvError(Exception):
     attempts: int = 0
     #: What the layers below said, the nearest first.
     causes: tuple[str, ...] = ()
+    #: Of a write whose outcome is unknown: by it `outcome` of a client tells what came of it.
+    token: bytes | None = None
 
     def __init__(
         self,
@@ -107,6 +109,7 @@ class SlotkvError(Exception):
         member: str | None = None,
         attempts: int = 0,
         causes: tuple[str, ...] = (),
+        token: bytes | None = None,
     ) -> None:
         super().__init__(message)
         # What is not given is the class's.
@@ -123,6 +126,7 @@ class SlotkvError(Exception):
         self.member = member
         self.attempts = attempts
         self.causes = causes
+        self.token = token
 
     @property
     def message(self) -> str:

@@ -90,6 +90,17 @@ def test_a_thousand_calls_at_once(uri: str, loop: str) -> None:
     run(main(), loop)
 
 
+async def test_a_lifetime_ends(uri: str) -> None:
+    async with aio.connect(uri) as client:
+        await client.put("lasting", "1", ttl=3600)
+        entry = await client.get_entry("lasting")
+        assert entry is not None and entry.ttl is not None and 3500 < entry.ttl <= 3600
+        assert (await client.expire("lasting", 0.05)).done
+        while await client.has("lasting"):
+            await asyncio.sleep(0.005)
+        assert not await client.persist("lasting")
+
+
 async def test_calls_go_out_and_come_back_in_batches(uri: str) -> None:
     async with aio.connect(uri) as client:
         await client.put("key", "value")

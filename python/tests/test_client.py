@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -66,6 +67,28 @@ def test_an_unmet_condition_is_a_result_and_changes_nothing(client: slotkv.Clien
     assert swapped.status == "updated"
     assert client.delete_if_version("key", swapped.version).status == "deleted"
     assert client.get_entry("key") is None
+
+
+def test_a_lifetime_is_told_in_seconds_and_ends(client: slotkv.Client) -> None:
+    created = client.put("key", "1", ttl=3600)
+    entry = client.get_entry("key")
+    assert entry is not None and entry.ttl is not None and 3500 < entry.ttl <= 3600
+    assert client.compare_and_set("key", "2", created.version, ttl=60).done
+    assert [item.ttl is not None and 0 < item.ttl <= 60 for item in client.scan("key")] == [True]
+    assert client.expire("key", 7200).status == "updated"
+    assert client.increment("key") == 3
+    assert client.get_entry("key").ttl > 7000  # type: ignore[union-attr,operator]
+    assert client.persist("key").done and client.get_entry("key").ttl is None  # type: ignore[union-attr]
+    assert client.expire("other", 1) == client.persist("other") == Put("unmet", 0)
+    assert client.put_many({"key": "4", "other": "5"}, ttl=0.05)[1].done
+    while client.has("key") or client.has("other"):
+        time.sleep(0.005)
+    assert client.update_if_present("key", "6", ttl=60) == Put("unmet", 0)
+    for wrong in (0, -1, float("nan")):
+        with pytest.raises(ValueError):
+            client.put("key", "7", ttl=wrong)
+    with pytest.raises(errors.InvalidArgumentError, match="ttl"):
+        client.expire("key", 315360001)
 
 
 def test_increment_counts_from_zero_and_refuses_what_is_no_number(client: slotkv.Client) -> None:

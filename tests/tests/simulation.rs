@@ -11,7 +11,7 @@ const SEEDS: u64 = 40;
 const SABOTAGED_SEEDS: u64 = 40;
 
 /// What the nemesis does, and what it comes to.
-const FAULTS: [&str; 26] = [
+const FAULTS: [&str; 25] = [
     "clock jump",
     "connections break",
     "coordinator away",
@@ -30,7 +30,6 @@ const FAULTS: [&str; 26] = [
     "old reads",
     "orderly restart",
     "power cut",
-    "reads of what had been",
     "restart of a worker that nothing comes from",
     "session cut off",
     "session expires",

@@ -3,13 +3,27 @@
 //! Both sides run the same kind of load with the same number of processes and of requests in flight, alternating
 //! A B A B; the figures are medians. Layout: [`comparison`] the rows, [`load`] what
 //! runs in them · [`instructions`] what a call costs each client · [`redis`] the peer · [`ours`] slotkv's side · [`usage`] CPU time · [`report`] docs/benchmarks.md.
+//!
+//! With replicas: [`failover`] faults of a primary, [`subject`] what they are tried on, [`callers`] who meets them, [`quiet`]
+//! none of them under load · [`replicated`] throughput, [`resync`] a backup's way back · [`replicas`] slotkv,
+//! [`redis_cluster`] and [`etcd`] as processes · [`benches`] the loads in Rust.
 
+mod benches;
+mod callers;
 mod comparison;
+mod etcd;
+mod failover;
 mod instructions;
 mod load;
 mod ours;
+mod quiet;
 mod redis;
+mod redis_cluster;
+mod replicas;
+mod replicated;
 mod report;
+mod resync;
+mod subject;
 mod usage;
 
 use std::path::PathBuf;
@@ -77,6 +91,11 @@ pub struct Setting {
 
 /// `[--quick] [--rounds N] [--micro] [bindings | ROW...]`, `instructions [--record]`. Prints the ratios; exits with success if the benches ran, whatever the ratios are.
 pub fn run(arguments: &[String]) -> Outcome<bool> {
+    match arguments.first().map(String::as_str) {
+        Some("failover") => return failover::run(&arguments[1..]),
+        Some("replicated") => return replicated::run(&arguments[1..]),
+        _ => {}
+    }
     let (mut quick, mut group) = (false, Group::Cluster);
     let (mut is_counted, mut is_record) = (false, false);
     let mut wanted: Vec<&'static Comparison> = Vec::new();
@@ -154,7 +173,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
 
 fn measure(setting: &Setting, wanted: &[&'static Comparison]) -> Outcome<Vec<Row>> {
     let redis = redis::Redis::start(&setting.dir.join("redis"), setting.records, VALUE_BYTES)?;
-    eprintln!("Redis {}: {} keys", redis::Redis::version(), redis.records());
+    eprintln!("Redis {}: {} keys", redis_cluster::RedisCluster::version(), redis.records());
     let mut rows = Vec::new();
     // A cluster per durability, one after the other, so that an idle one takes no CPU from the one that is measured.
     for durability in ["sync", "interval(1000)"] {

@@ -13,6 +13,10 @@ pub struct Package {
 
 /// ZooKeeper's classes; the package starts nothing.
 pub const ZOOKEEPER: Package = Package { name: "zookeeper", proof: "/usr/share/java/zookeeper.jar" };
+/// Network namespaces and what joins them.
+pub const IPROUTE2: Package = Package { name: "iproute2", proof: "/usr/sbin/ip" };
+/// The packet filter.
+pub const NFTABLES: Package = Package { name: "nftables", proof: "/usr/sbin/nft" };
 /// What runs ZooKeeper.
 pub const JAVA: Package = Package { name: "default-jre-headless", proof: "/usr/bin/java" };
 /// What builds Kotlin projects.
@@ -40,6 +44,11 @@ pub const VALGRIND: Package = Package { name: "valgrind", proof: "/usr/bin/valgr
 pub const REDIS_SERVER: Package = Package { name: "redis-server", proof: "/usr/bin/redis-server" };
 /// `redis-cli` and `redis-benchmark`.
 pub const REDIS_TOOLS: Package = Package { name: "redis-tools", proof: "/usr/bin/redis-benchmark" };
+
+/// Another peer.
+pub const ETCD: Package = Package { name: "etcd-server", proof: "/usr/bin/etcd" };
+/// `etcdctl`.
+pub const ETCD_CLIENT: Package = Package { name: "etcd-client", proof: "/usr/bin/etcdctl" };
 
 /// Installs those of `packages` that are missing; asks for nothing.
 pub fn install(packages: &[Package]) -> Outcome<()> {

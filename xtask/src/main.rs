@@ -1,8 +1,8 @@
-//! The project's own verbs: `cargo xtask demo | test | bench | conformance | soak | fuzz | install-c | install-kotlin | wheel | zookeeper`.
+//! The project's own verbs: `cargo xtask demo | test | bench | conformance | soak | torture | fuzz | simulate | install-c | install-kotlin | wheel | zookeeper`.
 //!
 //! Layout: [`demo`] the real data set through every client · [`test`] every suite with one table at the end ·
 //! [`bench`] slotkv beside its peers · [`conformance`] one run for every language · [`soak`] clients of every language for
-//! a long time · [`fuzz`] bytes from outside · [`harmless`] what a client does to its host · [`cluster`] servers as child
+//! a long time · [`torture`] everything that can go wrong, and every operation judged · [`fuzz`] bytes from outside · [`simulate`] seeded runs in virtual time · [`harmless`] what a client does to its host · [`cluster`] servers as child
 //! processes · [`install_c`] the C library under a prefix, [`c`] its suite · [`node`] the Node package · [`kotlin`] the
 //! Kotlin package · [`go`] the Go package · [`nightly`] what a nightly toolchain adds · [`process`] running and ending programs · [`machine`] Debian packages ·
 //! [`venv`] Python environments, [`wheel`] the package for them · [`dataset`] the records of the demo · [`documents`] code
@@ -28,9 +28,11 @@ mod nightly;
 mod node;
 mod process;
 mod project;
+mod simulate;
 mod soak;
 mod table;
 mod test;
+mod torture;
 mod venv;
 mod wheel;
 mod zookeeper;
@@ -59,9 +61,22 @@ usage: cargo xtask VERB
       clients of every language against workers that are killed and started again, for one minute or N: every call
       succeeds, and memory, descriptors and threads of the clients stay as they are
 
+  torture [--minutes N] [--seed S] [--replicas R] [--ack one|all] [--release] [--quiet] [--plant]
+      clients in Rust, Python and Node against replicated shards on ZooKeeper, each server on a host of its own, while a
+      seed kills, pauses, cuts off and damages them, for two minutes or N; every operation judged. Wants root
+        --replicas R   of each shard, instead of 3
+        --ack          when a write is acknowledged; `one` if nothing is said
+        --release      release builds
+        --quiet        nothing goes wrong
+        --plant        a lost write among what the clients recorded, which has to be found
+
   fuzz [--minutes N] [TARGET...]
       bytes from outside (frames, log records, log files, slot tables) made up by libFuzzer, for one minute or N each; wants
       a nightly toolchain
+
+  simulate [--seeds N] [--from S] [--bugs]
+      seeded runs in virtual time: N seeds (2000) of one shard's replicas, a tenth as many of whole clusters
+        --bugs     planted mistakes, too: after how many seeds each is found
 
   install-c --prefix P [--debug]
       builds the C library and installs it with its headers, pkg-config file and CMake package
@@ -85,6 +100,14 @@ usage: cargo xtask VERB
         --rounds N so many rounds instead of five
         --micro    the micro benchmarks of the benches crate instead
 
+  bench failover [--kills N] [--only slotkv|redis|redis-1s|etcd] [--fault kill|stop|planned] | --quiet-minutes N
+      how long 50 clients in three languages cannot write when a primary is killed, stopped or handed over, beside Redis
+      Cluster and etcd; or: load on all cores for N minutes, in which no shard may change its primary
+
+  bench replicated [--rounds N] [--peers-only] [ROW... | resync]
+      3 replicas: writes and linearizable reads beside etcd and beside Redis with WAIT 1, and how long a backup takes until
+      it is in sync again
+
   bench instructions [--record]
       instructions per operation of each binding, compared with benches/instructions.json
         --record   writes that file
@@ -105,7 +128,9 @@ fn main() -> ExitCode {
         "bench" => bench::run(rest),
         "conformance" => conformance::run(rest),
         "soak" => soak::run(rest),
+        "torture" => torture::run(rest),
         "fuzz" => fuzz::run(rest),
+        "simulate" => simulate::run(rest),
         "install-c" => install_c::run(rest),
         "install-kotlin" => kotlin::run(rest),
         "wheel" => wheel::run(rest),

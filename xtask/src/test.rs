@@ -53,7 +53,7 @@ struct Suite {
 }
 
 /// In the order in which they run: what fails fast comes first.
-const SUITES: [Suite; 23] = [
+const SUITES: [Suite; 24] = [
     Suite { name: "fmt", about: "cargo fmt --check", run: fmt },
     Suite { name: "clippy", about: "cargo clippy, all targets, warnings denied", run: clippy },
     Suite { name: "deny", about: "cargo-deny, where it is installed or with --long", run: deny },
@@ -104,6 +104,11 @@ const SUITES: [Suite; 23] = [
         name: "soak",
         about: "clients of every language under restarts, in short: none grows",
         run: soak,
+    },
+    Suite {
+        name: "torture",
+        about: "clients in three languages while servers are killed, cut off and damaged; two minutes, as root",
+        run: tormented,
     },
     Suite { name: "docs", about: "code blocks of README and docs/", run: docs },
     Suite {
@@ -452,6 +457,13 @@ fn fail_over(bench: &Bench) -> Outcome<Tested> {
 
 fn soak(bench: &Bench) -> Outcome<Tested> {
     Ok(Tested::count(crate::soak::suite(bench.slotkv()?, bench.venv()?, bench.node()?)?))
+}
+
+fn tormented(bench: &Bench) -> Outcome<Tested> {
+    if crate::torture::is_possible().is_err() {
+        return Ok(Tested::Skipped("it wants root, and namespaces of its own"));
+    }
+    Ok(Tested::count(crate::torture::suite(bench.slotkv()?, bench.venv()?, bench.node()?)?))
 }
 
 fn docs(bench: &Bench) -> Outcome<Tested> {

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::ffi::c_char;
 use std::sync::Arc;
+use std::time::Duration;
 
 use slotkv_facade::blocking::BlockingClient;
 use slotkv_facade::core::{self, Code, Command, Condition};
@@ -124,7 +125,7 @@ pub unsafe extern "C" fn slotkv_call(
     unsafe { export_waiting(result, call) }
 }
 
-/// The value of a key: value and version, SLOTKV_STATUS_FOUND or SLOTKV_STATUS_NOT_FOUND. `options` may be NULL, here and
+/// The value of a key: value, version and ttl_ms, SLOTKV_STATUS_FOUND or SLOTKV_STATUS_NOT_FOUND. `options` may be NULL, here and
 /// everywhere.
 ///
 /// # Safety
@@ -220,6 +221,52 @@ pub unsafe extern "C" fn slotkv_compare_and_set(
     unsafe { call(client, options, result, || put(key, value, Condition::Version(version))) }
 }
 
+/// Gives a key that exists a new lifetime, up to 315360000000 ms from now on; its value stays: SLOTKV_STATUS_UPDATED and the
+/// key's new version, or SLOTKV_STATUS_UNMET if there is no such key.
+///
+/// # Safety
+/// Pointers are NULL or point to what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slotkv_expire(
+    client: slotkv_client,
+    key: slotkv_bytes,
+    ttl_ms: u64,
+    options: *const slotkv_call_options,
+    result: *mut slotkv_result,
+) -> slotkv_code {
+    let ttl = Some(Duration::from_millis(ttl_ms));
+    // SAFETY: the caller's promise.
+    unsafe { call(client, options, result, || Ok(Command::Expire { key: key.copy("the key")?, ttl })) }
+}
+
+/// Lets a key that exists live for ever; its value stays: SLOTKV_STATUS_UPDATED and the key's new version, or
+/// SLOTKV_STATUS_UNMET if there is no such key.
+///
+/// # Safety
+/// Pointers are NULL or point to what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slotkv_persist(
+    client: slotkv_client,
+    key: slotkv_bytes,
+    options: *const slotkv_call_options,
+    result: *mut slotkv_result,
+) -> slotkv_code {
+    let persist = || {
+        // SAFETY: the caller's promise.
+        let (work, call) = unsafe {
+            let key = key.copy("the key")?;
+            (Work::Call(Command::Expire { key, ttl: None }), options::read(options, "the call's options")?)
+        };
+        if call.ttl_ms != 0 {
+            return Err(invalid("a persist with a ttl_ms among its options"));
+        }
+        // SAFETY: as above.
+        carry_out(client, unsafe { order(work, options)? })
+    };
+    // SAFETY: as above.
+    unsafe { export_waiting(result, persist) }
+}
+
 /// Removes a key: SLOTKV_STATUS_DELETED with the version of the deletion, or SLOTKV_STATUS_NOT_FOUND.
 ///
 /// # Safety
@@ -267,6 +314,23 @@ pub unsafe extern "C" fn slotkv_increment(
 ) -> slotkv_code {
     // SAFETY: the caller's promise.
     unsafe { call(client, options, result, || Ok(Command::Increment { key: key.copy("the key")?, delta })) }
+}
+
+/// What came of a write whose outcome is unknown, by the token of its error: status, version and, of an increment, number.
+/// SLOTKV_STATUS_NOT_APPLIED if it was not applied: then it never will be. SLOTKV_STATUS_FORGOTTEN if nobody knows any more; results
+/// are kept for this for 60 s after the call has ended.
+///
+/// # Safety
+/// Pointers are NULL or point to what they say.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slotkv_outcome(
+    client: slotkv_client,
+    token: slotkv_bytes,
+    options: *const slotkv_call_options,
+    result: *mut slotkv_result,
+) -> slotkv_code {
+    // SAFETY: the caller's promise.
+    unsafe { call(client, options, result, || Ok(Command::Outcome { token: token.copy("the token")? })) }
 }
 
 /// The values of many keys: results, in their order. If a key fails, the code is the first error's, and results has what
@@ -432,6 +496,21 @@ pub unsafe extern "C" fn slotkv_stats(client: slotkv_client, result: *mut slotkv
     unsafe { export_waiting(result, stats) }
 }
 
+/// What the session has seen, which is all that this client's calls have: value. Opaque bytes for session_token of a call's
+/// options, here or elsewhere. Its queues see for themselves, see slotkv_queue_session_token.
+///
+/// # Safety
+/// `result` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slotkv_session_token(
+    client: slotkv_client,
+    result: *mut slotkv_result,
+) -> slotkv_code {
+    let token = || slotkv_result::of_value(find(client)?.core()?.session_token());
+    // SAFETY: the caller's promise.
+    unsafe { export_waiting(result, token) }
+}
+
 impl Client {
     /// The core's client, for what needs no waiting once it is connected.
     pub(crate) fn core(&self) -> Result<&core::Client, FacadeError> {
@@ -465,6 +544,7 @@ unsafe fn order(work: Work, options: *const slotkv_call_options) -> Result<Order
     unsafe {
         let call = options::read(options, "the call's options")?;
         let options = call.core()?;
+        let work = operation::lasting(work, call.ttl_ms)?;
         Ok(Order { work, call, options, context: std::ptr::null_mut() })
     }
 }
@@ -504,7 +584,8 @@ fn carry_out(client: slotkv_client, order: Order) -> Result<slotkv_result, Facad
 /// Bytes are NULL or as many as they say.
 unsafe fn put(key: slotkv_bytes, value: slotkv_bytes, condition: Condition) -> Result<Command, FacadeError> {
     // SAFETY: the caller's promise.
-    unsafe { Ok(Command::Put { key: key.copy("the key")?, value: value.copy("the value")?, condition }) }
+    let (key, value) = unsafe { (key.copy("the key")?, value.copy("the value")?) };
+    Ok(Command::Put { key, value, condition, ttl: None })
 }
 
 /// # Safety

@@ -191,6 +191,24 @@ pub enum slotkv_status {
     NotFound = 5,
     /// The key exists.
     Found = 6,
+    /// Of slotkv_outcome: the write was not applied and never will be.
+    NotApplied = 7,
+    /// Of slotkv_outcome: nobody knows any more.
+    Forgotten = 8,
+}
+
+/// How fresh the answer of a read has to be. All but the first are answered by any replica that is fresh enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum slotkv_read_level {
+    /// What the key holds at the time of the read. The primary answers.
+    Linearizable = 0,
+    /// Not older than what the session has written or read before.
+    Session = 1,
+    /// Older by no more than staleness_ms.
+    Bounded = 2,
+    /// Perhaps old, by however much.
+    Stale = 3,
 }
 
 #[cfg(test)]

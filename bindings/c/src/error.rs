@@ -4,6 +4,7 @@ use std::ffi::c_char;
 
 use slotkv_facade::error::FacadeError;
 
+use crate::bytes::slotkv_bytes;
 use crate::code::{slotkv_code, slotkv_outcome, slotkv_retry};
 use crate::memory::Arena;
 
@@ -31,6 +32,8 @@ pub struct slotkv_error {
     pub causes: *const *const c_char,
     /// How many causes there are.
     pub causes_count: usize,
+    /// Of a write whose outcome is unknown: by it slotkv_outcome tells what came of it. Else NULL data.
+    pub token: slotkv_bytes,
 }
 
 /// Keeps an error.
@@ -49,6 +52,7 @@ pub(crate) fn keep(arena: &mut Arena, error: FacadeError) -> *const slotkv_error
         member: arena.text_or_null(error.member),
         causes,
         causes_count,
+        token: error.token.map_or(slotkv_bytes::NONE, |token| arena.bytes(token)),
     };
     arena.one(shown)
 }

@@ -1,6 +1,7 @@
 //! What a call asks, as a structure: for calls that go to a queue, several at once.
 
 use std::ffi::c_void;
+use std::time::Duration;
 
 use slotkv_facade::core::{CallOptions, Command, Condition, Range};
 use slotkv_facade::error::FacadeError;
@@ -36,6 +37,10 @@ pub enum slotkv_operation_kind {
     Status = 9,
     /// Those of operations, in any order, each with its own result.
     Many = 10,
+    /// What came of the write that token stands for.
+    Outcome = 11,
+    /// Gives key, which has to exist, the lifetime ttl_ms of its options from now on; 0: it lives for ever.
+    Expire = 12,
 }
 
 /// What must hold for a write to take place.
@@ -83,6 +88,8 @@ pub struct slotkv_operation {
     pub options: *const slotkv_call_options,
     /// The caller's; comes back in the completion.
     pub context: *mut c_void,
+    /// Of an error whose outcome is unknown.
+    pub token: slotkv_bytes,
 }
 
 // SAFETY: numbers and pointers; the size is the first.
@@ -116,7 +123,8 @@ pub(crate) unsafe fn read(operation: *const slotkv_operation) -> Result<Order, F
         let operation = options::read(operation, "the operation")?;
         let call = options::read(operation.options, "the call's options")?;
         let options = call.core()?;
-        Ok(Order { work: work(&operation, 0)?, call, options, context: operation.context })
+        let work = lasting(work(&operation, 0)?, call.ttl_ms)?;
+        Ok(Order { work, call, options, context: operation.context })
     }
 }
 
@@ -130,6 +138,33 @@ pub(crate) unsafe fn read_all(
 ) -> Result<Vec<Order>, FacadeError> {
     // SAFETY: the caller's promise.
     unsafe { each(first, count) }?.map(|operation| unsafe { read(operation?) }).collect()
+}
+
+/// Gives what is stored a lifetime.
+pub(crate) fn lasting(work: Work, ttl_ms: u64) -> Result<Work, FacadeError> {
+    match work {
+        work if ttl_ms == 0 => Ok(work),
+        Work::Call(command) => Ok(Work::Call(with_ttl(command, Duration::from_millis(ttl_ms))?)),
+        Work::Dump(_) | Work::Status => Err(stores_nothing()),
+    }
+}
+
+fn with_ttl(command: Command, ttl: Duration) -> Result<Command, FacadeError> {
+    match command {
+        Command::Put { key, value, condition, .. } => {
+            Ok(Command::Put { key, value, condition, ttl: Some(ttl) })
+        }
+        Command::Expire { key, ttl: None } => Ok(Command::Expire { key, ttl: Some(ttl) }),
+        Command::Many { commands } => {
+            let commands = commands.into_iter().map(|command| with_ttl(command, ttl));
+            Ok(Command::Many { commands: commands.collect::<Result<_, _>>()? })
+        }
+        _ => Err(stores_nothing()),
+    }
+}
+
+fn stores_nothing() -> FacadeError {
+    invalid("ttl_ms among the options of a call that stores nothing")
 }
 
 type Place = Result<*const slotkv_operation, FacadeError>;
@@ -179,6 +214,8 @@ unsafe fn work(operation: &slotkv_operation, depth: u32) -> Result<Work, FacadeE
         slotkv_operation_kind::Dump,
         slotkv_operation_kind::Status,
         slotkv_operation_kind::Many,
+        slotkv_operation_kind::Outcome,
+        slotkv_operation_kind::Expire,
     ];
     let known = kinds.into_iter().find(|&kind| kind as u32 == operation.kind);
     let kind = known.ok_or_else(|| invalid(format!("{} is no kind of operation", operation.kind)))?;
@@ -188,15 +225,20 @@ unsafe fn work(operation: &slotkv_operation, depth: u32) -> Result<Work, FacadeE
         slotkv_operation_kind::Put => {
             // SAFETY: as above.
             let value = unsafe { operation.value.copy("the value")? };
-            Command::Put { key: key()?, value, condition: condition(operation)? }
+            Command::Put { key: key()?, value, condition: condition(operation)?, ttl: None }
         }
         slotkv_operation_kind::Delete => Command::Delete { key: key()?, condition: condition(operation)? },
         slotkv_operation_kind::Increment => Command::Increment { key: key()?, delta: operation.delta },
+        slotkv_operation_kind::Expire => Command::Expire { key: key()?, ttl: None },
         slotkv_operation_kind::Count => Command::Count { range: range()? },
         slotkv_operation_kind::Page => {
             // SAFETY: as above.
             let cursor = unsafe { operation.cursor.copy_if_given("the cursor")? };
             Command::ScanPage { range: range()?, cursor }
+        }
+        slotkv_operation_kind::Outcome => {
+            // SAFETY: as above.
+            Command::Outcome { token: unsafe { operation.token.copy("the token")? } }
         }
         slotkv_operation_kind::Dump => return Ok(Work::Dump(range()?)),
         slotkv_operation_kind::Status => return Ok(Work::Status),
@@ -227,9 +269,12 @@ fn is_of_one_key(command: &Command) -> bool {
         Command::Get { .. }
         | Command::Has { .. }
         | Command::Put { .. }
+        | Command::Expire { .. }
         | Command::Delete { .. }
         | Command::Increment { .. } => true,
-        Command::Count { .. } | Command::ScanPage { .. } | Command::Many { .. } => false,
+        Command::Outcome { .. } | Command::Count { .. } | Command::ScanPage { .. } | Command::Many { .. } => {
+            false
+        }
     }
 }
 

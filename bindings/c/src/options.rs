@@ -4,13 +4,14 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::time::Duration;
 
-use slotkv_facade::core::{CallOptions, Code, Range};
+use slotkv_facade::core::{CallOptions, Code, Range, ReadLevel, Session};
 use slotkv_facade::error::FacadeError;
 #[cfg(not(test))]
 use slotkv_facade::settings::Network;
 use slotkv_facade::settings::Settings;
 
 use crate::bytes::{self, slotkv_bytes};
+use crate::code::slotkv_read_level;
 use crate::export::invalid;
 
 /// Largest structure that a newer program may bring.
@@ -43,6 +44,9 @@ pub struct slotkv_connect_options {
     pub inflight_max: u32,
     /// Not 0: slotkv_connect returns at once and the first blocking call connects. For programs that use queues only.
     pub is_lazy: u8,
+    /// Where the client stands, by the name of a zone: reads that backups may answer go to those of the same zone, if there are
+    /// any.
+    pub zone: *const c_char,
 }
 
 /// What one call may say differently from its client. Start from slotkv_call_options(); 0 and NULL stand for the
@@ -62,6 +66,15 @@ pub struct slotkv_call_options {
     pub interrupt: slotkv_interrupt,
     /// Given to interrupt.
     pub interrupt_context: *mut c_void,
+    /// How fresh the answer of a read has to be, a slotkv_read_level_t; 0 for linearizable.
+    pub read_level: u32,
+    /// With SLOTKV_READ_LEVEL_BOUNDED: how old the answer may be, up to 300000.
+    pub staleness_ms: u32,
+    /// What a session's read may not be older than, of slotkv_session_token here or elsewhere; NULL data for all that the client
+    /// has seen.
+    pub session_token: slotkv_bytes,
+    /// Lifetime of the key, for calls that store something, up to 315360000000 (ten years); 0: it lives for ever.
+    pub ttl_ms: u64,
 }
 
 /// Which keys: those that begin with prefix, from start on, below end. Start from slotkv_range(), which is all keys.
@@ -142,16 +155,18 @@ impl slotkv_connect_options {
     /// Texts are NULL or end with a 0.
     pub(crate) unsafe fn settings(&self) -> Result<Settings, FacadeError> {
         // SAFETY: the caller's promise.
-        let (namespace, client_name) = unsafe {
+        let (namespace, client_name, zone) = unsafe {
             (
                 bytes::text(self.namespace_name, "the namespace")?,
                 bytes::text(self.client_name, "the client's name")?,
+                bytes::text(self.zone, "the zone")?,
             )
         };
         let count = |count: u32| (count > 0).then_some(count as usize);
         Ok(Settings {
             namespace,
             client_name,
+            zone,
             deadline: time(self.deadline_ms),
             connect_timeout: time(self.connect_timeout_ms),
             ping_interval: time(self.ping_interval_ms),
@@ -170,13 +185,28 @@ impl slotkv_call_options {
     /// Texts are NULL or end with a 0.
     pub(crate) unsafe fn core(&self) -> Result<CallOptions, FacadeError> {
         // SAFETY: the caller's promise.
-        let (namespace, traceparent) = unsafe {
+        let (namespace, traceparent, token) = unsafe {
             (
                 bytes::text(self.namespace_name, "the namespace")?,
                 bytes::text(self.traceparent, "the traceparent")?,
+                self.session_token.copy_if_given("the session token")?,
             )
         };
-        Ok(CallOptions { deadline: time(self.deadline_ms), namespace, traceparent })
+        let session = token.map(|token| Session::from_token(&token)).transpose()?;
+        let read_level = Some(self.read_level()?);
+        Ok(CallOptions { deadline: time(self.deadline_ms), namespace, traceparent, read_level, session })
+    }
+
+    fn read_level(&self) -> Result<ReadLevel, FacadeError> {
+        match self.read_level {
+            level if level == slotkv_read_level::Linearizable as u32 => Ok(ReadLevel::Linearizable),
+            level if level == slotkv_read_level::Session as u32 => Ok(ReadLevel::Session),
+            level if level == slotkv_read_level::Bounded as u32 => {
+                Ok(ReadLevel::Bounded(Duration::from_millis(self.staleness_ms.into())))
+            }
+            level if level == slotkv_read_level::Stale as u32 => Ok(ReadLevel::Stale),
+            level => Err(invalid(format!("{level} is no read level"))),
+        }
     }
 
     /// Asks the host whether to go on.

@@ -324,6 +324,20 @@ pub unsafe extern "C" fn slotkv_queue_stats(queue: slotkv_queue, result: *mut sl
     unsafe { export(result, stats) }
 }
 
+/// What the calls of a queue have seen: value. As slotkv_session_token.
+///
+/// # Safety
+/// `result` is NULL or has room.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn slotkv_queue_session_token(
+    queue: slotkv_queue,
+    result: *mut slotkv_result,
+) -> slotkv_code {
+    let token = || slotkv_result::of_value(QUEUES.get(queue)?.client()?.core()?.session_token());
+    // SAFETY: the caller's promise.
+    unsafe { export(result, token) }
+}
+
 /// Where a scan goes on behind an item of a page: cursor. `range` and `options` are those of the page; of `item` the key and
 /// the slot count. Nobody is asked.
 ///

@@ -1,7 +1,9 @@
 //! What calls answer, in one form for all of them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use slotkv_facade::core::{self, Answer, Delete, Put};
+use slotkv_facade::core::{self, Answer, Delete, Put, WriteStatus};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::many;
 use slotkv_facade::port::Reply;
@@ -25,6 +27,8 @@ pub struct slotkv_item {
     pub version: u64,
     /// Its slot.
     pub slot: u16,
+    /// What is left of its lifetime; 0: it lives for ever.
+    pub ttl_ms: u64,
 }
 
 impl slotkv_item {
@@ -35,7 +39,7 @@ impl slotkv_item {
     pub(crate) unsafe fn place(&self) -> Result<core::Item, FacadeError> {
         // SAFETY: the caller's promise.
         let key = unsafe { self.key.copy("the item's key")? };
-        Ok(core::Item { key, value: Bytes::new(), version: self.version, slot: self.slot })
+        Ok(core::Item { key, value: Bytes::new(), version: self.version, slot: self.slot, ttl: None })
     }
 }
 
@@ -56,7 +60,9 @@ pub struct slotkv_result {
     pub version: u64,
     /// The sum of increment; how many keys count counted; the slot; 1 or 0 of has.
     pub number: i64,
-    /// The value of get, as it came out of the decoded message.
+    /// What is left of the lifetime of the key that get has found; 0: it lives for ever.
+    pub ttl_ms: u64,
+    /// The value of get, as it came out of the decoded message; the token of slotkv_session_token.
     pub value: slotkv_bytes,
     /// Where a scan goes on; data is NULL where it stands at its beginning or, of a page, has come to its end.
     pub cursor: slotkv_bytes,
@@ -78,6 +84,11 @@ pub struct slotkv_result {
     pub cluster: *const slotkv_cluster,
     /// The library's name for what this points to; 0 for nothing.
     pub memory: u64,
+}
+
+/// What is left of a lifetime; 0: it lives for ever.
+fn ms_of(ttl: Option<Duration>) -> u64 {
+    ttl.map_or(0, |ttl| ttl.as_millis() as u64)
 }
 
 /// Frees what a result points to and empties it. NULL, an empty result and one without memory are nothing to free.
@@ -112,6 +123,7 @@ impl slotkv_result {
             status: slotkv_status::None,
             version: 0,
             number: 0,
+            ttl_ms: 0,
             value: slotkv_bytes::NONE,
             cursor: slotkv_bytes::NONE,
             items: std::ptr::null(),
@@ -145,6 +157,12 @@ impl slotkv_result {
         Self { cursor, ..Self::ok() }.with(arena)
     }
 
+    /// A value by itself.
+    pub(crate) fn of_value(value: Bytes) -> Result<Self, FacadeError> {
+        let shown = slotkv_bytes::of(&value);
+        Ok(Self { value: shown, memory: memory::lend(Memory::Bytes(value))?, ..Self::ok() })
+    }
+
     pub(crate) fn of_items(items: Vec<core::Item>) -> Result<Self, FacadeError> {
         let mut arena = Arena::default();
         let shown = Self::items(&mut arena, items);
@@ -175,8 +193,8 @@ impl slotkv_result {
             Answer::Entry(Some(entry)) => {
                 let value = slotkv_bytes::of(&entry.value);
                 let memory = memory::lend(Memory::Bytes(entry.value))?;
-                let (status, version) = (slotkv_status::Found, entry.version);
-                Ok(Self { status, version, value, memory, ..Self::ok() })
+                let (status, version, ttl_ms) = (slotkv_status::Found, entry.version, ms_of(entry.ttl));
+                Ok(Self { status, version, ttl_ms, value, memory, ..Self::ok() })
             }
             answer @ (Answer::Page(_) | Answer::Many(_)) => {
                 let mut arena = Arena::default();
@@ -210,9 +228,9 @@ impl slotkv_result {
     fn items(arena: &mut Arena, items: Vec<core::Item>) -> Self {
         let mut shown = Vec::with_capacity(items.len());
         for item in items {
-            let (version, slot) = (item.version, item.slot);
+            let (version, slot, ttl_ms) = (item.version, item.slot, ms_of(item.ttl));
             let (key, value) = (arena.bytes(item.key), arena.bytes(item.value));
-            shown.push(slotkv_item { key, value, version, slot });
+            shown.push(slotkv_item { key, value, version, slot, ttl_ms });
         }
         let (items, items_count) = arena.slice(shown);
         Self { items, items_count, ..Self::ok() }
@@ -224,7 +242,7 @@ impl slotkv_result {
             Answer::Entry(None) => done(slotkv_status::NotFound, 0),
             Answer::Entry(Some(entry)) => {
                 let value = arena.bytes(entry.value);
-                Self { value, ..done(slotkv_status::Found, entry.version) }
+                Self { value, ttl_ms: ms_of(entry.ttl), ..done(slotkv_status::Found, entry.version) }
             }
             Answer::Has(true) => Self { number: 1, ..done(slotkv_status::Found, 0) },
             Answer::Has(false) => done(slotkv_status::NotFound, 0),
@@ -240,6 +258,18 @@ impl slotkv_result {
             Answer::Delete(Delete::NotFound) => done(slotkv_status::NotFound, 0),
             Answer::Delete(Delete::Unmet { version }) => done(slotkv_status::Unmet, version),
             Answer::Number(number) => Self::number(number),
+            Answer::Outcome(outcome) => {
+                let status = match outcome.status {
+                    WriteStatus::Created => slotkv_status::Created,
+                    WriteStatus::Updated => slotkv_status::Updated,
+                    WriteStatus::Deleted => slotkv_status::Deleted,
+                    WriteStatus::NotFound => slotkv_status::NotFound,
+                    WriteStatus::Unmet => slotkv_status::Unmet,
+                    WriteStatus::NotApplied => slotkv_status::NotApplied,
+                    WriteStatus::Forgotten => slotkv_status::Forgotten,
+                };
+                Self { number: outcome.number, ..done(status, outcome.version) }
+            }
             Answer::Count(count) => Self::number(count.try_into().unwrap_or(i64::MAX)),
             Answer::Page(page) => {
                 let cursor = page.cursor.map_or(slotkv_bytes::NONE, |cursor| arena.bytes(cursor));

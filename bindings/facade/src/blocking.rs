@@ -15,7 +15,7 @@ use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use slotkv::{Answer, CallOptions, Client, Code, Command, Item, Range};
+use slotkv::{Answer, CallOptions, Client, Code, Command, Item, Range, ReadLevel, Session};
 
 pub use self::scan::BlockingScan;
 use crate::driver::{CADENCE_MS, Driver, DriverCounters};
@@ -161,6 +161,28 @@ impl BlockingClient {
     /// The same connections, with a W3C traceparent for calls that name none.
     pub fn with_traceparent(&self, traceparent: String) -> Self {
         self.with(CallOptions { traceparent: Some(traceparent), ..CallOptions::default() })
+    }
+
+    /// The same connections, with another freshness of reads that name none.
+    pub fn with_read_level(&self, level: ReadLevel) -> Self {
+        self.with(CallOptions { read_level: Some(level), ..CallOptions::default() })
+    }
+
+    /// The same connections, for a session that goes on where the token stands; of no bytes, one that has seen nothing.
+    pub fn with_session_token(&self, token: &[u8]) -> Result<Self, FacadeError> {
+        let session = Some(Session::from_token(token)?);
+        Ok(self.with(CallOptions { session, read_level: Some(ReadLevel::Session), ..CallOptions::default() }))
+    }
+
+    /// What the session has seen, as opaque bytes.
+    pub fn session_token(
+        &self,
+        interrupt: impl FnMut() -> Result<(), FacadeError>,
+    ) -> Result<Bytes, FacadeError> {
+        Ok(match &self.defaults.session {
+            Some(session) => session.token(),
+            None => self.core(interrupt)?.session_token(),
+        })
     }
 
     /// Ends open calls and the client's threads, in bounded time. Later calls are CLOSED; closing again does nothing.

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::Bytes;
 pub use slotkv::{Code, Outcome, Retry};
 use slotkv_proto::Applied;
 
@@ -27,6 +28,8 @@ pub struct FacadeError {
     pub member: Option<String>,
     /// How often the operation was sent or tried to be sent.
     pub attempts: u32,
+    /// Of a write whose outcome is unknown: the bytes by which it can be asked for.
+    pub token: Option<Bytes>,
     /// What the layers below said, the nearest first.
     pub causes: Vec<String>,
 }
@@ -45,6 +48,7 @@ impl FacadeError {
             message: message.into(),
             member: None,
             attempts: 0,
+            token: None,
             causes: Vec::new(),
         }
     }
@@ -137,6 +141,7 @@ impl From<slotkv::Error> for FacadeError {
             message: error.message,
             member: error.member,
             attempts: error.attempts,
+            token: error.token.map(|token| token.bytes().clone()),
             causes,
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use slotkv::{Answer, CallOptions, Client, Command, Item, Page, Range};
+use slotkv::{Answer, CallOptions, Client, Command, Item, Page, Range, ReadLevel, Session};
 
 pub use self::scan::{AsyncScan, Next, Turn};
 use crate::error::FacadeError;
@@ -157,6 +157,25 @@ impl AsyncClient {
     /// The same connections, with a W3C traceparent for calls that name none.
     pub fn with_traceparent(&self, traceparent: String) -> Self {
         self.with(CallOptions { traceparent: Some(traceparent), ..CallOptions::default() })
+    }
+
+    /// The same connections, with another freshness of reads that name none.
+    pub fn with_read_level(&self, level: ReadLevel) -> Self {
+        self.with(CallOptions { read_level: Some(level), ..CallOptions::default() })
+    }
+
+    /// The same connections, for a session that goes on where the token stands; of no bytes, one that has seen nothing.
+    pub fn with_session_token(&self, token: &[u8]) -> Result<Self, FacadeError> {
+        let session = Some(Session::from_token(token)?);
+        Ok(self.with(CallOptions { session, read_level: Some(ReadLevel::Session), ..CallOptions::default() }))
+    }
+
+    /// What the session has seen, as opaque bytes.
+    pub fn session_token(&self) -> Result<Bytes, FacadeError> {
+        Ok(match &self.defaults.session {
+            Some(session) => session.token(),
+            None => self.core()?.session_token(),
+        })
     }
 
     fn with(&self, options: CallOptions) -> Self {

@@ -100,6 +100,7 @@ mod tests {
             value: Bytes::from_static(b"v"),
             version: 1,
             slot: 1,
+            ttl: None,
         };
         Page {
             items: keys.iter().map(item).collect(),

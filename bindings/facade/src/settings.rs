@@ -26,6 +26,8 @@ pub struct Settings {
     pub inflight_max: Option<usize>,
     /// Connections to each member.
     pub streams_per_member: Option<usize>,
+    /// Where the client stands, for reads that backups may answer.
+    pub zone: Option<String>,
     /// The client's name, for people; `None` for the binding's.
     pub client_name: Option<String>,
     /// Name and version of the binding, as "python/0.1.0".
@@ -50,6 +52,7 @@ impl Settings {
             ping: self.ping_interval.unwrap_or(defaults.ping),
             inflight_max: self.inflight_max.unwrap_or(defaults.inflight_max),
             streams_per_member: self.streams_per_member.unwrap_or(defaults.streams_per_member),
+            zone: self.zone.clone().or(defaults.zone),
             client_name: if name.is_empty() { defaults.client_name } else { name.into() },
             transport: self.network.as_ref().map_or(defaults.transport, |network| network()),
             ..defaults
@@ -74,6 +77,8 @@ pub(crate) fn over(call: CallOptions, client: &CallOptions) -> CallOptions {
         deadline: call.deadline.or(client.deadline),
         namespace: call.namespace.or_else(|| client.namespace.clone()),
         traceparent: call.traceparent.or_else(|| client.traceparent.clone()),
+        read_level: call.read_level.or(client.read_level),
+        session: call.session.or_else(|| client.session.clone()),
     }
 }
 
@@ -95,7 +100,7 @@ mod tests {
         let client = CallOptions {
             deadline: Some(Duration::from_secs(1)),
             namespace: Some("client".into()),
-            traceparent: None,
+            ..CallOptions::default()
         };
         let call = CallOptions { namespace: Some(String::new()), ..CallOptions::default() };
         let over = over(call, &client);

@@ -67,8 +67,12 @@ fn a_call_after_close_is_closed_and_closing_again_does_nothing() {
 fn an_interrupted_call_is_cancelled_at_the_member_and_the_next_one_works() {
     let fake = Fake::default();
     let client = connect(&fake);
-    let hold =
-        Command::Put { key: Bytes::from_static(b"hold"), value: Bytes::new(), condition: Condition::Always };
+    let hold = Command::Put {
+        key: Bytes::from_static(b"hold"),
+        value: Bytes::new(),
+        condition: Condition::Always,
+        ttl: None,
+    };
     let result = client.call(hold, CallOptions::default(), || Err(FacadeError::cancelled()));
     assert_eq!(result.unwrap_err().code, Code::Cancelled);
     client.call(increment("n"), CallOptions::default(), patient).unwrap();
@@ -76,7 +80,7 @@ fn an_interrupted_call_is_cancelled_at_the_member_and_the_next_one_works() {
 }
 
 fn put(key: String) -> Command {
-    Command::Put { key: key.into(), value: Bytes::new(), condition: Condition::Always }
+    Command::Put { key: key.into(), value: Bytes::new(), condition: Condition::Always, ttl: None }
 }
 
 /// A client of a cluster with a few keys, and a scan of them.

@@ -69,7 +69,7 @@ impl Loop {
 }
 
 fn put(key: impl Into<Bytes>) -> Command {
-    Command::Put { key: key.into(), value: Bytes::from_static(b"v"), condition: Condition::Always }
+    Command::Put { key: key.into(), value: Bytes::from_static(b"v"), condition: Condition::Always, ttl: None }
 }
 
 #[test]

@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn put(key: &'static str) -> Command {
     let (key, value) = (Bytes::from_static(key.as_bytes()), Bytes::from_static(b"v"));
-    Command::Put { key, value, condition: Condition::Always }
+    Command::Put { key, value, condition: Condition::Always, ttl: None }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use napi::bindgen_prelude::FromNapiValue;
 use napi::{Error, Result, Status, check_status, sys};
 use napi_derive::napi;
-use slotkv_facade::core::{CallOptions, Condition};
+use slotkv_facade::core::{CallOptions, Condition, ReadLevel};
 use slotkv_facade::{core, settings};
 
 /// Strings up to this length are read in one call.
@@ -84,6 +84,7 @@ pub struct Settings {
     pub inflight_max: Option<f64>,
     pub streams_per_member: Option<f64>,
     pub client_name: Option<String>,
+    pub zone: Option<String>,
 }
 
 impl From<Settings> for settings::Settings {
@@ -97,6 +98,7 @@ impl From<Settings> for settings::Settings {
             inflight_max: count(told.inflight_max),
             streams_per_member: count(told.streams_per_member),
             client_name: told.client_name,
+            zone: told.zone,
             ..Self::new(concat!("node/", env!("CARGO_PKG_VERSION")))
         }
     }
@@ -132,8 +134,20 @@ pub fn call_options(deadline_ms: f64) -> CallOptions {
     CallOptions { deadline: time(deadline_ms), ..CallOptions::default() }
 }
 
-fn time(ms: f64) -> Option<Duration> {
+/// A time in milliseconds; 0 stands for none.
+pub fn time(ms: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(ms / 1000.0).ok().filter(|time| !time.is_zero())
+}
+
+/// How fresh reads are, as `lib/client.js` numbers it.
+pub fn read_level(number: u32, staleness_ms: f64) -> Result<ReadLevel> {
+    match number {
+        0 => Ok(ReadLevel::Linearizable),
+        1 => Ok(ReadLevel::Session),
+        2 => Ok(ReadLevel::Bounded(time(staleness_ms).unwrap_or_default())),
+        3 => Ok(ReadLevel::Stale),
+        _ => Err(Error::new(Status::InvalidArg, format!("read level {number}"))),
+    }
 }
 
 /// What must hold for a write, as `lib/client.js` numbers it.

@@ -14,6 +14,8 @@
 //!
 //! `lib/batch.js` reads this.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use napi::bindgen_prelude::{BufferSlice, ToNapiValue};
 use napi::{Env, Result, sys};
@@ -61,12 +63,16 @@ enum Tag {
     Many = 13,
     /// As many items.
     Items = 14,
-    /// Bytes, slot and version: a key. Its value follows.
+    /// Bytes, slot and version: a key. Its value follows, with what is left of its lifetime instead of the version.
     Item = 15,
     /// An object: a client or a status.
     Object = 16,
     /// It is done, and brings nothing.
     Done = 17,
+    /// What came of a write: the status's number in the count, its version; the number follows.
+    Outcome = 18,
+    /// Bytes with a version. A record follows whose number is what is left of the lifetime, in milliseconds.
+    Ending = 19,
 }
 
 /// See the module's documentation.
@@ -158,7 +164,13 @@ impl Batch {
     fn answer(&mut self, call: u32, answer: Answer) -> std::result::Result<(), FacadeError> {
         match answer {
             Answer::Entry(None) => self.plain(call, Tag::None, 0),
-            Answer::Entry(Some(entry)) => self.bytes(call, Tag::Value, &entry.value, entry.version),
+            Answer::Entry(Some(entry)) => match entry.ttl {
+                None => self.bytes(call, Tag::Value, &entry.value, entry.version),
+                Some(_) => {
+                    self.bytes(call, Tag::Ending, &entry.value, entry.version);
+                    self.plain(call, Tag::Number, ms_of(entry.ttl));
+                }
+            },
             Answer::Has(false) => self.plain(call, Tag::False, 0),
             Answer::Has(true) => self.plain(call, Tag::True, 0),
             Answer::Put(put) => {
@@ -176,6 +188,12 @@ impl Batch {
             },
             Answer::Number(number) => self.plain(call, Tag::Number, number as u64),
             Answer::Count(count) => self.plain(call, Tag::Count, count),
+            Answer::Outcome(outcome) => {
+                let count = outcome.status as u32;
+                let record = Record { count, number: outcome.version, ..Record::default() };
+                self.record(call, Tag::Outcome, record);
+                self.plain(call, Tag::Number, outcome.number as u64);
+            }
             Answer::Many(answers) => self.many(call, answers)?,
             Answer::Page(_) => return Err(FacadeError::unexpected("a page as an answer")),
         }
@@ -214,7 +232,7 @@ impl Batch {
         let key = self.place(&item.key);
         let record = Record { count: item.slot.into(), number: item.version, ..key };
         self.record(call, Tag::Item, record);
-        self.bytes(call, Tag::Value, &item.value, item.version);
+        self.bytes(call, Tag::Value, &item.value, ms_of(item.ttl));
     }
 
     fn failure(&mut self, call: u32, error: FacadeError) {
@@ -277,6 +295,11 @@ impl Batch {
         bytes[24..].copy_from_slice(&record.number.to_ne_bytes());
         self.words.extend_from_slice(&bytes);
     }
+}
+
+/// What is left of a lifetime; 0 stands for one without end.
+fn ms_of(ttl: Option<Duration>) -> u64 {
+    ttl.map_or(0, |ttl| ttl.as_millis() as u64)
 }
 
 impl ToNapiValue for Object {

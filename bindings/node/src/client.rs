@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 use napi::Result;
-use napi::bindgen_prelude::{BigInt, Either};
+use napi::bindgen_prelude::{BigInt, Buffer, Either};
 use napi_derive::napi;
 use slotkv_facade::core::{Command, Condition};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::guard::guard;
 use slotkv_facade::nonblocking::AsyncClient;
 
-use crate::arguments::{Payload, Range, call_options, condition};
+use crate::arguments::{Payload, Range, call_options, condition, read_level, time};
 use crate::bridge::{Begun, Bridge, Waiting};
 use crate::errors::Failure;
 use crate::scan::Scan;
@@ -57,11 +57,18 @@ impl Client {
         Payload(key): Payload,
         Payload(value): Payload,
         deadline_ms: f64,
+        ttl_ms: f64,
         condition_number: u32,
         version: Option<BigInt>,
     ) -> Result<Begun> {
         let condition = condition(condition_number, unsigned(version))?;
-        Ok(self.call(call, Command::Put { key, value, condition }, deadline_ms))
+        Ok(self.call(call, Command::Put { key, value, condition, ttl: time(ttl_ms) }, deadline_ms))
+    }
+
+    /// 0 lets the key live for ever.
+    #[napi]
+    pub fn expire(&self, call: u32, Payload(key): Payload, deadline_ms: f64, ttl_ms: f64) -> Begun {
+        self.call(call, Command::Expire { key, ttl: time(ttl_ms) }, deadline_ms)
     }
 
     #[napi]
@@ -84,17 +91,22 @@ impl Client {
     }
 
     #[napi]
+    pub fn outcome(&self, call: u32, Payload(token): Payload, deadline_ms: f64) -> Begun {
+        self.call(call, Command::Outcome { token }, deadline_ms)
+    }
+
+    #[napi]
     pub fn get_many(&self, call: u32, keys: Vec<Payload>, deadline_ms: f64) -> Begun {
         self.many(call, keys, deadline_ms, |key| Command::Get { key })
     }
 
     /// `pairs` has keys and values in turn.
     #[napi]
-    pub fn put_many(&self, call: u32, pairs: Vec<Payload>, deadline_ms: f64) -> Begun {
+    pub fn put_many(&self, call: u32, pairs: Vec<Payload>, deadline_ms: f64, ttl_ms: f64) -> Begun {
         let mut pairs = pairs.into_iter().map(|Payload(bytes)| bytes);
         let commands = std::iter::from_fn(|| {
             let (key, value) = (pairs.next()?, pairs.next()?);
-            Some(Command::Put { key, value, condition: Condition::Always })
+            Some(Command::Put { key, value, condition: Condition::Always, ttl: time(ttl_ms) })
         });
         let commands = commands.collect();
         self.call(call, Command::Many { commands }, deadline_ms)
@@ -175,6 +187,22 @@ impl Client {
     #[napi]
     pub fn with_traceparent(&self, traceparent: String) -> Either<Client, Failure> {
         either(guard(|| Ok(self.view(self.client.with_traceparent(traceparent)))))
+    }
+
+    #[napi]
+    pub fn with_read_level(&self, number: u32, staleness_ms: f64) -> Result<Either<Client, Failure>> {
+        let level = read_level(number, staleness_ms)?;
+        Ok(either(guard(|| Ok(self.view(self.client.with_read_level(level))))))
+    }
+
+    #[napi]
+    pub fn session_token(&self) -> Either<Buffer, Failure> {
+        either(guard(|| Ok(self.client.session_token()?.to_vec().into())))
+    }
+
+    #[napi]
+    pub fn with_session_token(&self, Payload(token): Payload) -> Either<Client, Failure> {
+        either(guard(|| Ok(self.view(self.client.with_session_token(&token)?))))
     }
 }
 

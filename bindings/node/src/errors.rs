@@ -1,5 +1,6 @@
 //! Errors as plain objects, of which `lib/errors.js` makes instances of its classes.
 
+use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
 use slotkv_facade::error::FacadeError;
 
@@ -15,6 +16,7 @@ pub struct Failure {
     pub member: Option<String>,
     pub attempts: u32,
     pub causes: Vec<String>,
+    pub token: Option<Buffer>,
 }
 
 impl From<FacadeError> for Failure {
@@ -29,6 +31,7 @@ impl From<FacadeError> for Failure {
             member: error.member,
             attempts: error.attempts,
             causes: error.causes,
+            token: error.token.map(|token| token.to_vec().into()),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use napi::bindgen_prelude::{Buffer, Either, Either3};
+use napi::bindgen_prelude::{Buffer, Either, Either3, Null};
 use napi_derive::napi;
 use slotkv_facade::core::{self, Code};
 use slotkv_facade::error::FacadeError;
@@ -35,6 +35,7 @@ pub struct Item {
     pub value: Buffer,
     pub version: u64,
     pub slot: u16,
+    pub ttl_ms: Either<f64, Null>,
 }
 
 impl Scan {
@@ -91,6 +92,7 @@ impl From<core::Item> for Item {
             value: item.value.to_vec().into(),
             version: item.version,
             slot: item.slot,
+            ttl_ms: item.ttl.map_or(Either::B(Null), |ttl| Either::A(ttl.as_millis() as f64)),
         }
     }
 }

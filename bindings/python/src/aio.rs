@@ -3,11 +3,11 @@
 use pyo3::IntoPyObjectExt;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use slotkv_facade::core::{CallOptions, Client as Core, Condition, Range};
+use pyo3::types::{PyBytes, PyDict};
+use slotkv_facade::core::{CallOptions, Client as Core, Condition, Range, ReadLevel};
 use slotkv_facade::nonblocking::AsyncClient;
 
-use crate::arguments::{self, Key, Seconds, Value, call_options};
+use crate::arguments::{self, Key, Level, Seconds, Token, Value, call_options};
 use crate::bridge::Bridge;
 use crate::call::Call;
 use crate::errors;
@@ -20,7 +20,7 @@ use crate::view::{Explain, Stats};
 #[pyfunction]
 #[pyo3(signature = (
     uri, *, namespace=None, deadline=None, connect_timeout=None, ping_interval=None, inflight_max=None,
-    streams_per_member=None, client_name=None
+    streams_per_member=None, client_name=None, zone=None
 ))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn begin_connect(
@@ -33,6 +33,7 @@ pub(crate) fn begin_connect(
     inflight_max: Option<usize>,
     streams_per_member: Option<usize>,
     client_name: Option<String>,
+    zone: Option<String>,
 ) -> PyResult<Py<Call>> {
     let settings = arguments::settings(
         namespace,
@@ -42,6 +43,7 @@ pub(crate) fn begin_connect(
         inflight_max,
         streams_per_member,
         client_name,
+        zone,
     );
     let bridge = Bridge::of_running_loop(py)?;
     Bridge::begin(bridge.bind(py), Shape::Client, |port, waiting| {
@@ -53,10 +55,11 @@ pub(crate) fn begin_connect(
 ///
 /// Made by `slotkv.aio.connect`. Its methods are those of `slotkv.Client`; each returns a `Call`, which has begun and is
 /// awaited for the result. Keys and values are bytes-like, or str for its UTF-8; values come back as bytes. Errors
-/// are those of `slotkv.errors`. Calls on keys take two keywords:
+/// are those of `slotkv.errors`. Calls on keys take the first two of these keywords, and those that store something all:
 ///
 /// - `deadline`: Time for the call with all its attempts, in seconds, at most 300; by default its client's.
 /// - `traceparent`: W3C traceparent of the caller's span; by default its client's.
+/// - `ttl`: Lifetime of the key, in seconds, at most 315360000 (ten years); by default it lives for ever.
 ///
 /// >>> async def main():
 /// ...     async with aio.connect(uri) as client:
@@ -111,61 +114,104 @@ impl Client {
         self.begin(py, operation::has(key), call_options(deadline, traceparent))
     }
 
-    /// Stores a value.
-    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
+    /// Stores a value. The key lives for ever, or for `ttl` seconds.
+    #[pyo3(signature = (key, value, *, ttl=None, deadline=None, traceparent=None))]
     fn put(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
+        ttl: Option<Seconds>,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::put(key, value, Condition::Always), call_options(deadline, traceparent))
+        self.begin(
+            py,
+            operation::put(key, value, Condition::Always, ttl),
+            call_options(deadline, traceparent),
+        )
     }
 
     /// Stores a value if the key is absent; otherwise the result is "unmet" with the key's version.
-    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
+    #[pyo3(signature = (key, value, *, ttl=None, deadline=None, traceparent=None))]
     fn put_if_absent(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
+        ttl: Option<Seconds>,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::put(key, value, Condition::Absent), call_options(deadline, traceparent))
+        self.begin(
+            py,
+            operation::put(key, value, Condition::Absent, ttl),
+            call_options(deadline, traceparent),
+        )
     }
 
     /// Stores a value if the key exists; otherwise the result is "unmet".
-    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
+    #[pyo3(signature = (key, value, *, ttl=None, deadline=None, traceparent=None))]
     fn update_if_present(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
+        ttl: Option<Seconds>,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::put(key, value, Condition::Present), call_options(deadline, traceparent))
+        self.begin(
+            py,
+            operation::put(key, value, Condition::Present, ttl),
+            call_options(deadline, traceparent),
+        )
     }
 
     /// Stores a value if the key exists in `version`; otherwise the result is "unmet" with the key's version.
-    #[pyo3(signature = (key, value, version, *, deadline=None, traceparent=None))]
+    #[pyo3(signature = (key, value, version, *, ttl=None, deadline=None, traceparent=None))]
     fn compare_and_set(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
         version: u64,
+        ttl: Option<Seconds>,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
         self.begin(
             py,
-            operation::put(key, value, Condition::Version(version)),
+            operation::put(key, value, Condition::Version(version), ttl),
             call_options(deadline, traceparent),
         )
+    }
+
+    /// Gives a key that exists a new lifetime, `ttl` seconds from now on; its value stays, its version grows. If there is no
+    /// such key, the result is "unmet".
+    #[pyo3(signature = (key, ttl, *, deadline=None, traceparent=None))]
+    fn expire(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        ttl: Seconds,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::expire(key, Some(ttl)), call_options(deadline, traceparent))
+    }
+
+    /// Lets a key that exists live for ever; its value stays, its version grows. If there is no such key, the result is
+    /// "unmet".
+    #[pyo3(signature = (key, *, deadline=None, traceparent=None))]
+    fn persist(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::expire(key, None), call_options(deadline, traceparent))
     }
 
     /// Removes a key.
@@ -211,6 +257,19 @@ impl Client {
         self.begin(py, operation::increment(key, delta), call_options(deadline, traceparent))
     }
 
+    /// What came of a write whose outcome is unknown, by the `token` of its error. If it was not applied, it never will be. Results
+    /// are kept for this for 60 s after the call has ended; later it may be "forgotten".
+    #[pyo3(signature = (token, *, deadline=None, traceparent=None))]
+    fn outcome(
+        &self,
+        py: Python<'_>,
+        token: Token,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<Call>> {
+        self.begin(py, operation::outcome(token), call_options(deadline, traceparent))
+    }
+
     /// The values of many keys, in their order. If a key fails, ManyError has the results of all of them; with
     /// `return_errors` the errors stand among the results instead.
     #[pyo3(signature = (keys, *, return_errors=false, deadline=None, traceparent=None))]
@@ -227,16 +286,17 @@ impl Client {
 
     /// Stores many values, given as a mapping or as pairs; each key has its own result, in their order. Errors are as
     /// in get_many.
-    #[pyo3(signature = (pairs, *, return_errors=false, deadline=None, traceparent=None))]
+    #[pyo3(signature = (pairs, *, ttl=None, return_errors=false, deadline=None, traceparent=None))]
     fn put_many(
         &self,
         py: Python<'_>,
         pairs: &Bound<'_, PyAny>,
+        ttl: Option<Seconds>,
         return_errors: bool,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<Call>> {
-        self.begin(py, operation::put_many(pairs, return_errors)?, call_options(deadline, traceparent))
+        self.begin(py, operation::put_many(pairs, ttl, return_errors)?, call_options(deadline, traceparent))
     }
 
     /// Removes many keys; each has its own result, in their order. Errors are as in get_many.
@@ -356,6 +416,31 @@ impl Client {
     /// The same connections, for calls that are part of a trace: a W3C traceparent travels with each of them.
     fn with_traceparent(&self, py: Python<'_>, traceparent: String) -> Client {
         self.view(py, self.client.with_traceparent(traceparent))
+    }
+
+    /// The same connections, with another freshness of reads that name none: "linearizable", "session" (not older than what
+    /// this client has written and read before) or "stale". All but the first are answered by any replica that is fresh enough.
+    fn with_read_level(&self, py: Python<'_>, level: Level) -> Client {
+        self.view(py, self.client.with_read_level(level.0))
+    }
+
+    /// The same connections, for reads that may be older by so much, in seconds, and are answered by any replica that is fresh enough.
+    fn with_staleness(&self, py: Python<'_>, seconds: Seconds) -> Client {
+        self.view(py, self.client.with_read_level(ReadLevel::Bounded(seconds.0)))
+    }
+
+    /// What the session has seen, as opaque bytes for another process or language.
+    fn session_token<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let token = self.client.session_token().map_err(|error| errors::exception(py, error))?;
+        Ok(PyBytes::new(py, &token))
+    }
+
+    /// The same connections, for a session that goes on where a token stands: reads are of level "session" and never older than
+    /// the token or than what this view has written and read. b"" begins a session that has seen nothing.
+    fn with_session_token(&self, py: Python<'_>, token: Token) -> PyResult<Client> {
+        let client =
+            self.client.with_session_token(&token.0).map_err(|error| errors::exception(py, error))?;
+        Ok(self.view(py, client))
     }
 
     /// Ends the client and whatever shares its connections, in bounded time. Closing again does nothing.

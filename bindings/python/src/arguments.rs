@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyString};
-use slotkv_facade::core::{CallOptions, Range};
+use slotkv_facade::core::{CallOptions, Range, ReadLevel};
 use slotkv_facade::settings::Settings;
 
 /// Longest time that can be asked for, in seconds; the core has its own, shorter limits with errors that name them.
@@ -32,6 +32,35 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Value {
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         copy(&object, "a value").map(Value)
+    }
+}
+
+/// A token.
+pub(crate) struct Token(pub Bytes);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Token {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        copy(&object, "a token").map(Token)
+    }
+}
+
+/// How fresh reads are, by its word.
+pub(crate) struct Level(pub ReadLevel);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Level {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match object.extract::<&str>()? {
+            "linearizable" => Ok(Level(ReadLevel::Linearizable)),
+            "session" => Ok(Level(ReadLevel::Session)),
+            "stale" => Ok(Level(ReadLevel::Stale)),
+            other => Err(PyValueError::new_err(format!(
+                "{other:?} is no read level; there are \"linearizable\", \"session\" and \"stale\""
+            ))),
+        }
     }
 }
 
@@ -60,6 +89,7 @@ fn copy(object: &Bound<'_, PyAny>, what: &str) -> PyResult<Bytes> {
 }
 
 /// Seconds, as an int or a float.
+#[derive(Clone, Copy)]
 pub(crate) struct Seconds(pub Duration);
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Seconds {
@@ -85,6 +115,7 @@ pub(crate) fn call_options(deadline: Option<Seconds>, traceparent: Option<String
 }
 
 /// The keyword arguments of `connect`.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn settings(
     namespace: Option<String>,
     deadline: Option<Seconds>,
@@ -93,6 +124,7 @@ pub(crate) fn settings(
     inflight_max: Option<usize>,
     streams_per_member: Option<usize>,
     client_name: Option<String>,
+    zone: Option<String>,
 ) -> Settings {
     let time = |seconds: Option<Seconds>| seconds.map(|Seconds(time)| time);
     Settings {
@@ -103,6 +135,7 @@ pub(crate) fn settings(
         inflight_max,
         streams_per_member,
         client_name,
+        zone,
         ..Settings::new(concat!("python/", env!("CARGO_PKG_VERSION")))
     }
 }

@@ -1,13 +1,13 @@
 //! The blocking client. A call drives the socket on the thread that makes it, with the interpreter released.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyBytes, PyDict};
 use slotkv_facade::blocking::BlockingClient;
-use slotkv_facade::core::{CallOptions, Condition, Range};
+use slotkv_facade::core::{CallOptions, Condition, Range, ReadLevel};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::guard::guard;
 
-use crate::arguments::{self, Key, Seconds, Value, call_options};
+use crate::arguments::{self, Key, Level, Seconds, Token, Value, call_options};
 use crate::operation::{self, Operation};
 use crate::results::Item;
 use crate::scan::Scan;
@@ -26,6 +26,7 @@ use crate::{errors, logs};
 /// - `inflight_max`: Calls open at once; further ones wait. Default 16384, at most 1048576.
 /// - `streams_per_member`: Connections to each member, up to 16. Default 1.
 /// - `client_name`: The client's name, for people. Default `python/<version>`.
+/// - `zone`: Where the client stands: reads that backups may answer go to those of the same zone, if there are any.
 ///
 /// >>> with slotkv.connect(uri, deadline=2.5) as client:
 /// ...     client.has("nothing")
@@ -33,7 +34,7 @@ use crate::{errors, logs};
 #[pyfunction]
 #[pyo3(signature = (
     uri, *, namespace=None, deadline=None, connect_timeout=None, ping_interval=None, inflight_max=None,
-    streams_per_member=None, client_name=None
+    streams_per_member=None, client_name=None, zone=None
 ))]
 #[allow(clippy::too_many_arguments)]
 pub(crate) fn connect(
@@ -46,6 +47,7 @@ pub(crate) fn connect(
     inflight_max: Option<usize>,
     streams_per_member: Option<usize>,
     client_name: Option<String>,
+    zone: Option<String>,
 ) -> PyResult<Client> {
     let settings = arguments::settings(
         namespace,
@@ -55,6 +57,7 @@ pub(crate) fn connect(
         inflight_max,
         streams_per_member,
         client_name,
+        zone,
     );
     logs::start(py)?;
     let client = detached(py, |interrupt| BlockingClient::connect(&uri, settings, interrupt))?;
@@ -64,10 +67,11 @@ pub(crate) fn connect(
 /// A connection to a cluster, for blocking calls from any number of threads.
 ///
 /// Made by `slotkv.connect`. Keys and values are bytes-like, or str for its UTF-8; values come back as bytes. Errors
-/// are those of `slotkv.errors`. Calls on keys take two keywords:
+/// are those of `slotkv.errors`. Calls on keys take the first two of these keywords, and those that store something all:
 ///
 /// - `deadline`: Time for the call with all its attempts, in seconds, at most 300; by default its client's.
 /// - `traceparent`: W3C traceparent of the caller's span; by default its client's.
+/// - `ttl`: Lifetime of the key, in seconds, at most 315360000 (ten years); by default it lives for ever.
 ///
 /// >>> client.put("greeting", "hello").status
 /// 'created'
@@ -121,43 +125,46 @@ impl Client {
         self.run(py, operation::has(key), call_options(deadline, traceparent))
     }
 
-    /// Stores a value.
-    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
+    /// Stores a value. The key lives for ever, or for `ttl` seconds.
+    #[pyo3(signature = (key, value, *, ttl=None, deadline=None, traceparent=None))]
     fn put(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
+        ttl: Option<Seconds>,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put(key, value, Condition::Always), call_options(deadline, traceparent))
+        self.run(py, operation::put(key, value, Condition::Always, ttl), call_options(deadline, traceparent))
     }
 
     /// Stores a value if the key is absent; otherwise the result is "unmet" with the key's version.
-    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
+    #[pyo3(signature = (key, value, *, ttl=None, deadline=None, traceparent=None))]
     fn put_if_absent(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
+        ttl: Option<Seconds>,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put(key, value, Condition::Absent), call_options(deadline, traceparent))
+        self.run(py, operation::put(key, value, Condition::Absent, ttl), call_options(deadline, traceparent))
     }
 
     /// Stores a value if the key exists; otherwise the result is "unmet".
-    #[pyo3(signature = (key, value, *, deadline=None, traceparent=None))]
+    #[pyo3(signature = (key, value, *, ttl=None, deadline=None, traceparent=None))]
     fn update_if_present(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
+        ttl: Option<Seconds>,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put(key, value, Condition::Present), call_options(deadline, traceparent))
+        self.run(py, operation::put(key, value, Condition::Present, ttl), call_options(deadline, traceparent))
     }
 
     /// Stores a value if the key exists in `version`; otherwise the result is "unmet" with the key's version.
@@ -167,21 +174,56 @@ impl Client {
     /// 'updated'
     /// >>> bool(client.compare_and_set("counter", "3", version))
     /// False
-    #[pyo3(signature = (key, value, version, *, deadline=None, traceparent=None))]
+    #[pyo3(signature = (key, value, version, *, ttl=None, deadline=None, traceparent=None))]
     fn compare_and_set(
         &self,
         py: Python<'_>,
         key: Key,
         value: Value,
         version: u64,
+        ttl: Option<Seconds>,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
         self.run(
             py,
-            operation::put(key, value, Condition::Version(version)),
+            operation::put(key, value, Condition::Version(version), ttl),
             call_options(deadline, traceparent),
         )
+    }
+
+    /// Gives a key that exists a new lifetime, `ttl` seconds from now on; its value stays, its version grows. If there is no
+    /// such key, the result is "unmet".
+    ///
+    /// >>> client.put("session", "Ada", ttl=1800).done, client.expire("session", 60).done
+    /// (True, True)
+    /// >>> 0 < client.get_entry("session").ttl <= 60
+    /// True
+    /// >>> client.persist("session").status, client.get_entry("session").ttl
+    /// ('updated', None)
+    #[pyo3(signature = (key, ttl, *, deadline=None, traceparent=None))]
+    fn expire(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        ttl: Seconds,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::expire(key, Some(ttl)), call_options(deadline, traceparent))
+    }
+
+    /// Lets a key that exists live for ever; its value stays, its version grows. If there is no such key, the result is
+    /// "unmet".
+    #[pyo3(signature = (key, *, deadline=None, traceparent=None))]
+    fn persist(
+        &self,
+        py: Python<'_>,
+        key: Key,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::expire(key, None), call_options(deadline, traceparent))
     }
 
     /// Removes a key.
@@ -226,6 +268,19 @@ impl Client {
         self.run(py, operation::increment(key, delta), call_options(deadline, traceparent))
     }
 
+    /// What came of a write whose outcome is unknown, by the `token` of its error. If it was not applied, it never will be. Results
+    /// are kept for this for 60 s after the call has ended; later it may be "forgotten".
+    #[pyo3(signature = (token, *, deadline=None, traceparent=None))]
+    fn outcome(
+        &self,
+        py: Python<'_>,
+        token: Token,
+        deadline: Option<Seconds>,
+        traceparent: Option<String>,
+    ) -> PyResult<Py<PyAny>> {
+        self.run(py, operation::outcome(token), call_options(deadline, traceparent))
+    }
+
     /// The values of many keys, in their order. If a key fails, ManyError has the results of all of them; with
     /// `return_errors` the errors stand among the results instead.
     ///
@@ -247,16 +302,17 @@ impl Client {
 
     /// Stores many values, given as a mapping or as pairs; each key has its own result, in their order. Errors are as
     /// in get_many.
-    #[pyo3(signature = (pairs, *, return_errors=false, deadline=None, traceparent=None))]
+    #[pyo3(signature = (pairs, *, ttl=None, return_errors=false, deadline=None, traceparent=None))]
     fn put_many(
         &self,
         py: Python<'_>,
         pairs: &Bound<'_, PyAny>,
+        ttl: Option<Seconds>,
         return_errors: bool,
         deadline: Option<Seconds>,
         traceparent: Option<String>,
     ) -> PyResult<Py<PyAny>> {
-        self.run(py, operation::put_many(pairs, return_errors)?, call_options(deadline, traceparent))
+        self.run(py, operation::put_many(pairs, ttl, return_errors)?, call_options(deadline, traceparent))
     }
 
     /// Removes many keys; each has its own result, in their order. Errors are as in get_many.
@@ -386,6 +442,34 @@ impl Client {
     /// The same connections, for calls that are part of a trace: a W3C traceparent travels with each of them.
     fn with_traceparent(&self, traceparent: String) -> Client {
         Client { client: self.client.with_traceparent(traceparent) }
+    }
+
+    /// The same connections, with another freshness of reads that name none: "linearizable", "session" (not older than what
+    /// this client has written and read before) or "stale". All but the first are answered by any replica that is fresh enough.
+    ///
+    /// >>> client.with_read_level("session").get("greeting")
+    /// b'hello'
+    fn with_read_level(&self, level: Level) -> Client {
+        Client { client: self.client.with_read_level(level.0) }
+    }
+
+    /// The same connections, for reads that may be older by so much, in seconds, and are answered by any replica that is fresh enough.
+    fn with_staleness(&self, seconds: Seconds) -> Client {
+        Client { client: self.client.with_read_level(ReadLevel::Bounded(seconds.0)) }
+    }
+
+    /// What the session has seen, as opaque bytes for another process or language.
+    fn session_token<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let token = detached(py, |interrupt| self.client.session_token(interrupt))?;
+        Ok(PyBytes::new(py, &token))
+    }
+
+    /// The same connections, for a session that goes on where a token stands: reads are of level "session" and never older than
+    /// the token or than what this view has written and read. b"" begins a session that has seen nothing.
+    fn with_session_token(&self, py: Python<'_>, token: Token) -> PyResult<Client> {
+        let client =
+            self.client.with_session_token(&token.0).map_err(|error| errors::exception(py, error))?;
+        Ok(Client { client })
     }
 
     /// Ends the client and whatever shares its connections, in bounded time. Closing again does nothing.

@@ -3,7 +3,7 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyTuple};
 use slotkv_facade::error::FacadeError;
 
 use crate::python;
@@ -47,6 +47,7 @@ fn fields<'py>(py: Python<'py>, error: &FacadeError) -> PyResult<Bound<'py, PyDi
     fields.set_item(intern!(py, "outcome"), error.outcome.name())?;
     fields.set_item(intern!(py, "member"), &error.member)?;
     fields.set_item(intern!(py, "attempts"), error.attempts)?;
+    fields.set_item(intern!(py, "token"), error.token.as_ref().map(|token| PyBytes::new(py, token)))?;
     fields.set_item(intern!(py, "causes"), PyTuple::new(py, &error.causes)?)?;
     Ok(fields)
 }

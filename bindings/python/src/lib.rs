@@ -81,6 +81,7 @@ fn _slotkv(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<results::Put>()?;
     module.add_class::<results::Delete>()?;
     module.add_class::<results::Entry>()?;
+    module.add_class::<results::WriteOutcome>()?;
     module.add_class::<results::Item>()?;
     module.add_class::<view::Explain>()?;
     module.add_class::<view::Stats>()?;

@@ -9,9 +9,9 @@ use slotkv_facade::core::{self, Answer, Code, Command, Condition, Range};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::many;
 
-use crate::arguments::{Key, Value};
+use crate::arguments::{Key, Seconds, Token, Value};
 use crate::errors;
-use crate::results::{Delete, Entry, Put};
+use crate::results::{Delete, Entry, Put, WriteOutcome};
 
 /// An operation of the core, and the form of its answer.
 pub(crate) struct Operation {
@@ -32,6 +32,7 @@ pub(crate) enum Form {
     Delete,
     /// int
     Number,
+    Outcome,
     /// A list of one of the others; errors are among the results, or raised together.
     Many {
         each: &'static Form,
@@ -51,8 +52,18 @@ pub(crate) fn has(Key(key): Key) -> Operation {
     Operation { command: Command::Has { key }, form: Form::Flag }
 }
 
-pub(crate) fn put(Key(key): Key, Value(value): Value, condition: Condition) -> Operation {
-    Operation { command: Command::Put { key, value, condition }, form: Form::Put }
+pub(crate) fn put(
+    Key(key): Key,
+    Value(value): Value,
+    condition: Condition,
+    ttl: Option<Seconds>,
+) -> Operation {
+    let ttl = ttl.map(|Seconds(ttl)| ttl);
+    Operation { command: Command::Put { key, value, condition, ttl }, form: Form::Put }
+}
+
+pub(crate) fn expire(Key(key): Key, ttl: Option<Seconds>) -> Operation {
+    Operation { command: Command::Expire { key, ttl: ttl.map(|Seconds(ttl)| ttl) }, form: Form::Put }
 }
 
 pub(crate) fn delete(Key(key): Key, condition: Condition) -> Operation {
@@ -61,6 +72,10 @@ pub(crate) fn delete(Key(key): Key, condition: Condition) -> Operation {
 
 pub(crate) fn increment(Key(key): Key, delta: i64) -> Operation {
     Operation { command: Command::Increment { key, delta }, form: Form::Number }
+}
+
+pub(crate) fn outcome(Token(token): Token) -> Operation {
+    Operation { command: Command::Outcome { token }, form: Form::Outcome }
 }
 
 pub(crate) fn count(range: Range) -> Operation {
@@ -76,7 +91,11 @@ pub(crate) fn delete_many(keys: &Bound<'_, PyAny>, return_errors: bool) -> PyRes
 }
 
 /// `pairs` is a mapping, or yields pairs.
-pub(crate) fn put_many(pairs: &Bound<'_, PyAny>, return_errors: bool) -> PyResult<Operation> {
+pub(crate) fn put_many(
+    pairs: &Bound<'_, PyAny>,
+    ttl: Option<Seconds>,
+    return_errors: bool,
+) -> PyResult<Operation> {
     let items = match pairs.cast::<PyDict>() {
         Ok(pairs) => pairs.items().into_any(),
         Err(_) if pairs.hasattr("items")? => pairs.call_method0("items")?,
@@ -84,7 +103,7 @@ pub(crate) fn put_many(pairs: &Bound<'_, PyAny>, return_errors: bool) -> PyResul
     };
     many(&items, &Form::Put, return_errors, |pair| {
         let (key, value) = pair.extract()?;
-        Ok(put(key, value, Condition::Always))
+        Ok(put(key, value, Condition::Always, ttl))
     })
 }
 
@@ -117,6 +136,7 @@ impl Form {
             (Form::Put, Answer::Put(put)) => Put::from(put).into_py_any(py),
             (Form::Delete, Answer::Delete(delete)) => Delete::from(delete).into_py_any(py),
             (Form::Number, Answer::Number(number)) => number.into_py_any(py),
+            (Form::Outcome, Answer::Outcome(outcome)) => WriteOutcome::from(outcome).into_py_any(py),
             (Form::Number, Answer::Count(count)) => count.into_py_any(py),
             (Form::Many { each, return_errors }, Answer::Many(answers)) => {
                 render_many(py, *each, return_errors, answers)

@@ -1,11 +1,12 @@
 //! How result types are made: plain immutable values with their fields as attributes, compared, hashed and shown like
 //! the tuple of their fields, and picklable.
 
-/// Declares a struct that Python sees as a frozen class, with further methods behind `methods` if there are any.
+/// Declares a struct that Python sees as a frozen class, with further methods behind `methods` if there are any. A field
+/// may have a default.
 macro_rules! record {
     (
         $(#[doc = $doc:literal])*
-        $name:ident { $($(#[doc = $field_doc:literal])* $field:ident : $type:ty),* $(,)? }
+        $name:ident { $($(#[doc = $field_doc:literal])* $field:ident : $type:ty $(= $default:tt)?),* $(,)? }
         $(methods { $($methods:tt)* })?
     ) => {
         $(#[doc = $doc])*
@@ -17,6 +18,7 @@ macro_rules! record {
         #[pyo3::pymethods]
         impl $name {
             #[new]
+            #[pyo3(signature = ($($field $(= $default)?),*))]
             #[allow(clippy::too_many_arguments)]
             fn __new__($($field: $type),*) -> Self {
                 Self { $($field),* }

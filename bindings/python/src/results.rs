@@ -1,5 +1,7 @@
 //! What operations on keys answer.
 
+use std::time::Duration;
+
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -16,6 +18,8 @@ pub enum Status {
     Deleted,
     NotFound,
     Unmet,
+    NotApplied,
+    Forgotten,
 }
 
 impl<'py> IntoPyObject<'py> for &Status {
@@ -30,6 +34,8 @@ impl<'py> IntoPyObject<'py> for &Status {
             Status::Deleted => intern!(py, "deleted"),
             Status::NotFound => intern!(py, "not_found"),
             Status::Unmet => intern!(py, "unmet"),
+            Status::NotApplied => intern!(py, "not_applied"),
+            Status::Forgotten => intern!(py, "forgotten"),
         };
         Ok(word.clone())
     }
@@ -45,6 +51,8 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Status {
             "deleted" => Ok(Status::Deleted),
             "not_found" => Ok(Status::NotFound),
             "unmet" => Ok(Status::Unmet),
+            "not_applied" => Ok(Status::NotApplied),
+            "forgotten" => Ok(Status::Forgotten),
             other => Err(PyValueError::new_err(format!("{other:?} is no status of a write"))),
         }
     }
@@ -93,12 +101,38 @@ record! {
 }
 
 record! {
+    /// What came of a write whose outcome was unknown. True if it was applied.
+    WriteOutcome {
+        /// "created", "updated" or "deleted" if it was applied; "not_found" or "unmet" if it was carried out and changed
+        /// nothing; "not_applied" if it was not and never will be; "forgotten" if nobody knows any more.
+        status: Status,
+        /// The key's version as the write told it; 0 if it told none.
+        version: u64,
+        /// The sum, if it was an increment.
+        number: i64,
+    }
+    methods {
+        /// Whether the write changed something.
+        #[getter]
+        fn applied(&self) -> bool {
+            matches!(self.status, Status::Created | Status::Updated | Status::Deleted)
+        }
+
+        fn __bool__(&self) -> bool {
+            self.applied()
+        }
+    }
+}
+
+record! {
     /// A value with its version.
     Entry {
         /// The value.
         value: Py<PyBytes>,
         /// Grows with every write of the key, also over a deletion.
         version: u64,
+        /// What is left of its lifetime, in seconds; None if it lives for ever.
+        ttl: Option<f64> = None,
     }
 }
 
@@ -113,6 +147,8 @@ record! {
         version: u64,
         /// Its slot.
         slot: u16,
+        /// What is left of its lifetime, in seconds; None if it lives for ever.
+        ttl: Option<f64> = None,
     }
 }
 
@@ -138,9 +174,28 @@ impl From<core::Delete> for Delete {
     }
 }
 
+impl From<core::WriteOutcome> for WriteOutcome {
+    fn from(outcome: core::WriteOutcome) -> Self {
+        let status = match outcome.status {
+            core::WriteStatus::Created => Status::Created,
+            core::WriteStatus::Updated => Status::Updated,
+            core::WriteStatus::Deleted => Status::Deleted,
+            core::WriteStatus::NotFound => Status::NotFound,
+            core::WriteStatus::Unmet => Status::Unmet,
+            core::WriteStatus::NotApplied => Status::NotApplied,
+            core::WriteStatus::Forgotten => Status::Forgotten,
+        };
+        Self { status, version: outcome.version, number: outcome.number }
+    }
+}
+
 impl Entry {
     pub(crate) fn new(py: Python<'_>, entry: &core::Entry) -> Self {
-        Self { value: PyBytes::new(py, &entry.value).unbind(), version: entry.version }
+        Self {
+            value: PyBytes::new(py, &entry.value).unbind(),
+            version: entry.version,
+            ttl: entry.ttl.as_ref().map(Duration::as_secs_f64),
+        }
     }
 }
 
@@ -151,6 +206,7 @@ impl Item {
             value: PyBytes::new(py, &item.value).unbind(),
             version: item.version,
             slot: item.slot,
+            ttl: item.ttl.as_ref().map(Duration::as_secs_f64),
         }
     }
 }

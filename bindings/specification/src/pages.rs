@@ -100,7 +100,7 @@ pub fn options(specification: &Specification) -> String {
         "# Options\n{MADE}\nWhat a client and a call may be told, and what each language calls it; a dash where a language has \
          none. Times are in\nmilliseconds in this table. What a URI says of the same thing as an option of connect wins.\n"
     );
-    for group in ["connect", "call", "status", "many", "range", "scan"] {
+    for group in ["connect", "call", "status", "put", "many", "range", "scan"] {
         let _ = write!(page, "\n## {}\n\n", specification.groups[group].title);
         if let Some(of) = &specification.groups[group].of {
             let names = specification.options_of(group).map(|option| format!("`{}`", option.name));
@@ -278,6 +278,9 @@ fn with_unit(name: &str, value: u64) -> String {
         };
     }
     if name.contains("_MS_") {
+        if let Some(days) = whole(86_400_000) {
+            return format!("{} days", thousands(days));
+        }
         return match whole(60_000).filter(|minutes| *minutes >= 10) {
             Some(minutes) => format!("{minutes} minutes"),
             None => whole(1000).map_or_else(|| format!("{value} ms"), |seconds| format!("{seconds} s")),
@@ -326,6 +329,7 @@ mod tests {
         assert_eq!(with_unit("NAME_BYTES_MAX", 128), "128 bytes");
         assert_eq!(with_unit("DEADLINE_MS_MAX", 300_000), "300 s");
         assert_eq!(with_unit("AGE_MS_MAX", 900_000), "15 minutes");
+        assert_eq!(with_unit("TTL_MS_MAX", 1000 * 86_400_000), "1,000 days");
         assert_eq!(with_unit("SHARDS_MAX", 1_048_576), "1,048,576");
     }
 

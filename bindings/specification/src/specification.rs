@@ -117,7 +117,7 @@ pub struct Choice {
     pub name: String,
     /// The sentence.
     pub doc: String,
-    /// text, count, time, flag, bytes, or cancel.
+    /// text, count, time, lifetime, flag, bytes, or cancel.
     pub kind: String,
     /// What holds without it, as a number; of a time in milliseconds.
     pub default: Option<u64>,
@@ -127,6 +127,13 @@ pub struct Choice {
     pub max: Option<u64>,
     /// Its name in a URI.
     pub uri: Option<String>,
+}
+
+impl Choice {
+    /// Whether it is a time; one of a lifetime may be longer.
+    pub fn is_time(&self) -> bool {
+        matches!(self.kind.as_str(), "time" | "lifetime")
+    }
 }
 
 /// A structure of fields.
@@ -252,7 +259,7 @@ impl Specification {
         let is_time = self
             .options
             .iter()
-            .any(|option| option.kind == "time" && item == format!("{}.{}", option.group, option.name));
+            .any(|option| option.is_time() && item == format!("{}.{}", option.group, option.name));
         let name = if is_time { format!("{name}{}", known.time_suffix) } else { name.to_owned() };
         match known.spelling.as_str() {
             "camel" => camel(&name),

@@ -29,6 +29,9 @@ pub struct ConnectOptions {
     /// The client's name, for people.
     #[uniffi(default = None)]
     pub client_name: Option<String>,
+    /// Where the client stands: reads that backups may answer go to those of the same zone, if there are any.
+    #[uniffi(default = None)]
+    pub zone: Option<String>,
 }
 
 impl From<ConnectOptions> for settings::Settings {
@@ -41,6 +44,7 @@ impl From<ConnectOptions> for settings::Settings {
             inflight_max: told.inflight_max.map(|count| count as usize),
             streams_per_member: told.streams_per_member.map(|count| count as usize),
             client_name: told.client_name,
+            zone: told.zone,
             ..default_settings()
         }
     }
@@ -83,6 +87,27 @@ impl From<Range> for core::Range {
             ordered: told.ordered,
             keys_only: told.keys_only,
             items_max: told.page_items,
+        }
+    }
+}
+
+/// How fresh the answer of a read has to be.
+#[derive(Debug, Clone, Copy, uniffi::Enum)]
+pub enum ReadLevel {
+    /// What the key holds at the time of the read. The primary answers.
+    Linearizable,
+    /// Not older than what the session has written or read before.
+    Session,
+    /// Perhaps old, by however much.
+    Stale,
+}
+
+impl From<ReadLevel> for core::ReadLevel {
+    fn from(level: ReadLevel) -> Self {
+        match level {
+            ReadLevel::Linearizable => Self::Linearizable,
+            ReadLevel::Session => Self::Session,
+            ReadLevel::Stale => Self::Stale,
         }
     }
 }

@@ -3,18 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use slotkv_facade::core::{Answer, Command, Condition};
+use slotkv_facade::core::{self, Answer, Command, Condition};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::guard::guard;
 use slotkv_facade::handle::Handle;
 use slotkv_facade::nonblocking::AsyncClient;
 use slotkv_facade::port::{Port, Reply};
 
-use crate::arguments::{ConnectOptions, Pair, Range, call_options, default_settings};
+use crate::arguments::{ConnectOptions, Pair, Range, ReadLevel, call_options, default_settings};
 use crate::bridge::{Bridge, Slot};
 use crate::errors::SlotkvError;
 use crate::results::{
-    Delete, DeleteResult, Deletes, Entry, Item, Put, PutResult, Puts, ValueResult, Values, many, strange,
+    Delete, DeleteResult, Deletes, Entry, Item, Put, PutResult, Puts, ValueResult, Values, WriteOutcome,
+    many, strange,
 };
 use crate::scan::Scan;
 use crate::view::{ClusterStatus, Explain, Stats};
@@ -72,49 +73,72 @@ impl Client {
         }
     }
 
-    /// Stores a value.
-    #[uniffi::method(default(deadline = None))]
+    /// Stores a value. The key lives for ever, or for `ttl`.
+    #[uniffi::method(default(ttl = None, deadline = None))]
     pub async fn put(
         &self,
         key: Vec<u8>,
         value: Vec<u8>,
+        ttl: Option<Duration>,
         deadline: Option<Duration>,
     ) -> Result<Put, SlotkvError> {
-        self.put_if(key, value, Condition::Always, deadline).await
+        self.put_if(key, value, Condition::Always, ttl, deadline).await
     }
 
     /// Stores a value if the key is absent; otherwise the result is `Unmet` with the key's version.
-    #[uniffi::method(default(deadline = None))]
+    #[uniffi::method(default(ttl = None, deadline = None))]
     pub async fn put_if_absent(
         &self,
         key: Vec<u8>,
         value: Vec<u8>,
+        ttl: Option<Duration>,
         deadline: Option<Duration>,
     ) -> Result<Put, SlotkvError> {
-        self.put_if(key, value, Condition::Absent, deadline).await
+        self.put_if(key, value, Condition::Absent, ttl, deadline).await
     }
 
     /// Stores a value if the key exists; otherwise the result is `Unmet`.
-    #[uniffi::method(default(deadline = None))]
+    #[uniffi::method(default(ttl = None, deadline = None))]
     pub async fn update_if_present(
         &self,
         key: Vec<u8>,
         value: Vec<u8>,
+        ttl: Option<Duration>,
         deadline: Option<Duration>,
     ) -> Result<Put, SlotkvError> {
-        self.put_if(key, value, Condition::Present, deadline).await
+        self.put_if(key, value, Condition::Present, ttl, deadline).await
     }
 
     /// Stores a value if the key exists in `version`; otherwise the result is `Unmet` with the key's version.
-    #[uniffi::method(default(deadline = None))]
+    #[uniffi::method(default(ttl = None, deadline = None))]
     pub async fn compare_and_set(
         &self,
         key: Vec<u8>,
         value: Vec<u8>,
         version: u64,
+        ttl: Option<Duration>,
         deadline: Option<Duration>,
     ) -> Result<Put, SlotkvError> {
-        self.put_if(key, value, Condition::Version(version), deadline).await
+        self.put_if(key, value, Condition::Version(version), ttl, deadline).await
+    }
+
+    /// Gives a key that exists a new lifetime, from now on; its value stays, its version grows. If there is no such key, the
+    /// result is `Unmet`.
+    #[uniffi::method(default(deadline = None))]
+    pub async fn expire(
+        &self,
+        key: Vec<u8>,
+        ttl: Duration,
+        deadline: Option<Duration>,
+    ) -> Result<Put, SlotkvError> {
+        self.stored(Command::Expire { key: key.into(), ttl: Some(ttl) }, deadline).await
+    }
+
+    /// Lets a key that exists live for ever; its value stays, its version grows. If there is no such key, the result is
+    /// `Unmet`.
+    #[uniffi::method(default(deadline = None))]
+    pub async fn persist(&self, key: Vec<u8>, deadline: Option<Duration>) -> Result<Put, SlotkvError> {
+        self.stored(Command::Expire { key: key.into(), ttl: None }, deadline).await
     }
 
     /// Removes a key.
@@ -148,6 +172,19 @@ impl Client {
         }
     }
 
+    /// What came of a write whose outcome is unknown, by the token of its error. If it was not applied, it never will be.
+    #[uniffi::method(default(deadline = None))]
+    pub async fn outcome(
+        &self,
+        token: Vec<u8>,
+        deadline: Option<Duration>,
+    ) -> Result<WriteOutcome, SlotkvError> {
+        match self.call(Command::Outcome { token: token.into() }, deadline).await? {
+            Answer::Outcome(outcome) => Ok(outcome.into()),
+            other => Err(strange(other).into()),
+        }
+    }
+
     /// The values of many keys, in their order.
     #[uniffi::method(default(deadline = None))]
     pub async fn get_many(
@@ -166,12 +203,18 @@ impl Client {
     }
 
     /// Stores many values; each key has its own result, in their order.
-    #[uniffi::method(default(deadline = None))]
-    pub async fn put_many(&self, pairs: Vec<Pair>, deadline: Option<Duration>) -> Result<Puts, SlotkvError> {
+    #[uniffi::method(default(ttl = None, deadline = None))]
+    pub async fn put_many(
+        &self,
+        pairs: Vec<Pair>,
+        ttl: Option<Duration>,
+        deadline: Option<Duration>,
+    ) -> Result<Puts, SlotkvError> {
         let commands = pairs.into_iter().map(|Pair { key, value }| Command::Put {
             key: key.into(),
             value: value.into(),
             condition: Condition::Always,
+            ttl,
         });
         let one = |answer| match answer {
             Answer::Put(put) => Ok(PutResult::Done { put: put.into() }),
@@ -274,6 +317,26 @@ impl Client {
         Arc::new(Self(self.0.with_traceparent(traceparent)))
     }
 
+    /// The same connections, with another freshness of reads that name none.
+    pub fn with_read_level(&self, level: ReadLevel) -> Arc<Self> {
+        Arc::new(Self(self.0.with_read_level(level.into())))
+    }
+
+    /// The same connections, for reads that may be older by so much, and are answered by any replica that is fresh enough.
+    pub fn with_staleness(&self, staleness: Duration) -> Arc<Self> {
+        Arc::new(Self(self.0.with_read_level(core::ReadLevel::Bounded(staleness))))
+    }
+
+    /// What the session has seen, as opaque bytes for another process or language.
+    pub fn session_token(&self) -> Result<Vec<u8>, SlotkvError> {
+        Ok(guard(|| Ok(self.0.session_token()?.into()))?)
+    }
+
+    /// The same connections, for a session that goes on where a token stands; of no bytes, one that has seen nothing.
+    pub fn with_session_token(&self, token: Vec<u8>) -> Result<Arc<Self>, SlotkvError> {
+        Ok(guard(|| Ok(Arc::new(Self(self.0.with_session_token(&token)?))))?)
+    }
+
     /// Ends the client and whatever shares its connections, in bounded time. Closing again does nothing.
     pub async fn close(&self) -> Result<(), SlotkvError> {
         match begun(|port, slot| self.0.close(port, slot)).await? {
@@ -289,9 +352,13 @@ impl Client {
         key: Vec<u8>,
         value: Vec<u8>,
         condition: Condition,
+        ttl: Option<Duration>,
         deadline: Option<Duration>,
     ) -> Result<Put, SlotkvError> {
-        let command = Command::Put { key: key.into(), value: value.into(), condition };
+        self.stored(Command::Put { key: key.into(), value: value.into(), condition, ttl }, deadline).await
+    }
+
+    async fn stored(&self, command: Command, deadline: Option<Duration>) -> Result<Put, SlotkvError> {
         match self.call(command, deadline).await? {
             Answer::Put(put) => Ok(put.into()),
             other => Err(strange(other).into()),

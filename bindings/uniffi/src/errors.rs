@@ -36,6 +36,9 @@ pub struct Failure {
     pub attempts: u32,
     /// What the layers below said, the nearest first.
     pub causes: Vec<String>,
+    /// Of a write whose outcome is unknown: by it `outcome` tells what came of it.
+    #[uniffi(default = None)]
+    pub token: Option<Vec<u8>>,
 }
 
 /// What can be done after an error.
@@ -80,6 +83,7 @@ impl From<FacadeError> for Failure {
             member: error.member,
             attempts: error.attempts,
             causes: error.causes,
+            token: error.token.map(Into::into),
         }
     }
 }

@@ -7,6 +7,9 @@
 //! Layout: [`bridge`] futures on the facade's port, and the thread that wakes them · [`client`] operations, [`scan`] scans ·
 //! [`arguments`] into Rust · [`results`], [`errors`], [`view`] out of it · [`logs`].
 
+// UniFFI has no boxes, and an error is made once per failed call.
+#![allow(clippy::result_large_err)]
+
 mod arguments;
 mod bridge;
 mod client;

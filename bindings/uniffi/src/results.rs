@@ -1,5 +1,7 @@
 //! What operations bring.
 
+use std::time::Duration;
+
 use slotkv_facade::core::{self, Answer};
 use slotkv_facade::error::FacadeError;
 use slotkv_facade::many;
@@ -13,6 +15,8 @@ pub struct Entry {
     pub value: Vec<u8>,
     /// Grows with every write of the key, also over a deletion.
     pub version: u64,
+    /// What is left of its lifetime, in milliseconds; none if it lives for ever.
+    pub ttl_ms: Option<u64>,
 }
 
 /// What a put did.
@@ -59,6 +63,38 @@ pub enum DeleteStatus {
     Unmet,
 }
 
+/// What came of a write whose outcome was unknown.
+#[derive(uniffi::Record)]
+pub struct WriteOutcome {
+    /// What it was.
+    pub status: WriteStatus,
+    /// The key's version as the write told it; 0 if it told none.
+    pub version: u64,
+    /// The sum, if it was an increment.
+    pub number: i64,
+    /// Whether the write changed something.
+    pub applied: bool,
+}
+
+/// What a write was.
+#[derive(uniffi::Enum)]
+pub enum WriteStatus {
+    /// It was applied: the key was new.
+    Created,
+    /// It was applied: the key was there.
+    Updated,
+    /// It was applied: the key is gone.
+    Deleted,
+    /// It was carried out and found no key to delete.
+    NotFound,
+    /// It was carried out and its condition did not hold.
+    Unmet,
+    /// It was not applied and never will be.
+    NotApplied,
+    /// Nobody knows any more.
+    Forgotten,
+}
+
 /// A key of a scan.
 #[derive(uniffi::Record)]
 pub struct Item {
@@ -70,6 +106,8 @@ pub struct Item {
     pub version: u64,
     /// Its slot.
     pub slot: u16,
+    /// What is left of its lifetime, in milliseconds; none if it lives for ever.
+    pub ttl_ms: Option<u64>,
 }
 
 /// The result of one key of `get_many`.
@@ -146,7 +184,7 @@ pub struct Deletes {
 
 impl From<core::Entry> for Entry {
     fn from(entry: core::Entry) -> Self {
-        Self { value: entry.value.into(), version: entry.version }
+        Self { value: entry.value.into(), version: entry.version, ttl_ms: entry.ttl.map(ms_of) }
     }
 }
 
@@ -172,10 +210,35 @@ impl From<core::Delete> for Delete {
     }
 }
 
+impl From<core::WriteOutcome> for WriteOutcome {
+    fn from(outcome: core::WriteOutcome) -> Self {
+        let status = match outcome.status {
+            core::WriteStatus::Created => WriteStatus::Created,
+            core::WriteStatus::Updated => WriteStatus::Updated,
+            core::WriteStatus::Deleted => WriteStatus::Deleted,
+            core::WriteStatus::NotFound => WriteStatus::NotFound,
+            core::WriteStatus::Unmet => WriteStatus::Unmet,
+            core::WriteStatus::NotApplied => WriteStatus::NotApplied,
+            core::WriteStatus::Forgotten => WriteStatus::Forgotten,
+        };
+        Self { status, version: outcome.version, number: outcome.number, applied: outcome.applied() }
+    }
+}
+
 impl From<core::Item> for Item {
     fn from(item: core::Item) -> Self {
-        Self { key: item.key.into(), value: item.value.into(), version: item.version, slot: item.slot }
+        Self {
+            key: item.key.into(),
+            value: item.value.into(),
+            version: item.version,
+            slot: item.slot,
+            ttl_ms: item.ttl.map(ms_of),
+        }
     }
+}
+
+fn ms_of(time: Duration) -> u64 {
+    time.as_millis() as u64
 }
 
 /// The results of a call on many keys, and the error of all; `one` takes an answer apart, `failed` an error.

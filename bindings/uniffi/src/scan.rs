@@ -57,7 +57,7 @@ impl Scan {
 
     /// Where the scan stood behind an item of its last page, for those who give items one by one.
     pub fn cursor_behind(&self, key: Vec<u8>, slot: u16) -> Result<Vec<u8>, SlotkvError> {
-        let item = core::Item { key: key.into(), value: bytes::Bytes::new(), version: 0, slot };
+        let item = core::Item { key: key.into(), value: bytes::Bytes::new(), version: 0, slot, ttl: None };
         Ok(guard(|| Ok(self.0.cursor_behind(&item)?.into()))?)
     }
 }

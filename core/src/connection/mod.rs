@@ -12,7 +12,7 @@ mod task;
 use std::{
     mem,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::Duration,
@@ -30,6 +30,8 @@ use tokio::time::Instant;
 
 use crate::{
     call::{Call, Holder},
+    routing::QUIET_MS,
+    session::{Heard, Seen},
     stats::Counters,
     transport::Transport,
 };
@@ -62,6 +64,8 @@ pub(crate) struct Context {
     pub client_id: Bytes,
     pub client_name: String,
     pub namespace: String,
+    /// Where the client stands.
+    pub zone: Option<String>,
     pub receiver: Weak<dyn Receiver>,
     pub counters: Arc<Counters>,
 }
@@ -122,16 +126,21 @@ pub(crate) enum Unfit {
 
 /// Who decides what becomes of calls. Called without any lock held.
 pub(crate) trait Receiver: Send + Sync {
-    /// A frame came: replies to calls, whose room is free already, and what the member knows of the table.
+    /// A frame came: replies to calls, whose room is free already, what the member knows of the table, and the place in the
+    /// shard's history at which it was made.
     fn frame(
         &self,
         lane: &Arc<Lane>,
+        seen: Seen,
         table: Option<v1::TableDelta>,
         replies: &mut Vec<(Arc<Call>, v1::Reply)>,
     );
 
     /// Calls come back without a reply.
     fn failed(&self, lane: &Arc<Lane>, calls: Vec<Arc<Call>>, failure: &Failure);
+
+    /// The first connection stands.
+    fn opened(&self, lane: &Arc<Lane>);
 
     /// The connection broke or could not be made.
     fn broken(&self, lane: &Arc<Lane>);
@@ -146,8 +155,10 @@ pub(crate) struct Lane {
     pub number: u64,
     pub shard: ShardId,
     pub member: Member,
-    /// Highest log index that any lane of the shard has heard of.
-    applied: Arc<AtomicU64>,
+    /// The newest that any lane of the shard has heard of.
+    heard: Arc<Heard>,
+    /// The member's zone, as its welcome said.
+    zone: OnceLock<String>,
     /// What frames say of the sender's table.
     table_version: AtomicU64,
     epoch: AtomicU64,
@@ -155,6 +166,17 @@ pub(crate) struct Lane {
     task: AtomicWaker,
     signals: AtomicU8,
     state: Mutex<State>,
+}
+
+/// How good a choice a lane is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// Connected, or about to be.
+    pub usable: bool,
+    /// In the client's zone.
+    pub near: bool,
+    /// Microseconds that a reply will take, about.
+    pub cost: u64,
 }
 
 /// How a lane is doing.
@@ -172,14 +194,15 @@ impl Lane {
         number: u64,
         shard: ShardId,
         member: Member,
-        applied: Arc<AtomicU64>,
+        heard: Arc<Heard>,
         context: Arc<Context>,
     ) -> Arc<Self> {
         Arc::new(Self {
             number,
             shard,
             member,
-            applied,
+            heard,
+            zone: OnceLock::new(),
             table_version: AtomicU64::new(0),
             epoch: AtomicU64::new(0),
             context,
@@ -197,7 +220,12 @@ impl Lane {
 
     /// Log index up to which the shard had applied when it was last heard of.
     pub fn applied_index(&self) -> u64 {
-        self.applied.load(Ordering::Relaxed)
+        self.heard.index()
+    }
+
+    /// The newest that the shard was heard of.
+    pub fn heard(&self) -> Seen {
+        self.heard.seen()
     }
 
     /// Takes a call; it is sent at once, or when the connection stands and has room.
@@ -223,13 +251,59 @@ impl Lane {
         rejected.map_or(Ok(()), |call| Err(Unfit::TooLarge(call)))
     }
 
-    /// Takes no more calls, and ends when those that were sent are answered. Gives back those that were not sent.
-    pub fn retire(&self) -> Vec<Arc<Call>> {
+    /// Ends, since the member does not lead its shard any more. Gives back the calls that were not sent; the others fail.
+    pub fn retire(self: &Arc<Self>) -> Vec<Arc<Call>> {
         let mut state = self.lock();
-        state.retired = true;
-        let parked = mem::take(&mut state.parked).into_values().collect();
-        self.end_if_done(&state);
-        parked
+        state.die();
+        let (sent, mut unsent) = state.end_session();
+        unsent.extend(mem::take(&mut state.parked).into_values());
+        let writer = state.writer.take();
+        drop(state);
+        if let Some(writer) = writer {
+            writer.wake();
+        }
+        self.signal(STOP);
+        let message =
+            format!("{} does not lead its shard any more and has not answered", self.member.address);
+        self.fail(sent, &Failure { code: Code::SteppedDown, message, sent: true });
+        unsent
+    }
+
+    /// Takes back reads that another replica may answer.
+    pub fn recall_reads(self: &Arc<Self>) {
+        let recalled = {
+            let mut state = self.lock();
+            let recalled = state.recall_reads();
+            if !state.cancels.is_empty()
+                && let Some(writer) = state.writer.take()
+            {
+                writer.wake();
+            }
+            recalled
+        };
+        self.fail(
+            recalled,
+            &Failure::unsent(Code::Unavailable, format!("{} says nothing", self.member.address)),
+        );
+    }
+
+    /// Whether the member owes replies and has said nothing for [`QUIET_MS`].
+    pub fn is_quiet(&self, now: Instant) -> bool {
+        self.lock().quiet_since.is_some_and(|since| now - since >= Duration::from_millis(QUIET_MS))
+    }
+
+    /// Whether the last attempt to connect failed, or the connection broke, and there is none yet.
+    pub fn is_failing(&self) -> bool {
+        let state = self.lock();
+        !state.is_open() && !state.last_error.is_empty()
+    }
+
+    /// What there is to choose by among replicas.
+    pub fn standing(&self) -> Standing {
+        let near = self.context.zone.is_some() && self.zone.get() == self.context.zone.as_ref();
+        let state = self.lock();
+        let usable = state.is_open() || (!state.closed() && state.last_error.is_empty());
+        Standing { usable, near, cost: state.cost(Instant::now()) }
     }
 
     /// Ends at once, with every call that it has.
@@ -268,12 +342,6 @@ impl Lane {
         self.task.wake();
     }
 
-    fn end_if_done(&self, state: &State) {
-        if state.retired && state.slab.open() == 0 {
-            self.signal(STOP);
-        }
-    }
-
     fn fail(self: &Arc<Self>, calls: Vec<Arc<Call>>, failure: &Failure) {
         if calls.is_empty() {
             return;
@@ -289,7 +357,6 @@ impl Holder for Lane {
         let mut state = self.lock();
         let call = state.release(ticket);
         let writer = if state.cancels.is_empty() { None } else { state.writer.take() };
-        self.end_if_done(&state);
         drop(state);
         if let Some(writer) = writer {
             writer.wake();

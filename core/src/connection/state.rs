@@ -23,7 +23,10 @@ use super::{
     FRAME_BYTES_SOFT, Lane, SILENCE_MS_MAX, SWEEP_MS,
     slab::{Held, Slab},
 };
-use crate::call::{Call, Place};
+use crate::{
+    ReadLevel,
+    call::{Call, Place},
+};
 
 /// Marks tickets of calls that are parked.
 const PARKED: u64 = 1 << 63;
@@ -63,7 +66,8 @@ impl Bounds {
 /// See the module.
 pub(super) struct State {
     phase: Phase,
-    pub retired: bool,
+    /// Whether there ever was a connection.
+    pub was_open: bool,
     pub session: u64,
     bounds: Bounds,
     pub slab: Slab,
@@ -80,13 +84,17 @@ pub(super) struct State {
     /// Since when replies are owed and nothing has come.
     pub quiet_since: Option<Instant>,
     pub last_error: String,
+    /// The request whose reply is timed, and when it was written.
+    timed: Option<(u64, Instant)>,
+    /// How long replies take, smoothed; 0 before the first one.
+    reply_us: u64,
 }
 
 impl Default for State {
     fn default() -> Self {
         Self {
             phase: Phase::Connecting,
-            retired: false,
+            was_open: false,
             session: 0,
             bounds: Bounds::of(None),
             slab: Slab::default(),
@@ -100,13 +108,15 @@ impl Default for State {
             sweep_at: None,
             quiet_since: None,
             last_error: String::new(),
+            timed: None,
+            reply_us: 0,
         }
     }
 }
 
 impl State {
     pub fn closed(&self) -> bool {
-        self.retired || self.phase == Phase::Dead
+        self.phase == Phase::Dead
     }
 
     pub fn is_open(&self) -> bool {
@@ -157,6 +167,7 @@ impl State {
             if self.slab.used() == 0 {
                 self.quiet_since = Some(now);
             }
+            self.timed.get_or_insert((id, now));
             self.slab.insert(call, self.frames_taken + self.sealed.len() as u64);
         }
         None
@@ -222,6 +233,7 @@ impl State {
         self.sealed.clear();
         self.cancels.clear();
         self.quiet_since = None;
+        self.timed = None;
         let taken = mem::take(&mut self.frames_taken);
         let (sent, unsent): (Vec<_>, Vec<_>) =
             self.slab.clear().into_iter().partition(|&(frame, _)| frame < taken);
@@ -257,8 +269,29 @@ impl State {
         (sent, unsent, silent)
     }
 
-    /// Frees the entry of a reply: its call, if somebody still waits; whether there was such an entry at all.
-    pub fn answer(&mut self, id: u64) -> (Option<Arc<Call>>, bool) {
+    /// Takes out the reads that another replica may answer.
+    pub fn recall_reads(&mut self) -> Vec<Arc<Call>> {
+        let movable = |call: &Arc<Call>| call.level != ReadLevel::Linearizable;
+        let calls = self.slab.calls().filter(|(_, _, call)| movable(call));
+        let ids: Vec<u64> = calls.map(|(id, _, _)| id).collect();
+        ids.into_iter().filter_map(|id| self.release(id)).collect()
+    }
+
+    /// How long a further request will take, about, in microseconds: as long as others did, and longer with each that waits, or
+    /// if none is answered.
+    pub fn cost(&self, now: Instant) -> u64 {
+        let quiet_us =
+            self.quiet_since.map_or(0, |since| now.saturating_duration_since(since).as_micros() as u64);
+        let ahead = (self.slab.used() + self.parked.len()) as u64;
+        self.reply_us.max(quiet_us).max(1).saturating_mul(1 + ahead)
+    }
+
+    /// Frees the entry of a reply that came now: its call, if somebody still waits; whether there was such an entry at all.
+    pub fn answer(&mut self, id: u64, now: Instant) -> (Option<Arc<Call>>, bool) {
+        if let Some((_, written)) = self.timed.take_if(|(timed, _)| *timed == id) {
+            let took_us = now.saturating_duration_since(written).as_micros() as u64;
+            self.reply_us = if self.reply_us == 0 { took_us } else { (7 * self.reply_us + took_us) / 8 };
+        }
         match self.slab.remove(id) {
             Held::Open(call) => (Some(call), true),
             Held::Abandoned => (None, true),

@@ -1,4 +1,4 @@
-//! The task of a lane: one session after another until the lane is stopped or retired.
+//! The task of a lane: one session after another until the lane is stopped.
 
 use std::{
     future::{Future, poll_fn},
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     call::Call,
+    session::Seen,
     transport::{Incoming, TransportError},
 };
 
@@ -67,7 +68,7 @@ impl Drop for End<'_> {
 }
 
 impl Lane {
-    /// Keeps the connection until the lane is stopped, or retired and empty.
+    /// Keeps the connection until the lane is stopped.
     pub async fn run(self: Arc<Self>) {
         let _end = End(&self);
         let mut timer = Timer { sleep: Box::pin(sleep_until(Instant::now())), armed: false };
@@ -112,7 +113,6 @@ impl Lane {
     fn end_session(&self) -> (Vec<Arc<Call>>, Vec<Arc<Call>>) {
         let mut state = self.lock();
         let calls = state.end_session();
-        self.end_if_done(&state);
         let writer = state.writer.take();
         drop(state);
         if let Some(writer) = writer {
@@ -183,6 +183,7 @@ impl Lane {
         tracing::debug!(member = %address, shard = self.shard, "connected");
         self.receive(first, &mut Vec::new());
         let mut state = self.lock();
+        let is_first = !mem::replace(&mut state.was_open, true);
         let rejected = state.open(self, bounds, Instant::now());
         let writer = state.writer.take();
         drop(state);
@@ -190,6 +191,9 @@ impl Lane {
             writer.wake();
         }
         self.fail(rejected, &Failure::unsent(Code::TooLarge, TOO_LARGE));
+        if is_first && let Some(receiver) = self.context.receiver.upgrade() {
+            receiver.opened(self);
+        }
         Ok(incoming)
     }
 
@@ -228,6 +232,11 @@ impl Lane {
             let message = format!("{address} serves shard {}, not {}", welcome.shard, self.shard);
             return Err(Failure::unsent(Code::Unavailable, message));
         }
+        if let Some(member) = &welcome.member
+            && !member.zone.is_empty()
+        {
+            self.zone.get_or_init(|| member.zone.clone());
+        }
         Ok(Bounds::of(welcome.limits.as_ref()))
     }
 
@@ -240,11 +249,12 @@ impl Lane {
         let now = Instant::now();
         let counters = &self.context.counters;
         counters.frames_received.fetch_add(1, Ordering::Relaxed);
-        self.applied.fetch_max(frame.applied_index, Ordering::Relaxed);
+        let seen = Seen { epoch: frame.epoch, index: frame.applied_index };
+        self.heard.note(seen);
         let mut late = 0;
         let mut state = self.lock();
         for reply in frame.replies {
-            match state.answer(reply.id) {
+            match state.answer(reply.id, now) {
                 (Some(call), _) => answered.push((call, reply)),
                 (None, _) => late += 1,
             }
@@ -252,7 +262,6 @@ impl Lane {
         state.heard(now);
         let rejected =
             if state.is_open() && !state.parked.is_empty() { state.unpark(self, now) } else { Vec::new() };
-        self.end_if_done(&state);
         let (pending, _) = state.pending();
         let writer = if pending { state.writer.take() } else { None };
         drop(state);
@@ -266,7 +275,7 @@ impl Lane {
         if (frame.table.is_some() || !answered.is_empty())
             && let Some(receiver) = self.context.receiver.upgrade()
         {
-            receiver.frame(self, frame.table, answered);
+            receiver.frame(self, seen, frame.table, answered);
         }
         answered.clear();
         frame.refusal
@@ -300,7 +309,6 @@ impl Lane {
         let mut state = self.lock();
         let (sent, unsent, silent) = state.sweep(Instant::now());
         timer.set(state.sweep_at);
-        self.end_if_done(&state);
         let writer = if state.cancels.is_empty() { None } else { state.writer.take() };
         let connected = state.is_open();
         drop(state);

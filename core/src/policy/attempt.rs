@@ -5,21 +5,26 @@ use std::{
     sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
 };
 
-use slotkv_proto::Code;
+use bytes::Bytes;
+use slotkv_proto::{Code, table::UNALLOCATED};
 use tokio::time::Instant;
 
 use super::{
     Batch, Dispatch, closed,
-    verdict::{REDIRECTS_AT_ONCE_MAX, Verdict, by_route, deadline_error, judge, pause, verdict_error},
+    verdict::{
+        REDIRECTS_AT_ONCE_MAX, Verdict, by_route, deadline_error, judge, passes_soon, pause, verdict_error,
+    },
 };
 use crate::{
-    Error,
+    Error, ReadLevel,
     call::{Call, Inner, Place, Taken},
     connection::{Lane, TOO_LARGE, Unfit},
-    routing::Unroutable,
+    routing::{Shard, Snapshot, Unroutable},
     stats::count,
 };
 
+/// Replicas that a read tries to reach before it goes to the primary.
+const REPLICAS_TRIED_MAX: u32 = 2;
 /// Times that an attempt looks for a connection while the table changes under it.
 const LOOKS_MAX: u32 = 4;
 
@@ -44,12 +49,16 @@ impl Dispatch {
     pub(super) fn attempt(&self, mut call: Arc<Call>, now: Instant, batch: &mut Batch) {
         for _ in 0..LOOKS_MAX {
             let snapshot = self.routing.load();
-            let (shard, lane) = match snapshot.route(call.slots) {
-                Ok(route) => route,
-                Err(unroutable) => return self.cannot_route(&call, unroutable, batch),
+            let replica = self.replica(&snapshot, &call);
+            let (shard, lane) = match &replica {
+                Some((shard, lane)) => (*shard, lane),
+                None => match snapshot.route(call.slots) {
+                    Ok(route) => route,
+                    Err(unroutable) => return self.cannot_route(&call, unroutable, batch),
+                },
             };
             let taken = Taken { shard: shard.id, epoch: shard.epoch, lane: lane.number };
-            if !self.prepare(&call, taken, lane) {
+            if !self.prepare(&call, taken, lane, replica.is_some()) {
                 return;
             }
             match lane.submit(call, now) {
@@ -71,8 +80,23 @@ impl Dispatch {
         self.set_back(&call, Setback::harmless(error), batch);
     }
 
-    /// Notes the route, and gives a write its number and its fence; false if the call has ended.
-    fn prepare(&self, call: &Call, taken: Taken, lane: &Lane) -> bool {
+    /// The replica that a read goes to which the primary need not answer.
+    fn replica<'s>(&self, snapshot: &'s Snapshot, call: &Call) -> Option<(&'s Shard, Arc<Lane>)> {
+        if call.level == ReadLevel::Linearizable {
+            return None;
+        }
+        let avoided = {
+            let inner = call.lock();
+            if inner.history.to_primary {
+                return None;
+            }
+            inner.history.taken.map(|taken| taken.lane)
+        };
+        self.routing.replica(snapshot, call.slots, avoided)
+    }
+
+    /// Notes the route, says how fresh a read has to be, and gives a write its number and its fence; false if the call has ended.
+    fn prepare(&self, call: &Call, taken: Taken, lane: &Lane, at_replica: bool) -> bool {
         let mut inner = call.lock();
         if matches!(inner.place, Place::Done) {
             return false;
@@ -80,6 +104,17 @@ impl Dispatch {
         inner.place = Place::Moving;
         let before = inner.history.taken.replace(taken);
         inner.history.attempts += 1;
+        if call.level != ReadLevel::Linearizable {
+            inner.history.at_replica = at_replica;
+            inner.history.replicas_tried += u32::from(at_replica);
+            let level = if at_replica { call.level } else { ReadLevel::Linearizable };
+            let (read_level, staleness_ms) = level.wire();
+            inner.request.read_level = read_level as i32;
+            inner.request.staleness_ms = staleness_ms;
+            let session = || call.session.as_ref().map_or_else(|| lane.heard(), |own| own.seen(lane.shard));
+            inner.request.session_token =
+                if level == ReadLevel::Session { session().wire() } else { Bytes::new() };
+        }
         if call.is_write() {
             if inner.request.sequence == 0 {
                 inner.request.sequence = self.sequences.begin();
@@ -112,6 +147,7 @@ impl Dispatch {
             }
         };
         self.routing.want_refresh();
+        self.routing.trouble();
         call.lock().history.attempts += 1;
         self.set_back(call, Setback::harmless(error), batch);
     }
@@ -141,6 +177,18 @@ impl Dispatch {
                 })
             };
             return self.collect(call, end, batch);
+        }
+        if mem::take(&mut inner.history.at_replica) {
+            let unreached =
+                matches!(error.code, Code::Unavailable | Code::ConnectionLost | Code::ShuttingDown);
+            inner.history.to_primary = !unreached || inner.history.replicas_tried >= REPLICAS_TRIED_MAX;
+            if verdict != Verdict::Reroute || error.code != Code::Moved {
+                inner.history.last = Some(error);
+                inner.place = Place::Moving;
+                drop(inner);
+                count(&self.counters.redirects);
+                return self.attempt(call.clone(), Instant::now(), batch);
+            }
         }
         call.span.in_scope(|| tracing::debug!(?verdict, attempts = inner.history.attempts, "{error}"));
         if error.code == Code::Indeterminate {
@@ -176,13 +224,17 @@ impl Dispatch {
         asked_ms: u32,
         batch: &mut Batch,
     ) {
-        let pause = pause(inner.history.pauses, asked_ms, self.chance.as_ref());
+        let last = inner.history.last.as_ref().map(|last| last.code);
+        let pause =
+            pause(inner.history.pauses, asked_ms, last.is_some_and(passes_soon), self.chance.as_ref());
         inner.history.pauses += 1;
+        (inner.history.to_primary, inner.history.replicas_tried) = (false, 0);
         let at = (Instant::now() + pause).min(call.deadline);
         // Who was sent in circles pauses indeed.
         let redirects = mem::take(&mut inner.history.redirects);
-        let routed = redirects < REDIRECTS_AT_ONCE_MAX
-            && inner.history.last.as_ref().is_some_and(|last| by_route(last.code));
+        let routed = redirects < REDIRECTS_AT_ONCE_MAX && last.is_some_and(by_route);
+        // A call that found no route waits for whoever gets its slot.
+        let routed = routed.then(|| inner.history.taken.map_or(UNALLOCATED, |taken| taken.shard));
         let ((at, number), first) = self.delays.add(call.clone(), at, routed);
         inner.place = Place::Delayed(at, number);
         drop(inner);

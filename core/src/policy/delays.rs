@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use slotkv_proto::table::ShardId;
 use tokio::time::Instant;
 
 use crate::call::Call;
@@ -26,13 +27,13 @@ struct State {
 
 struct Delayed {
     call: Arc<Call>,
-    /// Whether a changed table may help it.
-    by_route: bool,
+    /// The shard that it waits for, if a changed table may help it.
+    by_route: Option<ShardId>,
 }
 
 impl Delays {
     /// Adds a call; its key, and whether it is the next one due.
-    pub fn add(&self, call: Arc<Call>, at: Instant, by_route: bool) -> (Due, bool) {
+    pub fn add(&self, call: Arc<Call>, at: Instant, by_route: Option<ShardId>) -> (Due, bool) {
         let mut state = self.lock();
         let due = (at, state.next);
         state.next += 1;
@@ -58,11 +59,13 @@ impl Delays {
         due.into_values().map(|delayed| delayed.call).collect()
     }
 
-    /// Takes out the calls that a changed table may help.
-    pub fn take_by_route(&self) -> Vec<Arc<Call>> {
+    /// Takes out the calls that a changed table may help; with a shard, those that wait for it.
+    pub fn take_by_route(&self, shard: Option<ShardId>) -> Vec<Arc<Call>> {
         let mut state = self.lock();
+        let taken =
+            |delayed: &Delayed| delayed.by_route.is_some() && (shard.is_none() || delayed.by_route == shard);
         let (taken, left) =
-            std::mem::take(&mut state.calls).into_iter().partition(|(_, delayed)| delayed.by_route);
+            std::mem::take(&mut state.calls).into_iter().partition(|(_, delayed)| taken(delayed));
         state.calls = left;
         let taken: BTreeMap<Due, Delayed> = taken;
         taken.into_values().map(|delayed| delayed.call).collect()

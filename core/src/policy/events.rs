@@ -15,6 +15,7 @@ use crate::{
     call::{Call, Place, Taken},
     connection::{Failure, Lane, Receiver},
     routing::Observer,
+    session::Seen,
     stats::count,
 };
 
@@ -25,6 +26,7 @@ impl Receiver for Dispatch {
     fn frame(
         &self,
         lane: &Arc<Lane>,
+        seen: Seen,
         table: Option<v1::TableDelta>,
         replies: &mut Vec<(Arc<Call>, v1::Reply)>,
     ) {
@@ -33,7 +35,12 @@ impl Receiver for Dispatch {
         for (call, reply) in replies.drain(..) {
             match reply.code {
                 // The lane has let it go already.
-                0 => drop(self.conclude(&call, |_| Ok(reply), &mut batch)),
+                0 => {
+                    if let Some(session) = &call.session {
+                        session.note(lane.shard, seen);
+                    }
+                    self.conclude(&call, |_| Ok(reply), &mut batch);
+                }
                 number => self.set_back(&call, refused(lane, number, reply), &mut batch),
             }
         }
@@ -57,8 +64,15 @@ impl Receiver for Dispatch {
         self.settle(batch);
     }
 
+    fn opened(&self, lane: &Arc<Lane>) {
+        let mut batch = Batch::default();
+        self.retry(self.delays.take_by_route(Some(lane.shard)), Instant::now(), &mut batch);
+        self.settle(batch);
+    }
+
     fn broken(&self, _lane: &Arc<Lane>) {
         self.routing.want_refresh();
+        self.routing.trouble();
     }
 }
 
@@ -98,7 +112,7 @@ impl Observer for Dispatch {
             }
         }
         if changed {
-            self.retry(self.delays.take_by_route(), now, &mut batch);
+            self.retry(self.delays.take_by_route(None), now, &mut batch);
         }
         self.settle(batch);
     }

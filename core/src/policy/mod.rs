@@ -28,7 +28,7 @@ use tokio::{
 };
 
 use crate::{
-    Error, Outcome, Result, Stats,
+    Error, Outcome, Result, Stats, WriteToken,
     call::{Call, Delivery, Inner, Place},
     routing::Routing,
     stats::{Counters, MemberStats},
@@ -146,6 +146,7 @@ impl Dispatch {
         stats.route_revisions = snapshot.table.route_revisions();
         stats.members = snapshot
             .lanes()
+            .into_iter()
             .map(|(shard, lane)| {
                 let health = lane.health();
                 MemberStats {
@@ -230,13 +231,21 @@ impl Dispatch {
         result: impl FnOnce(&Inner) -> Result<v1::Reply>,
         batch: &mut Batch,
     ) -> Option<Place> {
-        let mut sequence = 0;
+        let (mut sequence, mut unknown, mut answered) = (0, false, false);
         let (place, delivery) = call.claim(|inner| {
             sequence = inner.request.sequence;
-            result(inner).map_err(|error| batch.counted(call, error))
+            let result = result(inner).map_err(|error| self.tokened(call, inner, error));
+            unknown = result.as_ref().is_err_and(|error| error.outcome == Outcome::Unknown);
+            answered = call.operation == v1::Operation::Outcome
+                && result.is_ok()
+                && inner.request.client_id == self.routing.client_id();
+            result.map_err(|error| batch.counted(call, error))
         })?;
-        if sequence != 0 {
-            self.sequences.end(sequence);
+        match sequence {
+            0 => {}
+            _ if call.is_write() && unknown => self.sequences.keep(sequence, Instant::now()),
+            _ if call.is_write() || answered => self.sequences.end(sequence),
+            _ => {}
         }
         batch.ended += call.count;
         batch.deliveries.push(delivery);
@@ -244,6 +253,15 @@ impl Dispatch {
             batch.freed.add(call);
         }
         Some(place)
+    }
+
+    /// An unknown outcome says by which token it can be asked for.
+    fn tokened(&self, call: &Call, inner: &Inner, mut error: Error) -> Error {
+        if call.is_write() && error.outcome == Outcome::Unknown {
+            let namespace = inner.request.namespace.as_deref().unwrap_or(self.routing.namespace());
+            error.token = WriteToken::of(self.routing.client_id(), namespace, inner).map(Arc::new);
+        }
+        error
     }
 
     /// Gives on the room that a batch of ended calls freed, hands over their results, and sends the calls that got the

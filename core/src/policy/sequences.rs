@@ -6,7 +6,15 @@
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
+
+use tokio::time::Instant;
+
+/// How long a write of unknown outcome can be asked for at least, in milliseconds, as long as its client lives.
+pub(crate) const KEPT_MS: u64 = 60_000;
+/// Writes of unknown outcome that are kept open for that; past it the oldest is not any more.
+pub(crate) const KEPT_COUNT_MAX: usize = 4096;
 
 /// See the module.
 pub(crate) struct Sequences {
@@ -19,11 +27,15 @@ struct State {
     first: u64,
     next: u64,
     ended: VecDeque<u64>,
+    /// Those of unknown outcome with the time until which they stay open, oldest first.
+    kept: VecDeque<(Instant, u64)>,
 }
 
 impl Default for Sequences {
     fn default() -> Self {
-        Self { state: Mutex::new(State { first: 0, next: 1, ended: VecDeque::from([1]) }) }
+        Self {
+            state: Mutex::new(State { first: 0, next: 1, ended: VecDeque::from([1]), kept: VecDeque::new() }),
+        }
     }
 }
 
@@ -31,6 +43,9 @@ impl Sequences {
     /// The next sequence.
     pub fn begin(&self) -> u64 {
         let mut state = self.lock();
+        if !state.kept.is_empty() {
+            state.end_kept(Instant::now());
+        }
         let sequence = state.next;
         state.next += 1;
         if sequence - state.first == state.ended.len() as u64 * 64 {
@@ -41,14 +56,18 @@ impl Sequences {
 
     /// The client will not send this sequence again.
     pub fn end(&self, sequence: u64) {
+        self.lock().end(sequence);
+    }
+
+    /// The client will not send this sequence again, but may ask what came of it: it stays open for [`KEPT_MS`], so that
+    /// workers keep its result.
+    pub fn keep(&self, sequence: u64, now: Instant) {
         let mut state = self.lock();
-        let Some(bit) = sequence.checked_sub(state.first).filter(|_| sequence < state.next) else { return };
-        if let Some(word) = state.ended.get_mut((bit / 64) as usize) {
-            *word |= 1 << (bit % 64);
-        }
-        while state.ended.front() == Some(&u64::MAX) {
-            state.ended.pop_front();
-            state.first += 64;
+        state.kept.push_back((now + Duration::from_millis(KEPT_MS), sequence));
+        if state.kept.len() > KEPT_COUNT_MAX
+            && let Some((_, oldest)) = state.kept.pop_front()
+        {
+            state.end(oldest);
         }
     }
 
@@ -61,6 +80,29 @@ impl Sequences {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn end(&mut self, sequence: u64) {
+        let Some(bit) = sequence.checked_sub(self.first).filter(|_| sequence < self.next) else { return };
+        if let Some(word) = self.ended.get_mut((bit / 64) as usize) {
+            *word |= 1 << (bit % 64);
+        }
+        while self.ended.front() == Some(&u64::MAX) {
+            self.ended.pop_front();
+            self.first += 64;
+        }
+    }
+
+    /// Ends those that have been kept for long enough.
+    fn end_kept(&mut self, now: Instant) {
+        while let Some(&(until, sequence)) = self.kept.front()
+            && until <= now
+        {
+            self.kept.pop_front();
+            self.end(sequence);
+        }
     }
 }
 

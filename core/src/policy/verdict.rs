@@ -14,6 +14,10 @@ pub(crate) const REDIRECTS_AT_ONCE_MAX: u32 = 8;
 pub(crate) const PAUSE_MS_FIRST: u64 = 4;
 /// Longest pause before another attempt, in milliseconds.
 pub(crate) const PAUSE_MS_MAX: u64 = 500;
+/// Longest pause after a refusal that [`passes_soon`], in milliseconds, the first [`PAUSES_SOON_MAX`] times.
+pub(crate) const PAUSE_SOON_MS_MAX: u64 = 32;
+/// So often a call pauses so shortly; then the trouble lasts.
+pub(crate) const PAUSES_SOON_MAX: u32 = 60;
 /// Longest pause that a member may ask for, in milliseconds.
 pub(crate) const PAUSE_ASKED_MS_MAX: u64 = 10_000;
 
@@ -91,10 +95,16 @@ pub(crate) fn deadline_error(write: bool, history: &History) -> Error {
 }
 
 /// How long to pause: doubling, with jitter, and not less than the member asked for.
-pub(crate) fn pause(pauses: u32, asked_ms: u32, chance: &dyn Chance) -> Duration {
-    let longest = (PAUSE_MS_FIRST << pauses.min(16)).min(PAUSE_MS_MAX);
+pub(crate) fn pause(pauses: u32, asked_ms: u32, soon: bool, chance: &dyn Chance) -> Duration {
+    let bound = if soon && pauses < PAUSES_SOON_MAX { PAUSE_SOON_MS_MAX } else { PAUSE_MS_MAX };
+    let longest = (PAUSE_MS_FIRST << pauses.min(16)).min(bound);
     let own = longest / 2 + chance.below(longest / 2 + 1);
     Duration::from_millis(own.max(u64::from(asked_ms).min(PAUSE_ASKED_MS_MAX)))
+}
+
+/// Whether a member refuses so while its shard gets a primary, which takes a moment and is not told to anybody.
+pub(crate) fn passes_soon(code: Code) -> bool {
+    matches!(code, Code::NotPrimary | Code::Retry | Code::ReadOnly)
 }
 
 /// Whether a changed table may help a call that pauses for this.
@@ -173,10 +183,12 @@ mod tests {
         let chance = SeededChance::new(1);
         for pauses in 0..40 {
             let longest = (PAUSE_MS_FIRST << pauses.min(16)).min(PAUSE_MS_MAX);
-            let pause = pause(pauses, 0, &chance).as_millis() as u64;
+            let soon = pause(pauses, 0, true, &chance).as_millis() as u64;
+            assert!(soon <= PAUSE_SOON_MS_MAX || pauses >= PAUSES_SOON_MAX, "{pauses}: {soon}");
+            let pause = pause(pauses, 0, false, &chance).as_millis() as u64;
             assert!((longest / 2..=longest).contains(&pause), "{pauses}: {pause}");
         }
-        assert_eq!(pause(0, 700, &chance), Duration::from_millis(700));
-        assert_eq!(pause(0, u32::MAX, &chance), Duration::from_millis(PAUSE_ASKED_MS_MAX));
+        assert_eq!(pause(0, 700, false, &chance), Duration::from_millis(700));
+        assert_eq!(pause(0, u32::MAX, true, &chance), Duration::from_millis(PAUSE_ASKED_MS_MAX));
     }
 }

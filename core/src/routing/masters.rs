@@ -115,6 +115,7 @@ impl Routing {
                     tracing::debug!("no master answers");
                 }
             }
+            self.look_for_quiet();
             if self.until_stopped(sleep(self.setup.ping)).await.is_none() {
                 return;
             }

@@ -2,11 +2,14 @@
 //!
 //! Requests read an immutable [`Snapshot`]. One task writes it ([`writer`]): it applies what members and masters say and
 //! never goes back to anything older. Another fetches the table when somebody wants that, one fetch at a time
-//! ([`refresh`]); a third pings the master ([`masters`]). Neither is on the way of a request.
+//! ([`refresh`]); a third pings the master ([`masters`]), a fourth looks after shards in trouble ([`vigil`]). None is on the way of
+//! a request. Reads that backups may answer choose among them ([`backups`]).
 
+mod backups;
 mod masters;
 mod refresh;
 mod snapshot;
+mod vigil;
 mod writer;
 
 use std::{
@@ -20,6 +23,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use slotkv_proto::{Code, SlotTable, seam::Clock, v1};
 use tokio::{
     runtime,
@@ -28,12 +32,14 @@ use tokio::{
 };
 
 pub(crate) use masters::{Masters, connect};
-pub(crate) use snapshot::{GATE_NOBODY, Snapshot, Unroutable};
+pub(crate) use snapshot::{GATE_NOBODY, Shard, Snapshot, Unroutable};
+pub(crate) use vigil::QUIET_MS;
 
 use crate::{
     Error, Result,
     call::Call,
     connection::{Context, Lane},
+    session::Heard,
 };
 
 /// Deltas that may wait for the writer; past it one fetch of the table replaces them.
@@ -44,7 +50,7 @@ pub(crate) trait Observer: Send + Sync {
     /// Everything learned so far is applied; whether the table changed by it.
     fn settled(&self, changed: bool);
 
-    /// These calls were on their way to a member that no longer serves their shard; nothing was sent.
+    /// These calls were on their way to a member that no longer serves their shard; they were not sent.
     fn returned(&self, calls: Vec<Arc<Call>>);
 }
 
@@ -66,6 +72,7 @@ pub(crate) struct Routing {
     inbox: Mutex<Vec<v1::TableDelta>>,
     news: Notify,
     wanted: Notify,
+    troubled: Notify,
     masters: Mutex<Masters>,
     lanes_made: AtomicU64,
     /// Lanes that no snapshot has any more and that end when what they sent is answered.
@@ -85,6 +92,7 @@ impl Routing {
             inbox: Mutex::default(),
             news: Notify::new(),
             wanted: Notify::new(),
+            troubled: Notify::new(),
             masters: Mutex::new(masters),
             lanes_made: AtomicU64::new(0),
             retired: Mutex::default(),
@@ -99,6 +107,7 @@ impl Routing {
         self.spawn(self.clone().write());
         self.spawn(self.clone().refresh());
         self.spawn(self.clone().ping());
+        self.spawn(self.clone().keep_vigil());
     }
 
     /// What requests go by, for the length of one of them.
@@ -144,6 +153,16 @@ impl Routing {
         Err(Error::new(Code::NoMaster, format!("no master told the status: {}", errors.join("; "))))
     }
 
+    /// The client's id.
+    pub fn client_id(&self) -> &Bytes {
+        &self.setup.context.client_id
+    }
+
+    /// The namespace of requests that name none.
+    pub fn namespace(&self) -> &str {
+        &self.setup.context.namespace
+    }
+
     /// Tells every task and connection to end.
     pub fn stop(&self) {
         self.stop.send_replace(true);
@@ -184,14 +203,9 @@ impl Routing {
     }
 
     /// A connection to `member`, running.
-    fn make_lane(
-        &self,
-        shard: u32,
-        member: slotkv_proto::table::Member,
-        applied: Arc<AtomicU64>,
-    ) -> Arc<Lane> {
+    fn make_lane(&self, shard: u32, member: slotkv_proto::table::Member, heard: Arc<Heard>) -> Arc<Lane> {
         let number = self.lanes_made.fetch_add(1, Ordering::Relaxed);
-        let lane = Lane::new(number, shard, member, applied, self.setup.context.clone());
+        let lane = Lane::new(number, shard, member, heard, self.setup.context.clone());
         self.spawn(lane.clone().run());
         lane
     }

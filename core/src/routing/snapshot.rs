@@ -1,13 +1,14 @@
 //! What requests read: the slot table with the connections to go to, immutable and replaced as a whole.
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::Arc;
 
 use slotkv_proto::{
     SlotTable,
     table::{Member, ShardId},
 };
 
-use crate::connection::Lane;
+use super::backups::Backup;
+use crate::{connection::Lane, session::Heard};
 
 /// Share of the client's room that calls to slots without an owner count to.
 pub(crate) const GATE_NOBODY: u32 = 0;
@@ -31,9 +32,10 @@ pub(crate) struct Shard {
     pub epoch: u64,
     /// Share of the client's room that its calls count to; the same for the life of the client.
     pub gate: u32,
-    /// Highest log index heard of.
-    pub applied: Arc<AtomicU64>,
+    /// The newest that its members have told of.
+    pub heard: Arc<Heard>,
     pub primary: Option<Primary>,
+    pub backups: Vec<Arc<Backup>>,
 }
 
 /// Who answers for a shard.
@@ -41,6 +43,13 @@ pub(crate) struct Primary {
     pub member: Member,
     /// At least one.
     pub lanes: Vec<Arc<Lane>>,
+}
+
+impl Primary {
+    /// The same slot always takes the same connection.
+    pub fn lane(&self, slot: u16) -> &Arc<Lane> {
+        &self.lanes[usize::from(slot) % self.lanes.len()]
+    }
 }
 
 /// Why a call cannot be sent now.
@@ -81,15 +90,19 @@ impl Snapshot {
     }
 
     /// Where a call to these slots goes.
-    pub fn route(&self, (first, last): (u16, u16)) -> Result<(&Shard, &Arc<Lane>), Unroutable> {
+    pub fn route(&self, slots: (u16, u16)) -> Result<(&Shard, &Arc<Lane>), Unroutable> {
+        let shard = self.owner(slots)?;
+        let primary = shard.primary.as_ref().ok_or(Unroutable::NoPrimary(shard.id))?;
+        Ok((shard, primary.lane(slots.0)))
+    }
+
+    /// The shard that owns all of these slots.
+    pub fn owner(&self, (first, last): (u16, u16)) -> Result<&Shard, Unroutable> {
         let shard = self.shard(first).ok_or(Unroutable::Unallocated(first))?;
         if first != last && self.run_end(first) < last {
             return Err(Unroutable::Split);
         }
-        let primary = shard.primary.as_ref().ok_or(Unroutable::NoPrimary(shard.id))?;
-        // The same slot always takes the same connection.
-        let lane = &primary.lanes[usize::from(first) % primary.lanes.len()];
-        Ok((shard, lane))
+        Ok(shard)
     }
 
     /// The last slot of the run of slots from `first` on that have the same owner.
@@ -99,9 +112,13 @@ impl Snapshot {
         first + (same.max(1) as u16 - 1)
     }
 
-    pub fn lanes(&self) -> impl Iterator<Item = (&Arc<Shard>, &Arc<Lane>)> {
-        self.shards
-            .iter()
-            .flat_map(|shard| shard.primary.iter().flat_map(|p| &p.lanes).map(move |lane| (shard, lane)))
+    /// Every connection with its shard; those to backups only if they are used.
+    pub fn lanes(&self) -> Vec<(&Arc<Shard>, Arc<Lane>)> {
+        let lanes = self.shards.iter().flat_map(|shard| {
+            let primary = shard.primary.iter().flat_map(|primary| primary.lanes.iter().cloned());
+            let backups = shard.backups.iter().filter_map(|backup| backup.known());
+            primary.chain(backups).map(move |lane| (shard, lane))
+        });
+        lanes.collect()
     }
 }

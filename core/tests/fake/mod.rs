@@ -428,6 +428,16 @@ pub fn give(table: &mut SlotTable, version: u64, given: &[(u16, u32)]) {
     table.set_owners(version, &owners).unwrap();
 }
 
+/// The same with backups.
+pub fn replicated(shard: u32, epoch: u64, revision: u64, address: Option<&str>, backups: &[&str]) -> Route {
+    let member = |address: &&str| Member {
+        name: format!("b{shard}"),
+        run: (*address).into(),
+        address: (*address).into(),
+    };
+    Route { backups: backups.iter().map(member).collect(), ..route(shard, epoch, revision, address) }
+}
+
 /// A route with a primary at an address.
 pub fn route(shard: u32, epoch: u64, revision: u64, address: Option<&str>) -> Route {
     let primary = address.map(|address| Member {

@@ -92,6 +92,18 @@ impl Store {
                 ..status(v1::Status::Found)
             },
             Operation::Count | Operation::Scan => self.range(request, &namespace),
+            Operation::Outcome => {
+                let id = (request.client_id.clone(), request.sequence);
+                match self.results.get(&id) {
+                    Some(result) if result.code == 0 => v1::Reply { replayed: true, ..result.clone() },
+                    Some(_) => status(v1::Status::NotApplied),
+                    None if request.fence_index < self.forgotten_index => super::refused(Code::Indeterminate),
+                    None => {
+                        self.results.insert(id, super::refused(Code::Cancelled));
+                        status(v1::Status::NotApplied)
+                    }
+                }
+            }
             Operation::Put | Operation::Delete | Operation::Increment => {
                 let id = (hello.client_id, request.sequence);
                 if let Some(result) = self.results.get(&id) {
@@ -116,9 +128,12 @@ impl Store {
         }
         match self.keys.get(&(namespace.to_owned(), key)) {
             None => v1::Found { status: v1::Status::NotFound.into(), ..Default::default() },
-            Some((value, version)) => {
-                v1::Found { status: v1::Status::Found.into(), value: value.clone(), version: *version }
-            }
+            Some((value, version)) => v1::Found {
+                status: v1::Status::Found.into(),
+                value: value.clone(),
+                version: *version,
+                ttl_ms: 0,
+            },
         }
     }
 
@@ -207,6 +222,7 @@ impl Store {
                     value: if range.keys_only { Bytes::new() } else { value },
                     version,
                     slot: slot.into(),
+                    ttl_ms: 0,
                 })
                 .collect();
         }

@@ -43,6 +43,8 @@ type Entry struct {
 	Value []byte
 	// Version of the value, for CompareAndSet and DeleteIfVersion.
 	Version uint64
+	// TTL is what is left of the key's lifetime; 0 if it lives for ever.
+	TTL time.Duration
 }
 
 // A Write is what became of one. An unmet condition is no error.
@@ -90,6 +92,16 @@ func (c *Client) Has(ctx context.Context, key string) (bool, error) {
 // Put stores a value: StatusCreated or StatusUpdated.
 func (c *Client) Put(ctx context.Context, key string, value []byte) (Write, error) {
 	return c.write(ctx, operation{kind: kindPut, key: key, value: value})
+}
+
+// PutFor stores a value for a lifetime, up to ten years; 0 is for ever, as Put.
+func (c *Client) PutFor(ctx context.Context, key string, value []byte, ttl time.Duration) (Write, error) {
+	return c.write(ctx, operation{kind: kindPut, key: key, value: value, ttl: ttl})
+}
+
+// Expire gives a key that exists a new lifetime from now on, 0 one without end; its value stays. Otherwise StatusUnmet.
+func (c *Client) Expire(ctx context.Context, key string, ttl time.Duration) (Write, error) {
+	return c.write(ctx, operation{kind: kindExpire, key: key, ttl: ttl})
 }
 
 // PutIfAbsent stores a value if the key is absent; otherwise StatusUnmet.

@@ -62,6 +62,39 @@ func TestKeysOfAnyBytesArePutGotAndDeleted(t *testing.T) {
 	}
 }
 
+func TestALifetimeIsADurationAndEnds(t *testing.T) {
+	client := connected(t)
+	_, err := client.PutFor(background, "lasting", []byte("1"), time.Hour)
+	must(t, err)
+	entry, err := client.Get(background, "lasting")
+	must(t, err)
+	if entry.TTL <= 58*time.Minute || entry.TTL > time.Hour {
+		t.Fatal(entry.TTL)
+	}
+	forever, err := client.Expire(background, "lasting", 0)
+	must(t, err)
+	entry, err = client.Get(background, "lasting")
+	must(t, err)
+	if !forever.Done() || entry.TTL != 0 {
+		t.Fatal(forever, entry)
+	}
+	_, err = client.Expire(background, "lasting", 20*time.Millisecond)
+	must(t, err)
+	for entry.Found {
+		time.Sleep(5 * time.Millisecond)
+		entry, err = client.Get(background, "lasting")
+		must(t, err)
+	}
+	unmet, err := client.Expire(background, "lasting", time.Hour)
+	must(t, err)
+	if unmet.Status != StatusUnmet {
+		t.Fatal(unmet)
+	}
+	if _, err := client.PutFor(background, "lasting", nil, -time.Hour); err == nil {
+		t.Fatal("a lifetime below 0")
+	}
+}
+
 func TestAValueMayBePartOfSomethingWithPointers(t *testing.T) {
 	client := connected(t)
 	whole := &struct {

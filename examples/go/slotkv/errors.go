@@ -54,11 +54,14 @@ const (
 	StatusDeleted  Status = C.SLOTKV_STATUS_DELETED
 	StatusNotFound Status = C.SLOTKV_STATUS_NOT_FOUND
 	StatusFound    Status = C.SLOTKV_STATUS_FOUND
+	// Of Outcome: it was not applied and never will be; nobody knows any more.
+	StatusNotApplied Status = C.SLOTKV_STATUS_NOT_APPLIED
+	StatusForgotten  Status = C.SLOTKV_STATUS_FORGOTTEN
 )
 
 // String is as in every language.
 func (s Status) String() string {
-	names := [...]string{"none", "created", "updated", "unmet", "deleted", "not_found", "found"}
+	names := [...]string{"none", "created", "updated", "unmet", "deleted", "not_found", "found", "not_applied", "forgotten"}
 	if s < 0 || int(s) >= len(names) {
 		return "unknown"
 	}
@@ -103,6 +106,8 @@ type Error struct {
 	Attempts int
 	// Causes is what the layers below said, the nearest first.
 	Causes []string
+	// Token of a write whose outcome is unknown: Client.Outcome tells by it what came of it.
+	Token []byte
 
 	ended error
 }
@@ -154,6 +159,9 @@ func errorOf(result *C.slotkv_result_t) *Error {
 		Message:   C.GoString(its.message),
 		Member:    C.GoString(its.member),
 		Attempts:  int(its.attempts),
+	}
+	if its.token.data != nil {
+		err.Token = C.GoBytes(its.token.data, C.int(its.token.size))
 	}
 	for _, cause := range unsafe.Slice(its.causes, its.causes_count) {
 		err.Causes = append(err.Causes, C.GoString(cause))

@@ -20,26 +20,32 @@ struct ends {
 };
 
 // Whatever is Go's is read during the call and not kept. The context is a number: C never sees a pointer to a call.
-static struct begun begin(slotkv_queue_t queue, uintptr_t name, uint32_t deadline_ms, slotkv_operation_t operation) {
+static struct begun begin_for(slotkv_queue_t queue, uintptr_t name, uint32_t deadline_ms, uint64_t ttl_ms,
+                              slotkv_operation_t operation) {
     struct begun begun = {0};
     slotkv_call_options_t options = slotkv_call_options();
     options.deadline_ms = deadline_ms;
+    options.ttl_ms = ttl_ms;
     operation.options = &options;
     operation.context = (void *)name;
     slotkv_queue_submit(queue, &operation, 1, &begun.pending, NULL, &begun.result);
     return begun;
 }
 
+static struct begun begin(slotkv_queue_t queue, uintptr_t name, uint32_t deadline_ms, slotkv_operation_t operation) {
+    return begin_for(queue, name, deadline_ms, 0, operation);
+}
+
 static struct begun begin_one(slotkv_queue_t queue, uintptr_t name, uint32_t deadline_ms, uint32_t kind,
                               uint32_t condition, _GoString_ key, const char *value, size_t value_size,
-                              uint64_t version, int64_t delta) {
+                              uint64_t version, int64_t delta, uint64_t ttl_ms) {
     slotkv_operation_t operation = slotkv_operation((slotkv_operation_kind_t)kind);
     operation.condition = condition;
     operation.key = slotkv_bytes(_GoStringPtr(key), _GoStringLen(key));
     operation.value = slotkv_bytes(value, value_size);
     operation.version = version;
     operation.delta = delta;
-    return begin(queue, name, deadline_ms, operation);
+    return begin_for(queue, name, deadline_ms, ttl_ms, operation);
 }
 
 // `bytes` has keys and values in turns; `ends`, where each ends.
@@ -143,6 +149,7 @@ const (
 	kindGet       = C.SLOTKV_OPERATION_KIND_GET
 	kindHas       = C.SLOTKV_OPERATION_KIND_HAS
 	kindPut       = C.SLOTKV_OPERATION_KIND_PUT
+	kindExpire    = C.SLOTKV_OPERATION_KIND_EXPIRE
 	kindDelete    = C.SLOTKV_OPERATION_KIND_DELETE
 	kindIncrement = C.SLOTKV_OPERATION_KIND_INCREMENT
 	kindCount     = C.SLOTKV_OPERATION_KIND_COUNT
@@ -185,6 +192,7 @@ type operation struct {
 	value           []byte
 	version         uint64
 	delta           int64
+	ttl             time.Duration
 }
 
 // Stats are counts since the client was made, and how many calls it has open now.
@@ -327,12 +335,18 @@ func (c *Client) Stats() (Stats, error) {
 	}, nil
 }
 
+// lifetime is in whole milliseconds, a part of one counted as one; 0 stands for one without end, and what is below 0 is
+// too long for the library.
+func lifetime(ttl time.Duration) C.uint64_t {
+	return C.uint64_t((ttl + time.Millisecond - 1) / time.Millisecond)
+}
+
 // one carries out an operation on one key.
 func (c *Client) one(ctx context.Context, its operation) (reply, error) {
 	value, size := pointer(its.value)
 	return c.do(ctx, func(name C.uintptr_t, deadline C.uint32_t) C.struct_begun {
 		return C.begin_one(c.queue, name, deadline, its.kind, its.condition, its.key, value, size,
-			C.uint64_t(its.version), C.int64_t(its.delta))
+			C.uint64_t(its.version), C.int64_t(its.delta), lifetime(its.ttl))
 	})
 }
 

@@ -3,13 +3,17 @@ package slotkv
 // #include <slotkv.h>
 import "C"
 
-import "unsafe"
+import (
+	"time"
+	"unsafe"
+)
 
 // A reply is how an operation ended, in Go's own memory.
 type reply struct {
 	status  Status
 	version uint64
 	number  int64
+	ttl     time.Duration
 	value   []byte
 	cursor  []byte
 	items   []Item
@@ -26,7 +30,7 @@ func (r reply) error() error {
 }
 
 func (r reply) entry() Entry {
-	return Entry{r.status == StatusFound, r.value, r.version}
+	return Entry{r.status == StatusFound, r.value, r.version, r.ttl}
 }
 
 // replyOf copies a result of the C library's.
@@ -35,6 +39,7 @@ func replyOf(result *C.slotkv_result_t) reply {
 		status:  Status(result.status),
 		version: uint64(result.version),
 		number:  int64(result.number),
+		ttl:     time.Duration(result.ttl_ms) * time.Millisecond,
 		value:   copyOf(result.value),
 		cursor:  copyOf(result.cursor),
 		err:     errorOf(result),
@@ -43,6 +48,7 @@ func replyOf(result *C.slotkv_result_t) reply {
 		made.items = make([]Item, 0, result.items_count)
 		for _, its := range unsafe.Slice(result.items, result.items_count) {
 			item := Item{Value: copyOf(its.value), Version: uint64(its.version), Slot: uint16(its.slot)}
+			item.TTL = time.Duration(its.ttl_ms) * time.Millisecond
 			item.Key = string(unsafe.Slice((*byte)(its.key.data), its.key.size))
 			made.items = append(made.items, item)
 		}

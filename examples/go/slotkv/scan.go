@@ -1,6 +1,9 @@
 package slotkv
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // A Range says which keys: those that begin with Prefix, from Start on, below End. The zero Range is all keys.
 type Range struct {
@@ -19,6 +22,8 @@ type Item struct {
 	Value   []byte
 	Version uint64
 	Slot    uint16
+	// TTL is what is left of the key's lifetime; 0 if it lives for ever.
+	TTL time.Duration
 }
 
 // A Scan goes over the keys of a range. It is for one goroutine at a time.

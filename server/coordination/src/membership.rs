@@ -40,6 +40,12 @@ pub async fn join(session: &dyn Session, member: &MemberRecord) -> Result<(), Er
     Err(Error::Unexpected(format!("{path} changed {ATTEMPTS_MAX} times while joining")))
 }
 
+/// Says how a member stands, that has joined in this session: its node alone is written, and not its name in `/known`.
+pub async fn tell(session: &dyn Session, member: &MemberRecord) -> Result<(), Error> {
+    let path = paths::member(&member.name, &member.run);
+    session.set(&path, member.encode()?, Expect::Any).await.map(drop)
+}
+
 /// Ends `member`'s life and marks it as left. Safe to repeat.
 pub async fn leave(session: &dyn Session, member: &MemberRecord) -> Result<(), Error> {
     let path = paths::member(&member.name, &member.run);

@@ -63,9 +63,19 @@ pub fn validate_shard(shard: ShardId) -> Result<(), Error> {
     Ok(())
 }
 
+/// Under it the elections of a shard, by epoch.
+pub fn elections(shard: ShardId) -> String {
+    format!("{SHARDS}/{shard}/election")
+}
+
 /// Under it the replicas that stand for primary of `epoch`.
 pub fn election(shard: ShardId, epoch: u64) -> String {
-    format!("{SHARDS}/{shard}/election/{epoch}")
+    format!("{}/{epoch}", elections(shard))
+}
+
+/// The place of a shard's lost replica, held by the standby that takes it.
+pub fn claim(shard: ShardId) -> String {
+    format!("{SHARDS}/{shard}/claim")
 }
 
 /// The plan of a hand-over.

@@ -4,7 +4,7 @@
 //! A shard's register is never deleted, so its node version orders all of its states: a route is made of the register
 //! alone, and its revision is that version + 1 ([`ShardRegister::route`]).
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -14,6 +14,9 @@ use slotkv_proto::{
 };
 
 use crate::Error;
+
+/// Most replicas of one shard, the primary included.
+pub const REPLICAS_MAX: u32 = 7;
 
 /// A value that one node holds.
 pub trait Register: Serialize + DeserializeOwned {
@@ -67,11 +70,37 @@ impl Register for ShardRegister {
     const FORMAT: u32 = 1;
 
     fn validate(&self) -> Result<(), String> {
-        if self.weight.is_finite() && self.weight >= 0.0 {
-            return Ok(());
+        if !(self.weight.is_finite() && self.weight >= 0.0) {
+            return Err(format!("weight {}: a weight is a finite number of at least 0", self.weight));
         }
-        Err(format!("weight {}: a weight is a finite number of at least 0", self.weight))
+        validate_replicas(self.replicas)?;
+        validate_min_isr(self.min_isr, self.replicas)?;
+        let names: BTreeSet<&str> = self.isr.iter().map(|replica| replica.name.as_str()).collect();
+        match names.len() == self.isr.len() {
+            true => Ok(()),
+            false => Err("a replica is in the ISR twice".to_owned()),
+        }
     }
+}
+
+/// Refuses a number of replicas that no shard has.
+pub fn validate_replicas(replicas: u32) -> Result<(), String> {
+    match (1..=REPLICAS_MAX).contains(&replicas) {
+        true => Ok(()),
+        false => Err(format!("{replicas} replicas: a shard has 1 to {REPLICAS_MAX}")),
+    }
+}
+
+/// Refuses a `min_isr` that so many replicas cannot meet, or that asks for nothing.
+pub fn validate_min_isr(min_isr: u32, replicas: u32) -> Result<(), String> {
+    match (1..=replicas).contains(&min_isr) {
+        true => Ok(()),
+        false => Err(format!("min_isr {min_isr}: it is 1 to the number of replicas, which is {replicas}")),
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// `/cluster`: written once, by the first leader.
@@ -155,6 +184,12 @@ pub struct MemberRecord {
     pub shard: Option<ShardId>,
     /// Where it stands; empty if nobody said.
     pub zone: String,
+    /// How its replica stands, in words for people; empty if it has none, or has not said yet.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub standing: String,
+    /// Since when, in milliseconds of its wall clock; 0: it has not said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub since_ms: u64,
 }
 
 /// `/known/<name>`: a member that was ever seen.
@@ -176,6 +211,27 @@ pub enum Ack {
     All,
     /// The primary and one other, if there is one.
     One,
+}
+
+impl fmt::Display for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ack::All => "all",
+            Ack::One => "one",
+        })
+    }
+}
+
+impl FromStr for Ack {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "all" => Ok(Ack::All),
+            "one" => Ok(Ack::One),
+            _ => Err(Error::Invalid(format!("ack {text:?} is neither all nor one"))),
+        }
+    }
 }
 
 /// When an acknowledged write is on the disk.
@@ -274,6 +330,14 @@ pub struct ShardRegister {
     pub durability: Durability,
     /// Share of the slots, relative to the other shards'.
     pub weight: f64,
+    /// The last epoch that began with what unclean stops had left, or by an operator's [`recover`](Self::recover), so that
+    /// committed records of earlier ones may be lost; 0: none did.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub loss_epoch: u64,
+    /// An operator gives up what others than this replica (`name/inc`) hold: it shall lead although too few can report.
+    /// Whatever raises the epoch removes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recover: Option<String>,
 }
 
 impl ShardRegister {
@@ -346,6 +410,9 @@ pub struct Election {
     pub last_epoch: u64,
     /// Index of its last record.
     pub last_index: u64,
+    /// The data by which the register names it, if its own is only what an unclean stop left of that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remains_of: Option<String>,
 }
 
 /// `/shard_ids`: the counter that new shards take their ids from.
@@ -370,6 +437,8 @@ mod tests {
             preferred: Some("w2".into()),
             durability: Durability::Interval(1000),
             weight: 1.5,
+            loss_epoch: 0,
+            recover: None,
         }
     }
 
@@ -387,7 +456,14 @@ mod tests {
             address: format!("{name}:7710"),
             shard: Some(0),
             zone: String::new(),
+            standing: String::new(),
+            since_ms: 0,
         }
+    }
+
+    fn election() -> Election {
+        let (name, inc, run) = ("w1".into(), "i1".into(), "r1".into());
+        Election { name, inc, run, last_epoch: 3, last_index: 99, remains_of: None }
     }
 
     /// Every register as release 0.1 writes it. Never edit a line: a later build must still read it.
@@ -420,11 +496,14 @@ mod tests {
             },
             golden[6],
         );
-        check(
-            Election { name: "w1".into(), inc: "i1".into(), run: "r1".into(), last_epoch: 3, last_index: 99 },
-            golden[7],
-        );
+        check(election(), golden[7]);
         check(ShardIds { next: 3 }, golden[8]);
+        check(
+            MemberRecord { standing: "in sync".into(), since_ms: 1_700_000_000_000, ..member("w1", "i1") },
+            golden[9],
+        );
+        check(ShardRegister { loss_epoch: 3, recover: Some("w2/i2".into()), ..shard() }, golden[10]);
+        check(Election { remains_of: Some("i0".into()), ..election() }, golden[11]);
     }
 
     #[test]
@@ -474,12 +553,43 @@ mod tests {
     }
 
     #[test]
+    fn replicas_that_cannot_be_are_neither_written_nor_read() {
+        let with = |replicas, min_isr| ShardRegister { replicas, min_isr, ..shard() };
+        for (register, why) in [
+            (with(0, 0), "0 replicas"),
+            (with(REPLICAS_MAX + 1, 1), "8 replicas: a shard has 1 to 7"),
+            (with(3, 0), "min_isr 0"),
+            (with(2, 3), "min_isr 3: it is 1 to the number of replicas, which is 2"),
+            (ShardRegister { isr: vec![replica("w1", "i1", "r1"); 2], ..shard() }, "twice"),
+        ] {
+            let error = register.encode().unwrap_err();
+            assert!(matches!(&error, Error::Invalid(text) if text.contains(why)), "{error}");
+        }
+        let written = String::from_utf8(shard().encode().unwrap().to_vec()).unwrap();
+        let data = written.replace("\"min_isr\":1", "\"min_isr\":4");
+        assert_ne!(data, written);
+        let error = ShardRegister::decode("/shards/3", data.as_bytes()).unwrap_err();
+        assert!(matches!(&error, Error::Damaged { path, .. } if path == "/shards/3"), "{error}");
+        assert!(with(REPLICAS_MAX, REPLICAS_MAX).encode().is_ok() && with(1, 1).encode().is_ok());
+    }
+
+    #[test]
     fn durability_is_read_as_it_is_written() {
         for text in ["sync", "interval(1000)"] {
             assert_eq!(text.parse::<Durability>().unwrap().to_string(), text);
         }
         for text in ["", "async", "interval", "interval()", "interval(0)", "interval(-1)", "interval(1"] {
             assert!(text.parse::<Durability>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ack_is_read_as_it_is_written() {
+        for text in ["all", "one"] {
+            assert_eq!(text.parse::<Ack>().unwrap().to_string(), text);
+        }
+        for text in ["", "All", "two", "none"] {
+            assert!(text.parse::<Ack>().is_err(), "{text}");
         }
     }
 

@@ -14,12 +14,13 @@
 //!
 //! Layout: [`serve`] a master or a worker with its gRPC server · [`dev`] a cluster in this process · `cli` flags, their
 //! layers, exit codes · `client` the commands that ask · `shell` the prompt · `lines` import and export · `bench` loads
-//! and measures · `text` any bytes as text · `signals` SIGINT and SIGTERM.
+//! and measures · `drill` loads, kills and checks · `text` any bytes as text · `signals` SIGINT and SIGTERM.
 
 mod bench;
 mod cli;
 mod client;
 pub mod dev;
+mod drill;
 mod lines;
 pub mod serve;
 mod shell;

@@ -19,6 +19,32 @@ fn single_keys_say_what_happened() {
 }
 
 #[test]
+fn a_lifetime_is_given_shown_and_kept_by_an_export() {
+    let dev = Server::dev(&[]);
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    dev.run(&["put", "k", "v", "--ttl", "2h"]).expect(0);
+    let left_ms = json(&dev.run(&["get", "k", "--json"]).expect(0).text())["ttl_ms"].as_u64().unwrap();
+    assert!(left_ms > 7_000_000 && left_ms <= 7_200_000, "{left_ms}");
+    let shell = |line: &str| dev.run_with(&["shell"], line.as_bytes()).expect(0).text();
+    assert!(shell("get k\n").contains(" s left)"));
+    assert!(shell("expire k 1h\npersist k\nget k\nput k w --ttl 3h\n").contains("\"v\"  (version 3)"));
+    assert!(shell("persist nobody\n").contains("unmet"));
+    assert!(dev.run(&["put", "k", "v", "--ttl", "4000d"]).expect(2).stderr.contains("TTL_MS_MAX"));
+
+    let exported = dev.run(&["export"]).expect(0).text();
+    let expires_ms = json(exported.lines().last().unwrap())["expires_ms"].as_u64().unwrap();
+    assert_eq!(json(dev.run(&["dump", "--json"]).expect(0).text().lines().next().unwrap())["version"], 4);
+    let second = Server::dev(&[]);
+    let over = "{\"key\":\"over\",\"value\":\"\",\"expires_ms\":1000}\n";
+    let done = second.run_with(&["import", "-"], format!("{exported}{over}").as_bytes()).expect(0);
+    assert!(done.text().starts_with("imported 1 records: 1 created"), "{done:?}");
+    assert!(done.stderr.contains("1 records were left out"), "{done:?}");
+    let again = second.run(&["export"]).expect(0).text();
+    let kept_ms = json(again.lines().last().unwrap())["expires_ms"].as_u64().unwrap();
+    assert!(kept_ms.abs_diff(expires_ms) < 2_000, "{kept_ms} for {expires_ms}");
+}
+
+#[test]
 fn conditions_that_do_not_hold_change_nothing() {
     let dev = Server::dev(&[]);
     assert!(dev.run(&["put", "k", "v", "--if-present"]).expect(1).text().contains("does not exist"));

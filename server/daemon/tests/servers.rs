@@ -71,7 +71,12 @@ fn dev_without_a_folder_leaves_nothing_behind() {
 
 #[test]
 fn what_cannot_be_started_is_refused_by_name() {
-    assert!(refused(&["dev", "--replicas", "2"], 2).contains("--replicas 2: a shard has one replica"));
+    for replicas in ["0", "8"] {
+        let told = refused(&["dev", "--replicas", replicas], 2);
+        assert!(told.contains("--replicas") && told.contains("1..=7"), "{told}");
+    }
+    assert!(refused(&["dev", "--ack", "two"], 2).contains("neither all nor one"));
+    assert!(refused(&["dev", "--shards", "40", "--replicas", "2"], 2).contains("at most 64 workers"));
     assert!(refused(&["dev", "--port", "0", "--slots", "1000"], 2).contains("1000 slots"));
     assert!(refused(&["dev", "--port", "0", "--durability", "never"], 2).contains("\"never\""));
     assert!(refused(&["dev", "--port", "65534"], 2).contains("65534"));
@@ -94,6 +99,9 @@ fn what_cannot_be_started_is_refused_by_name() {
         ("--shard", "4096", "0..4096"),
         ("--shard", "4294967295", "0..4096"),
         ("--shard", "-1", "--shard"),
+        ("--replicas", "0", "1..=7"),
+        ("--replicas", "8", "1..=7"),
+        ("--min-isr", "0", "1..=7"),
     ] {
         let told = refused(
             &["worker", "--coordinator", "zk://a:1", "--data", "/tmp/x", &format!("{flag}={bad}")],
@@ -101,6 +109,11 @@ fn what_cannot_be_started_is_refused_by_name() {
         );
         assert!(told.contains(flag) && told.contains(bad) && told.contains(limit), "{told}");
     }
+    let folder = tempfile::tempdir().unwrap();
+    let worker = ["worker", "--coordinator", "zk://a:1", "--listen", "127.0.0.1:0", "--data"];
+    let above = [folder.path().to_str().unwrap(), "--replicas", "2", "--min-isr", "3"];
+    let told = refused(&[&worker[..], &above].concat(), 2);
+    assert!(told.contains("min_isr 3; it is 1 to the number of replicas, which is 2"), "{told}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     assert!(refused(&["dev", "--port", &port, "--shards", "1"], 3).contains(&port));

@@ -1,13 +1,12 @@
-//! `slotkv.v1.Admin`: what operators see. Status is the view in other words, with sentences about what is unusual.
+//! `slotkv.v1.Admin`: what operators see and wish for. Status is the view in other words, with sentences about what is
+//! unusual.
 
 use std::sync::Arc;
 
-use slotkv_coordination::{
-    View,
-    registers::{Ack, MemberRecord, Primary},
-    view::ShardView,
-};
+use slotkv_coordination::{View, registers::MemberRecord, view::ShardView};
 use slotkv_proto::{
+    Code,
+    code::status_of,
     table::{ShardId, UNALLOCATED},
     v1,
 };
@@ -15,30 +14,56 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    operator::Operator,
+    replicas::{self, ShardState},
     service::{check_cluster, check_hello},
     standing::Standing,
+    wish::Wish,
 };
 
 /// Said by every status, until there is hand-over.
 pub const NOTHING_MOVES: &str =
     "nothing moves until hand-over exists: slots stay with the shards that got them first";
 
-/// Serves the status of the cluster.
+/// Serves the status of the cluster, and takes what operators wish for to the master's office.
 #[derive(Clone, Debug)]
 pub struct AdminService {
     view: watch::Receiver<Arc<View>>,
     standing: watch::Receiver<Standing>,
+    operator: Operator,
     address: String,
 }
 
 impl AdminService {
-    /// Of the master at `address` (as it advertises itself) whose view and standing these are.
+    /// Of the master at `address` (as it advertises itself) whose view, standing and office these are.
     pub fn new(
         view: watch::Receiver<Arc<View>>,
         standing: watch::Receiver<Standing>,
+        operator: Operator,
         address: impl Into<String>,
     ) -> Self {
-        Self { view, standing, address: address.into() }
+        Self { view, standing, operator, address: address.into() }
+    }
+
+    async fn wish(&self, hello: Option<&v1::Hello>, wish: Wish) -> Result<Response<v1::WishReply>, Status> {
+        let hello = check_hello(hello)?;
+        let view = self.view.borrow().clone();
+        check_cluster(view.table.as_deref(), &hello.cluster_id)?;
+        let standing = self.standing.borrow().clone();
+        if !standing.leads() {
+            let leader = leader(&view, &standing, &self.address).and_then(|place| view.masters.get(place));
+            let leader =
+                leader.map_or_else(|| "nobody is known to lead".to_owned(), |at| format!("{at} leads"));
+            return Err(status_of(Code::NotPrimary, format!("this master stands by; {leader}")));
+        }
+        let settled = self.operator.ask(wish).await;
+        let settled = settled.map_err(|refusal| status_of(refusal.code, refusal.text))?;
+        Ok(Response::new(v1::WishReply {
+            shard: settled.shard,
+            from: settled.from.unwrap_or_default(),
+            to: settled.to,
+            epoch: settled.epoch,
+        }))
     }
 }
 
@@ -51,6 +76,24 @@ impl v1::admin_server::Admin for AdminService {
         check_cluster(view.table.as_deref(), &hello.cluster_id)?;
         let standing = self.standing.borrow().clone();
         Ok(Response::new(status(&view, &standing, &self.address)))
+    }
+
+    async fn failover(
+        &self,
+        request: Request<v1::FailoverRequest>,
+    ) -> Result<Response<v1::WishReply>, Status> {
+        let v1::FailoverRequest { hello, shard } = request.into_inner();
+        self.wish(hello.as_ref(), Wish::Failover(shard)).await
+    }
+
+    async fn promote(&self, request: Request<v1::PromoteRequest>) -> Result<Response<v1::WishReply>, Status> {
+        let v1::PromoteRequest { hello, name } = request.into_inner();
+        self.wish(hello.as_ref(), Wish::Promote(name)).await
+    }
+
+    async fn recover(&self, request: Request<v1::RecoverRequest>) -> Result<Response<v1::WishReply>, Status> {
+        let v1::RecoverRequest { hello, shard, name } = request.into_inner();
+        self.wish(hello.as_ref(), Wish::Recover(shard, name)).await
     }
 }
 
@@ -91,34 +134,25 @@ fn leader(view: &View, standing: &Standing, address: &str) -> Option<usize> {
 fn shard_status(view: &View, shard: ShardId, known: &ShardView) -> v1::ShardStatus {
     let register = &known.register;
     let slots = slots_of(view, shard);
-    let state = match &register.primary {
-        None => "no primary",
-        Some(primary) if !is_live(view, primary) => "primary not live",
-        Some(_) if register.isr.len() < register.min_isr as usize => "read-only",
-        Some(_) if slots == 0 => "waiting for slots",
-        Some(_) => "leader",
-    };
+    let ShardState { state, reason } = replicas::shard_state(view, shard, register, slots);
     v1::ShardStatus {
         shard,
         epoch: register.epoch,
         state: state.to_owned(),
         primary: register.primary.as_ref().map_or_else(String::new, |primary| primary.name.clone()),
         isr: register.isr.iter().map(|replica| replica.name.clone()).collect(),
-        ack: match register.ack {
-            Ack::All => "all",
-            Ack::One => "one",
-        }
-        .to_owned(),
+        ack: register.ack.to_string(),
         min_isr: register.min_isr,
         durability: register.durability.to_string(),
         weight: register.weight,
         slots,
+        replicas: register.replicas,
+        preferred: register.preferred.clone().unwrap_or_default(),
+        reason,
+        loss_epoch: register.loss_epoch,
+        recover: register.recover.clone().unwrap_or_default(),
+        copies: replicas::copies(view, shard, register),
     }
-}
-
-/// Whether the process is in touch with the coordinator, as far as is known.
-fn is_live(view: &View, primary: &Primary) -> bool {
-    view.members.values().any(|live| live.name == primary.name && live.run == primary.run)
 }
 
 fn slots_of(view: &View, shard: ShardId) -> u32 {
@@ -158,7 +192,7 @@ fn notices(view: &View, standing: &Standing) -> Vec<String> {
     notices.extend(allocation_notices(view));
     for (shard, known) in &view.shards {
         let Some(primary) = &known.register.primary else { continue };
-        if !is_live(view, primary) {
+        if replicas::process(view, primary).is_none() {
             let name = &primary.name;
             notices
                 .push(format!("the primary of shard {shard}, {name}, is not in touch with the coordinator"));

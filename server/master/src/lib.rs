@@ -24,20 +24,25 @@
 //! ```
 //!
 //! Layout: [`master`] one master from start to end · `lock` the queue · `office` what a leader does and what fences it ·
-//! [`placement`] which shard gets which slot · [`service`] and [`admin`] what it serves · [`standing`] what it is now ·
-//! [`options`] what it is told.
+//! [`placement`] which shard gets which slot · [`service`] and [`admin`] what it serves · `replicas` how shards stand ·
+//! [`wish`] what operators may change, [`operator`] the way there · [`standing`] what it is now · [`options`] what it is
+//! told.
 
 pub mod admin;
 mod lock;
 pub mod master;
 mod office;
+pub mod operator;
 pub mod options;
 pub mod placement;
+mod replicas;
 pub mod service;
 pub mod standing;
+pub mod wish;
 
 pub use admin::AdminService;
 pub use master::Master;
+pub use operator::Operator;
 pub use options::{MasterOptions, OptionsError};
 pub use service::MasterService;
 pub use standing::{Duty, Standing};

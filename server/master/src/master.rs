@@ -10,12 +10,14 @@
 use std::{sync::Arc, time::Duration};
 
 use slotkv_coordination::{
-    ClusterView, Coordinator, Error, Session, SessionState, View, paths,
+    ClusterView, Coordinator, Error, Session, SessionState, View,
+    membership::ATTEMPTS_MAX,
+    paths,
     registers::{MasterRecord, Register},
 };
-use slotkv_proto::seam::Chance;
+use slotkv_proto::{Code, seam::Chance};
 use tokio::{
-    sync::watch,
+    sync::{Mutex, mpsc, watch},
     task::JoinHandle,
     time::{sleep, timeout},
 };
@@ -23,8 +25,10 @@ use tokio::{
 use crate::{
     lock::{self, Turn},
     office::{Office, OfficeError, Progress},
+    operator::{Answer, Call, Operator},
     options::{MasterOptions, OptionsError},
     standing::Standing,
+    wish::{Refusal, Settled, Wish},
 };
 
 /// The leader looks again at least so often, whether it has heard of a change or not.
@@ -39,6 +43,7 @@ const SHUTDOWN_MAX: Duration = Duration::from_secs(3);
 pub struct Master {
     view: watch::Receiver<Arc<View>>,
     standing: watch::Receiver<Standing>,
+    operator: Operator,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -55,9 +60,11 @@ impl Master {
         let view = views.views();
         let (stop, stopped) = watch::channel(false);
         let (standing_to, standing) = watch::channel(Standing::default());
-        let runner = Runner { options, coordinator, chance, views, standing: standing_to };
+        let (operator, calls) = Operator::channel();
+        let calls = Mutex::new(calls);
+        let runner = Runner { options, coordinator, chance, views, standing: standing_to, calls };
         let task = tokio::spawn(runner.run(stopped));
-        Ok(Self { view, standing, stop, task })
+        Ok(Self { view, standing, operator, stop, task })
     }
 
     /// The cluster as this master sees it.
@@ -68,6 +75,11 @@ impl Master {
     /// What this master is at the moment.
     pub fn standing(&self) -> watch::Receiver<Standing> {
         self.standing.clone()
+    }
+
+    /// Takes what operators wish for to its office.
+    pub fn operator(&self) -> Operator {
+        self.operator.clone()
     }
 
     /// Gives its place up, so that the next master leads at once, and ends. Takes at most 3 s.
@@ -91,6 +103,8 @@ struct Runner {
     chance: Arc<dyn Chance>,
     views: ClusterView,
     standing: watch::Sender<Standing>,
+    /// What operators wish for. Held by the office.
+    calls: Mutex<mpsc::Receiver<Call>>,
 }
 
 impl Runner {
@@ -204,6 +218,7 @@ impl Runner {
         pause: &mut Pause<'_>,
     ) -> Result<std::convert::Infallible, OfficeError> {
         let mut changed = session.watch(paths::SHARDS).await?;
+        let mut calls = self.calls.lock().await;
         loop {
             // What changes from here on is read now or hinted at later.
             while changed.try_next().is_some() {}
@@ -213,10 +228,59 @@ impl Runner {
             pause.reset();
             tokio::select! {
                 biased;
+                Some(call) = calls.recv() => self.grant(office, call).await?,
                 _ = changed.next(), if progress != Progress::Allocated => {}
                 () = sleep(ATTEND_INTERVAL) => {}
             }
         }
+    }
+
+    /// Writes down what an operator wishes for, or says why not.
+    async fn grant(&self, office: &Office, call: Call) -> Result<(), OfficeError> {
+        if call.reply.is_closed() {
+            // The operator was told that it may have been written; it need not be.
+            return Ok(());
+        }
+        match self.write_down(office, &call.wish).await {
+            Ok(answer) => {
+                if let Ok(settled) = &answer {
+                    let (shard, to) = (settled.shard, &settled.to);
+                    tracing::info!(shard, to, wish = ?call.wish, "written down for an operator");
+                }
+                // An operator that does not wait any more finds it in the status.
+                let _ = call.reply.send(answer);
+                Ok(())
+            }
+            Err(error) => {
+                let text = format!("{error}; the wish may have been written");
+                let _ = call.reply.send(Err(Refusal { code: Code::SteppedDown, text }));
+                Err(error)
+            }
+        }
+    }
+
+    async fn write_down(&self, office: &Office, wish: &Wish) -> Result<Answer, OfficeError> {
+        let mut settled: Option<Settled> = None;
+        for _ in 0..ATTEMPTS_MAX {
+            let view = self.views.refresh().await?;
+            let settled = match &settled {
+                Some(settled) => settled,
+                None => match wish.settle(&view) {
+                    Ok(now) => &*settled.insert(now),
+                    Err(refusal) => return Ok(Err(refusal)),
+                },
+            };
+            let Some(known) = view.shards.get(&settled.shard) else { continue };
+            let Some(register) = settled.apply(&known.register) else { return Ok(Ok(settled.clone())) };
+            match office.edit(settled.shard, &register, known.version).await {
+                Ok(()) => return Ok(Ok(settled.clone())),
+                Err(OfficeError::Coordinator(Error::BadVersion { .. })) => {}
+                Err(OfficeError::Coordinator(error)) if error.is_unknown() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let text = format!("the register changed {ATTEMPTS_MAX} times; the wish may have been written");
+        Ok(Err(Refusal { code: Code::SteppedDown, text }))
     }
 }
 

@@ -6,6 +6,7 @@
 //! - Every write of a leader goes through [`Office::write`], which does it only while `/master_epoch` is still the one
 //!   of this office. A leader that does not know yet that it has been replaced changes nothing.
 //! - `/cluster` and `/slots` are created, never overwritten, so each comes into being once, whoever leads.
+//! - A shard's register is the shard's own. A leader changes in it only what operators wish for, by compare-and-set.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -96,6 +97,17 @@ impl Office {
             warn_of_differences(&cluster, options);
         }
         self.allocate(&cluster).await
+    }
+
+    /// Writes a shard's register, if it still is in this version.
+    pub(crate) async fn edit(
+        &self,
+        shard: ShardId,
+        register: &ShardRegister,
+        version: u64,
+    ) -> Result<(), OfficeError> {
+        let data = register.encode()?;
+        self.write(Op::set(paths::shard(shard), data, Expect::Version(version))).await
     }
 
     /// The only way in which a leader writes.

@@ -12,7 +12,7 @@ use slotkv_coordination::{
     registers::{Cluster, MemberRecord, Role, ShardRegister},
     view::ShardView,
 };
-use slotkv_master::{AdminService, Duty, MasterService, Standing, admin};
+use slotkv_master::{AdminService, Duty, MasterService, Operator, Standing, admin};
 use slotkv_proto::{
     Code, SlotTable,
     code::code_of,
@@ -90,7 +90,7 @@ impl Fixture {
 
     async fn status(&self, request: v1::StatusRequest) -> Result<v1::StatusReply, Status> {
         let (_, standing) = watch::channel(Standing::default());
-        let service = AdminService::new(self.views.subscribe(), standing, "");
+        let service = AdminService::new(self.views.subscribe(), standing, Operator::closed(), "");
         service.status(Request::new(request)).await.map(|reply| reply.into_inner())
     }
 
@@ -404,6 +404,8 @@ fn worker(name: &str, id: u32) -> MemberRecord {
         address: "127.0.0.1:7710".into(),
         shard: Some(id),
         zone: "z1".into(),
+        standing: String::new(),
+        since_ms: 0,
     }
 }
 
@@ -424,8 +426,7 @@ fn status_tells_members_that_live_left_and_crashed_apart() {
             .view(0, |view| view.slots.version == 1 && view.members.len() == 1 && view.known.len() == 3)
             .await;
 
-        let service =
-            AdminService::new(masters.masters[0].view(), masters.masters[0].standing(), "127.0.0.1:7700");
+        let service = masters.admin(0);
         let status = service
             .status(Request::new(v1::StatusRequest { hello: Some(hello("")) }))
             .await
@@ -446,6 +447,17 @@ fn status_tells_members_that_live_left_and_crashed_apart() {
             durability: "sync".into(),
             weight: 2.0,
             slots: 1024,
+            replicas: 1,
+            copies: vec![v1::ReplicaStatus {
+                name: "w".into(),
+                state: "leader".into(),
+                live: true,
+                in_isr: true,
+                address: "127.0.0.1:7710".into(),
+                zone: "z1".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
         };
         assert_eq!(status.shards, [expected]);
         let members: Vec<_> = status.members.iter().map(|m| (m.name.as_str(), m.shard, m.live)).collect();
@@ -476,7 +488,7 @@ fn status_names_what_is_unusual() {
     fixture.change(|view| {
         let state = |register| ShardView { register, version: 0 };
         view.shards.insert(0, state(ShardRegister { primary: None, ..shard(1.0) }));
-        view.shards.insert(1, state(ShardRegister { min_isr: 2, ..shard(1.0) }));
+        view.shards.insert(1, state(ShardRegister { min_isr: 2, replicas: 2, ..shard(1.0) }));
         view.problems.insert("/slots".into(), "it is damaged".into());
     });
     let view = fixture.views.borrow().clone();

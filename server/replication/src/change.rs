@@ -6,7 +6,6 @@ use crate::{
     desk::Kind,
     member::{Member, Name},
     message::Body,
-    options::Options,
     peer::{Flow, Peer},
     primary::Primary,
     ready::{Answer, Ask, Refusal},
@@ -23,28 +22,40 @@ pub(crate) struct Leaving {
     pub asked: bool,
 }
 
+/// What an operator asked for, and until when it is remembered.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish<T> {
+    pub what: T,
+    pub until_us: u64,
+}
+
 fn nobody_else(configuration: &Configuration) -> Refusal {
     let have = configuration.isr.len();
     Refusal::ReadOnly { have, need: have + 1 }
 }
 
 impl Replica {
-    /// An operator wishes another `ack`. It is taken on as soon as rule 4 allows it.
+    /// An operator wishes another `ack`. It is taken on as soon as rule 4 allows it: once w members as the new one counts
+    /// them hold what is committed. What was not possible within [`Options::wish_us`] is forgotten, and so is what this
+    /// primary was asked for when it stops leading; the register tells what holds. Refused if it does not lead.
     pub fn wish_ack(&mut self, now_us: u64, ack: Ack) -> Result<(), Refusal> {
-        self.wish(now_us, |primary, _| {
-            primary.wished_ack = Some(ack);
+        self.wish(now_us, |primary, until_us| {
+            primary.wished_ack = Some(Wish { what: ack, until_us });
             Ok(())
         })
     }
 
-    /// An operator wishes another primary. Refused unless it is in sync.
+    /// An operator wishes another primary: the lead goes to it by rule 9 as soon as it keeps up, without the wait of
+    /// [`Options::hand_back_after_us`]. Refused unless it is in sync. A wish for this very replica only takes an earlier one
+    /// back. What was not possible within [`Options::wish_us`] is forgotten. A `preferred` that the register still names
+    /// then takes its turn, so an operator writes that first.
     pub fn wish_primary(&mut self, now_us: u64, name: &Name) -> Result<(), Refusal> {
-        self.wish(now_us, |primary, _| {
+        self.wish(now_us, |primary, until_us| {
             let configuration = &primary.confirmed.configuration;
             if configuration.entry(name).is_none() {
                 return Err(nobody_else(configuration));
             }
-            primary.wished_primary = Some(name.clone());
+            primary.wished_primary = Some(Wish { what: name.clone(), until_us });
             Ok(())
         })
     }
@@ -52,28 +63,39 @@ impl Replica {
     /// This process is going to end: the lead shall go to whoever holds most. Returns to whom; refused if nobody else is
     /// in sync.
     pub fn wish_successor(&mut self, now_us: u64) -> Result<Name, Refusal> {
-        self.wish(now_us, |primary, options| {
+        let options = self.options.clone();
+        self.wish(now_us, |primary, until_us| {
             let configuration = &primary.confirmed.configuration;
             let in_sync = primary.peers.values().filter(|peer| {
-                configuration.counts(&peer.member.name, &peer.member.inc) && peer.is_close(now_us, options)
+                configuration.counts(&peer.member.name, &peer.member.inc) && peer.is_close(now_us, &options)
             });
             let best = in_sync.max_by_key(|peer| peer.held).ok_or_else(|| nobody_else(configuration))?;
             let name = best.member.name.clone();
-            primary.wished_primary = Some(name.clone());
+            primary.wished_primary = Some(Wish { what: name.clone(), until_us });
             Ok(name)
         })
     }
 
+    /// `note` is told until when the wish is remembered.
     fn wish<T>(
         &mut self,
         now_us: u64,
-        note: impl FnOnce(&mut Primary, &Options) -> Result<T, Refusal>,
+        note: impl FnOnce(&mut Primary, u64) -> Result<T, Refusal>,
     ) -> Result<T, Refusal> {
         let noted = self.input(now_us, |replica| match &mut replica.role {
-            Role::Primary(primary) => note(primary, &replica.options),
+            Role::Primary(primary) => note(primary, replica.now_us + replica.options.wish_us),
             Role::Backup(_) => Err(Refusal::NotPrimary),
         });
         noted.unwrap_or(Err(Refusal::NotPrimary))
+    }
+
+    /// Those that are fulfilled, or were not possible for too long.
+    pub(crate) fn drop_wishes(&mut self) {
+        let now_us = self.now_us;
+        let Role::Primary(primary) = &mut self.role else { return };
+        let ack = primary.pending.is_none().then_some(primary.confirmed.configuration.ack);
+        primary.wished_ack.take_if(|wish| Some(wish.what) == ack || wish.until_us <= now_us);
+        primary.wished_primary.take_if(|wish| wish.what == self.me.name || wish.until_us <= now_us);
     }
 
     /// The host finds that it cannot do a primary's work, as with a disk that does not finish: others are elected.
@@ -127,7 +149,7 @@ impl Replica {
     fn next_configuration(&self) -> Option<Configuration> {
         let Role::Primary(primary) = &self.role else { return None };
         let current = &primary.confirmed.configuration;
-        let ack = primary.wished_ack.unwrap_or(current.ack);
+        let ack = primary.wished_ack.as_ref().map_or(current.ack, |wish| wish.what);
         if ack != current.ack {
             // What does not fit now may fit once the ISR has changed.
             let target = Configuration { ack, ..current.clone() };
@@ -186,6 +208,8 @@ impl Replica {
         }
         self.commit >= primary.barrier
             && peer.held >= self.commit
+            // Who has just caught up would be removed again at once, for how long it took.
+            && self.now_us < peer.lost_at_us(&self.options)
             && peer.is_close(self.now_us, &self.options)
     }
 
@@ -221,7 +245,7 @@ impl Replica {
     fn successor(&self) -> Option<Member> {
         let Role::Primary(primary) = &self.role else { return None };
         let other = |name: &&Name| **name != self.me.name;
-        let wished = primary.wished_primary.as_ref().filter(other);
+        let wished = primary.wished_primary.as_ref().map(|wish| &wish.what);
         let name = wished.or(primary.confirmed.preferred.as_ref().filter(other))?;
         let peer = primary.peers.get(name)?;
         let steady_us = if wished.is_some() { 0 } else { self.options.hand_back_after_us };
@@ -302,9 +326,6 @@ impl Replica {
 
     fn change_settled(&mut self) {
         let Role::Primary(primary) = &mut self.role else { return };
-        if primary.wished_ack == Some(primary.confirmed.configuration.ack) {
-            primary.wished_ack = None;
-        }
         self.desk.learn(&primary.confirmed);
         // Whoever has joined shall know it, and grant, at once.
         primary.heartbeat_due_us = self.now_us;

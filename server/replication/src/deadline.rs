@@ -93,6 +93,11 @@ impl Replica {
         if let Some(leaving) = &primary.leaving {
             earliest.due(leaving.since_us + options.hand_back_us);
         }
+        let wishes = [
+            primary.wished_ack.as_ref().map(|wish| wish.until_us),
+            primary.wished_primary.as_ref().map(|wish| wish.until_us),
+        ];
+        wishes.into_iter().flatten().for_each(|until_us| earliest.due(until_us));
         for (name, peer) in &primary.peers {
             match &peer.flow {
                 Flow::Unmatched => {}

@@ -43,8 +43,9 @@ impl Replica {
         let epoch = register.epoch;
         self.end_election();
         self.office_epoch = epoch;
-        let barrier = Position { epoch, index: self.history.last().index + 1 };
-        self.role = Role::Primary(Box::new(Primary::new(&self.me, register, barrier.index, self.now_us)));
+        let before = self.history.last();
+        let barrier = Position { epoch, index: before.index + 1 };
+        self.role = Role::Primary(Box::new(Primary::new(&self.me, register, before, self.now_us)));
         self.history.append(epoch, 1);
         self.write(Write::Barrier(barrier), Effect::Durable(barrier.index));
         self.ready.took_office = Some(epoch);

@@ -41,6 +41,8 @@ pub struct Options {
     pub hand_back_after_us: u64,
     /// How long handing the lead over may take before the shard elects somebody instead.
     pub hand_back_us: u64,
+    /// For how long an operator's wish is remembered that cannot be fulfilled yet.
+    pub wish_us: u64,
     /// Payload bytes in one message; one record larger than that goes by itself.
     pub message_bytes_max: usize,
     /// Payload bytes on the way to one backup.
@@ -71,6 +73,7 @@ impl Default for Options {
             resend_us: 250_000,
             hand_back_after_us: 3_000_000,
             hand_back_us: 1_000_000,
+            wish_us: 10_000_000,
             message_bytes_max: 1 << 20,
             flight_bytes_max: 16 << 20,
             flight_count_max: 64,

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     bug::Bug,
-    change::Leaving,
+    change::{Leaving, Wish},
     desk::Kind,
+    history::Position,
     member::{Member, Name},
     message::Body,
     options::PEER_COUNT_MAX,
@@ -38,19 +39,22 @@ pub(crate) struct Primary {
     /// To whom the lead shall go, once the coordinator has answered something.
     pub heir: Option<Member>,
     /// What an operator asked for.
-    pub wished_ack: Option<Ack>,
-    pub wished_primary: Option<Name>,
+    pub wished_ack: Option<Wish<Ack>>,
+    pub wished_primary: Option<Wish<Name>>,
+    /// The log here held nothing of an epoch that began with a loss, or of a later one, before this one's.
+    pub begins_after_loss: bool,
     /// Up to here `Commit` has been told to the peers.
     told_commit: u64,
 }
 
 impl Primary {
-    pub fn new(me: &Member, register: Register, barrier: u64, now_us: u64) -> Self {
+    pub fn new(me: &Member, register: Register, before: Position, now_us: u64) -> Self {
         let others = register.configuration.isr.iter().filter(|copy| copy.name != me.name);
         let peers = others.map(|copy| (copy.name.clone(), Peer::new(copy.clone(), now_us))).collect();
         Self {
             epoch: register.epoch,
-            barrier,
+            barrier: before.index + 1,
+            begins_after_loss: before.epoch < register.loss_epoch,
             confirmed: register,
             pending: None,
             peers,
@@ -191,6 +195,7 @@ impl Replica {
 
     /// After every input: commit, confirm reads, change what is due, tell and send.
     pub(crate) fn settle_primary(&mut self) {
+        self.drop_wishes();
         self.advance_commit();
         self.confirm_reads();
         self.change_if_due();

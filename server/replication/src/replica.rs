@@ -246,6 +246,21 @@ impl Replica {
         }
     }
 
+    /// The newest version of the register that is known here; `None` before the first answer of the coordinator.
+    pub fn register(&self) -> Option<&Register> {
+        match &self.role {
+            Role::Primary(primary) => Some(&primary.confirmed),
+            Role::Backup(_) => self.desk.known.as_ref(),
+        }
+    }
+
+    /// Whether this process leads, and its BARRIER is the first record since the shard went on without records that may have
+    /// been committed ([`Register::loss_epoch`]). Mostly its epoch is that one; but its primary may have ended before it
+    /// wrote a BARRIER, and then the next one's has to tell.
+    pub fn began_with_loss(&self) -> bool {
+        matches!(&self.role, Role::Primary(primary) if primary.begins_after_loss)
+    }
+
     /// Rule 2: whoever leads and meets a higher epoch stops at once.
     pub(crate) fn meet(&mut self, epoch: u64) {
         if self.leads().is_some_and(|own| epoch > own) {

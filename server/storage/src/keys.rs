@@ -5,6 +5,7 @@
 //! | data | slot (u16), namespace (length u8, bytes), key | [`Row`] |
 //! | slot | slot (u16) | [`SlotRow`] |
 //! | meta | a name | by name: [`Position`] at [`applied_key`], pieces of the table of retries at [`retry_key`] |
+//! | deadline | when a data row ends (u64), its key | nothing |
 //!
 //! Numbers in keys are big-endian, so that keys order by slot, then namespace (shorter names first), then key. Numbers
 //! in rows are little-endian. Every row begins with its format.
@@ -19,6 +20,8 @@ pub const FORMAT: u8 = 1;
 
 /// Where the slot begins in a key that has one.
 const SLOT_AT: usize = 2;
+/// What a deadline's key has before the key of its row.
+const DEADLINE_BYTES: usize = 10;
 const RETRY_NAME: &[u8] = b"retry/";
 
 /// Which rows a key belongs to.
@@ -31,6 +34,8 @@ pub enum KeyKind {
     Slot = 2,
     /// The replica's own.
     Meta = 3,
+    /// When users' rows end, in order of time.
+    Deadline = 4,
 }
 
 /// The key of a user's row.
@@ -119,6 +124,28 @@ pub fn decode_slot_key(key: &[u8]) -> Result<u16, Error> {
     }
 }
 
+/// The key that says when a user's row ends; `data_key` is the row's.
+pub fn deadline_key(expires_ms: u64, data_key: &[u8]) -> Bytes {
+    let mut buffer = BytesMut::with_capacity(DEADLINE_BYTES + data_key.len());
+    buffer.put_slice(&[FORMAT, KeyKind::Deadline as u8]);
+    buffer.put_u64(expires_ms);
+    buffer.put_slice(data_key);
+    buffer.freeze()
+}
+
+/// What the key of every deadline begins with.
+pub fn deadline_key_prefix() -> Bytes {
+    Bytes::from_static(&[FORMAT, KeyKind::Deadline as u8])
+}
+
+/// When a row ends, and its own key.
+pub fn decode_deadline_key(key: &[u8]) -> Result<(u64, &[u8]), Error> {
+    let rest = kind_checked("deadline key", key, KeyKind::Deadline)?;
+    let (expires_ms, data_key) =
+        rest.split_first_chunk().ok_or(malformed("deadline key", "it ends inside of its time"))?;
+    Ok((u64::from_be_bytes(*expires_ms), data_key))
+}
+
 /// A key of the replica's own, by name.
 pub fn meta_key(name: &str) -> Bytes {
     meta(name.as_bytes(), &[])
@@ -196,7 +223,7 @@ const FLAG_EXPIRES: u8 = 1;
 pub struct Row {
     /// From the slot's counter.
     pub version: u64,
-    /// When it ends, in wall milliseconds; 0: never.
+    /// When it ends, in milliseconds of logged time; 0: never.
     pub expires_ms: u64,
     /// The user's bytes.
     pub value: Bytes,
@@ -225,6 +252,11 @@ impl Row {
         Ok(Self { version, expires_ms, value: bytes.slice(start..) })
     }
 
+    /// Whether its time is over at `time_ms`.
+    pub fn is_over(&self, time_ms: u64) -> bool {
+        is_over(self.expires_ms, time_ms)
+    }
+
     /// Version, expiry (0: never) and value of some bytes, nothing copied.
     pub fn peek(bytes: &[u8]) -> Result<(u64, u64, &[u8]), Error> {
         let short = || malformed("value row", "it is too short");
@@ -242,6 +274,11 @@ impl Row {
         };
         Ok((u64::from_le_bytes(*version), expires_ms, value))
     }
+}
+
+/// Whether a row that ends at `expires_ms` (0: never) is over at `time_ms`.
+pub fn is_over(expires_ms: u64, time_ms: u64) -> bool {
+    expires_ms != 0 && expires_ms <= time_ms
 }
 
 /// What is known of one slot, in the same batch as the rows that changed it.
@@ -390,12 +427,17 @@ mod tests {
             prop_assert_eq!(decode_slot_key(&slot_key(slot)).unwrap(), slot);
             prop_assert_eq!(decode_retry_key(&retry_key(slot, chunk)).unwrap(), (slot, chunk));
             prop_assert!(retry_key(slot, chunk).starts_with(&retry_key_prefix(Some(slot))));
+            let deadline = deadline_key(count, &retry_key(slot, chunk));
+            prop_assert_eq!(decode_deadline_key(&deadline).unwrap(), (count, &retry_key(slot, chunk)[..]));
+            prop_assert!(deadline.starts_with(&deadline_key_prefix()));
+            prop_assert_eq!(count.cmp(&version), deadline_key(count, b"").cmp(&deadline_key(version, b"")));
         }
 
         #[test]
         fn any_bytes_decode_or_are_refused(bytes in proptest::collection::vec(0u8..4, 0..80)) {
             let _ = (Row::peek(&bytes), SlotRow::decode(&bytes), Position::decode(&bytes));
             let _ = (DataKey::decode(&bytes), decode_slot_key(&bytes), decode_retry_key(&bytes));
+            let _ = decode_deadline_key(&bytes);
         }
     }
 

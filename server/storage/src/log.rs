@@ -374,6 +374,18 @@ impl Log {
         Some(Position { epoch: start.epoch, index })
     }
 
+    /// Up to which record the front may be dropped so that at least so many bytes of segments stay.
+    pub fn front_to_keep(&self, bytes: u64) -> u64 {
+        let mut kept = self.tail.end;
+        for segment in self.closed.iter().rev() {
+            if kept >= bytes {
+                return segment.last_index;
+            }
+            kept += segment.end;
+        }
+        self.first_index() - 1
+    }
+
     /// The file that records are appended to.
     pub fn tail_path(&self) -> &Path {
         &self.tail.path

@@ -22,6 +22,8 @@ pub enum Kind {
     Write = 1,
     /// The first record of a primary's epoch.
     Barrier = 2,
+    /// The deletion of a row whose time is over; no client asked.
+    Expiry = 3,
 }
 
 /// What a log record holds: the effects of a decision, not the request that asked for it.
@@ -78,9 +80,13 @@ pub struct Effect {
     /// Its new version; of a delete the version that the slot's counter reached.
     #[prost(uint64, tag = "3")]
     pub version: u64,
-    /// When it ends, in wall milliseconds; 0: never.
+    /// When it ends, in milliseconds of logged time; 0: never.
     #[prost(uint64, tag = "4")]
     pub expires_ms: u64,
+    /// When the row that it replaces was to end; 0: never, or there was none. So whoever applies it need not read that row to
+    /// know which deadline has gone.
+    #[prost(uint64, tag = "5")]
+    pub replaced_expires_ms: u64,
 }
 
 /// What a client was told about a write.
@@ -135,7 +141,7 @@ impl LogRecord {
         }
         match record.kind() {
             Kind::Unspecified => Err(malformed(format!("its kind is {}", record.kind))),
-            Kind::Write | Kind::Barrier => Ok(record),
+            Kind::Write | Kind::Barrier | Kind::Expiry => Ok(record),
         }
     }
 }
@@ -166,7 +172,7 @@ mod tests {
 
     #[test]
     fn empty_value_is_told_apart_from_a_delete() {
-        let effect = |value| Effect { key: "k".into(), value, version: 1, expires_ms: 0 };
+        let effect = |value| Effect { key: "k".into(), value, version: 1, ..Effect::default() };
         let record = LogRecord {
             format: FORMAT,
             kind: Kind::Write.into(),

@@ -55,14 +55,20 @@ fn write_record() -> LogRecord {
         sequence: 77,
         oldest_open: 70,
         effects: vec![
-            Effect { key: "basket/1".into(), value: Some("three pears".into()), version: 300, expires_ms: 0 },
+            Effect {
+                key: "basket/1".into(),
+                value: Some("three pears".into()),
+                version: 300,
+                ..Effect::default()
+            },
             Effect {
                 key: "basket/2".into(),
                 value: Some(Bytes::new()),
                 version: 301,
                 expires_ms: 1_790_000_060_000,
+                ..Effect::default()
             },
-            Effect { key: Bytes::from_static(b"\0\xff{}"), value: None, version: 302, expires_ms: 0 },
+            Effect { key: Bytes::from_static(b"\0\xff{}"), value: None, version: 302, ..Effect::default() },
         ],
         result: Some(Outcome { status: 5, version: 302, number: -42, code: 9 }),
         slot_row: SlotRow { count: 3, version_counter: 302, ..SlotRow::default() }.encode(),

@@ -29,9 +29,9 @@ pub enum StartError {
         /// Whose was asked for.
         expected: String,
     },
-    /// Another replica holds the shard.
+    /// The shard has all of its replicas.
     #[error(
-        "shard {shard} is held by replica {holder}; {name} cannot join it, shards have one replica in this release"
+        "shard {shard} has its {replicas} replica(s): {holder}; {name} cannot join it. Raise the number of replicas, or take another shard"
     )]
     Taken {
         /// Which shard.
@@ -40,6 +40,8 @@ pub enum StartError {
         holder: String,
         /// Who asked.
         name: String,
+        /// How many there shall be.
+        replicas: u32,
     },
     /// The shard's data is not in this folder.
     #[error(

@@ -5,16 +5,19 @@ use std::{cell::Cell, sync::Arc, time::Duration};
 
 use slotkv_proto::{
     limits::DEADLINE_MS_MAX,
-    v1::{Reply, Request},
+    v1::{ReadLevel, Reply, Request},
 };
 use slotkv_storage::Row;
 use tokio::time::Instant;
 
 use crate::{
+    decide::Change,
     outbox::Outbox,
     ownership::Ownership,
     queue::Write,
+    read::{self, Looked},
     request::{self, Asked, Refusal, Sender},
+    retry::Ticket,
     shard::Shard,
 };
 
@@ -52,7 +55,14 @@ impl Intake<'_> {
                 let slot = slotkv_proto::slot(&request.key, slots);
                 self.ownership.check_slot(slot)?;
                 let namespace = self.namespace(&request);
-                self.shard.read(slot, namespace, &request, value, ahead, &self.cold_reads).map(Some)
+                match self.shard.read(slot, namespace, &request, value, ahead, &self.cold_reads)? {
+                    Looked::Reply(reply) => Ok(Some(reply)),
+                    // Nothing can be logged, here or now.
+                    Looked::Over if self.ends_unlogged(&request) => {
+                        Ok(Some(read::reply(request.id, None, value, 0)))
+                    }
+                    Looked::Over => self.queue(request, slot, Change::Read(value), Ticket::default(), writes),
+                }
             }
             Asked::ReadMany => {
                 let reply = self.shard.read_many(
@@ -64,24 +74,13 @@ impl Intake<'_> {
                 self.many_reads.set(self.many_reads.get() + reply.found.len());
                 Ok(Some(reply))
             }
-            Asked::Write(change, ticket) => {
+            Asked::Write(change, mut ticket) => {
+                if change == Change::Outcome && request.fence_shard != self.shard.id() {
+                    ticket.fence_index = 0;
+                }
                 let slot = slotkv_proto::slot(&request.key, slots);
                 self.ownership.check_slot(slot)?;
-                self.shard.queue().check_room()?;
-                let admitted_bytes = request.key.len() + request.value.len();
-                self.outbox.admit(admitted_bytes)?;
-                writes.push(Write {
-                    id: request.id,
-                    slot,
-                    namespace: request::namespace(&request, self.sender),
-                    expires: self.expires(request.deadline_ms),
-                    key: request.key,
-                    change,
-                    ticket,
-                    admitted_bytes,
-                    outbox: self.outbox.clone(),
-                });
-                Ok(None)
+                self.queue(request, slot, change, ticket, writes)
             }
             Asked::Page(page) => {
                 let making = self.shard.begin_page()?;
@@ -90,7 +89,7 @@ impl Intake<'_> {
                 let namespace = request::namespace(&request, self.sender);
                 let (shard, ownership, outbox) =
                     (self.shard.clone(), self.ownership.clone(), self.outbox.clone());
-                let id = request.id;
+                let (id, level) = (request.id, request.read_level());
                 let expires = self.expires(request.deadline_ms);
                 self.shard.runner().blocking(move || {
                     let gone = || {
@@ -102,11 +101,46 @@ impl Intake<'_> {
                         .page(&ownership, &namespace, &page, id, gone)
                         .unwrap_or_else(|refusal| request::refuse(id, refusal));
                     drop(making);
-                    outbox.complete([(reply, admitted_bytes)]);
+                    match level {
+                        ReadLevel::Linearizable => shard.confirm(&outbox, vec![(reply, admitted_bytes)]),
+                        _ => outbox.complete([(reply, admitted_bytes)]),
+                    }
                 });
                 Ok(None)
             }
         }
+    }
+
+    /// Whether a key whose time is over is told to be absent before that is logged: a backup logs nothing.
+    fn ends_unlogged(&self, request: &Request) -> bool {
+        let asks_primary = request.read_level() == ReadLevel::Linearizable;
+        self.shard.check_disk().is_err() || (!asks_primary && self.shard.check_serving().is_err())
+    }
+
+    /// Hands over to the committer what only it can answer.
+    fn queue(
+        &self,
+        request: Request,
+        slot: u16,
+        change: Change,
+        ticket: Ticket,
+        writes: &mut Vec<Write>,
+    ) -> Result<Option<Reply>, Refusal> {
+        self.shard.queue().check_room()?;
+        let admitted_bytes = request.key.len() + request.value.len();
+        self.outbox.admit(admitted_bytes)?;
+        writes.push(Write {
+            id: request.id,
+            slot,
+            namespace: request::namespace(&request, self.sender),
+            expires: self.expires(request.deadline_ms),
+            key: request.key,
+            change,
+            ticket,
+            admitted_bytes,
+            outbox: self.outbox.clone(),
+        });
+        Ok(None)
     }
 
     fn namespace<'a>(&'a self, request: &'a Request) -> &'a str {

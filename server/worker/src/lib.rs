@@ -1,29 +1,39 @@
-//! The worker of a slotkv cluster: one replica of one shard. It joins its shard at the coordinator, takes the lead in a
-//! new epoch, and serves the shard's slots to clients.
+//! The worker of a slotkv cluster: one replica of one shard. It joins its shard at the coordinator, leads it or follows who
+//! leads, and serves the shard's slots to clients.
 //!
 //! ```text
-//! stream ──► session ──► intake ──► read: cache, engine ───────────────────────► reply
-//!  (one per client)         ├─────► page: a thread walks the engine ───► outbox ► reply
-//!                           └─────► queue ► committer: decide, log, sync, apply ► outbox ► reply
+//! stream ──► session ──► intake ──► read: cache, engine ──────────────────────────► reply, under the lease
+//!  (one per client)         ├─────► page: a thread walks the engine ──────► outbox ► reply
+//!                           └─────► queue ► committer: decide, log ┐        outbox ► reply
+//!                                                                  ▼          ▲
+//!        other replicas ◄──► link ◄──► host: replication machine, log, sync, apply
+//!                                        └──► registrar: the shard's register
 //! ```
 //!
-//! Layout: [`worker`] start, run and stop · [`join`] taking the lead · [`home`] the replica's folder, [`snapshot`] its data on the way to another, [`scrub`] its rows compared · [`service`] gRPC, [`codec`] its frames ·
-//! [`session`] one stream · [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served ·
-//! [`shard`] what streams share · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`],
-//! [`retry`] the way of a write · [`outbox`] replies on their way · [`runner`] where long work runs.
+//! Layout: [`worker`] start, run and stop · [`join`] its place in the shard, [`standby`] that of a lost replica · [`host`] the replica's
+//! only writer, which carries out what `slotkv-replication` decides · [`checkpoint`] its syncs and checkpoints · [`link`] other replicas · [`registrar`] what a replica asks of the
+//! coordinator · [`home`] the replica's folder, [`snapshot`] its data on the way to another, [`scrub`] its rows compared · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
+//! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
+//! · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`], [`retry`] the way
+//! of a write · [`expiry`] keys that end · [`outbox`] replies on their way · [`runner`] where long work runs.
 
+pub mod checkpoint;
 pub mod codec;
 pub mod committer;
 pub mod decide;
 pub mod error;
+pub mod expiry;
 pub mod home;
+pub mod host;
 pub mod intake;
 pub mod join;
+pub mod link;
 pub mod outbox;
 pub mod ownership;
 pub mod page;
 pub mod queue;
 pub mod read;
+pub mod registrar;
 pub mod replica;
 pub mod request;
 pub mod retry;
@@ -33,8 +43,10 @@ pub mod service;
 pub mod session;
 pub mod shard;
 pub mod snapshot;
+pub mod standby;
 pub mod worker;
 
 pub use error::StartError;
+pub use link::{GrpcPeers, PeerTransport};
 pub use runner::Runner;
 pub use worker::{Options, Seams, Worker};

@@ -56,6 +56,11 @@ impl Outbox {
         Ok(())
     }
 
+    /// Counts replies that are made already and wait to be confirmed.
+    pub fn hold(&self, count: usize) {
+        self.state.lock().waiting_count += count;
+    }
+
     /// Answers admitted requests: each reply with the bytes it was admitted with.
     pub fn complete(&self, replies: impl IntoIterator<Item = (Reply, usize)>) {
         {

@@ -21,6 +21,11 @@ impl Ownership {
         Self { table, shard, epoch, mine }
     }
 
+    /// The same view of a shard that is led in another epoch.
+    pub fn with_epoch(&self, epoch: u64) -> Self {
+        Self { epoch, ..self.clone() }
+    }
+
     /// The slot table.
     pub fn table(&self) -> &SlotTable {
         &self.table
@@ -78,7 +83,8 @@ impl Ownership {
 
     /// What a client at `version` that takes the shard for one of `epoch` lacks; `None` if nothing.
     pub fn correction(&self, version: u64, epoch: u64) -> Option<v1::TableDelta> {
-        let stale_epoch = epoch < self.epoch;
+        let known = self.table.route(self.shard).map_or(0, |route| route.epoch);
+        let stale_epoch = epoch < self.epoch.max(known);
         if version >= self.table.version() && !stale_epoch {
             return None;
         }

@@ -41,7 +41,7 @@ impl Shard {
         for slot in page.slots.0..=page.slots.1 {
             ownership.check_slot(slot)?;
         }
-        let mut walk = Walk { shard: self, namespace, page, gone: &gone, looks: 0 };
+        let mut walk = Walk { shard: self, namespace, page, gone: &gone, looks: 0, time_ms: self.now_ms() };
         let mut reply = if page.ordered && !page.count_only { walk.merged() } else { walk.by_slot() }?;
         // Slots may have gone while the page was made.
         self.check_serving()?;
@@ -61,10 +61,20 @@ struct Walk<'a> {
     page: &'a Page,
     gone: &'a dyn Fn() -> bool,
     looks: usize,
+    /// Rows whose time is over then are left out.
+    time_ms: u64,
 }
 
-/// Looks at a record: its key, version and value.
-type Visit<'v, 'w> = dyn FnMut(&mut Walk<'w>, &[u8], u64, &[u8]) -> ControlFlow<()> + 'v;
+/// A record of a page.
+struct Seen<'r> {
+    key: &'r [u8],
+    version: u64,
+    ttl_ms: u64,
+    value: &'r [u8],
+}
+
+/// Looks at a record.
+type Visit<'v, 'w> = dyn FnMut(&mut Walk<'w>, Seen<'_>) -> ControlFlow<()> + 'v;
 
 /// Why a slot's walk ended.
 enum End {
@@ -84,12 +94,13 @@ impl<'w> Walk<'w> {
         let first = page.after.as_ref().map_or(page.slots.0, |(slot, _)| (*slot).max(page.slots.0));
         for slot in first..=page.slots.1 {
             let after = page.after.as_ref().filter(|(at, _)| *at == slot).map(|(_, key)| key.clone());
-            let end = self.slot(slot, after.as_deref(), &mut |walk, key, version, value| {
+            let end = self.slot(slot, after.as_deref(), &mut |walk, seen| {
                 let full = if page.count_only {
                     walk.looks >= PAGE_LOOKS_MAX as usize
                 } else {
                     reply.items.len() >= page.items_max
-                        || (bytes + key.len() + value.len() > page.bytes_max && !reply.items.is_empty())
+                        || (bytes + seen.key.len() + seen.value.len() > page.bytes_max
+                            && !reply.items.is_empty())
                 };
                 if full {
                     return ControlFlow::Break(());
@@ -97,9 +108,9 @@ impl<'w> Walk<'w> {
                 reply.number += 1;
                 reply.last_slot = u32::from(slot);
                 if page.count_only {
-                    reply.last_key = Bytes::copy_from_slice(key);
+                    reply.last_key = Bytes::copy_from_slice(seen.key);
                 } else {
-                    let item = item(slot, key, version, value, page.keys_only);
+                    let item = item(slot, &seen, page.keys_only);
                     bytes += item.key.len() + item.value.len();
                     reply.items.push(item);
                 }
@@ -125,11 +136,11 @@ impl<'w> Walk<'w> {
         let mut ceiling: Option<Bytes> = None;
         let after = page.after.as_ref().map(|(_, key)| key.clone());
         for slot in page.slots.0..=page.slots.1 {
-            self.slot(slot, after.as_deref(), &mut |_, key, version, value| {
-                if ceiling.as_ref().is_some_and(|ceiling| key >= &ceiling[..]) {
+            self.slot(slot, after.as_deref(), &mut |_, seen| {
+                if ceiling.as_ref().is_some_and(|ceiling| seen.key >= &ceiling[..]) {
                     return ControlFlow::Break(());
                 }
-                let item = item(slot, key, version, value, page.keys_only);
+                let item = item(slot, &seen, page.keys_only);
                 bytes += item.key.len() + item.value.len();
                 smallest.push(Ordered(item));
                 while smallest.len() > page.items_max || (bytes > page.bytes_max && smallest.len() > 1) {
@@ -177,15 +188,19 @@ impl<'w> Walk<'w> {
 
         let (mut end, mut failed) = (End::Through, None);
         let shard = self.shard;
-        let scanned = shard.engine().scan((lower, upper), &mut |key, value| {
+        let scanned = shard.rows().engine.scan((lower, upper), &mut |key, value| {
             self.looks += 1;
             if self.looks.is_multiple_of(CANCEL_CHECK_RECORDS) && (self.gone)() {
                 failed = Some((Code::Cancelled, "cancelled while the page was made".to_string()));
                 return ControlFlow::Break(());
             }
             match Row::peek(value) {
-                Ok((version, _, value)) => {
-                    let step = visit(self, &key[prefix.len()..], version, value);
+                Ok((_, expires_ms, _)) if keys::is_over(expires_ms, self.time_ms) => {
+                    ControlFlow::Continue(())
+                }
+                Ok((version, expires_ms, value)) => {
+                    let ttl_ms = expires_ms.saturating_sub(self.time_ms);
+                    let step = visit(self, Seen { key: &key[prefix.len()..], version, ttl_ms, value });
                     if step.is_break() {
                         end = End::Full;
                     }
@@ -225,11 +240,12 @@ impl Ord for Ordered {
     }
 }
 
-fn item(slot: u16, key: &[u8], version: u64, value: &[u8], keys_only: bool) -> Item {
+fn item(slot: u16, seen: &Seen<'_>, keys_only: bool) -> Item {
     Item {
-        key: Bytes::copy_from_slice(key),
-        value: if keys_only { Bytes::new() } else { Bytes::copy_from_slice(value) },
-        version,
+        key: Bytes::copy_from_slice(seen.key),
+        value: if keys_only { Bytes::new() } else { Bytes::copy_from_slice(seen.value) },
+        version: seen.version,
         slot: u32::from(slot),
+        ttl_ms: seen.ttl_ms,
     }
 }

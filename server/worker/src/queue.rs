@@ -51,6 +51,11 @@ impl Write {
         late.then(|| (Code::Timeout, "the deadline passed before the write started".into()))
     }
 
+    /// Whether it only asks for a key whose time may be over.
+    pub fn is_read(&self) -> bool {
+        matches!(self.change, Change::Read(_))
+    }
+
     /// Answers the write with a refusal.
     pub fn refuse(&self, refusal: Refusal) {
         self.answer(request::refuse(self.id, refusal));
@@ -143,6 +148,11 @@ impl Queue {
         if let Some(refusal) = closed {
             writes.iter().for_each(|write| write.refuse(refusal.clone()));
         }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.state.lock().writes.is_empty()
     }
 
     /// Whether the queue was closed.

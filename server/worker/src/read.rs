@@ -12,7 +12,7 @@ use slotkv_proto::{
     keys::Keys,
     limits::{GET_MANY_KEYS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, REPLY_BYTES_SOFT},
     slot,
-    v1::{Found, Operation, Reply, Request, Status},
+    v1::{Found, Operation, ReadLevel, Reply, Request, Status},
 };
 use slotkv_storage::{Error, Row, keys};
 
@@ -25,6 +25,15 @@ use crate::{
 
 /// Requests whose rows are looked up together.
 const AHEAD_MAX: usize = 128;
+
+/// What a read of one key came to.
+pub enum Looked {
+    /// The answer.
+    Reply(Reply),
+    /// The row's time is over and that is not logged yet: to be asked of the committer, as [`Change::Read`](crate::decide::Change::Read). Where
+    /// there is none, as on a backup, it counts as absent.
+    Over,
+}
 
 /// Engine keys, one behind the other.
 #[derive(Default)]
@@ -56,7 +65,7 @@ impl Shard {
         value: bool,
         ahead: Option<Row>,
         cold: &Cell<usize>,
-    ) -> Result<Reply, Refusal> {
+    ) -> Result<Looked, Refusal> {
         thread_local! {
             static ENGINE_KEY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
         }
@@ -68,23 +77,23 @@ impl Shard {
                 self.row(key, cold)
             }),
         };
-        // The lease is looked at after the value was read (protocol.md rule 5).
-        self.check_serving()?;
-        Ok(match row.map_err(refusal)? {
-            None => Reply { id: request.id, status: Status::NotFound as i32, ..Reply::default() },
-            Some(row) => Reply {
-                id: request.id,
-                status: Status::Found as i32,
-                version: row.version,
-                value: if value { row.value } else { Default::default() },
-                ..Reply::default()
-            },
+        self.check_still(request)?;
+        let row = row.map_err(refusal)?;
+        let time_ms = self.time_of(row.as_ref());
+        Ok(match row {
+            Some(row) if row.is_over(time_ms) => Looked::Over,
+            row => Looked::Reply(reply(request.id, row, value, time_ms)),
         })
     }
 
+    /// The shard's time, if it makes a difference to a row; 0 else.
+    fn time_of(&self, row: Option<&Row>) -> u64 {
+        row.filter(|row| row.expires_ms != 0).map_or(0, |_| self.now_ms())
+    }
+
     /// Reads the keys of a request that was checked. Those in slots that are not served are left out, as are those that the
-    /// engine cannot read: asked for alone, each gets a refusal in words. So are the last ones when the reply is as large as
-    /// a frame.
+    /// engine cannot read: asked for alone, each gets a refusal in words. So are those whose time is over, until that is logged, and
+    /// the last ones when the reply is as large as a frame.
     pub fn read_many(
         &self,
         ownership: &Ownership,
@@ -102,14 +111,17 @@ impl Shard {
                 names.push(slot, namespace, key);
             }
         }
-        let mut rows = names.iter().zip(self.cache().get_many(names.iter()));
+        let mut rows = names.iter().zip(self.rows().cache.get_many(names.iter()));
         let mut reply = Reply { id: request.id, status: Status::Found as i32, ..Reply::default() };
         reply.found.reserve(owned.len());
         let mut bytes = 0;
+        let asks = request.read_level() == ReadLevel::Linearizable || self.check_serving().is_ok();
         for is_owned in owned {
             let found = match is_owned.then(|| rows.next()).flatten() {
-                Some((_, Some(row))) => found(Some(row)),
-                Some((name, None)) => self.row(name, cold).map_or_else(|_| Found::default(), found),
+                Some((_, Some(row))) => self.found(Some(row), asks),
+                Some((name, None)) => {
+                    self.row(name, cold).map_or_else(|_| Found::default(), |row| self.found(row, asks))
+                }
                 None => Found::default(),
             };
             bytes += outbox::found_size(&found);
@@ -118,8 +130,7 @@ impl Shard {
                 break;
             }
         }
-        // The lease is looked at after the values were read (protocol.md rule 5).
-        self.check_serving()?;
+        self.check_still(request)?;
         Ok(reply)
     }
 
@@ -147,29 +158,62 @@ impl Shard {
                 places.push(place);
             }
         }
-        for (place, row) in places.into_iter().zip(self.cache().get_many(names.iter())) {
+        for (place, row) in places.into_iter().zip(self.rows().cache.get_many(names.iter())) {
             rows[place] = row;
         }
         rows
     }
 
+    /// Refuses what was read while the lead went elsewhere. The lease is looked at once for all reads of a frame.
+    fn check_still(&self, request: &Request) -> Result<(), Refusal> {
+        if request.read_level() == ReadLevel::Linearizable {
+            self.check_serving()
+        } else {
+            self.check_running()
+        }
+    }
+
+    /// A record of a reply to many. Of a row that is over nothing is said if `asks` that its key is asked for alone.
+    fn found(&self, row: Option<Row>, asks: bool) -> Found {
+        let time_ms = self.time_of(row.as_ref());
+        match row {
+            Some(row) if row.is_over(time_ms) && asks => Found::default(),
+            Some(row) if !row.is_over(time_ms) => Found {
+                status: Status::Found as i32,
+                ttl_ms: row.expires_ms.saturating_sub(time_ms),
+                version: row.version,
+                value: row.value,
+            },
+            _ => Found { status: Status::NotFound as i32, ..Found::default() },
+        }
+    }
+
     /// The row of an engine key.
     fn row(&self, key: &[u8], cold: &Cell<usize>) -> Result<Option<Row>, Error> {
-        if let Some(row) = self.cache().get(key) {
+        let rows = self.rows();
+        if let Some(row) = rows.cache.get(key) {
             return Ok(Some(row));
         }
         cold.set(cold.get() + 1);
-        let ticket = self.cache().ticket(key);
-        let Some(bytes) = self.engine().get(key)? else { return Ok(None) };
+        let ticket = rows.cache.ticket(key);
+        let Some(bytes) = rows.engine.get(key)? else { return Ok(None) };
         let row = Row::decode(bytes)?;
-        self.cache().fill(ticket, key, &row);
+        rows.cache.fill(ticket, key, &row);
         Ok(Some(row))
     }
 }
 
-fn found(row: Option<Row>) -> Found {
+/// The reply to a read of one key, whose row is not over at `time_ms`.
+pub fn reply(id: u64, row: Option<Row>, value: bool, time_ms: u64) -> Reply {
     match row {
-        Some(row) => Found { status: Status::Found as i32, value: row.value, version: row.version },
-        None => Found { status: Status::NotFound as i32, ..Found::default() },
+        None => Reply { id, status: Status::NotFound as i32, ..Reply::default() },
+        Some(row) => Reply {
+            id,
+            status: Status::Found as i32,
+            version: row.version,
+            ttl_ms: if value { row.expires_ms.saturating_sub(time_ms) } else { 0 },
+            value: if value { row.value } else { Default::default() },
+            ..Reply::default()
+        },
     }
 }

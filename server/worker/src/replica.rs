@@ -13,6 +13,7 @@
 //! - `shown_base` never goes back, and the engine holds the one that belongs to its applied position: a group with a
 //!   gap is applied together with a checkpoint. So log indexes may be given again after a loss, the *shown* indexes, which
 //!   clients are told and results are kept under, are not.
+//! - A row with a deadline has its key among the deadlines, and no other row has.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -22,16 +23,20 @@ use std::{
 
 use bytes::Bytes;
 use prost::Message;
-use slotkv_proto::{Code, SlotCount, v1::Reply};
+use slotkv_proto::{
+    Code, SlotCount,
+    v1::{Reply, Status},
+};
 use slotkv_storage::{
     Batch, Effect, Engine, Error, Kind, Log, LogRecord, Outcome, Position, Reader, Row, RowCache, SlotRow,
     keys, record,
 };
 
 use crate::{
-    decide::{Decision, decide},
+    decide::{Change, Decision, decide},
+    expiry::{Deadlines, ShardTime, Swept},
     queue::Write,
-    request,
+    read, request,
     retry::{ClientId, ENTRIES_PER_SHARD_MAX, SlotResults, Ticket, Verdict, forget_oldest},
     scrub::SlotDigest,
 };
@@ -57,6 +62,8 @@ pub struct Replica {
     checkpoint: Position,
     time_ms: u64,
     shown_base: u64,
+    time: Arc<ShardTime>,
+    deadlines: Deadlines,
     /// Results and clients that may be kept.
     entries_max: usize,
     /// Results and clients that are kept in all slots; after a loss of some it may be too high.
@@ -75,6 +82,9 @@ struct Slot {
 #[derive(Default)]
 pub struct Group {
     rows: HashMap<Bytes, Option<Row>>,
+    /// Keys of deadlines that come (true) and go, in order.
+    deadlines: Vec<(Bytes, bool)>,
+    swept: Option<Swept>,
     slots: BTreeMap<u16, SlotRow>,
     results: HashMap<(ClientId, u64), Outcome>,
     kept: Vec<Kept>,
@@ -129,9 +139,30 @@ impl Replica {
         })?;
         let time_ms = read_number(&*engine, LOGGED_TIME)?;
         let shown_base = read_number(&*engine, SHOWN_BASE)?;
+        let time = Arc::<ShardTime>::default();
+        time.at(time_ms);
+        let deadlines = Deadlines::load(&*engine)?;
         let entries = slots.iter().map(|slot| slot.results.entries()).sum();
         let entries_max = ENTRIES_PER_SHARD_MAX;
-        Ok(Self { engine, cache, slots, applied, checkpoint, time_ms, shown_base, entries_max, entries })
+        Ok(Self {
+            engine,
+            cache,
+            slots,
+            applied,
+            checkpoint,
+            time_ms,
+            shown_base,
+            time,
+            deadlines,
+            entries_max,
+            entries,
+        })
+    }
+
+    /// Has the shard's time in common with its readers from now on.
+    pub fn keep_time(&mut self, time: Arc<ShardTime>) {
+        time.at(self.time_ms);
+        self.time = time;
     }
 
     /// The last record that the engine holds.
@@ -151,12 +182,12 @@ impl Replica {
 
     /// Begins a group at wall time `wall_ms`; its logged time is not before an earlier one.
     pub fn begin(&self, wall_ms: u64) -> Group {
-        Group {
-            last: self.applied,
-            time_ms: self.time_ms.max(wall_ms),
-            shown_base: self.shown_base,
-            ..Group::default()
-        }
+        Group { time_ms: self.time_ms.max(self.time.watch(wall_ms)), ..self.begin_logged() }
+    }
+
+    /// Begins a group of records that were decided before, by whoever led: no clock has a say in it.
+    pub fn begin_logged(&self) -> Group {
+        Group { last: self.applied, time_ms: self.time_ms, shown_base: self.shown_base, ..Group::default() }
     }
 
     /// Decides a write, as the log's record `position` if it has to be logged.
@@ -168,6 +199,9 @@ impl Replica {
         match earlier {
             Verdict::Execute => {}
             Verdict::Replay(outcome) => {
+                if write.change == Change::Outcome {
+                    return Ok(Staged::Answer(Reply { replayed: true, ..fate(write.id, &outcome) }));
+                }
                 let message = match Code::from_number(outcome.code) {
                     Some(_) => "an earlier attempt of this write was refused so".to_owned(),
                     None => String::new(),
@@ -180,24 +214,45 @@ impl Replica {
             }
         }
         let engine_key = keys::data_key(write.slot, &write.namespace, &write.key);
-        let row = self.row(group, &engine_key)?;
-        let (outcome, effects, reply) = match decide(&write.change, row.as_ref()) {
-            Decision::Apply { value, status, number } => {
-                let version = self.slot_row(group, write.slot).version_counter + 1;
-                let outcome = Outcome { status: status as i32, version, number, code: 0 };
-                let effect = Effect { key: write.key.clone(), value, version, expires_ms: 0 };
-                self.change(group, write.slot, &write.namespace, engine_key, row, &effect);
+        let before = self.row(group, &engine_key)?;
+        let row = before.as_ref().filter(|row| !row.is_over(group.time_ms));
+        let effect = |group: &Group, value: Option<Bytes>, expires_ms: u64| Effect {
+            key: write.key.clone(),
+            value,
+            version: self.slot_row(group, write.slot).version_counter + 1,
+            expires_ms,
+            replaced_expires_ms: before.as_ref().map_or(0, |row| row.expires_ms),
+        };
+        let (outcome, mut effects, reply) = match decide(&write.change, row, group.time_ms) {
+            Decision::Apply { value, expires_ms, status, number } => {
+                let effect = effect(group, value, expires_ms);
+                let outcome = Outcome { status: status as i32, version: effect.version, number, code: 0 };
                 (outcome, vec![effect], reply(write.id, &outcome))
             }
             Decision::Answer(status, version) => {
                 let outcome = Outcome { status: status as i32, version, ..Outcome::default() };
-                (outcome, vec![], reply(write.id, &outcome))
+                let reply = match write.change {
+                    Change::Read(value) => read::reply(write.id, row.cloned(), value, group.time_ms),
+                    _ => reply(write.id, &outcome),
+                };
+                (outcome, vec![], reply)
             }
             Decision::Refuse(code, text) => {
                 let outcome = Outcome { code: code.number(), ..Outcome::default() };
-                (outcome, vec![], request::refuse(write.id, (code, text)))
+                let reply = match write.change {
+                    Change::Outcome => fate(write.id, &outcome),
+                    _ => request::refuse(write.id, (code, text)),
+                };
+                (outcome, vec![], reply)
             }
         };
+        if effects.is_empty() && row.is_none() && before.is_some() {
+            // That the row's time is over is logged before anybody is told so.
+            effects.push(effect(group, None, 0));
+        }
+        if let Some(effect) = effects.first() {
+            self.change(group, write.slot, &write.namespace, engine_key, before, effect);
+        }
         let earlier_attempt_is_about = write.ticket.repeated && write.ticket.sequence > 0;
         if effects.is_empty() && !earlier_attempt_is_about {
             return Ok(Staged::Answer(reply));
@@ -244,7 +299,7 @@ impl Replica {
                 }
                 return Ok(());
             }
-            Kind::Write => {}
+            Kind::Write | Kind::Expiry => {}
             Kind::Unspecified => {
                 return Err(malformed(format!("record {}: unknown kind {}", position.index, record.kind)));
             }
@@ -266,7 +321,9 @@ impl Replica {
                     expires_ms: effect.expires_ms,
                     value: value.clone(),
                 });
-                group.rows.insert(keys::data_key(slot, &record.namespace, &effect.key), row);
+                let engine_key = keys::data_key(slot, &record.namespace, &effect.key);
+                group.note_deadlines(&engine_key, effect);
+                group.rows.insert(engine_key, row);
             }
         }
         if record.sequence > 0 {
@@ -298,7 +355,7 @@ impl Replica {
             records.retain(|record| record.index <= upto);
             let Some(last) = records.last() else { break };
             next = last.index + 1;
-            let mut group = self.begin(0);
+            let mut group = self.begin_logged();
             for record in records {
                 let position = Position { epoch: record.epoch, index: record.index };
                 self.stage_record(&mut group, position, &LogRecord::from_bytes(record.payload)?)?;
@@ -312,6 +369,7 @@ impl Replica {
     pub fn apply(&mut self, group: Group) -> Result<(), Error> {
         let last = group.last;
         self.time_ms = self.time_ms.max(group.time_ms);
+        self.time.at(self.time_ms);
         self.shown_base = group.shown_base;
         if group.gap > 0 {
             for slot in &mut self.slots {
@@ -337,12 +395,18 @@ impl Replica {
         if last <= self.applied {
             return Ok(());
         }
-        let mut batch = Batch::with_capacity(group.rows.len() + 1);
+        let mut batch = Batch::with_capacity(group.rows.len() + group.deadlines.len() + 1);
         for (key, row) in &group.rows {
             self.cache.begin(key);
             match row {
                 Some(row) => batch.put(key.clone(), row.encode()),
                 None => batch.delete(key.clone()),
+            }
+        }
+        for (key, comes) in &group.deadlines {
+            match comes {
+                true => batch.put(key.clone(), Bytes::new()),
+                false => batch.delete(key.clone()),
             }
         }
         batch.put(keys::applied_key(), last.encode());
@@ -351,10 +415,21 @@ impl Replica {
             self.add_checkpoint(&mut batch);
         }
         self.engine.write(batch)?;
+        if let Some(swept) = group.swept {
+            self.deadlines.sweep(swept);
+        }
+        group.deadlines.iter().filter(|(_, comes)| *comes).for_each(|(key, _)| self.deadlines.add(key));
         for (key, row) in &group.rows {
             self.cache.finish(key, row.as_ref());
         }
         Ok(())
+    }
+
+    /// Takes over what a group found of deadlines that came to nothing to log.
+    pub(crate) fn take_sweep(&mut self, group: Group) {
+        if let Some(swept) = group.swept {
+            self.deadlines.sweep(swept);
+        }
     }
 
     fn make_room(&mut self) {
@@ -423,6 +498,18 @@ impl Replica {
         self.checkpoint_rows().map(drop)
     }
 
+    pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    pub(crate) fn time(&self) -> &ShardTime {
+        &self.time
+    }
+
+    pub(crate) fn deadlines(&self) -> &Deadlines {
+        &self.deadlines
+    }
+
     /// The row of a slot, as of the last applied group.
     pub fn slot_row_of(&self, slot: u16) -> SlotRow {
         self.slots.get(usize::from(slot)).map(|slot| slot.row).unwrap_or_default()
@@ -449,7 +536,7 @@ impl Replica {
         self.engine.snapshot()
     }
 
-    fn row(&self, group: &Group, engine_key: &Bytes) -> Result<Option<Row>, Error> {
+    pub(crate) fn row(&self, group: &Group, engine_key: &Bytes) -> Result<Option<Row>, Error> {
         if let Some(row) = group.rows.get(engine_key) {
             return Ok(row.clone());
         }
@@ -459,7 +546,7 @@ impl Replica {
         self.engine.get(engine_key)?.map(Row::decode).transpose()
     }
 
-    fn slot_row(&self, group: &Group, slot: u16) -> SlotRow {
+    pub(crate) fn slot_row(&self, group: &Group, slot: u16) -> SlotRow {
         group.slots.get(&slot).copied().unwrap_or_else(|| {
             let row = self.slots[usize::from(slot)].row;
             SlotRow { version_counter: row.version_counter.saturating_add(group.gap), ..row }
@@ -467,7 +554,7 @@ impl Replica {
     }
 
     /// Changes a row in the group, and the slot's row with it.
-    fn change(
+    pub(crate) fn change(
         &self,
         group: &mut Group,
         slot: u16,
@@ -494,6 +581,7 @@ impl Replica {
         sums.version_counter = sums.version_counter.max(effect.version);
         sums.logged_time_ms = sums.logged_time_ms.max(group.time_ms);
         group.slots.insert(slot, sums);
+        group.note_deadlines(&engine_key, effect);
         group.rows.insert(engine_key, after);
     }
 }
@@ -514,6 +602,24 @@ impl Group {
         self.shown_base = self.shown_base.saturating_add(gap);
         for row in self.slots.values_mut() {
             row.version_counter = row.version_counter.saturating_add(gap);
+        }
+    }
+
+    /// The last record of the group so far.
+    pub(crate) fn reach(&mut self, position: Position) {
+        self.last = position;
+    }
+
+    pub(crate) fn sweep(&mut self, swept: Swept) {
+        self.swept = Some(swept);
+    }
+
+    fn note_deadlines(&mut self, engine_key: &[u8], effect: &Effect) {
+        let (gone, come) = (effect.replaced_expires_ms, effect.expires_ms);
+        for (expires_ms, comes) in [(gone, false), (come, true)] {
+            if expires_ms != 0 && gone != come {
+                self.deadlines.push((keys::deadline_key(expires_ms, engine_key), comes));
+            }
         }
     }
 
@@ -553,6 +659,16 @@ fn reply(id: u64, outcome: &Outcome) -> Reply {
         version: outcome.version,
         number: outcome.number,
         ..Reply::default()
+    }
+}
+
+/// What came of a write, for who asks: a refusal is an answer, too.
+fn fate(id: u64, outcome: &Outcome) -> Reply {
+    match Code::from_number(outcome.code) {
+        None => reply(id, outcome),
+        Some(code) => {
+            Reply { id, status: Status::NotApplied as i32, message: code.to_string(), ..Reply::default() }
+        }
     }
 }
 
@@ -599,10 +715,7 @@ mod tests {
     use slotkv_storage::MemoryEngine;
 
     use super::*;
-    use crate::{
-        decide::{Change, Condition},
-        outbox::Outbox,
-    };
+    use crate::{decide::Condition, outbox::Outbox};
 
     #[test]
     fn the_results_of_a_shard_are_bounded_and_one_forgotten_is_not_executed_again() {
@@ -614,7 +727,7 @@ mod tests {
             slot: sequence as u16 % 16,
             namespace: Arc::from(""),
             key: Bytes::from(sequence.to_string()),
-            change: Change::Put(Bytes::new(), Condition::Always),
+            change: Change::Put(Bytes::new(), Condition::Always, 0),
             ticket: Ticket {
                 client: [1; 16],
                 sequence,
@@ -645,5 +758,79 @@ mod tests {
             let Ok(Staged::Answer(reply)) = again else { panic!("write {sequence} is executed again") };
             assert_eq!((reply.code, reply.replayed), (code, code == 0));
         }
+    }
+
+    fn write_of(change: Change, ticket: Ticket) -> Write {
+        Write {
+            id: 7,
+            slot: 3,
+            namespace: Arc::from(""),
+            key: Bytes::from_static(b"k"),
+            change,
+            ticket,
+            expires: None,
+            admitted_bytes: 0,
+            outbox: Arc::new(Outbox::default()),
+        }
+    }
+
+    #[test]
+    fn a_write_that_was_asked_for_has_the_same_outcome_for_ever() {
+        let engine: Arc<dyn Engine> = Arc::new(MemoryEngine::new());
+        let slots = SlotCount::new(16).expect("a power of two");
+        let mut replica = Replica::load(engine, Arc::new(RowCache::new(0)), slots).expect("it loads");
+        let mut index = 0;
+        let staged =
+            |replica: &mut Replica, index: &mut u64, sequence: u64, change: Change, fence_index: u64| {
+                let ticket = Ticket {
+                    client: [1; 16],
+                    sequence,
+                    oldest_open: 0,
+                    fence_index,
+                    repeated: change == Change::Outcome,
+                };
+                let write = write_of(change, ticket);
+                let mut group = replica.begin(0);
+                let position = Position { epoch: 1, index: *index + 1 };
+                let staged = replica.stage(&mut group, &write, position).expect("staged");
+                let (reply, is_logged) = match staged {
+                    Staged::Log(record, reply) => {
+                        // As a backup takes it.
+                        let mut again = replica.begin(0);
+                        replica.stage_record(&mut again, position, &record).expect("a record");
+                        replica.apply(again).expect("applied");
+                        *index += 1;
+                        (reply, true)
+                    }
+                    Staged::Answer(reply) => (reply, false),
+                };
+                (reply.code, reply.status, reply.number, is_logged)
+            };
+        let (created, updated) = (Status::Created as i32, Status::Updated as i32);
+        assert_eq!(staged(&mut replica, &mut index, 1, Change::Increment(4), 0), (0, created, 4, true));
+        assert_eq!(staged(&mut replica, &mut index, 1, Change::Outcome, 0), (0, created, 4, false));
+        // The one that nobody has seen is settled by being asked for.
+        let never = (0, Status::NotApplied as i32, 0);
+        assert_eq!(
+            staged(&mut replica, &mut index, 2, Change::Outcome, 1),
+            (never.0, never.1, never.2, true)
+        );
+        assert_eq!(
+            staged(&mut replica, &mut index, 2, Change::Outcome, 1),
+            (never.0, never.1, never.2, false)
+        );
+        assert_eq!(
+            staged(&mut replica, &mut index, 2, Change::Increment(4), 1),
+            (Code::Cancelled.number(), 0, 0, false)
+        );
+        assert_eq!(staged(&mut replica, &mut index, 3, Change::Increment(1), 2), (0, updated, 5, true));
+        // Results up to here are forgotten.
+        replica.slots[3].results.forget(3);
+        let mut group = replica.begin(0);
+        let ticket = Ticket { client: [1; 16], sequence: 1, oldest_open: 0, fence_index: 0, repeated: true };
+        let write = write_of(Change::Outcome, ticket);
+        let staged = replica.stage(&mut group, &write, Position { epoch: 1, index: 4 }).expect("staged");
+        let Staged::Answer(reply) = staged else { panic!("it is settled although it may have been applied") };
+        assert_eq!(reply.code, Code::Indeterminate.number());
     }
 }

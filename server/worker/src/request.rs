@@ -8,7 +8,7 @@ use slotkv_proto::{
     keys::Keys,
     limits::{
         CLIENT_ID_BYTES, GET_MANY_KEYS_MAX, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, PAGE_BYTES_MAX,
-        PAGE_ITEMS_MAX, VALUE_BYTES_MAX,
+        PAGE_ITEMS_MAX, TTL_MS_MAX, VALUE_BYTES_MAX,
     },
     v1::{self, Operation, Reply, Request},
 };
@@ -75,9 +75,7 @@ pub struct Page {
 pub fn check(request: &Request, sender: &Sender, slot_count: u16) -> Result<Asked, Refusal> {
     let operation = Operation::try_from(request.operation).unwrap_or(Operation::Unspecified);
     check_limits(request, sender)?;
-    if request.ttl_ms != 0 {
-        return Err((Code::Unsupported, "keys with a lifetime are not supported by this server".into()));
-    }
+    check_ttl(operation, request.ttl_ms)?;
     if v1::ReadLevel::try_from(request.read_level).is_err() {
         return Err((Code::Unsupported, format!("read level {} is not known", request.read_level)));
     }
@@ -90,21 +88,31 @@ pub fn check(request: &Request, sender: &Sender, slot_count: u16) -> Result<Aske
             check_keys(request, sender)?;
             Ok(Asked::ReadMany)
         }
-        Operation::Put | Operation::Delete | Operation::Increment => {
+        Operation::Put | Operation::Delete | Operation::Increment | Operation::Expire => {
             check_key(request)?;
             let condition = condition(request)?;
             let change = match operation {
-                Operation::Put => Change::Put(request.value.clone(), condition),
+                Operation::Put => Change::Put(request.value.clone(), condition, request.ttl_ms),
+                Operation::Expire if condition != Condition::Absent => {
+                    Change::Expire(condition, request.ttl_ms)
+                }
+                Operation::Expire => {
+                    return Err((Code::InvalidArgument, "an expire of an absent key makes no sense".into()));
+                }
                 Operation::Delete => Change::Delete(condition),
                 _ if condition == Condition::Always => Change::Increment(request.delta),
                 _ => return Err((Code::InvalidArgument, "an increment takes no condition".into())),
             };
             Ok(Asked::Write(change, ticket(request, sender)?))
         }
+        Operation::Outcome => {
+            check_key(request)?;
+            Ok(Asked::Write(Change::Outcome, outcome_ticket(request, sender)?))
+        }
         Operation::Count | Operation::Scan => {
             page(request, slot_count, operation == Operation::Count).map(Asked::Page)
         }
-        Operation::Unspecified | Operation::Outcome => {
+        Operation::Unspecified => {
             Err((Code::Unsupported, format!("operation {} is not known", request.operation)))
         }
     }
@@ -137,6 +145,17 @@ fn check_limits(request: &Request, sender: &Sender) -> Result<(), Refusal> {
             Code::TooLarge,
             format!("a value of {} bytes; the limit is {VALUE_BYTES_MAX}", request.value.len()),
         ));
+    }
+    Ok(())
+}
+
+fn check_ttl(operation: Operation, ttl_ms: u64) -> Result<(), Refusal> {
+    if ttl_ms > TTL_MS_MAX {
+        let text = format!("a lifetime of {ttl_ms} ms; the limit is {TTL_MS_MAX}");
+        return Err((Code::InvalidArgument, text));
+    }
+    if ttl_ms != 0 && !matches!(operation, Operation::Put | Operation::Expire) {
+        return Err((Code::InvalidArgument, "only a put and an expire take a lifetime".into()));
     }
     Ok(())
 }
@@ -220,6 +239,15 @@ fn ticket(request: &Request, sender: &Sender) -> Result<Ticket, Refusal> {
     })
 }
 
+/// The ticket of the write that is asked for. What is settled by asking is kept, as a repetition's answer is, and the asker says
+/// nothing of the client's other writes.
+fn outcome_ticket(request: &Request, sender: &Sender) -> Result<Ticket, Refusal> {
+    if request.sequence == 0 {
+        return Err((Code::InvalidArgument, "an outcome is asked for by the write's sequence".into()));
+    }
+    Ok(Ticket { oldest_open: 0, repeated: true, ..ticket(request, sender)? })
+}
+
 fn page(request: &Request, slot_count: u16, count_only: bool) -> Result<Page, Refusal> {
     let range = request.range.clone().unwrap_or_default();
     let slot = |number: u32| {
@@ -276,8 +304,21 @@ mod tests {
         assert_eq!(code(&Request { operation: 99, ..request(Operation::Get) }), Code::Unsupported);
         assert_eq!(code(&Request { condition: 9, ..request(Operation::Put) }), Code::Unsupported);
         assert_eq!(code(&Request { read_level: 9, ..request(Operation::Get) }), Code::Unsupported);
-        assert_eq!(code(&Request { ttl_ms: 1, ..request(Operation::Put) }), Code::Unsupported);
         assert_eq!(code(&request(Operation::Unspecified)), Code::Unsupported);
+        assert_eq!(code(&request(Operation::Outcome)), Code::InvalidArgument);
+    }
+
+    #[test]
+    fn a_lifetime_has_a_limit_and_belongs_to_puts_and_expires() {
+        for operation in [Operation::Put, Operation::Expire] {
+            let with = |ttl_ms| Request { ttl_ms, ..request(operation) };
+            assert!(check(&with(TTL_MS_MAX), &sender(), 16).is_ok());
+            assert_eq!(code(&with(TTL_MS_MAX + 1)), Code::InvalidArgument);
+        }
+        assert_eq!(code(&Request { ttl_ms: 1, ..request(Operation::Get) }), Code::InvalidArgument);
+        assert_eq!(code(&Request { ttl_ms: 1, ..request(Operation::Increment) }), Code::InvalidArgument);
+        let absent = v1::Condition::Absent as i32;
+        assert_eq!(code(&Request { condition: absent, ..request(Operation::Expire) }), Code::InvalidArgument);
     }
 
     #[test]

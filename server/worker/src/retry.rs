@@ -33,7 +33,7 @@ pub const RESULT_AGE_MS_MAX: u64 = 15 * 60 * 1000;
 pub type ClientId = [u8; slotkv_proto::limits::CLIENT_ID_BYTES];
 
 /// Which write an attempt belongs to, as its client says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticket {
     /// Who writes.
     pub client: ClientId,

@@ -23,6 +23,24 @@ impl Tasks {
     pub fn kill(&self) {
         self.0.lock().drain(..).for_each(|task| task.abort());
     }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
+        let task = tokio::spawn(task).abort_handle();
+        let mut tasks = self.0.lock();
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(task.clone());
+        task
+    }
+}
+
+/// A task that ends when this is dropped.
+#[derive(Debug)]
+pub struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Runner {
@@ -39,6 +57,22 @@ impl Runner {
         }
     }
 
+    /// Runs a task that waits for the network; it ends when what is returned is dropped.
+    pub fn task(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
+        match self {
+            Runner::Threads(handle) => Task(handle.spawn(task).abort_handle()),
+            Runner::Inline(tasks) => Task(tasks.spawn(task)),
+        }
+    }
+
+    /// Runs a task that ends by itself.
+    pub fn errand(&self, task: impl Future<Output = ()> + Send + 'static) {
+        match self {
+            Runner::Threads(handle) => drop(handle.spawn(task)),
+            Runner::Inline(tasks) => drop(tasks.spawn(task)),
+        }
+    }
+
     /// Runs a task that blocks now and then, for as long as it takes.
     pub fn dedicated(
         &self,
@@ -51,7 +85,7 @@ impl Runner {
                 std::thread::Builder::new().name(name).spawn(move || handle.block_on(task)).map(drop)
             }
             Runner::Inline(tasks) => {
-                tasks.0.lock().push(tokio::spawn(task).abort_handle());
+                tasks.spawn(task);
                 Ok(())
             }
         }

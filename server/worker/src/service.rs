@@ -14,7 +14,7 @@ use slotkv_proto::{
     Code,
     limits::{DEADLINE_MS_MAX, FRAME_BYTES_MAX, PAGE_BYTES_MAX},
     v1::{
-        ClientFrame, Operation, Reply, Request, ServerFrame,
+        ClientFrame, Operation, ReadLevel, Reply, Request, ServerFrame,
         store_server::{Store, StoreServer},
     },
 };
@@ -155,7 +155,23 @@ impl StoreService {
             cold_reads: Cell::new(0),
         };
         let mut writes = Vec::new();
-        let started = self.shard.check_serving().and_then(|()| intake.start(request, None, &mut writes));
+        let level = request.read_level();
+        let may = match level {
+            ReadLevel::Linearizable => self.shard.check_serving(),
+            level => {
+                let may = self.shard.check_level(level, &request);
+                may.unwrap_or_else(|| self.shard.check_serving())
+            }
+        };
+        let started = may.and_then(|()| intake.start(request, None, &mut writes));
+        let started = match started {
+            Ok(Some(reply)) if level == ReadLevel::Linearizable && !self.shard.holds_lease() => {
+                outbox.hold(1);
+                self.shard.confirm(&outbox, vec![(reply, 0)]);
+                Ok(None)
+            }
+            started => started,
+        };
         if !writes.is_empty() {
             self.shard.queue().push(&mut writes);
         }

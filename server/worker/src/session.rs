@@ -20,7 +20,7 @@ use slotkv_proto::{
     code::code_of,
     handshake,
     limits::{self, CLIENT_NAME_BYTES_MAX, HANDSHAKE_MS_MAX, NAMESPACE_BYTES_MAX, REPLY_BYTES_SOFT},
-    v1::{ClientFrame, Hello, Reply, Request, ServerFrame, Welcome},
+    v1::{self, ClientFrame, Hello, ReadLevel, Reply, Request, ServerFrame, Welcome},
 };
 use tokio::time::{Instant, Sleep};
 use tonic::Status;
@@ -137,6 +137,8 @@ where
             many_reads: Cell::new(0),
             cold_reads: Cell::new(0),
         };
+        let first = self.ready.len();
+        let mut leased = false;
         let mut ahead = VecDeque::new();
         while self.ready_bytes < REPLY_BYTES_SOFT && *budget > 0 {
             if ahead.is_empty() && admitted.is_ok() {
@@ -152,10 +154,13 @@ where
                 break;
             }
             let id = request.id;
-            let done = match &admitted {
-                Ok(()) => intake.start(request, row, &mut self.writes),
-                Err(refusal) => Err(refusal.clone()),
+            let level = request.read_level();
+            let may = match level {
+                ReadLevel::Linearizable => admitted.clone(),
+                level => shard.check_level(level, &request).unwrap_or_else(|| admitted.clone()),
             };
+            let done = may.and_then(|()| intake.start(request, row, &mut self.writes));
+            leased |= level == ReadLevel::Linearizable && matches!(done, Ok(Some(_)));
             *budget = budget.saturating_sub(intake.many_reads.take());
             match done {
                 Ok(None) => {}
@@ -165,6 +170,13 @@ where
         }
         if !self.writes.is_empty() {
             shard.queue().push(&mut self.writes);
+        }
+        // The lease is looked at after the values were read (protocol.md rule 5).
+        if leased && !shard.holds_lease() {
+            let unconfirmed = self.ready.split_off(first);
+            self.ready_bytes -= unconfirmed.iter().map(outbox::size).sum::<usize>().min(self.ready_bytes);
+            outbox.hold(unconfirmed.len());
+            shard.confirm(&outbox, unconfirmed.into_iter().map(|reply| (reply, 0)).collect());
         }
     }
 
@@ -192,11 +204,12 @@ where
             self.sent_epoch = ownership.epoch();
         }
         self.ready_bytes = 0;
+        let (epoch, applied_index) = self.shard.shown();
         ServerFrame {
             replies: std::mem::take(&mut self.ready),
             table,
-            applied_index: self.shard.applied_index(),
-            epoch: ownership.epoch(),
+            applied_index,
+            epoch,
             ..ServerFrame::default()
         }
     }
@@ -228,9 +241,10 @@ where
                     self.sender = sender;
                     self.hello = None;
                     self.accept(frame);
+                    let (epoch, applied_index) = self.shard.shown();
                     Poll::Ready(Some(ServerFrame {
-                        applied_index: self.shard.applied_index(),
-                        epoch: welcome.epoch,
+                        applied_index,
+                        epoch,
                         welcome: Some(welcome),
                         ..ServerFrame::default()
                     }))
@@ -364,12 +378,12 @@ pub fn welcome(shard: &Shard, hello: Option<Hello>) -> Result<(Sender, Welcome),
             return Err((Code::TooLarge, format!("a {name} of {length} bytes; the limit is {limit}")));
         }
     }
-    shard.check_serving()?;
+    shard.check_running()?;
     let welcome = Welcome {
         version,
         features: 0,
         cluster_id: cluster_id.to_string(),
-        member: Some(shard.member().into()),
+        member: Some(v1::Member { zone: shard.zone().into(), ..shard.member().into() }),
         shard: shard.id(),
         epoch: ownership.epoch(),
         limits: Some(limits()),

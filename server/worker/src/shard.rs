@@ -1,21 +1,32 @@
 //! What the streams of a worker share: the shard's rows to read, the queue of its writes, and whether it may serve.
-//! Many streams read it at once; the committer, the membership task and the view's task are its only writers.
+//! Many streams read it at once; the host and the view's task are its only writers.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use arc_swap::ArcSwap;
-use parking_lot::RwLock;
+use arc_swap::{ArcSwap, Guard};
+use parking_lot::{Mutex, RwLock};
 use slotkv_proto::{
-    Code,
+    Code, SlotTable,
+    seam::Clock,
     table::{Member, ShardId},
+    v1::{Operation, ReadLevel, Reply, Request},
 };
-use slotkv_storage::{Engine, Error, RowCache};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use slotkv_replication::Standing;
+use slotkv_storage::{Engine, Error, Position, RowCache};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
-use crate::{ownership::Ownership, queue::Queue, request::Refusal, runner::Runner};
+use crate::{
+    expiry::ShardTime,
+    host::Input,
+    outbox::Outbox,
+    ownership::Ownership,
+    queue::Queue,
+    request::{self, Refusal},
+    runner::Runner,
+};
 
 /// Pages that one shard makes, or has waiting for a thread, at a time; past it they are refused as OVERLOADED.
 pub const PAGES_MAX: usize = 64;
@@ -24,19 +35,64 @@ pub const PAGES_MAX: usize = 64;
 pub struct Shard {
     id: ShardId,
     member: Member,
-    engine: Arc<dyn Engine>,
-    cache: Arc<RowCache>,
+    zone: String,
+    rows: ArcSwap<Rows>,
     queue: Queue,
+    inbox: mpsc::UnboundedSender<Input>,
     runner: Runner,
+    clock: Arc<dyn Clock>,
     pages: Arc<Semaphore>,
     ownership: ArcSwap<Ownership>,
+    /// Held while the ownership is replaced: the table and the epoch come from different tasks.
+    replacing: Mutex<()>,
     version: watch::Sender<u64>,
     wanted_version: watch::Sender<u64>,
+    standing: watch::Sender<Stand>,
+    /// The last record that can be read, and the index that clients are told of it.
+    applied: Mutex<(Position, u64)>,
+    /// What can be read here holds everything that was acknowledged before this instant of the own clock.
+    fresh_as_of_us: AtomicU64,
     applied_index: AtomicU64,
+    time: Arc<ShardTime>,
+    /// This replica leads and everything committed is applied here.
     serving: AtomicBool,
+    /// Until then nobody else can have committed anything.
+    lease_until_us: AtomicU64,
     writable: AtomicBool,
     aborted: AtomicBool,
+    stopped: AtomicBool,
     refusal: RwLock<Refusals>,
+}
+
+/// Where rows are read.
+pub struct Rows {
+    /// All of them.
+    pub engine: Arc<dyn Engine>,
+    /// Some of them, in front of it.
+    pub cache: Arc<RowCache>,
+}
+
+/// Where this replica stands in its shard, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stand {
+    /// How.
+    pub standing: Standing,
+    /// Since when, in wall time.
+    pub since_ms: u64,
+}
+
+/// Who answers for the shard, as far as this replica knows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Leadership {
+    /// This replica.
+    Serving {
+        /// In which epoch.
+        epoch: u64,
+        /// Until then without asking the others; `u64::MAX`: for good.
+        lease_until_us: u64,
+    },
+    /// Another or nobody; requests are refused so.
+    Elsewhere(Refusal),
 }
 
 /// Why requests are refused; looked at only when they are.
@@ -45,36 +101,82 @@ struct Refusals {
     disk: Refusal,
 }
 
+/// Replies of one stream, each with the bytes it was admitted with.
+pub type StreamReplies = (Arc<Outbox>, Vec<(Reply, usize)>);
+
+/// Replies that hold if this replica still leads.
+pub struct Unconfirmed(pub Vec<StreamReplies>);
+
+impl Unconfirmed {
+    /// It does.
+    pub fn hold(self) {
+        for (outbox, replies) in self.0 {
+            outbox.complete(replies);
+        }
+    }
+
+    /// Nobody knows: whoever asked may ask another.
+    pub fn refuse(self, refusal: Refusal) {
+        for (outbox, replies) in self.0 {
+            let refused =
+                replies.into_iter().map(|(reply, bytes)| (request::refuse(reply.id, refusal.clone()), bytes));
+            outbox.complete(refused.collect::<Vec<_>>());
+        }
+    }
+}
+
+/// What a [`Shard`] is made of.
+pub struct Parts {
+    /// Which shard.
+    pub id: ShardId,
+    /// This process.
+    pub member: Member,
+    /// The engine under it.
+    pub engine: Arc<dyn Engine>,
+    /// The rows in front of the engine.
+    pub cache: Arc<RowCache>,
+    /// Where long work runs.
+    pub runner: Runner,
+    /// The machine's clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Where this process stands.
+    pub zone: String,
+    /// A table, however old.
+    pub table: Arc<SlotTable>,
+    /// The way to the host.
+    pub inbox: mpsc::UnboundedSender<Input>,
+}
+
 impl Shard {
     /// A shard that serves nothing yet.
-    pub fn new(
-        id: ShardId,
-        member: Member,
-        engine: Arc<dyn Engine>,
-        cache: Arc<RowCache>,
-        runner: Runner,
-        ownership: Ownership,
-    ) -> Self {
-        let version = ownership.table().version();
+    pub fn new(parts: Parts) -> Self {
+        let version = parts.table.version();
+        let joining = (Code::NotPrimary, "this worker is joining its shard".into());
         Self {
-            id,
-            member,
-            engine,
-            cache,
+            ownership: ArcSwap::from_pointee(Ownership::new(parts.table, parts.id, 0)),
+            id: parts.id,
+            member: parts.member,
+            zone: parts.zone,
+            rows: ArcSwap::from_pointee(Rows { engine: parts.engine, cache: parts.cache }),
             queue: Queue::default(),
-            runner,
+            inbox: parts.inbox,
+            runner: parts.runner,
+            clock: parts.clock,
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
-            ownership: ArcSwap::from_pointee(ownership),
+            replacing: Mutex::default(),
             version: watch::Sender::new(version),
             wanted_version: watch::Sender::new(version),
+            standing: watch::Sender::new(Stand { standing: Standing::Alone, since_ms: 0 }),
+            applied: Mutex::default(),
+            fresh_as_of_us: AtomicU64::new(0),
             applied_index: AtomicU64::new(0),
+            time: Arc::default(),
             serving: AtomicBool::new(false),
+            lease_until_us: AtomicU64::new(0),
             writable: AtomicBool::new(true),
             aborted: AtomicBool::new(false),
-            refusal: RwLock::new(Refusals {
-                serving: (Code::NotPrimary, "this worker is joining its shard".into()),
-                disk: (Code::ReadOnly, String::new()),
-            }),
+            stopped: AtomicBool::new(false),
+            refusal: RwLock::new(Refusals { serving: joining, disk: (Code::ReadOnly, String::new()) }),
         }
     }
 
@@ -86,6 +188,11 @@ impl Shard {
     /// This process.
     pub fn member(&self) -> &Member {
         &self.member
+    }
+
+    /// Where it stands.
+    pub fn zone(&self) -> &str {
+        &self.zone
     }
 
     /// The shard's writes that wait.
@@ -103,11 +210,26 @@ impl Shard {
         self.ownership.load_full()
     }
 
-    /// Takes a new view. Its caller makes sure that it is not older.
-    pub fn set_ownership(&self, ownership: Ownership) {
-        let version = ownership.table().version();
-        self.ownership.store(Arc::new(ownership));
+    /// Takes a new slot table. Its caller makes sure that it is not older.
+    pub fn set_table(&self, table: Arc<SlotTable>) {
+        let _replacing = self.replacing.lock();
+        let version = table.version();
+        let epoch = self.ownership.load().epoch();
+        self.ownership.store(Arc::new(Ownership::new(table, self.id, epoch)));
         self.version.send_replace(version);
+    }
+
+    fn set_epoch(&self, epoch: u64) {
+        let _replacing = self.replacing.lock();
+        let known = self.ownership.load();
+        if known.epoch() != epoch {
+            self.ownership.store(Arc::new(known.with_epoch(epoch)));
+        }
+    }
+
+    /// The way to the host.
+    pub fn inbox(&self) -> &mpsc::UnboundedSender<Input> {
+        &self.inbox
     }
 
     /// Waits until the worker knows this version of the slot table. The caller bounds the wait.
@@ -129,19 +251,161 @@ impl Shard {
         self.applied_index.load(Ordering::Acquire)
     }
 
-    /// Says that everything up to this log index can be read.
-    pub fn set_applied_index(&self, index: u64) {
-        self.applied_index.store(index, Ordering::Release);
+    /// The last record that can be read here.
+    pub fn applied(&self) -> Position {
+        self.applied.lock().0
     }
 
-    /// From now on requests are served.
-    pub fn serve(&self) {
-        self.serving.store(true, Ordering::Release);
+    /// Up to where everything can be read, as clients are told: epoch of the last record and shown index.
+    pub fn shown(&self) -> (u64, u64) {
+        let (position, shown_index) = *self.applied.lock();
+        (position.epoch, shown_index)
+    }
+
+    /// Says that everything up to this record can be read; clients are told `shown_index`.
+    pub fn set_applied(&self, position: Position, shown_index: u64) {
+        *self.applied.lock() = (position, shown_index);
+        self.applied_index.store(shown_index, Ordering::Release);
+    }
+
+    /// Says of which instant what can be read here is at the oldest, on the own clock; 0 if nobody knows.
+    pub fn set_fresh_as_of(&self, uptime_us: u64) {
+        self.fresh_as_of_us.store(uptime_us, Ordering::Release);
+    }
+
+    /// Whether a read of this level may be answered here; `None` if as a linearizable one.
+    pub fn check_level(&self, level: ReadLevel, request: &Request) -> Option<Result<(), Refusal>> {
+        let reads = [Operation::Get, Operation::Has, Operation::GetMany, Operation::Count, Operation::Scan];
+        if !reads.contains(&request.operation()) {
+            return None;
+        }
+        if let Err(refusal) = self.check_running() {
+            return Some(Err(refusal));
+        }
+        match level {
+            ReadLevel::Linearizable => None,
+            ReadLevel::Stale => Some(Ok(())),
+            ReadLevel::Session => Some(self.check_session(&request.session_token)),
+            ReadLevel::Bounded if self.check_serving().is_ok() && self.holds_lease() => Some(Ok(())),
+            ReadLevel::Bounded => Some(self.check_age(request.staleness_ms)),
+        }
+    }
+
+    fn check_session(&self, token: &[u8]) -> Result<(), Refusal> {
+        if token.is_empty() {
+            return Ok(());
+        }
+        let malformed = || (Code::InvalidArgument, "the session token is not one of this shard's".to_owned());
+        let (format, numbers) = token.split_first().ok_or_else(malformed)?;
+        let (epoch, index) = numbers.split_at_checked(8).ok_or_else(malformed)?;
+        let (Ok(epoch), Ok(index), 1) = (epoch.try_into(), index.try_into(), format) else {
+            return Err(malformed());
+        };
+        let seen = (u64::from_le_bytes(epoch), u64::from_le_bytes(index));
+        let (position, shown_index) = *self.applied.lock();
+        if (position.epoch, shown_index) >= seen {
+            return Ok(());
+        }
+        let text = format!(
+            "this replica has applied record {shown_index} of epoch {}, the session has seen {} of {}",
+            position.epoch, seen.1, seen.0
+        );
+        Err((Code::Retry, text))
+    }
+
+    fn check_age(&self, staleness_ms: u32) -> Result<(), Refusal> {
+        let age_ms = match self.fresh_as_of_us.load(Ordering::Acquire) {
+            0 => u64::MAX,
+            fresh_us => self.clock.uptime_us().saturating_sub(fresh_us) / 1000,
+        };
+        if age_ms < u64::from(staleness_ms) {
+            return Ok(());
+        }
+        let age = if age_ms == u64::MAX { "of unknown age".to_owned() } else { format!("{age_ms} ms old") };
+        Err((
+            Code::Retry,
+            format!("what this replica can read is {age}, wanted are {staleness_ms} ms at most"),
+        ))
+    }
+
+    /// Says who answers for the shard now.
+    pub fn lead(&self, leadership: Leadership) {
+        if self.stopped.load(Ordering::Acquire) {
+            return;
+        }
+        match leadership {
+            Leadership::Serving { epoch, lease_until_us } => {
+                self.lease_until_us.store(lease_until_us, Ordering::Release);
+                if !self.serving.load(Ordering::Acquire) || self.ownership.load().epoch() != epoch {
+                    self.set_epoch(epoch);
+                    self.serving.store(true, Ordering::Release);
+                }
+            }
+            Leadership::Elsewhere(refusal) => {
+                self.lease_until_us.store(0, Ordering::Release);
+                let was_serving = self.serving.load(Ordering::Acquire);
+                if was_serving || self.refusal.read().serving != refusal {
+                    self.refusal.write().serving = refusal;
+                    self.serving.store(false, Ordering::Release);
+                    self.set_epoch(0);
+                }
+            }
+        }
+    }
+
+    /// Whether this replica serves that epoch.
+    pub fn leads(&self, epoch: u64) -> bool {
+        self.serving.load(Ordering::Acquire) && self.ownership.load().epoch() == epoch
+    }
+
+    /// Says where this replica stands.
+    pub fn stand(&self, standing: Standing, since_ms: impl FnOnce() -> u64) {
+        if self.standing.borrow().standing != standing {
+            self.standing.send_replace(Stand { standing, since_ms: since_ms() });
+        }
+    }
+
+    /// Where this replica stands.
+    pub fn standing(&self) -> watch::Receiver<Stand> {
+        self.standing.subscribe()
+    }
+
+    /// Gives replies of linearizable reads to their stream: now if nobody else can have committed anything since the values
+    /// were read (protocol.md rule 5), else when the other replicas have confirmed it.
+    pub fn confirm(&self, outbox: &Arc<Outbox>, replies: Vec<(Reply, usize)>) {
+        let unconfirmed = Unconfirmed(vec![(outbox.clone(), replies)]);
+        if self.holds_lease() {
+            unconfirmed.hold();
+        } else if let Err(mpsc::error::SendError(Input::Confirm(unconfirmed))) =
+            self.inbox.send(Input::Confirm(unconfirmed))
+        {
+            let refusal = self.refusal.read().serving.clone();
+            unconfirmed.refuse(refusal);
+        }
+    }
+
+    /// Whether what was read before this call may be answered.
+    pub fn holds_lease(&self) -> bool {
+        match self.lease_until_us.load(Ordering::Acquire) {
+            u64::MAX => true,
+            until_us => self.clock.uptime_us() < until_us,
+        }
+    }
+
+    /// The time by which keys end, for its writer.
+    pub fn time(&self) -> &Arc<ShardTime> {
+        &self.time
+    }
+
+    /// The time by which keys end, now.
+    pub fn now_ms(&self) -> u64 {
+        self.time.at(self.clock.wall_ms())
     }
 
     /// From now on every request is refused so; writes that wait are still committed.
     pub fn stop(&self, refusal: Refusal) {
         self.refusal.write().serving = refusal.clone();
+        self.stopped.store(true, Ordering::Release);
         self.serving.store(false, Ordering::Release);
         self.queue.close(refusal);
     }
@@ -150,11 +414,18 @@ impl Shard {
     pub fn abort(&self, refusal: Refusal) {
         self.aborted.store(true, Ordering::Release);
         self.stop(refusal);
+        // Whatever the host waits for, it looks up.
+        let _ = self.inbox.send(Input::Hint);
     }
 
-    /// Whether the committer is to stop where it is.
+    /// Whether the host is to stop where it is.
     pub fn is_aborted(&self) -> bool {
         self.aborted.load(Ordering::Acquire)
+    }
+
+    /// Refuses every request once the worker is stopping.
+    pub fn check_running(&self) -> Result<(), Refusal> {
+        if self.stopped.load(Ordering::Acquire) { Err(self.refusal.read().serving.clone()) } else { Ok(()) }
     }
 
     /// Refuses a request while the shard is not served here.
@@ -181,14 +452,14 @@ impl Shard {
         self.pages.clone().try_acquire_owned().map_err(full)
     }
 
-    /// The engine under the shard.
-    pub fn engine(&self) -> &dyn Engine {
-        &*self.engine
+    /// The rows as they are now.
+    pub fn rows(&self) -> Guard<Arc<Rows>> {
+        self.rows.load()
     }
 
-    /// The rows in front of the engine.
-    pub fn cache(&self) -> &RowCache {
-        &self.cache
+    /// A snapshot has taken their place.
+    pub fn set_rows(&self, engine: Arc<dyn Engine>, cache: Arc<RowCache>) {
+        self.rows.store(Arc::new(Rows { engine, cache }));
     }
 }
 

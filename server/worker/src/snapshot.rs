@@ -6,7 +6,8 @@
 //! little-endian. Rows come in the order of their keys, over all parts, so that the rows of a slot come before its slot row.
 //!
 //! What arrives comes from a network. Each part is checked by itself, the rows of each slot against the count and the
-//! digest of its slot row, so neither a changed bit on the way nor a row that rotted at the source is taken over.
+//! digest of its slot row, deadlines against the rows that have one, so neither a changed bit on the way nor a row that
+//! rotted at the source is taken over.
 
 use std::{
     collections::BTreeMap,
@@ -96,6 +97,8 @@ pub struct Receiver {
     last: Bytes,
     /// What the rows of each slot amount to, until its slot row has come.
     sums: BTreeMap<u16, SlotRow>,
+    /// What the rows with a deadline amount to, less the deadlines.
+    ending: u128,
     applied: Option<Position>,
     checkpoint: Option<Position>,
     /// The last part has come.
@@ -110,6 +113,7 @@ impl Receiver {
             number: 0,
             last: Bytes::new(),
             sums: BTreeMap::new(),
+            ending: 0,
             applied: None,
             checkpoint: None,
             is_whole: false,
@@ -150,6 +154,9 @@ impl Receiver {
                 "it is to hold everything up to {at:?}; it has rows up to {applied:?} and results up to {checkpoint:?}"
             )));
         }
+        if self.ending != 0 {
+            return Err(malformed("its deadlines are not those of its rows"));
+        }
         match self.sums.first_key_value() {
             Some((slot, _)) => Err(malformed(format!("slot {slot} has rows and no slot row"))),
             None => Ok(self.engine),
@@ -158,8 +165,11 @@ impl Receiver {
 
     fn check_row(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         if key.starts_with(&keys::data_key_prefix()) {
+            let (version, expires_ms, value) = Row::peek(value)?;
+            if expires_ms != 0 {
+                self.ending = self.ending.wrapping_add(digest_of_deadline(expires_ms, key));
+            }
             let key = keys::DataKey::decode(key)?;
-            let (version, _, value) = Row::peek(value)?;
             let sums = self.sums.entry(key.slot).or_default();
             replica::add(sums, key.namespace, key.key, version, value);
             return Ok(());
@@ -179,6 +189,15 @@ impl Receiver {
         if key.starts_with(&keys::retry_key_prefix(None)) {
             keys::decode_retry_key(key)?;
             return SlotResults::decode(value).map(drop).map_err(malformed);
+        }
+        if key.starts_with(&keys::deadline_key_prefix()) {
+            let (expires_ms, data_key) = keys::decode_deadline_key(key)?;
+            keys::DataKey::decode(data_key)?;
+            if expires_ms == 0 || !value.is_empty() {
+                return Err(malformed("a deadline is none"));
+            }
+            self.ending = self.ending.wrapping_sub(digest_of_deadline(expires_ms, data_key));
+            return Ok(());
         }
         if key == keys::applied_key() {
             self.applied = Some(Position::decode(value)?);
@@ -229,6 +248,10 @@ fn split_row(rows: &mut Bytes) -> Result<(Bytes, Bytes), Error> {
         return Err(cut_off());
     }
     Ok((rows.split_to(key), rows.split_to(value)))
+}
+
+fn digest_of_deadline(expires_ms: u64, data_key: &[u8]) -> u128 {
+    keys::digest_of("", data_key, expires_ms, b"")
 }
 
 fn malformed(why: impl Into<String>) -> Error {

@@ -1,45 +1,54 @@
 //! Start, run and stop of a worker.
 //!
-//! The order of a start: take the folder, open a session, learn the cluster and the shard, open and replay the data, take
-//! the lead in a new epoch, commit its barrier, serve, become a member. The order of a stop is the other way round.
+//! The order of a start: take the folder, open a session, learn the cluster and the shard, open the data, find the shard's
+//! register or make it, become a member, lead or follow. The order of a stop is the other way round.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::Stream;
+use parking_lot::Mutex;
 use slotkv_coordination::{
     ClusterView, Coordinator, Session as CoordinatorSession, SessionState, View, membership, paths,
-    registers::{Cluster, MemberRecord, Primary, Register, Role, ShardRegister},
+    registers::{Cluster, MemberRecord, Primary, Register, Replica, Role},
 };
 use slotkv_proto::{
-    Code, SlotCount,
+    Code, SlotCount, handshake,
     limits::SHARDS_MAX,
     seam::{Chance, Clock},
     table::{Member, ShardId},
-    v1::ClientFrame,
+    v1::{ClientFrame, PeerHello, replication_server::ReplicationServer},
 };
 use slotkv_storage::{Disk, Engines, RowCache};
 use tokio::{
-    sync::{oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tonic::Status;
 
 use crate::{
-    committer::{Committer, Parts, Settings},
     error::StartError,
     home::{Home, Opened},
+    host::{self, Host, Input, Settings},
     join::{self, Wishes},
-    ownership::Ownership,
+    link::{self, Addresses, Links, PeerService, PeerTransport},
+    registrar::Registrar,
     runner::Runner,
     service::{StoreFront, StoreService},
     session::Session,
-    shard::Shard,
+    shard::{self, Shard, Stand},
+    standby,
 };
 
 /// Pause between two attempts to reach the coordinator.
 const COORDINATOR_PAUSE_MS: u64 = 200;
 /// How long a stop waits for the writes that are under way.
 pub const STOP_MS_MAX: u64 = 10_000;
+/// How long a stop waits for another replica to take the lead.
+const RESIGN_MS_MAX: u64 = 2_000;
+/// How long a start in a shard of several waits until its replica leads or follows.
+pub const PLACE_MS_MAX: u64 = 5_000;
+/// Where a replica stands is told to people no more often than this.
+const STANDING_PAUSE: Duration = Duration::from_millis(200);
 /// Longest time that leaving the cluster may take; without it the coordinator finds out by itself.
 const LEAVE_MS_MAX: u64 = 3_000;
 
@@ -52,6 +61,8 @@ pub struct Options {
     pub name: Option<String>,
     /// Its shard; `None`: as the folder says, or one that was never given.
     pub shard: Option<ShardId>,
+    /// On a folder without data: take the place of a replica that has been gone for so long, in any shard. `None`: do not.
+    pub standby_after: Option<Duration>,
     /// `host:port` under which clients reach it.
     pub address: String,
     /// Where it stands; may be empty.
@@ -66,6 +77,8 @@ pub struct Options {
     pub checkpoint_bytes: u64,
     /// Timeout of the session with the coordinator.
     pub session_timeout: Duration,
+    /// Times and bounds of replication.
+    pub replication: slotkv_replication::Options,
 }
 
 impl Options {
@@ -75,6 +88,7 @@ impl Options {
             dir: dir.into(),
             name: None,
             shard: None,
+            standby_after: None,
             address: address.into(),
             zone: String::new(),
             wishes: Wishes::default(),
@@ -82,6 +96,7 @@ impl Options {
             segment_bytes: 64 << 20,
             checkpoint_bytes: 64 << 20,
             session_timeout: Duration::from_secs(5),
+            replication: slotkv_replication::Options::default(),
         }
     }
 }
@@ -101,6 +116,8 @@ pub struct Seams {
     pub chance: Arc<dyn Chance>,
     /// Where long work runs.
     pub runner: Runner,
+    /// The way to other replicas.
+    pub peers: Arc<dyn PeerTransport>,
 }
 
 /// A worker that serves.
@@ -112,11 +129,15 @@ pub struct Worker {
     following: JoinHandle<()>,
     session: watch::Receiver<Arc<dyn CoordinatorSession>>,
     member: MemberRecord,
+    peers: PeerService,
+    replicas: u32,
+    /// What the host has failed by.
+    broken: Mutex<Option<oneshot::Receiver<slotkv_storage::Error>>>,
 }
 
 impl Worker {
-    /// Starts a worker; returns when it serves, whether or not slots have been allocated to it yet. Waits for the
-    /// coordinator and for the first master as long as it takes; dropping the future gives up.
+    /// Starts a worker; returns when its replica runs, see [`Worker::placed`]. Waits for the coordinator and for the first
+    /// master as long as it takes; dropping the future gives up.
     pub async fn start(options: Options, seams: Seams) -> Result<Worker, StartError> {
         check_options(&options)?;
         let mut home = Home::lock(seams.disk.clone(), &options.dir)?;
@@ -129,122 +150,232 @@ impl Worker {
         {
             return Err(StartError::WrongCluster { found, expected: cluster.cluster_id });
         }
+        let mut claimed = None;
         if home.identification().is_none() {
-            let shard = match options.shard {
-                Some(shard) => shard,
-                None => membership::allocate_shard_id(&*session).await?,
-            };
-            check_shard(shard)?;
             let name = options.name.clone().unwrap_or_else(|| format!("w-{:016x}", seams.chance.next_u64()));
             paths::validate_name("worker name", &name)?;
-            check_free(&*session, shard, &name).await?;
+            let shard = match (options.shard, options.standby_after) {
+                (Some(shard), _) => shard,
+                (None, Some(after)) => {
+                    let place;
+                    (place, session) = stand_by(session, &options, &seams, &name, after).await?;
+                    claimed = Some(place);
+                    place
+                }
+                (None, None) => membership::allocate_shard_id(&*session).await?,
+            };
+            check_shard(shard)?;
+            join::check_place(&*session, shard, &name, &options.wishes).await?;
             home.identify(&cluster.cluster_id, &name, shard, &*seams.chance).await?;
         }
 
         let cache = Arc::new(RowCache::new(options.cache_bytes));
         let (mut home, opened) = open_data(home, &seams, cache, slots, options.segment_bytes).await?;
-        let (shard, name, inc) = match home.identification() {
-            Some(known) => (known.shard, known.name.clone(), known.inc.clone()),
-            None => return Err(StartError::Misfit("the replica's folder lost its identification".into())),
+        let Some(identification) = home.identification().cloned() else {
+            return Err(StartError::Misfit("the replica's folder lost its identification".into()));
         };
+        let (shard, name) = (identification.shard, identification.name.clone());
         let process = Primary {
             name: name.clone(),
             run: format!("{:016x}", seams.chance.next_u64()),
             address: options.address.clone(),
         };
+        let own = Replica {
+            name: name.clone(),
+            inc: identification.inc.clone(),
+            run: process.run.clone(),
+            address: process.address.clone(),
+        };
         let register = loop {
-            match join::lead(&*session, &mut home, shard, &process, &options.wishes).await {
+            match join::register(&*session, shard, &own, &identification, &options.wishes).await {
                 // Opening the data may have taken longer than the session lasts.
                 Err(StartError::Coordinator(error)) if error.is_over() => {
-                    tracing::warn!(shard, %error, "cannot take the lead yet; opening a new session");
+                    tracing::warn!(shard, %error, "cannot join the shard yet; opening a new session");
                     session = open_session(&*seams.coordinator, options.session_timeout).await;
                 }
                 Err(StartError::Coordinator(error)) if error.is_passing() => {
-                    tracing::warn!(shard, %error, "cannot take the lead yet");
+                    tracing::warn!(shard, %error, "cannot join the shard yet");
                     tokio::time::sleep(Duration::from_millis(COORDINATOR_PAUSE_MS)).await;
                 }
                 outcome => break outcome?,
             }
         };
-        tracing::info!(
-            shard,
-            name,
-            epoch = register.epoch,
-            replayed = opened.replayed_count,
-            durability = %register.durability,
-            "leads its shard"
-        );
+        home.set_durability(register.durability).await?;
 
-        let member = MemberRecord {
-            name: process.name.clone(),
-            run: process.run.clone(),
-            inc,
-            role: Role::Worker,
-            address: options.address.clone(),
-            shard: Some(shard),
-            zone: options.zone.clone(),
-        };
+        let (session_sender, session_receiver) = watch::channel(session.clone());
+        let addresses = Addresses::default();
+        let known = addresses.clone();
+        let registrar =
+            Arc::new(Registrar::new(shard, process.clone(), Arc::new(move |name| known.of(name))));
         let view = Arc::new(ClusterView::start(session.clone()));
-        let table = Arc::new(cluster.table()?);
-        let shared = Arc::new(Shard::new(
+        let (inbox_sender, inbox) = mpsc::unbounded_channel();
+        let (arrived, peers) = mpsc::channel(link::ARRIVED_MAX);
+        let shared = Arc::new(Shard::new(shard::Parts {
+            id: shard,
+            member: Member {
+                name: process.name.clone(),
+                run: process.run.clone(),
+                address: process.address.clone(),
+            },
+            engine: opened.engine.clone(),
+            cache: opened.cache.clone(),
+            runner: seams.runner.clone(),
+            clock: seams.clock.clone(),
+            zone: options.zone.clone(),
+            table: Arc::new(cluster.table()?),
+            inbox: inbox_sender,
+        }));
+        let hello = PeerHello {
+            version_min: handshake::VERSION_MIN,
+            version_max: handshake::VERSION_MAX,
+            cluster_id: cluster.cluster_id.clone(),
             shard,
-            Member { name: process.name.clone(), run: process.run.clone(), address: process.address.clone() },
-            opened.engine.clone(),
-            opened.cache,
-            seams.runner.clone(),
-            Ownership::new(table, shard, register.epoch),
-        ));
-        let mut committer = Committer::new(Parts {
+            name: name.clone(),
+            address: process.address.clone(),
+        };
+        let start = slotkv_replication::Start {
+            member: slotkv_replication::Member {
+                name: name.as_str().into(),
+                inc: own.inc.as_str().into(),
+                run: own.run.as_str().into(),
+            },
+            remains_of: home.remains_of().iter().map(|inc| inc.as_str().into()).collect(),
+            promise: home.promise(),
+            history: opened.history,
+            applied_index: opened.replica.applied().index,
+            seed: seams.chance.next_u64(),
+        };
+        let machine =
+            slotkv_replication::Replica::new(start, options.replication.clone(), seams.clock.uptime_us());
+        let host = Host::new(host::Parts {
             shard: shared.clone(),
+            machine,
             replica: opened.replica,
             log: opened.log,
-            epoch: register.epoch,
+            home,
+            process,
+            slots,
             settings: Settings {
                 durability: register.durability,
                 checkpoint_bytes: options.checkpoint_bytes,
+                retain_bytes: 0,
                 dir: options.dir.clone(),
+                cache_bytes: options.cache_bytes,
             },
+            ack: options.wishes.ack,
             clock: seams.clock.clone(),
             disk: seams.disk.clone(),
+            chance: seams.chance.clone(),
             engine: opened.engine,
             runner: seams.runner.clone(),
-            home,
+            registrar: registrar.clone(),
+            sessions: session_receiver.clone(),
+            links: Links::new(seams.peers.clone(), seams.runner.clone(), hello, addresses.clone()),
+            addresses: addresses.clone(),
+            peers,
+            inbox,
         });
-        committer.commit_barrier().await?;
 
         let (end, ended) = watch::channel(None);
-        let committing = shared.clone();
+        let (broken, breaks) = oneshot::channel();
+        let hosting = shared.clone();
         seams
             .runner
             .dedicated(format!("shard-{shard}"), async move {
-                let outcome = committer.run().await;
-                let text = match outcome {
+                let text = match host.run().await {
                     Ok(()) => String::new(),
                     Err(error) => {
                         tracing::error!(shard, %error, "the shard stops");
-                        error.to_string()
+                        let text = error.to_string();
+                        let _ = broken.send(error);
+                        text
                     }
                 };
-                committing.stop((Code::ShuttingDown, format!("shard {shard} has stopped: {text}")));
-                if !committing.is_aborted() {
-                    committing.queue().refuse_rest();
+                hosting.stop((Code::ShuttingDown, format!("shard {shard} has stopped: {text}")));
+                if !hosting.is_aborted() {
+                    hosting.queue().refuse_rest();
                 }
                 end.send_replace(Some(text));
             })
             .map_err(|error| StartError::Misfit(format!("no thread for shard {shard}: {error}")))?;
 
-        let following = tokio::spawn(follow(view.clone(), shared.clone(), process, register.epoch));
-        shared.serve();
+        let member = MemberRecord {
+            name,
+            run: own.run,
+            inc: own.inc,
+            role: Role::Worker,
+            address: options.address.clone(),
+            shard: Some(shard),
+            zone: options.zone.clone(),
+            standing: String::new(),
+            since_ms: 0,
+        };
+        let following = tokio::spawn(follow(
+            view.clone(),
+            shared.clone(),
+            registrar,
+            addresses.clone(),
+            member.name.clone(),
+        ));
         membership::join(&*session, &member).await.or_else(passing)?;
-        let (session_sender, session_receiver) = watch::channel(session);
+        if let Some(shard) = claimed {
+            standby::release(&*session, shard).await;
+        }
         let membership = tokio::spawn(stay(
             seams.coordinator,
             options.session_timeout,
             session_sender,
             view.clone(),
             member.clone(),
+            shared.standing(),
         ));
-        Ok(Worker { shard: shared, view, ended, membership, following, session: session_receiver, member })
+        let peers = PeerService::new(arrived, cluster.cluster_id, shard, addresses);
+        Ok(Worker {
+            shard: shared,
+            view,
+            ended,
+            membership,
+            following,
+            session: session_receiver,
+            member,
+            peers,
+            replicas: register.replicas,
+            broken: Mutex::new(Some(breaks)),
+        })
+    }
+
+    /// Waits until the replica has taken its place: it leads its shard, or follows who does. Others have to reach it for
+    /// that. In a shard of several it waits [`PLACE_MS_MAX`] at most, since what it waits for may be another worker. To be
+    /// called once.
+    pub async fn placed(&self) -> Result<(), StartError> {
+        let Some(mut breaks) = self.broken.lock().take() else { return Ok(()) };
+        let mut standing = self.shard.standing();
+        let bound = match self.replicas {
+            0..=1 => Duration::MAX,
+            _ => Duration::from_millis(PLACE_MS_MAX),
+        };
+        let begun = tokio::time::Instant::now();
+        loop {
+            if host::is_placed(&standing.borrow_and_update().standing) {
+                return Ok(());
+            }
+            let left = bound.saturating_sub(begun.elapsed()).min(Duration::from_secs(3600));
+            tokio::select! {
+                biased;
+                error = &mut breaks => {
+                    return Err(error.map_or_else(
+                        |_| StartError::Misfit("the replica has stopped".into()),
+                        StartError::Storage,
+                    ));
+                }
+                _ = standing.changed() => {}
+                () = tokio::time::sleep(left) => {
+                    let standing = standing.borrow().standing.to_string();
+                    tracing::warn!(shard = self.shard.id(), standing, "waits for other replicas of its shard");
+                    return Ok(());
+                }
+            }
+        }
     }
 
     /// The shard that the worker serves.
@@ -262,6 +393,16 @@ impl Worker {
         StoreService::server(self.shard.clone())
     }
 
+    /// The gRPC service for other replicas of the shard.
+    pub fn peer_server(&self) -> ReplicationServer<PeerService> {
+        self.peers.clone().server()
+    }
+
+    /// Takes what other replicas send without gRPC, as the simulator does.
+    pub fn peers(&self) -> PeerService {
+        self.peers.clone()
+    }
+
     /// Serves one stream without gRPC, as the simulator does.
     pub fn serve_stream<S>(&self, input: S) -> Session<S>
     where
@@ -277,9 +418,14 @@ impl Worker {
         text.unwrap_or_else(|| "the committer was dropped".into())
     }
 
-    /// Refuses new requests, commits those under way, makes everything durable, leaves the cluster. Bounded in time.
+    /// Hands the lead to another replica in sync, if there is one, refuses new requests, commits those under way, makes
+    /// everything durable, leaves the cluster. Bounded in time.
     pub async fn shutdown(self) {
         let shard = self.shard.id();
+        let (told, resigned) = oneshot::channel();
+        if self.shard.inbox().send(Input::Resign(told)).is_ok() {
+            let _ = tokio::time::timeout(Duration::from_millis(RESIGN_MS_MAX), resigned).await;
+        }
         self.shard.stop((Code::ShuttingDown, format!("the worker of shard {shard} is stopping")));
         self.following.abort();
         let stopped = tokio::time::timeout(Duration::from_millis(STOP_MS_MAX), self.failed()).await;
@@ -325,11 +471,44 @@ async fn open_data(
     receiver.await.map_err(|_| StartError::Misfit("opening the data was not finished".into()))?
 }
 
-fn check_options(options: &Options) -> Result<(), StartError> {
-    if let Some(weight) = options.wishes.weight.filter(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-        let limit = "a weight is a finite number from 0 on".into();
-        return Err(StartError::OutOfBounds { what: "weight", found: weight.to_string(), limit });
+/// Waits for a place, in as many sessions as it takes. Returns the one that holds the claim.
+async fn stand_by(
+    mut session: Arc<dyn CoordinatorSession>,
+    options: &Options,
+    seams: &Seams,
+    name: &str,
+    after: Duration,
+) -> Result<(ShardId, Arc<dyn CoordinatorSession>), StartError> {
+    let member = MemberRecord {
+        name: name.to_owned(),
+        run: format!("{:016x}", seams.chance.next_u64()),
+        inc: String::new(),
+        role: Role::Worker,
+        address: options.address.clone(),
+        shard: None,
+        zone: options.zone.clone(),
+        standing: standby::STANDING.to_owned(),
+        since_ms: seams.clock.wall_ms(),
+    };
+    let view = ClusterView::start(session.clone());
+    loop {
+        match standby::place(&*session, &view, &member, after).await {
+            Ok(shard) => return Ok((shard, session)),
+            Err(StartError::Coordinator(error)) if error.is_over() => {
+                session = open_session(&*seams.coordinator, options.session_timeout).await;
+                view.attach(session.clone());
+            }
+            Err(StartError::Coordinator(error)) if error.is_passing() => {
+                tracing::warn!(%error, "cannot stand by yet");
+                tokio::time::sleep(Duration::from_millis(COORDINATOR_PAUSE_MS)).await;
+            }
+            Err(error) => return Err(error),
+        }
     }
+}
+
+fn check_options(options: &Options) -> Result<(), StartError> {
+    options.wishes.check()?;
     options.shard.map_or(Ok(()), check_shard)
 }
 
@@ -351,20 +530,6 @@ fn check_home(home: &Home, options: &Options) -> Result<(), StartError> {
         return Err(other("replica", known.name.clone(), name.clone()));
     }
     Ok(())
-}
-
-/// Refuses a shard that another replica holds, before the folder is bound to it.
-async fn check_free(session: &dyn CoordinatorSession, shard: ShardId, name: &str) -> Result<(), StartError> {
-    let path = paths::shard(shard);
-    let Some(node) = session.get(&path).await? else { return Ok(()) };
-    let register = ShardRegister::decode(&path, &node.data)?;
-    match register.isr.first() {
-        Some(holder) if holder.name == name => {
-            Err(StartError::DataMissing { shard, name: name.into(), inc: holder.inc.clone() })
-        }
-        Some(holder) => Err(StartError::Taken { shard, holder: holder.name.clone(), name: name.into() }),
-        None => Ok(()),
-    }
 }
 
 async fn open_session(coordinator: &dyn Coordinator, timeout: Duration) -> Arc<dyn CoordinatorSession> {
@@ -402,24 +567,30 @@ fn passing(error: slotkv_coordination::Error) -> Result<(), slotkv_coordination:
     if error.is_passing() || error.is_over() { Ok(()) } else { Err(error) }
 }
 
-/// Gives the shard every newer slot table, and stops it when another process has taken the lead.
-async fn follow(view: Arc<ClusterView>, shard: Arc<Shard>, process: Primary, epoch: u64) {
+/// Gives the shard every newer slot table, and the host what it may want to look at.
+async fn follow(
+    view: Arc<ClusterView>,
+    shard: Arc<Shard>,
+    registrar: Arc<Registrar>,
+    addresses: Addresses,
+    own: String,
+) {
     let mut views = view.views();
     let mut wanted = shard.wanted_version();
     loop {
         let now = views.borrow_and_update().clone();
         if let Some(table) = now.table.clone() {
-            shard.set_ownership(Ownership::new(table, shard.id(), epoch));
+            shard.set_table(table);
+        }
+        for member in now.members.values() {
+            if member.shard == Some(shard.id()) && member.name != own {
+                addresses.set(&member.name, &member.address);
+            }
         }
         if let Some(known) = now.shards.get(&shard.id())
-            && known.register.epoch > epoch
+            && registrar.newest().is_none_or(|(version, _)| known.version > version)
         {
-            let (id, register) = (shard.id(), &known.register);
-            let leader = register.primary.as_ref().map_or("nobody", |primary| primary.name.as_str());
-            tracing::error!(shard = id, epoch = register.epoch, leader, run = process.run, "was deposed");
-            let text = format!("shard {id} is led by {leader} in epoch {}", register.epoch);
-            shard.stop((Code::NotPrimary, text));
-            return;
+            let _ = shard.inbox().send(Input::Hint);
         }
         tokio::select! {
             biased;
@@ -437,21 +608,32 @@ async fn follow(view: Arc<ClusterView>, shard: Arc<Shard>, process: Primary, epo
     }
 }
 
-/// Keeps the process a member: when its session is over, it opens a new one and joins again.
+/// Keeps the process a member, and says where its replica stands. When its session is over, it opens a new one and joins
+/// again.
 async fn stay(
     coordinator: Arc<dyn Coordinator>,
     timeout: Duration,
     sessions: watch::Sender<Arc<dyn CoordinatorSession>>,
     view: Arc<ClusterView>,
-    member: MemberRecord,
+    mut member: MemberRecord,
+    mut standing: watch::Receiver<Stand>,
 ) {
     loop {
         let session = sessions.borrow().clone();
-        let joined = membership::join(&*session, &member).await;
-        match joined {
+        let stand = standing.borrow_and_update().clone();
+        member.standing = stand.standing.to_string();
+        member.since_ms = stand.since_ms;
+        match membership::join(&*session, &member).await {
             Ok(()) => {
                 let mut states = session.state();
-                let _ = states.wait_for(|state| state.is_final()).await;
+                tokio::select! {
+                    biased;
+                    () = async { drop(states.wait_for(|state| state.is_final()).await) } => {}
+                    _ = standing.changed() => {
+                        tokio::time::sleep(STANDING_PAUSE).await;
+                        continue;
+                    }
+                }
             }
             Err(error) if error.is_over() => {}
             Err(error) => {

@@ -36,6 +36,7 @@ async fn start(machine: &Machine, dir: &Path) -> Result<Worker, StartError> {
         ..machine.options.clone()
     };
     let worker = Worker::start(options, seams).await?;
+    worker.placed().await?;
     worker.shard().catch_up(1).await;
     Ok(worker)
 }

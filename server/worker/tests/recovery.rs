@@ -125,11 +125,8 @@ async fn a_failed_sync_stops_the_shard_and_acknowledges_nothing() {
         epoch: caller.epoch,
         ..Default::default()
     });
-    let why = tokio::select! {
-        why = worker.failed() => why,
-        frame = caller.next() => panic!("{frame:?}"),
-    };
-    assert!(!why.is_empty());
+    assert_eq!(caller.next().await.unwrap().replies[0].code, Code::SteppedDown.number());
+    assert!(!worker.failed().await.is_empty());
     assert!(worker.shard().check_serving().is_err());
 }
 
@@ -363,7 +360,7 @@ async fn writes_behind_a_failed_group_are_refused_as_not_begun() {
     let patience = std::time::Duration::from_secs(60);
     let frame = tokio::time::timeout(patience, caller.next()).await.expect("no word of the second").unwrap();
     let told: Vec<_> = frame.replies.iter().map(|reply| (reply.id, reply.code)).collect();
-    assert_eq!(told, [(2, Code::ShuttingDown.number())]);
+    assert_eq!(told, [(1, Code::SteppedDown.number()), (2, Code::ShuttingDown.number())]);
     worker.failed().await;
 }
 
@@ -409,6 +406,7 @@ async fn a_session_that_ends_while_the_data_is_opened_is_replaced() {
     let mut seams = machine.seams();
     seams.engines = Arc::new(Slow(machine.engines.clone(), machine.coordinator.faults()));
     let worker = slotkv_worker::Worker::start(machine.options.clone(), seams).await.unwrap();
+    worker.placed().await.unwrap();
     assert_eq!(worker.shard().ownership().epoch(), 1);
 }
 
@@ -468,6 +466,7 @@ async fn room_is_kept_for_what_the_engine_has_in_memory() {
     let mut seams = machine.seams();
     seams.engines = Arc::new(Full(MemoryEngine::new()));
     let worker = slotkv_worker::Worker::start(machine.options.clone(), seams).await.unwrap();
+    worker.placed().await.unwrap();
     worker.shard().catch_up(1).await;
     let mut caller = Caller::new(&worker, 1).await;
     machine.disk.set_capacity(Some(machine.disk.used_bytes() + (200 << 20)));
@@ -482,6 +481,7 @@ async fn an_engine_that_panics_while_it_persists_stops_the_shard() {
     seams.engines = Arc::new(Full(MemoryEngine::new()));
     seams.runner = slotkv_worker::Runner::Threads(tokio::runtime::Handle::current());
     let worker = slotkv_worker::Worker::start(machine.options.clone(), seams).await.unwrap();
+    worker.placed().await.unwrap();
     worker.shard().catch_up(1).await;
     let mut caller = Caller::new(&worker, 1).await;
     let large = "v".repeat(8192);

@@ -1,19 +1,26 @@
 //! Slot rows and results after a restart are those from before it, wherever the checkpoint and the applied position lay.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    ops::{Bound, ControlFlow},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use slotkv_proto::{
     SlotCount,
     seam::{Chance, SeededChance},
 };
-use slotkv_storage::{Effect, Engine, Error, Kind, LogRecord, MemoryEngine, Position, RowCache};
+use slotkv_storage::{
+    Batch, Effect, Engine, Error, Kind, LogRecord, MemoryEngine, Position, Reader, Row, RowCache, keys,
+};
 use slotkv_worker::{
     decide::{Change, Condition},
     outbox::Outbox,
     queue::Write,
     replica::{LOSS_GAP, Replica, Staged, barrier},
     retry::Ticket,
+    snapshot::{Receiver, Source},
 };
 
 fn load(engine: &MemoryEngine) -> Replica {
@@ -23,9 +30,14 @@ fn load(engine: &MemoryEngine) -> Replica {
 
 fn write(chance: &SeededChance, sequence: u64) -> Write {
     let key = Bytes::from(format!("key{}", chance.below(40)));
-    let change = match chance.below(4) {
+    let change = match chance.below(6) {
         0 => Change::Delete(Condition::Always),
-        _ => Change::Put(Bytes::from(vec![b'x'; chance.below(50) as usize]), Condition::Always),
+        1 => Change::Expire(Condition::Present, chance.below(60)),
+        2 => Change::Read(true),
+        _ => {
+            let value = Bytes::from(vec![b'x'; chance.below(50) as usize]);
+            Change::Put(value, Condition::Always, chance.below(3) * chance.below(40))
+        }
     };
     Write {
         id: sequence,
@@ -48,6 +60,31 @@ fn sums(replica: &Replica) -> Vec<(u64, u64, u128, u64)> {
         .collect()
 }
 
+/// Every row that ends has its deadline, and nothing else has one.
+fn check_deadlines(engine: &MemoryEngine) {
+    let keys_of = |prefix: Bytes, each: &mut dyn FnMut(&[u8], &[u8])| {
+        let end = keys::prefix_end(&prefix).unwrap();
+        let bounds = (Bound::Included(&prefix[..]), Bound::Excluded(&end[..]));
+        engine
+            .scan(bounds, &mut |key, value| {
+                each(key, value);
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+    };
+    let (mut ending, mut deadlines) = (BTreeSet::new(), BTreeSet::new());
+    keys_of(keys::data_key_prefix(), &mut |key, value| {
+        let (_, expires_ms, _) = Row::peek(value).unwrap();
+        if expires_ms != 0 {
+            ending.insert(keys::deadline_key(expires_ms, key));
+        }
+    });
+    keys_of(keys::deadline_key_prefix(), &mut |key, _| {
+        deadlines.insert(Bytes::copy_from_slice(key));
+    });
+    assert_eq!(ending, deadlines);
+}
+
 #[test]
 fn replay_gives_the_slot_rows_that_were_there_before_the_restart() {
     for seed in 0..50 {
@@ -57,13 +94,18 @@ fn replay_gives_the_slot_rows_that_were_there_before_the_restart() {
         let mut log: Vec<LogRecord> = Vec::new();
         for sequence in 1..=200 {
             let mut group = replica.begin(1_000 + sequence);
-            let position = Position { epoch: 1, index: log.len() as u64 + 1 };
+            let mut position = Position { epoch: 1, index: log.len() as u64 };
+            if chance.below(4) == 0 {
+                log.extend(replica.stage_expiries(&mut group, &mut position).unwrap());
+            }
+            position.index += 1;
             if let Staged::Log(record, _) =
                 replica.stage(&mut group, &write(&chance, sequence), position).unwrap()
             {
                 log.push(record);
             }
             replica.apply(group).unwrap();
+            check_deadlines(&engine);
             match chance.below(40) {
                 0 => drop(replica.checkpoint_rows().unwrap()),
                 1 => engine.persist().unwrap(),
@@ -82,6 +124,7 @@ fn replay_gives_the_slot_rows_that_were_there_before_the_restart() {
         }
         replica.apply(group).unwrap();
         assert_eq!(sums(&replica), before, "seed {seed}");
+        check_deadlines(&engine);
         assert_eq!(replica.applied().index, log.len() as u64);
 
         replica.recount().unwrap();
@@ -105,7 +148,8 @@ fn logged_time_comes_back_also_from_a_record_that_changed_no_row() {
     replica.stage_record(&mut group, Position { epoch: 1, index: 1 }, &barrier(5_000, 0)).unwrap();
     replica.apply(group).unwrap();
     replica.checkpoint_rows().unwrap();
-    assert_eq!(load(&engine).begin(7).time_ms(), 5_000);
+    let time_ms = load(&engine).begin(7).time_ms();
+    assert!((5_000..100_000).contains(&time_ms), "{time_ms}");
 }
 
 #[test]
@@ -167,4 +211,81 @@ fn a_record_that_changes_rows_without_their_slots_row_is_refused() {
     };
     let refused = replica.stage_record(&mut replica.begin(0), Position { epoch: 1, index: 1 }, &record);
     assert!(matches!(refused, Err(Error::Malformed { .. })), "{refused:?}");
+}
+
+#[test]
+fn whatever_meets_a_row_whose_time_is_over_logs_that_before_it_answers() {
+    for change in [
+        Change::Read(true),
+        Change::Delete(Condition::Always),
+        Change::Put(Bytes::new(), Condition::Present, 0),
+        Change::Expire(Condition::Present, 5),
+    ] {
+        let engine = MemoryEngine::new();
+        let mut replica = load(&engine);
+        let mut asked = |sequence: u64, wall_ms: u64, change: Change| {
+            let ticket =
+                Ticket { client: [1; 16], sequence, oldest_open: 1, fence_index: 0, repeated: false };
+            let asked = Write { key: "k".into(), change, ticket, ..write(&SeededChance::new(1), 1) };
+            let mut group = replica.begin(wall_ms);
+            let staged = replica.stage(&mut group, &asked, Position { epoch: 1, index: sequence }).unwrap();
+            replica.apply(group).unwrap();
+            staged
+        };
+        asked(1, 1_000, Change::Put("v".into(), Condition::Always, 10));
+        let told = format!("{change:?}");
+        let Staged::Log(record, reply) = asked(2, 1_000_000, change) else {
+            panic!("{told}: nothing is logged")
+        };
+        assert_eq!((record.effects.len(), record.effects[0].value.as_ref()), (1, None), "{told}");
+        assert_eq!((reply.version, reply.value.len()), (0, 0), "{told}");
+        assert_eq!((sums(&replica).iter().map(|row| row.0).sum::<u64>(), replica.applied().index), (0, 2));
+        check_deadlines(&engine);
+    }
+}
+
+#[test]
+fn a_snapshot_brings_the_deadlines_of_its_rows_and_is_refused_with_others() {
+    let engine = MemoryEngine::new();
+    let mut replica = load(&engine);
+    let chance = SeededChance::new(7);
+    let mut group = replica.begin(1_000);
+    for index in 1..=40 {
+        let change = Change::Put("v".into(), Condition::Always, chance.below(3) * 500);
+        let asked = Write { change, ..write(&chance, index) };
+        replica.stage(&mut group, &asked, Position { epoch: 1, index }).unwrap();
+    }
+    replica.apply(group).unwrap();
+    let mut sent = |change: &dyn Fn(&mut Batch)| {
+        let mut batch = Batch::new();
+        change(&mut batch);
+        engine.write(batch).unwrap();
+        let mut source = Source::open(&mut replica, &engine).unwrap();
+        let taken = MemoryEngine::new();
+        let mut receiver = Receiver::new(Arc::new(taken.clone()));
+        loop {
+            let (part, is_last) = source.chunk(200)?;
+            receiver.add(&part)?;
+            if is_last {
+                break;
+            }
+        }
+        receiver.finish(source.at()).map(|_| taken)
+    };
+    let taken = sent(&|_| {}).unwrap();
+    check_deadlines(&taken);
+    let at_once = load(&taken).expiry_wait(0);
+    assert!(at_once.is_some(), "the copy knows that rows end");
+
+    let stray = keys::deadline_key(1_700, &keys::data_key(3, "", b"nobody"));
+    assert!(sent(&|batch| batch.put(stray.clone(), Bytes::new())).is_err_and(|error| error.is_damage()));
+    sent(&|batch| batch.delete(stray.clone())).unwrap();
+    let begin = keys::deadline_key_prefix();
+    let mut first = None;
+    let visit = &mut |key: &[u8], _: &[u8]| {
+        first = Some(Bytes::copy_from_slice(key));
+        ControlFlow::Break(())
+    };
+    engine.scan((Bound::Included(&begin[..]), Bound::Unbounded), visit).unwrap();
+    assert!(sent(&|batch| batch.delete(first.clone().unwrap())).is_err_and(|error| error.is_damage()));
 }

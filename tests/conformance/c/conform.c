@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define SHOWN_BYTES_MAX 256
 #define ARGUMENTS_MAX 4096
@@ -208,12 +209,20 @@ static void print_value(const slotkv_result_t *result) {
     }
 }
 
+/* In hours, so that it is the same for all who ask within some minutes. */
+static void print_ttl(uint64_t ttl_ms) {
+    if (ttl_ms > 0) {
+        printf(" ttl %llu", (unsigned long long)((ttl_ms + 1800000) / 3600000));
+    }
+}
+
 static void print_entry(const slotkv_result_t *result) {
     if (result->status == SLOTKV_STATUS_NOT_FOUND) {
         printf("none");
     } else {
         printf("entry %llu ", (unsigned long long)result->version);
         print_bytes(result->value);
+        print_ttl(result->ttl_ms);
     }
 }
 
@@ -241,6 +250,11 @@ static void print_slot(const slotkv_result_t *result) {
     printf("slot %lld", (long long)result->number);
 }
 
+static void print_gone(const slotkv_result_t *result) {
+    (void)result;
+    printf("gone");
+}
+
 static void print_done(const slotkv_result_t *result) {
     (void)result;
     printf("done");
@@ -251,6 +265,7 @@ static void print_item(const slotkv_item_t *item) {
     print_bytes(item->key);
     putchar(' ');
     print_bytes(item->value);
+    print_ttl(item->ttl_ms);
 }
 
 static void print_items(const slotkv_result_t *result) {
@@ -454,6 +469,7 @@ static void carry_out(const step_t *step) {
     const argument_t *traceparent = option(step, "traceparent");
     traceparent = traceparent == NULL ? option(step, "view_traceparent") : traceparent;
     options.traceparent = text_of(traceparent);
+    options.ttl_ms = (uint64_t)number_option(step, "ttl_ms", 0);
     slotkv_range_t range = range_of(step);
     slotkv_operation_t operation = slotkv_operation(SLOTKV_OPERATION_KIND_GET);
     operation.options = &options;
@@ -495,6 +511,20 @@ static void carry_out(const step_t *step) {
         }
         return;
     }
+    if (is(step, "gone")) {
+        operation.kind = SLOTKV_OPERATION_KIND_HAS;
+        operation.key = bytes_at(step, 0);
+        const struct timespec pause = {0, 5000000};
+        for (;;) {
+            result = carried(client, &operation);
+            if (result.code != SLOTKV_CODE_OK || result.number == 0) {
+                break;
+            }
+            nanosleep(&pause, NULL);
+        }
+        print_and_free(&result, print_gone);
+        return;
+    }
     if (is(step, "slot")) {
         slotkv_slot(client, bytes_at(step, 0), &result);
         print_and_free(&result, print_slot);
@@ -525,6 +555,10 @@ static void carry_out(const step_t *step) {
         operation.kind = is(step, "compare_and_set") ? SLOTKV_OPERATION_KIND_PUT : SLOTKV_OPERATION_KIND_DELETE;
         operation.condition = SLOTKV_CONDITION_VERSION;
         operation.version = (uint64_t)step->arguments[last_argument].number;
+        print = print_write;
+    } else if (is(step, "expire") || is(step, "persist")) {
+        operation.kind = SLOTKV_OPERATION_KIND_EXPIRE;
+        options.ttl_ms = is(step, "persist") ? 0 : (uint64_t)step->arguments[last_argument].number;
         print = print_write;
     } else if (is(step, "delete")) {
         operation.kind = SLOTKV_OPERATION_KIND_DELETE;

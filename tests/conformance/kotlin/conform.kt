@@ -5,6 +5,7 @@ import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.async
 import kotlinx.coroutines.coroutineScope
+import kotlinx.coroutines.delay
 import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.runBlocking
 import slotkv.Client
@@ -52,6 +53,7 @@ private class Driver(private val client: Client, private val uri: String) {
         if (step.number("closed") == 1L) client = connect(uri).also { it.close() }
         if (step.number("cancel") == 1L) return cancelled(client, step.bytes(0))
         if (step.isText) return toldInText(client, step)
+        val ttl = step.number("ttl_ms")?.milliseconds
         val (prefix, start, end) = listOf("prefix", "start", "end").map(step::bytes)
         return when (step.operation) {
             "connect" -> {
@@ -61,17 +63,23 @@ private class Driver(private val client: Client, private val uri: String) {
             "get" -> ofValue(client.get(step.bytes(0)))
             "get_entry" -> ofEntry(client.getEntry(step.bytes(0)))
             "has" -> "${client.has(step.bytes(0))}"
-            "put" -> ofPut(client.put(step.bytes(0), step.bytes(1)))
-            "put_if_absent" -> ofPut(client.putIfAbsent(step.bytes(0), step.bytes(1)))
-            "update_if_present" -> ofPut(client.updateIfPresent(step.bytes(0), step.bytes(1)))
-            "compare_and_set" -> ofPut(client.compareAndSet(step.bytes(0), step.bytes(1), step.version(2)))
+            "put" -> ofPut(client.put(step.bytes(0), step.bytes(1), ttl))
+            "put_if_absent" -> ofPut(client.putIfAbsent(step.bytes(0), step.bytes(1), ttl))
+            "update_if_present" -> ofPut(client.updateIfPresent(step.bytes(0), step.bytes(1), ttl))
+            "compare_and_set" -> ofPut(client.compareAndSet(step.bytes(0), step.bytes(1), step.version(2), ttl))
+            "expire" -> ofPut(client.expire(step.bytes(0), step.delta(1).milliseconds))
+            "persist" -> ofPut(client.persist(step.bytes(0)))
+            "gone" -> {
+                while (client.has(step.bytes(0))) delay(5.milliseconds)
+                "gone"
+            }
             "delete" -> ofDelete(client.delete(step.bytes(0)))
             "delete_if_version" -> ofDelete(client.deleteIfVersion(step.bytes(0), step.version(1)))
             "increment" -> "number ${client.increment(step.bytes(0), step.delta(1))}"
             "get_many" -> ofMany(client.getManyResults(step.all()), ::ofValue)
             "put_many" -> {
                 val pairs = step.all().chunked(2) { (key, value) -> key to value }
-                ofMany(client.putManyResults(pairs), ::ofPut)
+                ofMany(client.putManyResults(pairs, ttl), ::ofPut)
             }
             "delete_many" -> ofMany(client.deleteManyResults(step.all()), ::ofDelete)
             "count" -> "count ${client.count(prefix, start, end)}"

@@ -2,12 +2,16 @@
 
 import java.math.BigInteger
 import java.util.zip.CRC32
+import kotlin.math.roundToLong
+import kotlin.time.Duration
+import kotlin.time.DurationUnit
 import slotkv.Delete
 import slotkv.DeleteStatus
 import slotkv.Entry
 import slotkv.Item
 import slotkv.Put
 import slotkv.SlotkvException
+import slotkv.ttl
 
 private const val SHOWN_BYTES_MAX = 256
 
@@ -15,7 +19,7 @@ private const val SHOWN_BYTES_MAX = 256
 private val ODD = mapOf("zero" to BigInteger.ZERO, "negative" to BigInteger("-1"), "broken_text" to "\ud800")
 
 /** Options that are numbers with a sign. */
-private val SIGNED = setOf("deadline_ms", "limit", "page_items")
+private val SIGNED = setOf("deadline_ms", "limit", "page_items", "ttl_ms")
 
 /** Where keys and values are: arguments, and options that are bounds. */
 private val KEYS = setOf("", "prefix", "start", "end")
@@ -96,7 +100,10 @@ fun ofBytes(value: ByteArray): String {
 
 fun ofValue(value: ByteArray?) = if (value == null) "none" else "value ${ofBytes(value)}"
 
-fun ofEntry(entry: Entry?) = if (entry == null) "none" else "entry ${entry.version} ${ofBytes(entry.value)}"
+/** In hours, so that it is the same for all who ask within some minutes. */
+private fun ofTtl(ttl: Duration?) = if (ttl == null) "" else " ttl ${ttl.toDouble(DurationUnit.HOURS).roundToLong()}"
+
+fun ofEntry(entry: Entry?) = if (entry == null) "none" else "entry ${entry.version} ${ofBytes(entry.value)}${ofTtl(entry.ttl)}"
 
 fun ofPut(put: Put) = "${put.status.name.lowercase()} ${put.version}"
 
@@ -114,6 +121,6 @@ fun <T> ofMany(results: List<Result<T>>, text: (T) -> String): String {
 }
 
 fun ofItems(items: List<Item>, end: String): String {
-    val texts = items.map { "${it.version} ${ofBytes(it.key)} ${ofBytes(it.value)}" }
+    val texts = items.map { "${it.version} ${ofBytes(it.key)} ${ofBytes(it.value)}${ofTtl(it.ttl)}" }
     return "items[${texts.joinToString(";")}] $end"
 }

@@ -30,7 +30,7 @@ class Driver {
 
   async #told(step) {
     let { client } = this
-    const [namespace, deadlineMs] = ['namespace', 'deadline_ms'].map((name) => step.option(name))
+    const [namespace, deadlineMs, ttlMs] = ['namespace', 'deadline_ms', 'ttl_ms'].map((name) => step.option(name))
     const [viewTraceparent, traceparent] = ['view_traceparent', 'traceparent'].map((name) => textOf(step.option(name)))
     if (namespace !== undefined) client = client.namespace(textOf(namespace))
     if (deadlineMs !== undefined) client = client.withDeadline(deadlineMs)
@@ -53,13 +53,20 @@ class Driver {
       case 'has':
         return String(await client.has(first))
       case 'put':
-        return ofPut(await client.put(first, second))
+        return ofPut(await client.put(first, second, { ttlMs }))
       case 'put_if_absent':
-        return ofPut(await client.putIfAbsent(first, second))
+        return ofPut(await client.putIfAbsent(first, second, { ttlMs }))
       case 'update_if_present':
-        return ofPut(await client.updateIfPresent(first, second))
+        return ofPut(await client.updateIfPresent(first, second, { ttlMs }))
       case 'compare_and_set':
-        return ofPut(await client.compareAndSet(first, second, third))
+        return ofPut(await client.compareAndSet(first, second, third, { ttlMs }))
+      case 'expire':
+        return ofPut(await client.expire(first, typeof second === 'bigint' ? Number(second) : second))
+      case 'persist':
+        return ofPut(await client.persist(first))
+      case 'gone':
+        while (await client.has(first)) await new Promise((resolve) => setTimeout(resolve, 5))
+        return 'gone'
       case 'delete':
         return ofDelete(await client.delete(first))
       case 'delete_if_version':
@@ -72,7 +79,7 @@ class Driver {
         const words = step.arguments
         const pairs = Array.from({ length: words.length / 2 }, (_, at) => [words[2 * at], words[2 * at + 1]])
         const all = step.options.has('whole') ? step.option('whole') : pairs
-        return many(await client.putMany(all, { returnErrors: true }), ofPut)
+        return many(await client.putMany(all, { returnErrors: true, ttlMs }), ofPut)
       }
       case 'delete_many':
         return many(await client.deleteMany(step.all(), { returnErrors: true }), ofDelete)

@@ -77,7 +77,11 @@ export function ofBytes(value) {
 
 export const ofValue = (value) => (value === null ? 'none' : `value ${ofBytes(value)}`)
 
-export const ofEntry = (entry) => (entry === null ? 'none' : `entry ${entry.version} ${ofBytes(entry.value)}`)
+/** In hours, so that it is the same for all who ask within some minutes. */
+const ofTtl = (ttlMs) => (ttlMs === null ? '' : ` ttl ${Math.round(ttlMs / 3_600_000)}`)
+
+export const ofEntry = (entry) =>
+  entry === null ? 'none' : `entry ${entry.version} ${ofBytes(entry.value)}${ofTtl(entry.ttlMs)}`
 
 export const ofPut = (put) => `${put.status} ${put.version}`
 
@@ -88,7 +92,9 @@ export const ofError = (error) => `error ${error.code} ${error.kind} ${error.out
 export const ofMany = (results) => `many[${results.join(';')}]`
 
 export function ofItems(items, end) {
-  const texts = items.map(({ key, value, version }) => `${version} ${ofBytes(key)} ${ofBytes(value)}`)
+  const texts = items.map(
+    ({ key, value, version, ttlMs }) => `${version} ${ofBytes(key)} ${ofBytes(value)}${ofTtl(ttlMs)}`,
+  )
   return `items[${texts.join(';')}] ${end}`
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
@@ -108,6 +109,10 @@ class Driver:
             client = client.with_traceparent(step.option("view_traceparent").decode())
         traceparent = step.option("traceparent")
         told = {} if traceparent is None else {"traceparent": traceparent.decode()}
+        ttl: dict[str, Any] = {}
+        if "ttl_ms" in step.options:
+            ttl_ms = step.option("ttl_ms")
+            ttl = {"ttl": ttl_ms if "ttl_ms" in step.odd else ttl_ms / 1000}
         first, second, third = (*step.arguments, None, None, None)[:3]
         if step.flag("closed"):
             client = self.surface.connect(self.uri)
@@ -126,9 +131,18 @@ class Driver:
             case "has":
                 return str(through(client.has(first))).lower()
             case "put" | "put_if_absent" | "update_if_present":
-                return of_put(through(getattr(client, step.operation)(first, second)))
+                return of_put(through(getattr(client, step.operation)(first, second, **ttl)))
             case "compare_and_set":
-                return of_put(through(client.compare_and_set(first, second, third)))
+                return of_put(through(client.compare_and_set(first, second, third, **ttl)))
+            case "expire":
+                lifetime = second if "" in step.odd else second / 1000
+                return of_put(through(client.expire(first, lifetime)))
+            case "persist":
+                return of_put(through(client.persist(first)))
+            case "gone":
+                while through(client.has(first)):
+                    time.sleep(0.005)
+                return "gone"
             case "delete":
                 return of_delete(through(client.delete(first)))
             case "delete_if_version":
@@ -140,7 +154,7 @@ class Driver:
             case "put_many":
                 words = step.arguments
                 pairs = step.options.get("whole", list(zip(words[::2], words[1::2])))
-                return self.many(client.put_many(pairs, return_errors=True), of_put)
+                return self.many(client.put_many(pairs, return_errors=True, **ttl), of_put)
             case "delete_many":
                 return self.many(client.delete_many(step.all(), return_errors=True), of_delete)
             case "count":

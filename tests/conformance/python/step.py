@@ -86,8 +86,13 @@ def of_value(value: bytes | None) -> str:
     return "none" if value is None else f"value {of_bytes(value)}"
 
 
+def of_ttl(ttl: float | None) -> str:
+    """In hours, so that it is the same for all who ask within some minutes."""
+    return "" if ttl is None else f" ttl {round(ttl / 3600)}"
+
+
 def of_entry(entry: slotkv.Entry | None) -> str:
-    return "none" if entry is None else f"entry {entry.version} {of_bytes(entry.value)}"
+    return "none" if entry is None else f"entry {entry.version} {of_bytes(entry.value)}{of_ttl(entry.ttl)}"
 
 
 def of_put(put: slotkv.Put) -> str:
@@ -107,5 +112,7 @@ def of_many(results: Iterable[str]) -> str:
 
 
 def of_items(items: Sequence[slotkv.Item], end: str) -> str:
-    texts = (f"{item.version} {of_bytes(item.key)} {of_bytes(item.value)}" for item in items)
+    texts = (
+        f"{item.version} {of_bytes(item.key)} {of_bytes(item.value)}{of_ttl(item.ttl)}" for item in items
+    )
     return f"items[{';'.join(texts)}] {end}"

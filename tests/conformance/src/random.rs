@@ -19,7 +19,9 @@ fn step(chance: &mut StdRng) -> Step {
         45..50 => ("put_if_absent", vec![key(chance), value(chance)]),
         50..55 => ("update_if_present", vec![key(chance), value(chance)]),
         55..62 => ("compare_and_set", vec![key(chance), value(chance), version(chance)]),
-        62..70 => ("delete", vec![key(chance)]),
+        62..66 => ("delete", vec![key(chance)]),
+        66..68 => ("expire", vec![key(chance), lifetime(chance)]),
+        68..70 => ("persist", vec![key(chance)]),
         70..73 => ("delete_if_version", vec![key(chance), version(chance)]),
         73..80 => ("increment", vec![number_key(chance), Argument::Number(chance.random_range(-9..99))]),
         80..84 => ("get_many", (0..chance.random_range(0..8)).map(|_| key(chance)).collect()),
@@ -37,6 +39,11 @@ fn step(chance: &mut StdRng) -> Step {
     let mut option = |name: &str, value| step.options.push((name.to_owned(), value));
     if chance.random_bool(0.1) {
         option("namespace", Argument::Bytes("other".into()));
+    }
+    let stores =
+        matches!(operation, "put" | "put_if_absent" | "update_if_present" | "compare_and_set" | "put_many");
+    if stores && chance.random_bool(0.3) {
+        option("ttl_ms", lifetime(chance));
     }
     if matches!(operation, "count" | "scan" | "dump") && chance.random_bool(0.5) {
         option("prefix", Argument::Bytes("key".into()));
@@ -79,6 +86,11 @@ fn value(chance: &mut StdRng) -> Argument {
             (0..chance.random_range(1..30)).map(|_| chance.random()).collect::<Vec<u8>>().into(),
         ),
     }
+}
+
+/// Hours, so that it ends in no program.
+fn lifetime(chance: &mut StdRng) -> Argument {
+    Argument::Number(3_600_000 * chance.random_range(1..80_000))
 }
 
 /// Small, so that it is right now and then.

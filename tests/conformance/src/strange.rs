@@ -246,9 +246,12 @@ fn found(key: &[u8], traceparent: &str) -> v1::Found {
     let traceparent = traceparent.to_owned();
     let is_late = key == "slow";
     match answer(v1::Request { key, traceparent, ..v1::Request::default() }) {
-        Some(reply) if !is_late && reply.code == 0 && reply.version == 1 => {
-            v1::Found { status: reply.status, value: reply.value, version: reply.version }
-        }
+        Some(reply) if !is_late && reply.code == 0 && reply.version == 1 => v1::Found {
+            status: reply.status,
+            value: reply.value,
+            version: reply.version,
+            ttl_ms: reply.ttl_ms,
+        },
         _ => v1::Found::default(),
     }
 }

@@ -3,15 +3,18 @@
 //! | answer | text |
 //! |---|---|
 //! | an absent value · a value | `none` · `value =6162` |
-//! | a value with its version | `entry 7 =6162` |
+//! | a value with its version | `entry 7 =6162`, and if it ends `entry 7 =6162 ttl 2` with the hours that are left, rounded |
 //! | whether a key exists | `true` · `false` |
 //! | of a put | `created 7` · `updated 7` · `unmet 7` |
 //! | of a delete | `deleted 7` · `not_found` · `unmet 7` |
 //! | a sum · a count · a slot | `number -5` · `count 7` · `slot 711` |
 //! | of many | `many[created 7;error 2 TOO_LARGE failed never]` |
-//! | of a scan | `items[7 =6b =76;8 =6c =77] cursor` or, where it is complete, `... end` |
+//! | of a scan | `items[7 =6b =76;8 =6c =77 ttl 2] cursor` or, where it is complete, `... end` |
+//! | that a key has ended | `gone` |
 //! | nothing | `done` |
 //! | an error | `error 2 TOO_LARGE failed never` |
+
+use std::time::Duration;
 
 use slotkv::{Code, Delete, Entry, Item, Outcome, Put, Retry};
 
@@ -36,7 +39,14 @@ pub fn value(value: Option<&[u8]>) -> String {
 
 /// A value with its version, or none.
 pub fn entry(entry: Option<Entry>) -> String {
-    entry.map_or("none".into(), |entry| format!("entry {} {}", entry.version, bytes(&entry.value)))
+    entry.map_or("none".into(), |entry| {
+        format!("entry {} {}{}", entry.version, bytes(&entry.value), ttl(entry.ttl))
+    })
+}
+
+/// What is left of a lifetime, in hours, so that it is the same for all who ask within some minutes.
+fn ttl(ttl: Option<Duration>) -> String {
+    ttl.map_or(String::new(), |ttl| format!(" ttl {}", (ttl.as_secs() + 1800) / 3600))
 }
 
 /// What a put did.
@@ -71,7 +81,7 @@ pub fn many(results: impl IntoIterator<Item = String>) -> String {
 pub fn items(items: &[Item], is_complete: bool) -> String {
     let items: Vec<String> = items
         .iter()
-        .map(|item| format!("{} {} {}", item.version, bytes(&item.key), bytes(&item.value)))
+        .map(|item| format!("{} {} {}{}", item.version, bytes(&item.key), bytes(&item.value), ttl(item.ttl)))
         .collect();
     format!("items[{}] {}", items.join(";"), if is_complete { "end" } else { "cursor" })
 }

@@ -38,7 +38,7 @@ pub enum Call {
 
 impl Call {
     /// The value that it would store.
-    fn value(&self) -> Option<u64> {
+    pub fn value(&self) -> Option<u64> {
         match *self {
             Call::Put(value) | Call::PutIfAbsent(value) | Call::CompareAndSet { value, .. } => Some(value),
             Call::Delete | Call::Get | Call::Increment => None,
@@ -104,11 +104,16 @@ impl End {
 /// A call from its begin to its end.
 #[derive(Clone, Debug)]
 pub struct Event {
-    key: String,
-    call: Call,
-    begun: u64,
-    ended: u64,
-    end: End,
+    /// Its key; one that begins with `counter` is only incremented and read.
+    pub key: String,
+    /// What it was.
+    pub call: Call,
+    /// When it was called.
+    pub begun: u64,
+    /// When its caller knew its end.
+    pub ended: u64,
+    /// What it came to.
+    pub end: End,
 }
 
 /// All calls of a run.
@@ -124,6 +129,12 @@ struct Inner {
 }
 
 impl History {
+    /// A history recorded elsewhere, by a clock that all its callers shared.
+    pub fn of(mut events: Vec<Event>) -> Self {
+        events.sort_by_key(|event| event.ended);
+        Self { inner: Mutex::new(Inner { clock: 0, events }) }
+    }
+
     /// Begins a call; the number goes to [`History::end`].
     pub fn begin(&self) -> u64 {
         let mut inner = self.inner.lock();

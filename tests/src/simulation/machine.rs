@@ -11,12 +11,20 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
-use slotkv_coordination::{Embedded, registers::Durability};
+use slotkv_coordination::{
+    Embedded,
+    registers::{Ack, Durability},
+};
 use slotkv_proto::seam::{Chance, Clock, SeededChance};
 use slotkv_storage::{
     Batch, Disk, Engine, Error, File, Lock, MemoryEngine, MemoryEngines, Open, Reader, SimDisk, SlotRow, keys,
 };
 use slotkv_worker::{Options, Runner, Seams, StartError, Worker, runner::Tasks};
+
+use super::{
+    net::{Net, SimPeers},
+    world::Plan,
+};
 
 /// A promise that a cluster breaks on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +41,12 @@ pub enum Sabotage {
 pub struct SimClock {
     start: tokio::time::Instant,
     offset_ms: Mutex<i64>,
+    /// By how much its uptime is fast, in millionths.
+    drift_ppm: i64,
 }
 
+/// Two clocks drift apart by 1 % at most.
+const DRIFT_PPM_MAX: u64 = 4_900;
 /// Clocks are off by at most so much at first.
 const SKEW_MS_MAX: u64 = 10 * 60_000;
 
@@ -42,7 +54,8 @@ impl SimClock {
     /// A clock of its own, that is off by an amount of its own.
     pub fn new(chance: &dyn Chance) -> Arc<Self> {
         let offset = chance.below(2 * SKEW_MS_MAX) as i64 - SKEW_MS_MAX as i64;
-        Arc::new(Self { start: tokio::time::Instant::now(), offset_ms: Mutex::new(offset) })
+        let drift_ppm = chance.below(2 * DRIFT_PPM_MAX) as i64 - DRIFT_PPM_MAX as i64;
+        Arc::new(Self { start: tokio::time::Instant::now(), offset_ms: Mutex::new(offset), drift_ppm })
     }
 
     /// Somebody sets it.
@@ -55,6 +68,14 @@ impl Clock for SimClock {
     fn wall_ms(&self) -> u64 {
         let elapsed = self.start.elapsed().as_millis() as i64;
         (1_700_000_000_000 + elapsed + *self.offset_ms.lock()).max(0) as u64
+    }
+
+    fn uptime_us(&self) -> u64 {
+        let elapsed = self.start.elapsed().as_micros() as i64;
+        (1_000_000_000
+            + elapsed
+            + elapsed / 1_000_000 * self.drift_ppm
+            + elapsed % 1_000_000 * self.drift_ppm / 1_000_000) as u64
     }
 }
 
@@ -72,6 +93,8 @@ pub struct Machine {
     pub disk_fails: bool,
     name: String,
     shard: u32,
+    replicas: u32,
+    ack: Ack,
     interval_ms: Option<u64>,
     engines: MemoryEngines,
     tasks: Tasks,
@@ -79,39 +102,44 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The machine of a shard, switched off.
-    pub fn new(
-        shard: u32,
-        interval_ms: Option<u64>,
-        sabotage: Option<Sabotage>,
-        chance: &dyn Chance,
-    ) -> Self {
+    /// The machine of a replica, switched off.
+    pub fn new(plan: &Plan, shard: u32, number: u32, chance: &dyn Chance) -> Self {
+        let name = format!("w{shard}-{number}");
         let disk = SimDisk::new(chance.next_u64());
         disk.set_sync_delay(Duration::from_millis(5));
         disk.set_reordering(chance.below(2) == 0);
         Self {
-            address: format!("w{shard}:1"),
+            address: format!("{name}:1"),
             disk,
             clock: SimClock::new(chance),
             worker: None,
             disk_fails: false,
-            name: format!("w{shard}"),
+            name,
             shard,
-            interval_ms,
+            replicas: plan.replicas,
+            ack: plan.ack,
+            interval_ms: plan.interval_ms,
             engines: MemoryEngines::recoverable(chance.next_u64()),
             tasks: Tasks::default(),
-            sabotage,
+            sabotage: plan.sabotage,
         }
     }
 
-    /// Starts the worker's process.
-    pub async fn start(&mut self, coordinator: &Embedded, chance: u64) -> Result<(), StartError> {
+    /// Starts the worker's process. It is reached in `net` from when it runs.
+    pub async fn start(
+        &mut self,
+        net: &Arc<Net>,
+        coordinator: &Embedded,
+        chance: u64,
+    ) -> Result<(), StartError> {
         self.tasks = Tasks::default();
         self.damage();
         let mut options = Options::new(PathBuf::from("/replica"), self.address.clone());
         options.name = Some(self.name.clone());
         options.shard = Some(self.shard);
         options.wishes.durability = self.interval_ms.map(Durability::Interval);
+        options.wishes.replicas = Some(self.replicas);
+        options.wishes.ack = Some(self.ack);
         options.cache_bytes = 1 << 16;
         options.segment_bytes = 4096;
         options.checkpoint_bytes = 8192;
@@ -126,9 +154,11 @@ impl Machine {
             clock: self.clock.clone(),
             chance: Arc::new(SeededChance::new(chance)),
             runner: Runner::Inline(self.tasks.clone()),
+            peers: Arc::new(SimPeers(net.clone(), self.address.clone())),
         };
-        self.worker = Some(Worker::start(options, seams).await?);
-        Ok(())
+        let worker = self.worker.insert(Worker::start(options, seams).await?);
+        net.add_worker(&self.address, worker.shard().clone(), worker.peers());
+        worker.placed().await
     }
 
     /// The process ends where it stands.

@@ -228,7 +228,9 @@ impl World {
             let chance = self.chance.next_u64();
             let machine = &mut self.machines[at];
             let error =
-                match tokio::time::timeout(RECOVERY_MAX, machine.start(&self.coordinator, chance)).await {
+                match tokio::time::timeout(RECOVERY_MAX, machine.start(&self.net, &self.coordinator, chance))
+                    .await
+                {
                     Ok(Ok(())) => break,
                     Ok(Err(error)) => error,
                     Err(_) => return Err(format!("worker {at} did not start within {RECOVERY_MAX:?}")),
@@ -244,12 +246,10 @@ impl World {
                 return Err(format!("worker {at} does not start: {error:?}"));
             }
             machine.kill();
+            self.net.remove(&machine.address);
             self.count("start in vain", format!("of worker {at}: {error}"));
             sleep(RESTART_PAUSE).await;
         }
-        let machine = &self.machines[at];
-        let worker = machine.worker.as_ref().expect("it has started");
-        self.net.add_worker(&machine.address, worker.shard().clone());
         Ok(())
     }
 

@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use parking_lot::Mutex;
 use slotkv::transport::{Incoming, Outgoing, Transport, TransportError};
 use slotkv_master::MasterService;
@@ -16,7 +20,7 @@ use slotkv_proto::{
     seam::Chance,
     v1::{self, master_server::Master as _},
 };
-use slotkv_worker::{session::Session, shard::Shard};
+use slotkv_worker::{PeerTransport, link::PeerService, session::Session, shard::Shard};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep,
@@ -34,7 +38,7 @@ pub struct Net {
 
 #[derive(Default)]
 struct State {
-    workers: BTreeMap<String, Arc<Shard>>,
+    workers: BTreeMap<String, (Arc<Shard>, PeerService)>,
     masters: BTreeMap<String, MasterService>,
     cut_to: BTreeSet<String>,
     cut_from: BTreeSet<String>,
@@ -58,8 +62,8 @@ impl Net {
     }
 
     /// A worker can be reached at `address`.
-    pub fn add_worker(&self, address: &str, shard: Arc<Shard>) {
-        self.state.lock().workers.insert(address.to_owned(), shard);
+    pub fn add_worker(&self, address: &str, shard: Arc<Shard>, peers: PeerService) {
+        self.state.lock().workers.insert(address.to_owned(), (shard, peers));
     }
 
     /// A master can be reached at `address`.
@@ -169,7 +173,8 @@ impl Transport for SimTransport {
                 sleep(UNREACHABLE).await;
                 return Err(unavailable(address));
             }
-            let shard = net.state.lock().workers.get(address).cloned().ok_or_else(|| unavailable(address))?;
+            let worker = net.state.lock().workers.get(address).cloned();
+            let (shard, _) = worker.ok_or_else(|| unavailable(address))?;
             Ok(connect(net, address.to_owned(), shard, outgoing))
         }
         .boxed()
@@ -205,6 +210,63 @@ impl Transport for SimTransport {
         _: v1::StatusRequest,
     ) -> BoxFuture<'a, Result<v1::StatusReply, TransportError>> {
         async move { Err(unavailable(address)) }.boxed()
+    }
+}
+
+/// The network as one worker sees it, which is reached at this address.
+pub struct SimPeers(pub Arc<Net>, pub String);
+
+impl PeerTransport for SimPeers {
+    fn exchange(
+        &self,
+        address: String,
+        mut frames: BoxStream<'static, v1::PeerFrame>,
+    ) -> BoxFuture<'static, tonic::Status> {
+        let (net, own) = (self.0.clone(), self.1.clone());
+        async move {
+            net.delay().await;
+            let cut = {
+                let state = net.state.lock();
+                state.cut_to.contains(&address) || state.cut_from.contains(&own)
+            };
+            if cut {
+                sleep(UNREACHABLE).await;
+                return tonic::Status::unavailable("nobody answers");
+            }
+            let worker = net.state.lock().workers.get(&address).cloned();
+            let Some((_, service)) = worker else { return tonic::Status::unavailable("nobody listens") };
+            let link =
+                Arc::new(Link { client: watch::Sender::new(false), worker: watch::Sender::new(false) });
+            {
+                let mut state = net.state.lock();
+                state.links.push((address.clone(), Arc::downgrade(&link)));
+                state.links.push((own.clone(), Arc::downgrade(&link)));
+            }
+            let (sent, arrived) = mpsc::unbounded_channel();
+            let carry = async {
+                while let Some(frame) = frames.next().await {
+                    net.delay().await;
+                    net.pass(&own, false).await;
+                    net.pass(&address, true).await;
+                    if net.happens(|state| state.loss_permille) || sent.send(Ok(frame)).is_err() {
+                        return;
+                    }
+                }
+            };
+            let input =
+                stream::unfold(arrived, |mut input| async { input.recv().await.map(|frame| (frame, input)) });
+            let taking = service.take(input);
+            let (mut gone, mut broken) = (link.worker.subscribe(), link.client.subscribe());
+            tokio::select! {
+                biased;
+                _ = gone.wait_for(|gone| *gone) => {}
+                _ = broken.wait_for(|broken| *broken) => {}
+                () = carry => {}
+                _ = taking => {}
+            }
+            tonic::Status::unavailable("the connection broke")
+        }
+        .boxed()
     }
 }
 

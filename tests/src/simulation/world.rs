@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use slotkv::{Client, Options as ClientOptions};
-use slotkv_coordination::{Embedded, embedded::Met};
+use slotkv_coordination::{Embedded, embedded::Met, registers::Ack};
 use slotkv_master::{Master, MasterOptions, MasterService};
 use slotkv_proto::{
     SlotCount,
@@ -23,8 +23,12 @@ use super::{
 pub struct Plan {
     /// Decides everything.
     pub seed: u64,
-    /// Shards, each a worker.
+    /// Shards.
     pub shards: u32,
+    /// Workers of each shard.
+    pub replicas: u32,
+    /// How many of them must hold a write.
+    pub ack: Ack,
     /// Clients, each with some calls open at a time.
     pub clients: u32,
     /// Calls that each client makes.
@@ -38,10 +42,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A small run. One of four seeds acknowledges writes before they are on the disk.
+    /// A small run. One of four seeds acknowledges writes before they are on the disk, one of three has no backups.
     pub fn new(seed: u64) -> Self {
         let interval_ms = (seed % 4 == 3).then_some(100);
-        Self { seed, shards: 2, clients: 3, calls: 60, faults: 12, interval_ms, sabotage: None }
+        let replicas = [1, 3, 3, 2, 3, 3][seed as usize % 6];
+        let ack = if seed % 5 < 3 { Ack::One } else { Ack::All };
+        let shards = if replicas == 1 { 2 } else { 1 + seed as u32 / 6 % 2 };
+        Self { seed, shards, replicas, ack, clients: 3, calls: 60, faults: 12, interval_ms, sabotage: None }
     }
 }
 
@@ -96,12 +103,13 @@ pub(super) struct World {
 impl World {
     fn new(plan: &Plan) -> Self {
         let chance: Arc<dyn Chance> = Arc::new(SeededChance::new(plan.seed));
-        let machine = |shard| Machine::new(shard, plan.interval_ms, plan.sabotage, &*chance);
+        let places = (0..plan.shards).flat_map(|shard| (0..plan.replicas).map(move |number| (shard, number)));
+        let machine = |(shard, number)| Machine::new(plan, shard, number, &*chance);
         Self {
             plan: plan.clone(),
             net: Net::new(chance.clone()),
             coordinator: Embedded::new(),
-            machines: (0..plan.shards).map(machine).collect(),
+            machines: places.map(machine).collect(),
             is_lossy: false,
             in_trouble: false,
             masters: MASTERS.iter().map(|_| None).collect(),

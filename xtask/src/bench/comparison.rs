@@ -452,7 +452,7 @@ impl Comparison {
 }
 
 /// One run with the CPU time it took.
-fn run(servers: &[u32], load: impl FnOnce() -> Outcome<Speed>) -> Outcome<Side> {
+pub fn run(servers: &[u32], load: impl FnOnce() -> Outcome<Speed>) -> Outcome<Side> {
     let (servers_before, children_before) = (usage::of_processes(servers), usage::of_children());
     let speed = load()?;
     let per_operation = 1e6 / speed.operations.max(1) as f64;
@@ -467,7 +467,8 @@ fn run(servers: &[u32], load: impl FnOnce() -> Outcome<Speed>) -> Outcome<Side> 
     })
 }
 
-fn medians(sides: &[Side]) -> Side {
+/// Of each figure.
+pub fn medians(sides: &[Side]) -> Side {
     let optional = |field: fn(&Side) -> Option<f64>| {
         let found: Vec<f64> = sides.iter().filter_map(field).collect();
         (!found.is_empty()).then(|| median(found.into_iter()))
@@ -481,7 +482,8 @@ fn medians(sides: &[Side]) -> Side {
     }
 }
 
-fn median(numbers: impl Iterator<Item = f64>) -> f64 {
+/// The middle one, or between the two.
+pub fn median(numbers: impl Iterator<Item = f64>) -> f64 {
     let mut sorted: Vec<f64> = numbers.collect();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {

@@ -43,22 +43,7 @@ impl Cluster {
     pub fn bench(&self, workload: &str, in_flight: u32, operations: u64) -> Outcome<Speed> {
         let mut command = self.command(workload, in_flight);
         command.args(["--run-only", "--operations", &operations.to_string()]);
-        let out: Value = serde_json::from_slice(&process::output(&mut command)?)?;
-        let run = &out["phases"]["run"];
-        let faults = ["missing", "wrong"].map(|fault| run[fault].as_u64().unwrap_or(0));
-        if faults != [0, 0] || run["errors"].as_object().is_some_and(|errors| !errors.is_empty()) {
-            return Err(format!("slotkv bench {workload}: not every operation was good: {run}").into());
-        }
-        let number = |path: &str| run.pointer(path).and_then(Value::as_f64);
-        let done = number("/operations").ok_or("slotkv bench printed no operations")?;
-        Ok(Speed {
-            operations: done as u64,
-            rate: number("/ops_per_second").ok_or("slotkv bench printed no ops_per_second")?,
-            p50_us: latency(run, "p50"),
-            p99_us: latency(run, "p99"),
-            client_cpu: number("/client_cpu_us_per_operation").map(|us| us * done / 1e6),
-            servers_cpu: None,
-        })
+        bench_speed(&mut command)
     }
 
     fn command(&self, workload: &str, in_flight: u32) -> Command {
@@ -91,6 +76,26 @@ impl Cluster {
         }
         Ok((syncs > 0).then(|| records as f64 / syncs as f64))
     }
+}
+
+/// Runs `slotkv bench`; every operation has to be good.
+pub fn bench_speed(command: &mut Command) -> Outcome<Speed> {
+    let out: Value = serde_json::from_slice(&process::output(command)?)?;
+    let run = &out["phases"]["run"];
+    let faults = ["missing", "wrong"].map(|fault| run[fault].as_u64().unwrap_or(0));
+    if faults != [0, 0] || run["errors"].as_object().is_some_and(|errors| !errors.is_empty()) {
+        return Err(format!("{}: not every operation was good: {run}", process::shown(command)).into());
+    }
+    let number = |path: &str| run.pointer(path).and_then(Value::as_f64);
+    let done = number("/operations").ok_or("slotkv bench printed no operations")?;
+    Ok(Speed {
+        operations: done as u64,
+        rate: number("/ops_per_second").ok_or("slotkv bench printed no ops_per_second")?,
+        p50_us: latency(run, "p50"),
+        p99_us: latency(run, "p99"),
+        client_cpu: number("/client_cpu_us_per_operation").map(|us| us * done / 1e6),
+        servers_cpu: None,
+    })
 }
 
 /// A figure over all operations; where there is one kind only, it stands for all.
@@ -142,7 +147,7 @@ pub fn kotlin(setting: &Setting, servers: &[u32], arguments: &[String]) -> Outco
 }
 
 /// What a load prints is in benches/python/measure.py.
-fn run(command: &mut Command, servers: &[u32], arguments: &[String]) -> Outcome<Speed> {
+pub fn run(command: &mut Command, servers: &[u32], arguments: &[String]) -> Outcome<Speed> {
     let servers: Vec<String> = servers.iter().map(u32::to_string).collect();
     command.args(arguments).env("BENCH_SERVER_PIDS", servers.join(","));
     let out = process::output(command)?;

@@ -1,32 +1,26 @@
 //! The peer: three Redis masters in cluster mode, in a temporary folder, without persistence unless a comparison asks
 //! for it.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use crate::process::{self, Server};
-use crate::project;
-use crate::{Outcome, cluster};
+use crate::Outcome;
+use crate::process;
 
 use super::Speed;
+use super::redis_cluster::{MASTERS, NODE_TIMEOUT_MS_DEFAULT, RedisCluster, Shape, wait};
 
 /// redis-benchmark puts one hash tag per master in the place of `{tag}`, and 12 digits in the place of the number: keys
 /// of 17 bytes, beside 16 of slotkv.
 const KEY: &str = "{tag}__rand_int__";
-const MASTERS: u64 = 3;
 /// SETs on their way at once when the key space is filled.
 const FILL_PIPELINE: u64 = 1000;
-/// Longest time until the servers answer, or a rewrite of the append-only file ends.
-const READY_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// Three masters.
 pub struct Redis {
-    servers: Vec<Server>,
-    ports: Vec<u16>,
+    cluster: RedisCluster,
     keys_per_master: u64,
     value: String,
 }
@@ -35,67 +29,21 @@ impl Redis {
     /// Starts the cluster in `dir`, which must not exist, and fills it with `records` records, rounded up to a multiple
     /// of the masters: each key that redis-benchmark will ask for, so that every GET is a hit.
     pub fn start(dir: &Path, records: u64, value_bytes: usize) -> Outcome<Self> {
-        let ports = cluster::free_ports(6)?;
-        let (client_ports, bus_ports) = ports.split_at(3);
-        let mut servers = Vec::new();
-        for (port, bus) in client_ports.iter().zip(bus_ports) {
-            let home = dir.join(port.to_string());
-            fs::create_dir_all(&home)?;
-            let log = project::scratch().join(format!("logs/redis-{port}.log"));
-            let mut command = Command::new("redis-server");
-            command.args(["--port", &port.to_string(), "--cluster-port", &bus.to_string()]);
-            command.args([
-                "--bind",
-                "127.0.0.1",
-                "--cluster-enabled",
-                "yes",
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-            ]);
-            command
-                .arg("--dir")
-                .arg(&home)
-                .arg("--logfile")
-                .arg(project::scratch().join(format!("logs/redis-{port}.out")));
-            servers.push(Server::start("redis-server", &log, &mut command)?);
-        }
+        let shape = Shape { replicas: 0, node_timeout_ms: NODE_TIMEOUT_MS_DEFAULT, is_append_only: false };
         let redis = Self {
-            servers,
-            ports: client_ports.to_vec(),
-            keys_per_master: records.div_ceil(MASTERS),
+            cluster: RedisCluster::start(dir, shape)?,
+            keys_per_master: records.div_ceil(MASTERS as u64),
             value: "v".repeat(value_bytes),
         };
-        redis.join()?;
         redis.fill()?;
         Ok(redis)
-    }
-
-    fn join(&self) -> Outcome<()> {
-        let addresses: Vec<String> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        wait("Redis to listen", || addresses.iter().all(|address| TcpStream::connect(address).is_ok()))?;
-        let mut create = Command::new("redis-cli");
-        create.args(["--cluster", "create"]).args(&addresses).args([
-            "--cluster-replicas",
-            "0",
-            "--cluster-yes",
-        ]);
-        process::logged(
-            "redis-cli --cluster create",
-            &project::scratch().join("logs/redis-create.log"),
-            &mut create,
-        )?;
-        wait("the Redis cluster", || {
-            self.ports.iter().all(|&port| self.ask(port, &["cluster", "info"]).contains("cluster_state:ok"))
-        })
     }
 
     fn fill(&self) -> Outcome<()> {
         let spinner = process::spinner("fill Redis");
         // A few SETs show which tags redis-benchmark uses.
         self.set(10, 1, 1000)?;
-        for &port in &self.ports {
+        for &port in self.ports() {
             let key = self.ask(port, &["randomkey"]);
             let tag =
                 key.trim().get(..5).ok_or_else(|| format!("no key of redis-benchmark on port {port}"))?;
@@ -129,7 +77,7 @@ impl Redis {
 
     /// Keys that exist.
     pub fn records(&self) -> u64 {
-        self.ports.iter().map(|&port| self.ask(port, &["dbsize"]).trim().parse().unwrap_or(0)).sum()
+        self.ports().iter().map(|&port| self.ask(port, &["dbsize"]).trim().parse().unwrap_or(0)).sum()
     }
 
     /// GETs from `connections` connections, each with `pipeline` in flight.
@@ -145,7 +93,7 @@ impl Redis {
     /// Has the append-only file written: `everysec`, `always`, or not at all.
     pub fn append_only(&self, fsync: Option<&str>) -> Outcome<()> {
         let is_wanted = if fsync.is_some() { "yes" } else { "no" };
-        for &port in &self.ports {
+        for &port in self.ports() {
             for setting in [["appendfsync", fsync.unwrap_or("everysec")], ["appendonly", is_wanted]] {
                 let [name, value] = setting;
                 let answer = self.ask(port, &["config", "set", name, value]);
@@ -156,7 +104,7 @@ impl Redis {
         }
         let enabled = format!("aof_enabled:{}", u8::from(fsync.is_some()));
         wait("the append-only files", || {
-            self.ports.iter().all(|&port| {
+            self.ports().iter().all(|&port| {
                 let info = self.ask(port, &["info", "persistence"]);
                 info.contains(&enabled) && info.contains("aof_rewrite_in_progress:0")
             })
@@ -165,32 +113,26 @@ impl Redis {
 
     /// Process ids of the servers.
     pub fn pids(&self) -> Vec<u32> {
-        self.servers.iter().map(Server::pid).collect()
+        self.cluster.pids()
     }
 
     /// Port of one master.
     pub fn port(&self) -> u16 {
-        self.ports[0]
+        self.ports()[0]
     }
 
-    /// First line of `redis-server --version`.
-    pub fn version() -> String {
-        let out = process::output(Command::new("redis-server").arg("--version")).unwrap_or_default();
-        let text = String::from_utf8_lossy(&out).into_owned();
-        text.split_whitespace().find_map(|word| word.strip_prefix("v=")).unwrap_or("?").to_owned()
+    fn ports(&self) -> &[u16] {
+        self.cluster.ports()
     }
 
     fn ask(&self, port: u16, words: &[&str]) -> String {
-        let out =
-            process::tied(Command::new("redis-cli").args(["-p", &port.to_string()]).args(words)).output();
-        out.map(|out| String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned())
-            .unwrap_or_default()
+        self.cluster.ask(port, words)
     }
 
     /// redis-benchmark takes one thread per master by itself.
     fn benchmark(&self, connections: u32, pipeline: u32, operations: u64, words: &[&str]) -> Outcome<Speed> {
         let mut command = Command::new("redis-benchmark");
-        command.args(["--cluster", "--csv", "-p", &self.ports[0].to_string()]);
+        command.args(["--cluster", "--csv", "-p", &self.ports()[0].to_string()]);
         command.args([
             "-c",
             &connections.to_string(),
@@ -220,17 +162,6 @@ fn parse(out: &str, operations: u64) -> Option<Speed> {
         client_cpu: None,
         servers_cpu: None,
     })
-}
-
-fn wait(what: &str, mut ready: impl FnMut() -> bool) -> Outcome<()> {
-    let end = Instant::now() + READY_TIMEOUT;
-    while !ready() {
-        if Instant::now() > end {
-            return Err(format!("waited {} s for {what}", READY_TIMEOUT.as_secs()).into());
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use crate::table::{Table, thousands};
 use crate::{Outcome, process, project};
 
 use super::comparison::{Group, Row, Side};
-use super::redis::Redis;
+use super::etcd::Etcd;
+use super::redis_cluster::RedisCluster;
 use super::{PEERS, Setting, ours};
 
 /// Behind such a line, up to [`END`], docs/benchmarks.md is written by the benches; the text around is people's.
@@ -28,16 +29,9 @@ pub fn text(rows: &[Row]) -> String {
 
 /// Replaces the written part of docs/benchmarks.md.
 pub fn write_markdown(setting: &Setting, group: Group, rows: &[Row], command: &str) -> Outcome<()> {
-    let file = project::root().join("docs/benchmarks.md");
-    let old = fs::read_to_string(&file)?;
     let line = BEGINS.iter().find(|(known, _)| *known == group).map_or("", |(_, line)| line);
-    let begin = old.find(line);
-    let Some((begin, end)) = begin.and_then(|begin| Some((begin, begin + old.get(begin..)?.find(END)?)))
-    else {
-        return Err(format!("{} lacks the lines {line} and {END}", file.display()).into());
-    };
     let part = format!(
-        "{line}\n\n`{command}`, {}, medians of {} alternating rounds, {} keys.\n\n{}\n\n{}\n{}\n{}\n",
+        "`{command}`, {}, medians of {} alternating rounds, {} keys.\n\n{}\n\n{}\n{}\n{}",
         date(),
         setting.rounds,
         thousands(setting.records),
@@ -50,7 +44,24 @@ pub fn write_markdown(setting: &Setting, group: Group, rows: &[Row], command: &s
         "CPU time per operation and latency, in microseconds, slotkv / peer:\n",
         costs(rows, |row| row.comparison.name.to_owned()).markdown(),
     );
-    fs::write(&file, format!("{}{part}{}", &old[..begin], &old[end..]))?;
+    replace(line, &part)
+}
+
+/// Replaces the part that is written by `cargo xtask bench VERB`.
+pub fn write_part(verb: &str, command: &str, what: &str, tables: &str) -> Outcome<()> {
+    let line = format!("<!-- written by cargo xtask bench {verb} -->");
+    replace(&line, &format!("`{command}`, {}, {what}\n\n{tables}", date()))
+}
+
+fn replace(line: &str, part: &str) -> Outcome<()> {
+    let file = project::root().join("docs/benchmarks.md");
+    let old = fs::read_to_string(&file)?;
+    let begin = old.find(line);
+    let Some((begin, end)) = begin.and_then(|begin| Some((begin, begin + old.get(begin..)?.find(END)?)))
+    else {
+        return Err(format!("{} lacks the lines {line} and {END}", file.display()).into());
+    };
+    fs::write(&file, format!("{}{line}\n\n{part}\n{}", &old[..begin], &old[end..]))?;
     eprintln!("wrote {}", file.display());
     Ok(())
 }
@@ -149,22 +160,34 @@ fn costs(rows: &[Row], name: impl Fn(&Row) -> String) -> Table {
 
 /// One line on the machine and the versions.
 fn machine(setting: &Setting) -> String {
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .map_or("unknown CPU", |rest| rest.trim_start_matches([' ', '\t', ':']));
-    let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let disk = if ours::is_tmpfs(&setting.dir) {
         "data in memory (tmpfs): a sync costs nothing"
     } else {
         "data on disk"
     };
+    format!("{}; {disk}; {}", cpu(), versions())
+}
+
+/// The same for what runs beside etcd.
+pub fn replicated_machine() -> String {
+    format!("{}; etcd {}; {}", cpu(), Etcd::version(), versions())
+}
+
+fn cpu() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown CPU", |rest| rest.trim_start_matches([' ', '\t', ':']));
+    format!("{model}, {} cores", std::thread::available_parallelism().map_or(0, usize::from))
+}
+
+fn versions() -> String {
     format!(
-        "{model}, {cores} cores; {disk}; slotkv {} ({}); Redis {}; {}; Node's {}.",
+        "slotkv {} ({}); Redis {}; {}; Node's {}.",
         env!("CARGO_PKG_VERSION"),
         first_line(Command::new("git").args(["rev-parse", "--short", "HEAD"]).current_dir(project::root())),
-        Redis::version(),
+        RedisCluster::version(),
         PEERS.map(|peer| peer.replace("==", " ")).join(", "),
         node_peers().unwrap_or_default().join(", "),
     )

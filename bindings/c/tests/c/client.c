@@ -102,6 +102,49 @@ static void keys_are_put_got_and_deleted(void) {
     CHECK(result.status == SLOTKV_STATUS_UNMET);
 }
 
+static void a_lifetime_is_told_and_ends(void) {
+    slotkv_bytes_t key = slotkv_text("c/lasting");
+    slotkv_result_t result;
+    slotkv_call_options_t hour = slotkv_call_options(), soon = slotkv_call_options();
+    hour.ttl_ms = 3600000;
+    soon.ttl_ms = 50;
+    CHECK(slotkv_put(client, key, slotkv_text("1"), &hour, NULL) == SLOTKV_CODE_OK);
+    slotkv_get(client, key, NULL, &result);
+    CHECK(result.ttl_ms > 3500000 && result.ttl_ms <= 3600000);
+    slotkv_result_free(&result);
+    CHECK(slotkv_get(client, key, &hour, NULL) == SLOTKV_CODE_INVALID_ARGUMENT);
+    CHECK(slotkv_persist(client, key, &hour, NULL) == SLOTKV_CODE_INVALID_ARGUMENT);
+    CHECK(slotkv_persist(client, key, NULL, &result) == SLOTKV_CODE_OK && result.status == SLOTKV_STATUS_UPDATED);
+    slotkv_get(client, key, NULL, &result);
+    CHECK(result.status == SLOTKV_STATUS_FOUND && result.ttl_ms == 0);
+    slotkv_result_free(&result);
+    CHECK(slotkv_expire(client, key, 7200000, NULL, &result) == SLOTKV_CODE_OK);
+    CHECK(result.status == SLOTKV_STATUS_UPDATED);
+    slotkv_range_t range = slotkv_range();
+    range.prefix = key;
+    slotkv_dump(client, &range, NULL, &result);
+    CHECK(result.items_count == 1 && result.items[0].ttl_ms > 7100000 && result.items[0].ttl_ms <= 7200000);
+    slotkv_result_free(&result);
+    CHECK(slotkv_expire(client, key, 0, NULL, NULL) == SLOTKV_CODE_INVALID_ARGUMENT);
+    CHECK(slotkv_expire(client, key, 315360000001, NULL, NULL) == SLOTKV_CODE_INVALID_ARGUMENT);
+    slotkv_operation_t expire = slotkv_operation(SLOTKV_OPERATION_KIND_EXPIRE);
+    expire.key = key;
+    expire.options = &soon;
+    CHECK(slotkv_call(client, &expire, &result) == SLOTKV_CODE_OK && result.status == SLOTKV_STATUS_UPDATED);
+    slotkv_pair_t pair = {slotkv_text("c/lasting2"), slotkv_text("2")};
+    CHECK(slotkv_put_many(client, &pair, 1, &soon, NULL) == SLOTKV_CODE_OK);
+    const struct timespec pause = {0, 5000000};
+    slotkv_bytes_t keys[] = {key, pair.key};
+    for (int at = 0; at < 2; at++) {
+        while (slotkv_has(client, keys[at], NULL, &result) == SLOTKV_CODE_OK && result.number == 1) {
+            nanosleep(&pause, NULL);
+        }
+        CHECK(result.code == SLOTKV_CODE_OK && result.number == 0);
+    }
+    slotkv_expire(client, key, 1000, NULL, &result);
+    CHECK(result.status == SLOTKV_STATUS_UNMET && result.version == 0);
+}
+
 static void numbers_are_added(void) {
     slotkv_bytes_t key = slotkv_text("c/number");
     slotkv_result_t result;
@@ -748,6 +791,7 @@ int main(int count, char **arguments) {
     CHECK_CODE(SLOTKV_CODE_OK, slotkv_connect(SLOTKV_ABI_VERSION, uri, NULL, &client, &result));
     void (*const tests[])(void) = {
         keys_are_put_got_and_deleted,
+        a_lifetime_is_told_and_ends,
         numbers_are_added,
         a_large_value_comes_back_whole,
         each_of_many_keys_has_its_result,

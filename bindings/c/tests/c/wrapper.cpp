@@ -3,10 +3,12 @@
 #include <slotkv.hpp>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
 #include <string>
+#include <thread>
 
 #define CHECK(condition)                                                                   \
     do {                                                                                   \
@@ -71,6 +73,21 @@ static void many_keys_and_scans(slotkv::Client &client) {
     CHECK(removals.results().size() == 50);
     slotkv::Result rest = client.dump(range);
     CHECK(rest.items().empty());
+}
+
+static void lifetimes_are_milliseconds(slotkv::Client &client) {
+    slotkv::CallOptions hour;
+    hour.ttl = std::chrono::hours(1);
+    CHECK(client.put("cpp/lasting", "1", hour).ok());
+    slotkv::Result entry = client.get("cpp/lasting");
+    CHECK(entry.ttl() && *entry.ttl() > std::chrono::minutes(58) && *entry.ttl() <= std::chrono::hours(1));
+    CHECK(client.persist("cpp/lasting").updated());
+    CHECK(!client.get("cpp/lasting").ttl());
+    CHECK(client.expire("cpp/lasting", std::chrono::milliseconds(20)).updated());
+    while (client.has("cpp/lasting").number() == 1) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    CHECK(client.persist("cpp/lasting").unmet());
 }
 
 static void futures_come_true(slotkv::Client &client) {
@@ -153,6 +170,7 @@ int main(int count, char **arguments) {
     CHECK(connected.ok());
     keys_are_put_got_and_removed(client);
     many_keys_and_scans(client);
+    lifetimes_are_milliseconds(client);
     futures_come_true(client);
     a_failure_says_why(client);
     a_client_tells_about_itself(client);

@@ -174,9 +174,12 @@ impl State {
             },
             v1::Operation::GetMany => {
                 let found = |key| match self.data.get(key) {
-                    Some((value, version)) => {
-                        v1::Found { status: v1::Status::Found.into(), value: own(value), version: *version }
-                    }
+                    Some((value, version)) => v1::Found {
+                        status: v1::Status::Found.into(),
+                        value: own(value),
+                        version: *version,
+                        ttl_ms: 0,
+                    },
                     None => v1::Found { status: v1::Status::NotFound.into(), ..Default::default() },
                 };
                 reply.found = Keys::of(&request.keys).map(|key| found(key.unwrap())).collect();
@@ -222,7 +225,7 @@ impl State {
                 }
                 reply.items.extend(places.into_iter().map(|(_, key)| {
                     let (value, version) = self.data[&key].clone();
-                    v1::Item { slot: slot_of(&key), key: own(&key), value: own(&value), version }
+                    v1::Item { slot: slot_of(&key), key: own(&key), value: own(&value), version, ttl_ms: 0 }
                 }));
                 (v1::Status::Page, 0)
             }
@@ -255,7 +258,7 @@ fn table() -> v1::TableDelta {
 }
 
 fn member() -> v1::Member {
-    v1::Member { name: "fake".into(), run: "1".into(), address: ADDRESS.into() }
+    v1::Member { name: "fake".into(), run: "1".into(), address: ADDRESS.into(), ..Default::default() }
 }
 
 fn welcome() -> v1::ServerFrame {

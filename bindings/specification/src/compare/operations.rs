@@ -80,7 +80,7 @@ impl Check<'_> {
         let has = |group: &str| operation.options.iter().any(|known| known == group);
         let takes_options = has("call") || has("connect") || has("status");
         let spelled = |name: &String| {
-            let is_time = name == "deadline";
+            let is_time = matches!(name.as_str(), "deadline" | "ttl");
             let suffix = &specification.surfaces[self.surface].time_suffix;
             let name = if is_time { format!("{name}{suffix}") } else { name.clone() };
             let is_camel = specification.surfaces[self.surface].spelling == "camel";

@@ -60,7 +60,7 @@ impl Check<'_> {
                 // The options of slotkv.aio.connect are said to be those of slotkv.connect.
                 "connect" if self.surface != "asyncio" => (&connecting, is_tagged),
                 "scan" if is_tagged => (&scanning, true),
-                "call" => (&self.declared.client, false),
+                "call" | "put" => (&self.declared.client, false),
                 _ => continue,
             };
             let item = format!("{}.{}", option.group, option.name);
@@ -111,7 +111,7 @@ impl Check<'_> {
 /// How a comment may write a number; of a time in milliseconds or in seconds.
 fn spellings(option: &Choice, number: u64) -> Vec<String> {
     let mut texts = vec![number.to_string()];
-    if option.kind == "time" {
+    if option.is_time() {
         let (seconds, rest) = (number / 1000, number % 1000);
         let fraction =
             if rest == 0 { String::new() } else { format!(".{}", rest.to_string().trim_end_matches('0')) };

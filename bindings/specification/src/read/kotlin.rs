@@ -119,6 +119,7 @@ fn kind(rust: &str) -> String {
         "u16" => "UShort",
         "u32" => "UInt",
         "u64" => "ULong",
+        "i64" => "Long",
         "f64" => "Double",
         other => other,
     }

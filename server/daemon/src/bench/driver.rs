@@ -188,6 +188,7 @@ impl Driver {
             key: self.data.key(index),
             value: self.data.value(index),
             condition: Condition::Always,
+            ttl: None,
         }
     }
 

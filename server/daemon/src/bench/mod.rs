@@ -3,7 +3,7 @@
 //! A *part* is one driver with its own share of the operations: with `--runtime current` each has a thread, a runtime
 //! and a client of its own; with `multi` they are tasks of one runtime and share a client.
 
-mod chance;
+pub(crate) mod chance;
 mod data;
 mod driver;
 mod inbox;

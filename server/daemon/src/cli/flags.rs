@@ -63,6 +63,9 @@ pub(crate) enum Verb {
     Admin(AdminVerb),
     /// Measure throughput and latency with the YCSB workloads
     Bench(Box<BenchFlags>),
+    /// Load a cluster, check everything that was written, and kill members meanwhile
+    #[command(subcommand)]
+    Drill(DrillVerb),
     /// Write the records of a JSON Lines file
     Import(ImportFlags),
     /// Read every record into a JSON Lines file
@@ -72,6 +75,23 @@ pub(crate) enum Verb {
 /// What operators see and do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AdminVerb {
-    /// Show masters, shards and members
+    /// Show masters, shards, their copies and members
     Status(StatusFlags),
+    /// Hand the lead of a shard to another replica in sync
+    Failover(FailoverFlags),
+    /// Make a replica in sync the primary of its shard, now and whenever it can be
+    Promote(PromoteFlags),
+    /// Let a shard without a primary go on with one replica's data; what only others hold is lost
+    Recover(RecoverFlags),
+}
+
+/// What is drilled.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DrillVerb {
+    /// One writer per shard, one operation after the other
+    Sequential(DrillFlags),
+    /// Several writers per shard at the same time
+    Concurrent(DrillFlags),
+    /// The same while a worker or the leading master is killed and started again, over and over
+    Crazyloop(DrillFlags),
 }

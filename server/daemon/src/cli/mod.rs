@@ -1,12 +1,12 @@
 //! The command line: flags from all their layers, logging, one function per command, one message and exit code at the
 //! end.
 
-mod descriptors;
+pub(crate) mod descriptors;
 pub(crate) mod exit;
 pub(crate) mod flags;
 mod layers;
 mod servers;
-mod sizes;
+pub(crate) mod sizes;
 
 use std::{ffi::OsString, future::Future, process::ExitCode};
 
@@ -19,7 +19,8 @@ use self::{
 };
 use crate::{
     bench,
-    client::{listing, single, slot, status},
+    client::{listing, operator, single, slot, status},
+    drill,
     lines::{export, import},
     shell,
 };
@@ -70,6 +71,10 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Count(flags) => client(listing::count(flags)),
         Verb::Slot(flags) => client(slot::slot(flags)),
         Verb::Admin(AdminVerb::Status(flags)) => client(status::status(flags)),
+        Verb::Admin(AdminVerb::Failover(flags)) => client(operator::failover(flags)),
+        Verb::Admin(AdminVerb::Promote(flags)) => client(operator::promote(flags)),
+        Verb::Admin(AdminVerb::Recover(flags)) => client(operator::recover(flags)),
+        Verb::Drill(verb) => drill::drill(verb),
         Verb::Import(flags) => client(import::import(flags)),
         Verb::Export(flags) => client(export::export(flags)),
     }

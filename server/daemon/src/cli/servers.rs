@@ -14,7 +14,7 @@ use slotkv_coordination::uri;
 use slotkv_master::MasterOptions;
 use slotkv_proto::{SlotCount, seam::SystemChance};
 use slotkv_storage::RealDisk;
-use slotkv_worker::Options as WorkerOptions;
+use slotkv_worker::{Options as WorkerOptions, StartError};
 use tokio::runtime::{Builder, Runtime};
 
 use super::{
@@ -40,7 +40,7 @@ const THREADS_WAIT: Duration = Duration::from_secs(1);
 pub(crate) fn dev(flags: DevFlags) -> Result<Exit, Failure> {
     let runtime = runtime(Builder::new_current_thread())?;
     let mut options = dev_options(&flags)?;
-    let members = options.masters + options.shards;
+    let members = options.masters + options.workers();
     options.connections_max = descriptors::connections_max(options.connections_max, members);
     finish(runtime, async {
         let stop = stop_requested()?;
@@ -67,12 +67,6 @@ pub(crate) fn dev(flags: DevFlags) -> Result<Exit, Failure> {
 }
 
 fn dev_options(flags: &DevFlags) -> Result<DevOptions, Failure> {
-    if flags.replicas != 1 {
-        return Err(Failure::usage(format_args!(
-            "--replicas {}: a shard has one replica in this release; there is no replication yet",
-            flags.replicas
-        )));
-    }
     let advertise = flags.server.advertise.clone();
     if advertise
         .as_ref()
@@ -87,6 +81,8 @@ fn dev_options(flags: &DevFlags) -> Result<DevOptions, Failure> {
         listen: flags.listen,
         advertise,
         shards: flags.shards as usize,
+        replicas: flags.replicas as usize,
+        ack: flags.ack,
         slots: flags.cluster.slots,
         data: flags.data.clone(),
         durability: flags.store.durability,
@@ -158,9 +154,13 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         let mut options = WorkerOptions::new(&flags.data, "");
         options.name = flags.name.clone();
         options.shard = flags.shard;
+        options.standby_after = flags.standby.then_some(flags.standby_after);
         options.zone = flags.zone.clone();
         options.wishes.durability = flags.store.durability;
         options.wishes.weight = flags.weight;
+        options.wishes.replicas = flags.replicas;
+        options.wishes.ack = flags.ack;
+        options.wishes.min_isr = flags.min_isr;
         options.cache_bytes = cache_bytes;
         options.checkpoint_bytes = flags.checkpoint_bytes;
         options.session_timeout = flags.server.session;
@@ -215,7 +215,9 @@ fn listen(listen: &str, default_port: u16, advertise: Option<&str>) -> Result<Li
 fn serve_failure(error: ServeError) -> Failure {
     match error {
         ServeError::Listen(crate::serve::ListenError::Bind { .. }) => Failure::failed(error),
-        ServeError::Listen(_) | ServeError::Master(_) => Failure::usage(error),
+        ServeError::Listen(_)
+        | ServeError::Master(_)
+        | ServeError::Worker(StartError::OutOfBounds { .. }) => Failure::usage(error),
         error => Failure::failed(error),
     }
 }

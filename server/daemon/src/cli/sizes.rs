@@ -16,7 +16,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(|| format!("{text} does not fit into 64 bits"))
 }
 
-/// A duration, as `500` (milliseconds), `500ms`, `10s` or `2m`.
+/// A duration, as `500` (milliseconds), `500ms`, `10s`, `2m`, `3h` or `30d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
     let unit_ms: u64 = match &text[digits.len()..] {
@@ -24,7 +24,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
-        unit => return Err(format!("unknown unit {unit:?}; known are ms, s, m and h")),
+        "d" => 86_400_000,
+        unit => return Err(format!("unknown unit {unit:?}; known are ms, s, m, h and d")),
     };
     let number: u64 = digits.trim().parse().map_err(|_| format!("{digits:?} is not a whole number"))?;
     number
@@ -55,7 +56,7 @@ mod tests {
         assert!(bytes("99999999999999GiB").is_err());
         assert_eq!(duration("250"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert!(duration("2d").unwrap_err().contains("\"d\""));
+        assert!(duration("2w").unwrap_err().contains("\"d\""));
     }
 
     #[test]

@@ -116,6 +116,7 @@ fn json_of(item: &Item, shown: Shown) -> Vec<u8> {
         push_number(&mut line, "slot", item.slot.into());
         push_number(&mut line, "version", item.version);
     }
+    record::push_expiry(&mut line, item.ttl);
     line.push(b'}');
     line
 }
@@ -150,7 +151,7 @@ mod tests {
     use super::*;
 
     fn item() -> Item {
-        Item { key: "a\tb".into(), value: vec![0xff].into(), version: 7, slot: 3 }
+        Item { key: "a\tb".into(), value: vec![0xff].into(), version: 7, slot: 3, ttl: None }
     }
 
     #[test]

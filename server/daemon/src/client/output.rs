@@ -36,6 +36,11 @@ impl Output {
         reading(self.0.write_all(line.as_bytes()).and_then(|()| self.0.write_all(b"\n")))
     }
 
+    /// Hands over what was written.
+    pub fn flush(&mut self) -> Reading {
+        reading(self.0.flush())
+    }
+
     /// Hands everything over and ends the command.
     pub fn end(mut self, exit: Exit) -> Result<Exit, Failure> {
         reading(self.0.flush()).map(|_| exit)

@@ -39,6 +39,9 @@ pub(crate) async fn get(flags: GetFlags) -> Result<Exit, Failure> {
         line.push(b',');
         record::push_field(&mut line, "value", &entry.value);
         push_number(&mut line, "version", entry.version);
+        if let Some(ttl) = entry.ttl {
+            push_number(&mut line, "ttl_ms", ttl.as_millis() as u64);
+        }
         line.extend_from_slice(b",\"found\":true}\n");
         output.bytes(&line)?;
     } else {
@@ -61,7 +64,7 @@ pub(crate) async fn put(flags: PutFlags) -> Result<Exit, Failure> {
         _ => Condition::Always,
     };
     let client = connect(&flags.client).await?;
-    let command = Command::Put { key: key.into(), value: value.into(), condition };
+    let command = Command::Put { key: key.into(), value: value.into(), condition, ttl: flags.ttl };
     let answer = client.call(command, &CallOptions::default()).await.map_err(failure);
     client.close().await;
     let Answer::Put(put) = answer? else {

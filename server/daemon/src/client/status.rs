@@ -1,26 +1,72 @@
 //! `admin status`: the cluster as a master sees it.
 
-use serde_json::{Value, json};
-use slotkv_proto::v1::StatusReply;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::{connect, failure, output::Output, table::Table};
+use serde_json::{Value, json};
+use slotkv::Client;
+use slotkv_proto::{table::UNALLOCATED, v1::StatusReply};
+use tokio::time::sleep;
+
+use super::{
+    connect, explained, failure,
+    output::{Output, Reading},
+    table::Table,
+};
 use crate::cli::{
     exit::{Exit, Failure},
     flags::StatusFlags,
 };
 
+/// How often `--watch` looks.
+const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+/// Clears a terminal and goes to its first line.
+const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
+
 /// `admin status`.
 pub(crate) async fn status(flags: StatusFlags) -> Result<Exit, Failure> {
     let client = connect(&flags.client).await?;
-    let status = client.status().await.map_err(failure);
-    client.close().await;
-    let status = status?;
     let mut output = Output::new();
-    match flags.client.json {
-        true => output.line(&to_json(&status).to_string())?,
-        false => output.bytes(to_text(&status).as_bytes())?,
+    let outcome = match flags.watch {
+        true => watch(&client, &flags, &mut output).await,
+        false => match client.status().await {
+            Ok(status) => shown(&status, flags.client.json, &mut output),
+            Err(error) => Err(failure(error)),
+        },
     };
+    client.close().await;
+    outcome?;
     output.end(Exit::Done)
+}
+
+/// Until nobody reads any more. While no master answers, the last status stays and is followed by why.
+async fn watch(client: &Client, flags: &StatusFlags, output: &mut Output) -> Reading {
+    let redraws = output.is_terminal() && !flags.client.json;
+    let mut last = None;
+    loop {
+        let status = client.status().await.map_err(|error| explained(&error));
+        if redraws || last.as_ref() != Some(&status) {
+            if redraws {
+                output.bytes(CLEAR)?;
+            }
+            let reads = match &status {
+                Ok(status) => shown(status, flags.client.json, output)?,
+                Err(why) if flags.client.json => output.line(&json!({ "error": why }).to_string())?,
+                Err(why) => output.line(why)?,
+            };
+            if !reads || !output.flush()? {
+                return Ok(false);
+            }
+            last = Some(status);
+        }
+        sleep(WATCH_INTERVAL).await;
+    }
+}
+
+fn shown(status: &StatusReply, as_json: bool, output: &mut Output) -> Reading {
+    match as_json {
+        true => output.line(&to_json(status).to_string()),
+        false => output.bytes(to_text(status).as_bytes()),
+    }
 }
 
 /// For people.
@@ -37,6 +83,7 @@ pub(crate) fn to_text(status: &StatusReply) -> String {
     let mut shards = Table::new(&[
         "shard",
         "state",
+        "copies",
         "slots",
         "weight",
         "epoch",
@@ -50,6 +97,7 @@ pub(crate) fn to_text(status: &StatusReply) -> String {
         shards.row([
             shard.shard.to_string(),
             shard.state.clone(),
+            format!("{}/{}", shard.isr.len(), shard.replicas),
             shard.slots.to_string(),
             shard.weight.to_string(),
             shard.epoch.to_string(),
@@ -62,11 +110,30 @@ pub(crate) fn to_text(status: &StatusReply) -> String {
     }
     text.push('\n');
     text.push_str(&shards.text());
+    for shard in status.shards.iter().filter(|shard| !shard.reason.is_empty()) {
+        text.push_str(&format!("shard {}: {}: {}\n", shard.shard, shard.state, shard.reason));
+    }
+    let mut copies = Table::new(&["shard", "replica", "state", "since", "in isr", "zone", "address"]);
+    for (shard, copy) in
+        status.shards.iter().flat_map(|shard| shard.copies.iter().map(move |copy| (shard, copy)))
+    {
+        copies.row([
+            shard.shard.to_string(),
+            copy.name.clone(),
+            copy.state.clone(),
+            since(copy.since_ms, now_ms()),
+            if copy.in_isr { "yes" } else { "no" }.to_owned(),
+            dash(&copy.zone),
+            dash(&copy.address),
+        ]);
+    }
+    text.push('\n');
+    text.push_str(&copies.text());
     let mut members = Table::new(&["member", "shard", "address", "live", "zone", "run"]);
     for member in &status.members {
         members.row([
             member.name.clone(),
-            member.shard.to_string(),
+            if member.shard == UNALLOCATED { "-".to_owned() } else { member.shard.to_string() },
             dash(&member.address),
             if member.live { "yes" } else { "no" }.to_owned(),
             dash(&member.zone),
@@ -83,6 +150,22 @@ pub(crate) fn to_text(status: &StatusReply) -> String {
         text.push('\n');
     }
     text
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
+}
+
+/// For how long, by the clocks of this machine and the other's.
+fn since(since_ms: u64, now_ms: u64) -> String {
+    let seconds = now_ms.saturating_sub(since_ms) / 1000;
+    match seconds {
+        _ if since_ms == 0 => "-".to_owned(),
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
 
 fn dash(cell: &str) -> String {
@@ -112,6 +195,20 @@ pub(crate) fn to_json(status: &StatusReply) -> Value {
             "durability": shard.durability,
             "weight": shard.weight,
             "slots": shard.slots,
+            "replicas": shard.replicas,
+            "preferred": shard.preferred,
+            "reason": shard.reason,
+            "loss_epoch": shard.loss_epoch,
+            "recover": shard.recover,
+            "copies": shard.copies.iter().map(|copy| json!({
+                "name": copy.name,
+                "state": copy.state,
+                "since_ms": copy.since_ms,
+                "live": copy.live,
+                "in_isr": copy.in_isr,
+                "address": copy.address,
+                "zone": copy.zone,
+            })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "members": status.members.iter().map(|member| json!({
             "name": member.name,
@@ -127,7 +224,7 @@ pub(crate) fn to_json(status: &StatusReply) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use slotkv_proto::v1::{MasterStatus, MemberStatus, ShardStatus};
+    use slotkv_proto::v1::{MasterStatus, MemberStatus, ReplicaStatus, ShardStatus};
 
     use super::*;
 
@@ -141,6 +238,13 @@ mod tests {
                 state: "leader".into(),
                 weight: 1.0,
                 slots: 1024,
+                replicas: 3,
+                reason: "1 of 3 copies in sync".into(),
+                copies: vec![ReplicaStatus {
+                    name: "s1-b".into(),
+                    state: "catching up".into(),
+                    ..Default::default()
+                }],
                 ..Default::default()
             }],
             members: vec![MemberStatus { name: "s1-a".into(), live: false, ..Default::default() }],
@@ -152,7 +256,15 @@ mod tests {
     #[test]
     fn people_see_every_part_and_the_notices() {
         let text = to_text(&status());
-        for part in ["cluster c1", "127.0.0.1:7700  leader", "s1-a", "no", "slots do not move yet"] {
+        for part in [
+            "cluster c1",
+            "127.0.0.1:7700  leader",
+            "s1-a",
+            "no",
+            "slots do not move yet",
+            "1 of 3 copies in sync",
+            "s1-b     catching up",
+        ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
     }
@@ -162,5 +274,16 @@ mod tests {
         let json = to_json(&status());
         assert_eq!(json["shards"][0]["slots"], 1024);
         assert_eq!(json["members"][0]["live"], false);
+        assert_eq!(json["shards"][0]["copies"][0]["since_ms"], 0);
+    }
+
+    #[test]
+    fn how_long_is_told_in_the_largest_unit_that_says_something() {
+        let told = |seconds: u64| since(1000, 1000 + seconds * 1000);
+        assert_eq!(
+            [0, 119, 120, 7199, 7200, 172_800].map(told),
+            ["0 s", "119 s", "2 min", "119 min", "2 h", "2 days"]
+        );
+        assert_eq!((since(0, 5000), since(9000, 5000)), ("-".to_owned(), "0 s".to_owned()));
     }
 }

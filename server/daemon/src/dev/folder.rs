@@ -1,13 +1,13 @@
 //! The folder of a `dev` cluster: temporary, or kept and then bound to the shape of the cluster it holds.
 //!
 //! ```text
-//! DIR/dev.json      shards and slots of the cluster
+//! DIR/dev.json      shards, slots and replicas of the cluster
 //! DIR/coordinator/  the embedded coordinator's nodes
-//! DIR/worker-0/...  one folder per worker
+//! DIR/worker-0/...  one folder per worker; with several replicas worker-0-0/...
 //! ```
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
 };
 
@@ -26,13 +26,33 @@ pub(super) struct Shape {
     format: u32,
     shards: u32,
     slots: u32,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    replicas: u32,
 }
 
 impl Shape {
     /// The shape of a cluster.
-    pub fn new(shards: u32, slots: u32) -> Self {
-        Self { format: FORMAT, shards, slots }
+    pub fn new(shards: u32, slots: u32, replicas: u32) -> Self {
+        Self { format: FORMAT, shards, slots, replicas }
     }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} shards and {} slots", self.shards, self.slots)?;
+        match self.replicas {
+            1 => Ok(()),
+            replicas => write!(f, " with {replicas} replicas"),
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
 }
 
 /// A folder, removed at the end if it is temporary.
@@ -78,9 +98,9 @@ impl Folder {
         self.temporary.is_none().then(|| self.path.join("coordinator"))
     }
 
-    /// The folder of a worker.
-    pub fn worker(&self, index: usize) -> PathBuf {
-        self.path.join(format!("worker-{index}"))
+    /// The folder of the worker of this name.
+    pub fn worker(&self, name: &str) -> PathBuf {
+        self.path.join(name)
     }
 
     /// Where it is.
@@ -98,11 +118,8 @@ fn check(path: &Path, bytes: &[u8], shape: Shape) -> Result<(), DevError> {
             found.format
         )));
     }
-    if (found.shards, found.slots) != (shape.shards, shape.slots) {
-        return Err(refuse(format!(
-            "it holds a cluster of {} shards and {} slots, which cannot become {} shards and {} slots yet",
-            found.shards, found.slots, shape.shards, shape.slots
-        )));
+    if (Shape { format: FORMAT, ..found }) != shape {
+        return Err(refuse(format!("it holds a cluster of {found}, which cannot become {shape} yet")));
     }
     Ok(())
 }
@@ -128,11 +145,13 @@ mod tests {
     async fn a_kept_folder_is_bound_to_its_shape() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("data");
-        let shape = Shape::new(3, 1024);
+        let shape = Shape::new(3, 1024, 1);
         Folder::open(Some(&path), shape).unwrap().bind(shape).await.unwrap();
         Folder::open(Some(&path), shape).unwrap().bind(shape).await.unwrap();
-        let error = Folder::open(Some(&path), Shape::new(5, 1024)).unwrap_err().to_string();
+        let error = Folder::open(Some(&path), Shape::new(5, 1024, 1)).unwrap_err().to_string();
         assert!(error.contains("3 shards and 1024 slots"), "{error}");
+        let error = Folder::open(Some(&path), Shape::new(3, 1024, 2)).unwrap_err().to_string();
+        assert!(error.contains("3 shards and 1024 slots with 2 replicas"), "{error}");
         fs::write(path.join(FILE), r#"{"format":2,"shards":3,"slots":1024}"#).unwrap();
         let error = Folder::open(Some(&path), shape).unwrap_err().to_string();
         assert!(error.contains("format 2"), "{error}");
@@ -142,13 +161,13 @@ mod tests {
     fn a_folder_of_something_else_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("photo.jpg"), "x").unwrap();
-        let error = Folder::open(Some(folder.path()), Shape::new(3, 1024)).unwrap_err().to_string();
+        let error = Folder::open(Some(folder.path()), Shape::new(3, 1024, 1)).unwrap_err().to_string();
         assert!(error.contains("photo.jpg"), "{error}");
     }
 
     #[test]
     fn a_temporary_folder_is_gone_at_the_end() {
-        let folder = Folder::open(None, Shape::new(3, 1024)).unwrap();
+        let folder = Folder::open(None, Shape::new(3, 1024, 1)).unwrap();
         let path = folder.path().to_owned();
         assert!(path.exists() && folder.coordinator().is_none());
         drop(folder);

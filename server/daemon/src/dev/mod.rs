@@ -67,7 +67,7 @@ impl Dev {
     /// Starts a cluster; returns when every slot is allocated and served.
     pub async fn start(options: DevOptions) -> Result<Self, DevError> {
         options.check()?;
-        let shape = Shape::new(options.shards as u32, options.slots);
+        let shape = Shape::new(options.shards as u32, options.slots, options.replicas as u32);
         let folder = Folder::open(options.data.as_deref(), shape)?;
         let embedded = match folder.coordinator() {
             Some(path) => Embedded::open(path)?,
@@ -122,16 +122,24 @@ impl Dev {
             let label = format!("master {index}");
             self.masters.push(Place { label, role, bound: bound(index), member: None });
         }
-        for index in 0..options.shards {
-            let mut worker = WorkerOptions::new(self.folder.worker(index), "");
-            worker.name = Some(format!("worker-{index}"));
-            worker.shard = Some(index as u32);
+        for index in 0..options.workers() {
+            let (shard, copy) = (index / options.replicas, index % options.replicas);
+            let number = match options.replicas {
+                1 => shard.to_string(),
+                _ => format!("{shard}-{copy}"),
+            };
+            let name = format!("worker-{number}");
+            let mut worker = WorkerOptions::new(self.folder.worker(&name), "");
+            worker.name = Some(name);
+            worker.shard = Some(shard as u32);
             worker.wishes.durability = options.durability;
+            worker.wishes.replicas = Some(options.replicas as u32);
+            worker.wishes.ack = options.ack;
             worker.cache_bytes = options.cache_bytes;
             worker.session_timeout = options.session_timeout;
             let role =
                 Role::Worker { options: Box::new(worker), engine_cache_bytes: options.engine_cache_bytes };
-            let label = format!("worker {index}");
+            let label = format!("worker {number}");
             self.workers.push(Place { label, role, bound: bound(options.masters + index), member: None });
         }
     }
@@ -149,6 +157,22 @@ impl Dev {
     /// `host:port` of each running worker.
     pub fn worker_addresses(&self) -> Vec<String> {
         addresses(&self.workers)
+    }
+
+    /// Which worker has this name.
+    pub fn worker_named(&self, name: &str) -> Option<usize> {
+        (0..self.workers.len()).find(|index| self.worker_name(*index) == name)
+    }
+
+    /// The name of a worker; empty if there is no such one.
+    pub fn worker_name(&self, index: usize) -> String {
+        self.workers.get(index).map_or_else(String::new, |place| place.label.replace(' ', "-"))
+    }
+
+    /// Which running master is reached at this address.
+    pub fn master_at(&self, address: &str) -> Option<usize> {
+        let at = |place: &Place| place.member.as_ref().is_some_and(|member| member.address() == address);
+        self.masters.iter().position(at)
     }
 
     /// The coordinator, which can be made to misbehave.
@@ -175,7 +199,8 @@ impl Dev {
         outcome.map_err(|_| DevError::NotReady(why))
     }
 
-    /// Ends a worker as a crash would; its data stays. The coordinator takes it for dead after the session timeout.
+    /// Ends a worker as a crash would; its data stays. Workers are counted shard by shard: with three replicas 4 is the
+    /// second one of shard 1. The coordinator takes it for dead after the session timeout.
     pub async fn kill_worker(&mut self, index: usize) -> Result<(), DevError> {
         take(&mut self.workers, index)?.kill().await;
         Ok(())

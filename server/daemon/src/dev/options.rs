@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use slotkv_coordination::registers::Durability;
+use slotkv_coordination::registers::{Ack, Durability, REPLICAS_MAX};
 use slotkv_proto::{SlotCount, limits::CONNECTIONS_MAX};
 
 use super::{DevError, MEMBERS_MAX};
@@ -22,8 +22,12 @@ pub struct DevOptions {
     pub advertise: Option<String>,
     /// Masters. Default 2.
     pub masters: usize,
-    /// Shards, each of one worker. Default 3.
+    /// Shards. Default 3.
     pub shards: usize,
+    /// Workers of each shard, the copies of its data. Default 1.
+    pub replicas: usize,
+    /// How many of the copies in sync a write waits for; `None`: as the cluster has it, at first all.
+    pub ack: Option<Ack>,
     /// Hash slots. Default 1024.
     pub slots: u32,
     /// Folder that keeps everything over restarts; `None`: a temporary one.
@@ -48,6 +52,8 @@ impl Default for DevOptions {
             advertise: None,
             masters: 2,
             shards: 3,
+            replicas: 1,
+            ack: None,
             slots: 1024,
             data: None,
             durability: None,
@@ -60,6 +66,11 @@ impl Default for DevOptions {
 }
 
 impl DevOptions {
+    /// How many workers there are: the copies of every shard.
+    pub fn workers(&self) -> usize {
+        self.shards * self.replicas
+    }
+
     /// Refuses what cannot be.
     pub(super) fn check(&self) -> Result<(), DevError> {
         let refuse = |why: String| Err(DevError::Option(why));
@@ -75,7 +86,16 @@ impl DevOptions {
         if self.masters == 0 || self.masters > MEMBERS_MAX {
             return refuse(format!("{} masters: wants 1 to {MEMBERS_MAX}", self.masters));
         }
-        let members = self.masters + self.shards;
+        if self.replicas == 0 || self.replicas > REPLICAS_MAX as usize {
+            return refuse(format!("{} replicas: a shard has 1 to {REPLICAS_MAX}", self.replicas));
+        }
+        if self.workers() > MEMBERS_MAX {
+            return refuse(format!(
+                "{} shards of {} replicas: wants at most {MEMBERS_MAX} workers",
+                self.shards, self.replicas
+            ));
+        }
+        let members = self.masters + self.workers();
         if self.port != 0 && usize::from(self.port) + members - 1 > usize::from(u16::MAX) {
             return refuse(format!("port {}: there are not {members} ports from there on", self.port));
         }

@@ -189,7 +189,7 @@ impl<'a> Target<'a> {
             let page = next_page(scan, flags.patience).await?;
             let items = page.as_ref().map_or(&[][..], |page| &page.items);
             for item in items {
-                record::push_record(&mut lines, namespace, &item.key, &item.value);
+                record::push_record(&mut lines, namespace, &item.key, &item.value, item.ttl);
             }
             let write = |error| Failure::io(format_args!("cannot write {}", flags.file.display()), error);
             if !self.sink.write(&lines).map_err(write)? {

@@ -25,7 +25,7 @@ use tokio::{
 use super::{
     progress,
     reader::{self, Parsed, Refused},
-    record::{Line, LineError, Record},
+    record::{self, Line, LineError, Record},
     state::{self, ImportState},
     window::{Counts, Finish, Place, Window},
 };
@@ -151,6 +151,8 @@ struct Import<'a> {
     answers: mpsc::UnboundedReceiver<Event>,
     progress: ProgressBar,
     failed: Option<Failure>,
+    /// Records that were left out, since their time is over.
+    over: u64,
 }
 
 impl<'a> Import<'a> {
@@ -178,6 +180,7 @@ impl<'a> Import<'a> {
             answers,
             progress,
             failed: None,
+            over: 0,
         }
     }
 
@@ -264,10 +267,16 @@ impl<'a> Import<'a> {
         self.submit(line);
     }
 
-    fn submit(&self, line: u64) {
+    fn submit(&mut self, line: u64) {
         let Some(job) = self.jobs.get(&line) else { return };
-        let command =
-            Command::Put { key: job.key.clone(), value: job.value.clone(), condition: Condition::Always };
+        let ttl = job.record.expires_ms.map(record::ttl_until);
+        if ttl == Some(None) {
+            // Its time is over: it ends as a record that was written in time would have.
+            self.over += 1;
+            return self.finish(line, Finish::Empty);
+        }
+        let (key, value) = (job.key.clone(), job.value.clone());
+        let command = Command::Put { key, value, condition: Condition::Always, ttl: ttl.flatten() };
         let options = CallOptions { namespace: job.record.namespace.clone(), ..CallOptions::default() };
         let events = self.events.clone();
         // Nobody waits for the answer any more once the import has ended.
@@ -358,6 +367,9 @@ impl<'a> Import<'a> {
     /// The counts, on stdout.
     fn tell(&self, json: bool, exit: Exit) -> Result<Exit, Failure> {
         let Counts { created, updated, refused } = self.counts;
+        if self.over > 0 {
+            eprintln!("{} records were left out: their time is over", self.over);
+        }
         let mut output = Output::new();
         if json {
             let lines = self.window.done().line;

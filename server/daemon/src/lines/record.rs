@@ -4,12 +4,16 @@
 //! {"slotkv_export":1}
 //! {"key":"user:1","value":"Ada"}
 //! {"key_base64":"AP8=","value_base64":"","namespace":"people"}
+//! {"key":"session:1","value":"Ada","expires_ms":1790000000000}
 //! ```
-//! Text is used where the bytes are UTF-8, base64 (standard alphabet, padded) elsewhere; a reader takes either.
+//! `expires_ms` is when the key ends, in milliseconds since 1970 by the clock of whoever wrote or reads the file. Text is used where the bytes are UTF-8, base64 (standard alphabet, padded) elsewhere; a reader takes either.
 //! Whatever else is in a record is refused by name, so that nothing is dropped in silence.
+
+use std::time::Duration;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde::Deserialize;
+use slotkv_proto::seam::{Clock, SystemClock};
 
 /// The format this build writes, and the newest it reads.
 pub(crate) const FORMAT: u64 = 1;
@@ -23,6 +27,8 @@ pub(crate) struct Record {
     pub key: Vec<u8>,
     /// Any bytes.
     pub value: Vec<u8>,
+    /// When it ends, in wall milliseconds; `None`: never.
+    pub expires_ms: Option<u64>,
 }
 
 /// What a line holds.
@@ -61,6 +67,7 @@ struct Fields {
     value: Option<String>,
     value_base64: Option<String>,
     namespace: Option<String>,
+    expires_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -93,6 +100,7 @@ fn record(fields: Fields) -> Result<Record, LineError> {
         namespace: fields.namespace,
         key: bytes("key", fields.key, fields.key_base64)?,
         value: bytes("value", fields.value, fields.value_base64)?,
+        expires_ms: fields.expires_ms,
     })
 }
 
@@ -110,7 +118,13 @@ pub(crate) fn push_header(out: &mut Vec<u8>) {
 }
 
 /// Appends a record as a line.
-pub(crate) fn push_record(out: &mut Vec<u8>, namespace: &str, key: &[u8], value: &[u8]) {
+pub(crate) fn push_record(
+    out: &mut Vec<u8>,
+    namespace: &str,
+    key: &[u8],
+    value: &[u8],
+    ttl: Option<Duration>,
+) {
     out.push(b'{');
     push_field(out, "key", key);
     out.push(b',');
@@ -119,7 +133,22 @@ pub(crate) fn push_record(out: &mut Vec<u8>, namespace: &str, key: &[u8], value:
         out.push(b',');
         push_field(out, "namespace", namespace.as_bytes());
     }
+    push_expiry(out, ttl);
     out.extend_from_slice(b"}\n");
+}
+
+/// Appends when a key ends that has so much of its lifetime left, if it ends.
+pub(crate) fn push_expiry(out: &mut Vec<u8>, ttl: Option<Duration>) {
+    if let Some(ttl) = ttl {
+        let expires_ms = SystemClock.wall_ms() + ttl.as_millis() as u64;
+        out.extend_from_slice(format!(",\"expires_ms\":{expires_ms}").as_bytes());
+    }
+}
+
+/// What is left until a key ends, at least a millisecond; `None` if it is over.
+pub(crate) fn ttl_until(expires_ms: u64) -> Option<Duration> {
+    let left_ms = expires_ms.checked_sub(SystemClock.wall_ms()).filter(|&left| left > 0);
+    left_ms.map(Duration::from_millis)
 }
 
 /// Appends `"name":"text"`, or `"name_base64":"..."` if the bytes are no text.
@@ -152,9 +181,28 @@ mod tests {
     #[test]
     fn text_and_base64_are_both_read() {
         let line = br#"{"key_base64":"AP8=","value":"a\u0000b","namespace":"n"}"#;
-        let record = Record { namespace: Some("n".into()), key: vec![0, 255], value: b"a\0b".to_vec() };
+        let record = Record {
+            namespace: Some("n".into()),
+            key: vec![0, 255],
+            value: b"a\0b".to_vec(),
+            expires_ms: None,
+        };
         assert_eq!(parse(line), Ok(Line::Record(record)));
         assert_eq!(parse(b"  \r\n"), Ok(Line::Blank));
+    }
+
+    #[test]
+    fn a_lifetime_is_written_as_its_end_and_read_back() {
+        let mut line = Vec::new();
+        let written = Duration::from_secs(3600);
+        push_record(&mut line, "", b"k", b"v", Some(written));
+        let Ok(Line::Record(Record { expires_ms: Some(expires_ms), .. })) = parse(&line) else {
+            panic!("{}", String::from_utf8_lossy(&line))
+        };
+        let left = ttl_until(expires_ms).unwrap();
+        assert!(left <= written && left > written / 2, "{left:?}");
+        assert_eq!(ttl_until(SystemClock.wall_ms()), None);
+        assert!(refusal(r#"{"key":"a","value":"","expires_ms":-1}"#).contains("u64"));
     }
 
     #[test]
@@ -184,10 +232,10 @@ mod tests {
             namespace in "[a-z]{0,3}",
         ) {
             let mut line = Vec::new();
-            push_record(&mut line, &namespace, &key, &value);
+            push_record(&mut line, &namespace, &key, &value, None);
             prop_assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
             let namespace = (!namespace.is_empty()).then_some(namespace);
-            prop_assert_eq!(parse(&line), Ok(Line::Record(Record { namespace, key, value })));
+            prop_assert_eq!(parse(&line), Ok(Line::Record(Record { namespace, key, value, expires_ms: None })));
         }
     }
 }

@@ -38,7 +38,12 @@ impl MasterServer {
         let master = Master::start(options, coordinator, chance)?;
         let table = MasterService::of_master(master.view(), master.standing());
         let table = MasterGrpc::new(table).max_encoding_message_size(FRAME_BYTES_MAX);
-        let admin = AdminServer::new(AdminService::new(master.view(), master.standing(), address.clone()));
+        let admin = AdminServer::new(AdminService::new(
+            master.view(),
+            master.standing(),
+            master.operator(),
+            address.clone(),
+        ));
         let services = Services::new(&["slotkv.v1.Master", "slotkv.v1.Admin"], |routes| {
             routes.add_service(table.max_encoding_message_size(FRAME_BYTES_MAX)).add_service(admin);
         });

@@ -11,7 +11,7 @@ use slotkv_proto::{
     v1::master_server::MasterServer as MasterGrpc,
 };
 use slotkv_storage::{Disk, FjallEngines, fjall_engine::FjallOptions};
-use slotkv_worker::{Options, Runner, Seams, Worker};
+use slotkv_worker::{GrpcPeers, Options, Runner, Seams, Worker};
 
 use super::{
     ServeError,
@@ -38,13 +38,15 @@ impl WorkerServer {
         let address = listening.advertise().to_owned();
         options.address = address.clone();
         let worker = Worker::start(options, seams).await?;
-        let store = worker.store_server();
+        let (store, peers) = (worker.store_server(), worker.peer_server());
         let table =
             MasterGrpc::new(MasterService::new(worker.view())).max_encoding_message_size(FRAME_BYTES_MAX);
-        let services = Services::new(&["slotkv.v1.Store", "slotkv.v1.Master"], |routes| {
-            routes.add_service(store).add_service(table);
+        let names = &["slotkv.v1.Store", "slotkv.v1.Master", "slotkv.v1.Replication"];
+        let services = Services::new(names, |routes| {
+            routes.add_service(store).add_service(table).add_service(peers);
         });
         let serving = services.serve(listening, connections_max).await?;
+        worker.placed().await?;
         Ok(Self { worker, serving, address })
     }
 
@@ -93,5 +95,6 @@ pub fn seams(coordinator: Arc<dyn Coordinator>, disk: Arc<dyn Disk>, engine_cach
         clock: Arc::new(SystemClock),
         chance: Arc::new(SystemChance),
         runner: Runner::Threads(tokio::runtime::Handle::current()),
+        peers: Arc::new(GrpcPeers),
     }
 }

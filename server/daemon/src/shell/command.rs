@@ -3,7 +3,12 @@
 //! Keys and values are words of `text.rs`, so any bytes. Only a word that is neither quoted nor escaped can be a flag:
 //! `get "--ordered"` asks for a key.
 
-use crate::text::{self, TextError, Word};
+use std::time::Duration;
+
+use crate::{
+    cli::sizes,
+    text::{self, TextError, Word},
+};
 
 /// Most keys that `scan` and `dump` list unless told otherwise.
 pub(crate) const LISTED_MAX: u64 = 100;
@@ -37,7 +42,8 @@ pub(crate) struct Listing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ShellCommand {
     Get { key: Vec<u8> },
-    Put { key: Vec<u8>, value: Vec<u8>, when: When },
+    Put { key: Vec<u8>, value: Vec<u8>, when: When, ttl: Option<Duration> },
+    Expire { key: Vec<u8>, ttl: Option<Duration> },
     Del { key: Vec<u8>, version: Option<u64> },
     Has { key: Vec<u8> },
     Incr { key: Vec<u8>, by: i64 },
@@ -54,7 +60,13 @@ pub(crate) enum ShellCommand {
 impl ShellCommand {
     /// Whether it may change the cluster.
     pub fn writes(&self) -> bool {
-        matches!(self, ShellCommand::Put { .. } | ShellCommand::Del { .. } | ShellCommand::Incr { .. })
+        matches!(
+            self,
+            ShellCommand::Put { .. }
+                | ShellCommand::Expire { .. }
+                | ShellCommand::Del { .. }
+                | ShellCommand::Incr { .. }
+        )
     }
 }
 
@@ -74,12 +86,14 @@ const fn usage(name: &'static str, takes: &'static str, does: &'static str) -> U
 
 /// Every command.
 pub(crate) const USAGES: &[Usage] = &[
-    usage("get", "KEY", "print the value and the version of a key"),
+    usage("get", "KEY", "print the value and the version of a key, and what is left of its time"),
     usage(
         "put",
-        "KEY VALUE [--if-absent | --if-present | --if-version N]",
-        "write a key; says created or updated",
+        "KEY VALUE [--if-absent | --if-present | --if-version N] [--ttl DURATION]",
+        "write a key, for ever or for a time as 500ms, 30s, 15m, 12h or 30d; says created or updated",
     ),
+    usage("expire", "KEY DURATION", "let a key end after a time; its value stays"),
+    usage("persist", "KEY", "let a key live for ever; its value stays"),
     usage("del", "KEY [--if-version N]", "delete a key; says deleted or not found"),
     usage("has", "KEY", "tell whether a key exists"),
     usage("incr", "KEY [BY]", "add to a decimal number; an absent key counts as 0"),
@@ -113,6 +127,8 @@ pub(crate) enum LineError {
     UnknownFlag { flag: String, usage: String },
     #[error("{flag} wants {wants}")]
     BadFlag { flag: String, wants: &'static str },
+    #[error("a duration is a number with its unit, as 500ms, 30s, 15m, 12h or 30d")]
+    NoDuration,
     #[error("{0} wants a whole number")]
     NoNumber(&'static str),
     #[error("usage: {0}")]
@@ -146,6 +162,14 @@ pub(crate) fn parse(line: &[u8]) -> Result<Option<ShellCommand>, LineError> {
             ShellCommand::Get { key }
         }
         "put" => put(&mut args)?,
+        "expire" => {
+            let [key, ttl] = args.exactly()?;
+            ShellCommand::Expire { key, ttl: Some(duration(&ttl).ok_or(LineError::NoDuration)?) }
+        }
+        "persist" => {
+            let [key] = args.exactly()?;
+            ShellCommand::Expire { key, ttl: None }
+        }
         "del" => del(&mut args)?,
         "has" => {
             let [key] = args.exactly()?;
@@ -156,7 +180,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Option<ShellCommand>, LineError> {
             let [key, version, value] = args.exactly()?;
             let version: u64 = number(&version).ok_or(LineError::NoNumber("VERSION"))?;
             let when = if version == 0 { When::Absent } else { When::Version(version) };
-            ShellCommand::Put { key, value, when }
+            ShellCommand::Put { key, value, when, ttl: None }
         }
         "scan" => {
             ShellCommand::Scan(listing(&mut args, &["--ordered", "--keys-only", "--limit", "--cursor"])?)
@@ -184,8 +208,12 @@ pub(crate) fn parse(line: &[u8]) -> Result<Option<ShellCommand>, LineError> {
 }
 
 fn put(args: &mut Args<'_>) -> Result<ShellCommand, LineError> {
-    let mut when = When::Always;
+    let (mut when, mut ttl) = (When::Always, None);
     while let Some(flag) = args.flag() {
+        if flag == "--ttl" {
+            ttl = Some(duration(&args.value(flag)?).ok_or(LineError::NoDuration)?);
+            continue;
+        }
         if when != When::Always {
             return Err(args.wrong());
         }
@@ -197,7 +225,7 @@ fn put(args: &mut Args<'_>) -> Result<ShellCommand, LineError> {
         };
     }
     let [key, value] = args.exactly()?;
-    Ok(ShellCommand::Put { key, value, when })
+    Ok(ShellCommand::Put { key, value, when, ttl })
 }
 
 fn del(args: &mut Args<'_>) -> Result<ShellCommand, LineError> {
@@ -301,6 +329,10 @@ impl Args<'_> {
     }
 }
 
+fn duration(bytes: &[u8]) -> Option<Duration> {
+    sizes::duration(std::str::from_utf8(bytes).ok()?).ok()
+}
+
 fn number<N: std::str::FromStr>(bytes: &[u8]) -> Option<N> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
@@ -322,19 +354,31 @@ mod tests {
     #[test]
     fn keys_and_values_may_be_any_bytes() {
         assert_eq!(one(r#"get "a b\x00""#), ShellCommand::Get { key: b"a b\0".to_vec() });
-        let put = ShellCommand::Put { key: b"k".to_vec(), value: Vec::new(), when: When::Always };
+        let put = ShellCommand::Put { key: b"k".to_vec(), value: Vec::new(), when: When::Always, ttl: None };
         assert_eq!(one(r#"put k """#), put);
     }
 
     #[test]
     fn conditions_may_stand_anywhere_behind_the_command() {
-        let put = |when| ShellCommand::Put { key: b"k".to_vec(), value: b"v".to_vec(), when };
+        let put = |when| ShellCommand::Put { key: b"k".to_vec(), value: b"v".to_vec(), when, ttl: None };
         assert_eq!(one("put --if-absent k v"), put(When::Absent));
         assert_eq!(one("put k --if-version 7 v"), put(When::Version(7)));
         assert_eq!(one("cas k 7 v"), put(When::Version(7)));
         assert_eq!(one("cas k 0 v"), put(When::Absent));
         assert_eq!(one("del k --if-version 7"), ShellCommand::Del { key: b"k".to_vec(), version: Some(7) });
         assert_eq!(one(r#"has "--if-absent""#), ShellCommand::Has { key: b"--if-absent".to_vec() });
+    }
+
+    #[test]
+    fn lifetimes_have_units() {
+        let minute = Some(Duration::from_secs(60));
+        let put = |when| ShellCommand::Put { key: b"k".to_vec(), value: b"v".to_vec(), when, ttl: minute };
+        assert_eq!(one("put k v --ttl 1m"), put(When::Always));
+        assert_eq!(one("put --ttl 60s k --if-absent v"), put(When::Absent));
+        assert_eq!(one("expire k 60000"), ShellCommand::Expire { key: b"k".to_vec(), ttl: minute });
+        assert_eq!(one("persist k"), ShellCommand::Expire { key: b"k".to_vec(), ttl: None });
+        assert_eq!(refusal("put k v --ttl"), "--ttl wants a value");
+        assert!(refusal("put k v --ttl soon").contains("500ms") && refusal("expire k 1y").contains("500ms"));
     }
 
     #[test]
@@ -393,7 +437,7 @@ mod tests {
         #[test]
         fn a_quoted_put_parses_back(key in proptest::collection::vec(any::<u8>(), 0..20), value in proptest::collection::vec(any::<u8>(), 0..20)) {
             let line = format!("put {} {}", text::quote(&key), text::quote(&value));
-            prop_assert_eq!(parse(line.as_bytes()), Ok(Some(ShellCommand::Put { key, value, when: When::Always })));
+            prop_assert_eq!(parse(line.as_bytes()), Ok(Some(ShellCommand::Put { key, value, when: When::Always, ttl: None })));
         }
 
         #[test]

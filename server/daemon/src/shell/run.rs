@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use slotkv::{Answer, CallOptions, Client, Command, Condition, Delete, Range};
+use slotkv::{Client, Condition, Delete, Entry, Put, PutOptions, Range};
 
 use super::command::{LISTED_MAX, Listing, ShellCommand, USAGES, When, usage_of};
 use crate::{
@@ -88,7 +88,12 @@ impl Session {
         let client = self.client().await?;
         let text = match command {
             ShellCommand::Get { key } => match client.get_entry(key).await.map_err(failure)? {
-                Some(entry) => format!("{}  (version {})", quote(&entry.value), entry.version),
+                Some(Entry { value, version, ttl: None }) => {
+                    format!("{}  (version {version})", quote(&value))
+                }
+                Some(Entry { value, version, ttl: Some(ttl) }) => {
+                    format!("{}  (version {version}, {:.3} s left)", quote(&value), ttl.as_secs_f64())
+                }
                 None => "not found".to_owned(),
             },
             ShellCommand::Has { key } => {
@@ -106,23 +111,19 @@ impl Session {
                     delete => delete_words(delete).0.to_owned(),
                 }
             }
-            ShellCommand::Put { key, value, when } => {
+            ShellCommand::Put { key, value, when, ttl } => {
                 let condition = match when {
                     When::Always => Condition::Always,
                     When::Absent => Condition::Absent,
                     When::Present => Condition::Present,
                     When::Version(version) => Condition::Version(version),
                 };
-                let put = Command::Put { key: key.into(), value: value.into(), condition };
-                match client.call(put, &CallOptions::default()).await.map_err(failure)? {
-                    Answer::Put(slotkv::Put::Unmet { version }) => format!("unmet: {}", standing(version)),
-                    Answer::Put(put) => {
-                        let (what, version) = put_words(put);
-                        format!("{what}  (version {version})")
-                    }
-                    other => return Err(Failure::failed(format_args!("a put was answered by {other:?}"))),
-                }
+                put_said(client.put_with(key, value, PutOptions { condition, ttl }).await.map_err(failure)?)
             }
+            ShellCommand::Expire { key, ttl: Some(ttl) } => {
+                put_said(client.expire(key, ttl).await.map_err(failure)?)
+            }
+            ShellCommand::Expire { key, ttl: None } => put_said(client.persist(key).await.map_err(failure)?),
             other => return Err(Failure::failed(format_args!("{other:?} is no single operation"))),
         };
         Ok(text)
@@ -157,6 +158,13 @@ impl Session {
         }
         lines.push(format!("go on with --cursor {}", encode_cursor(&scan.cursor())));
         Ok(lines.join("\n"))
+    }
+}
+
+fn put_said(put: Put) -> String {
+    match put_words(put) {
+        ("unmet", version) => format!("unmet: {}", standing(version)),
+        (what, version) => format!("{what}  (version {version})"),
     }
 }
 

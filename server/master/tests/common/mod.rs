@@ -14,7 +14,7 @@ use slotkv_coordination::{
         Slots,
     },
 };
-use slotkv_master::{Master, MasterOptions};
+use slotkv_master::{AdminService, Master, MasterOptions};
 use slotkv_proto::{seam::SeededChance, table::ShardId};
 use tokio::time::sleep;
 
@@ -69,6 +69,13 @@ impl Masters {
     pub fn add_on(&mut self, coordinator: Arc<dyn Coordinator>, options: MasterOptions) {
         let chance = Arc::new(SeededChance::new(self.masters.len() as u64));
         self.masters.push(Master::start(options, coordinator, chance).unwrap());
+    }
+
+    /// What a master serves to operators.
+    pub fn admin(&self, which: usize) -> AdminService {
+        let master = &self.masters[which];
+        let address = format!("127.0.0.1:{}", 7700 + which);
+        AdminService::new(master.view(), master.standing(), master.operator(), address)
     }
 
     /// Waits until so many masters stand in the queue.
@@ -126,6 +133,8 @@ impl Masters {
             address: "127.0.0.1:7710".into(),
             shard: Some(0),
             zone: String::new(),
+            standing: String::new(),
+            since_ms: 0,
         };
         join(&*self.outside, &member).await.unwrap();
     }
@@ -172,6 +181,8 @@ pub fn shard(weight: f64) -> ShardRegister {
         preferred: None,
         durability: Durability::Sync,
         weight,
+        loss_epoch: 0,
+        recover: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rule 6 after unclean stops under `interval` durability, which take what was acked and not synced.
 
-use slotkv_replication::{Ack, Body, Holding, Message};
+use slotkv_replication::{Ack, Ask, Body, Holding, Message};
 
 use crate::shard::{NAMES, Shard, at, heartbeat, member};
 
@@ -29,6 +29,33 @@ fn shard_of_which_all_lost_their_tails_goes_on_by_the_longest_rest() {
         assert_eq!((&shard.logs[0], &shard.logs[2]), (&shard.logs[1], &shard.logs[1]));
         assert!(shard.register.configuration.isr.iter().all(|copy| copy.inc.as_str() == "i1'"));
     }
+}
+
+#[test]
+fn first_barrier_since_a_loss_is_told_whichever_epoch_writes_it() {
+    let mut shard = Shard::new(1, Ack::One);
+    shard.elect();
+    assert!(!shard.get(0).began_with_loss());
+    shard.write(0, 3);
+    shard.lose(0, 2);
+    shard.start(0);
+    // The register comes to name it, and it ends before it knows.
+    shard.holds_changes = true;
+    shard.run(1000);
+    let (_, target) = shard.last_change(0).unwrap();
+    shard.crash(0);
+    shard.reconnect();
+    shard.coordinate(&Ask::CompareAndSet(target));
+    let barriers = shard.logs[0].iter().filter(|position| position.epoch == 2).count();
+    assert_eq!((shard.register.loss_epoch, barriers), (2, 0));
+    shard.start(0);
+    shard.elect();
+    assert_eq!(shard.get(0).register().map(|register| (register.epoch, register.loss_epoch)), Some((3, 2)));
+    assert!(shard.get(0).began_with_loss());
+    shard.crash(0);
+    shard.start(0);
+    shard.elect();
+    assert!(!shard.get(0).began_with_loss());
 }
 
 #[test]

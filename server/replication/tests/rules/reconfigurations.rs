@@ -174,6 +174,40 @@ fn ack_is_changed_by_the_primary_once_enough_hold_what_is_committed() {
 }
 
 #[test]
+fn who_has_caught_up_after_long_is_taken_in_once() {
+    let mut shard = Shard::new(3, Ack::One);
+    let primary = shard.elect();
+    shard.run(300);
+    let b = (primary + 1) % 3;
+    shard.stalled.insert(b);
+    shard.write(primary, 1);
+    shard.run(12_000);
+    assert_eq!(shard.isr().len(), 2);
+    let version = shard.register.version;
+    shard.resume(b);
+    shard.run(1_000);
+    assert_eq!((shard.isr().len(), shard.register.version), (3, version + 1));
+}
+
+#[test]
+fn wish_that_was_not_possible_for_long_is_forgotten() {
+    let mut shard = Shard::new(3, Ack::One);
+    let primary = shard.elect();
+    shard.run(300);
+    let b = (primary + 1) % 3;
+    shard.stalled.insert(b);
+    shard.write(primary, 1);
+    let now_us = shard.now_us;
+    shard.get(primary).wish_ack(now_us, Ack::All).unwrap();
+    shard.get(primary).wish_primary(now_us, &NAMES[b].into()).unwrap();
+    shard.run(6_500);
+    shard.resume(b);
+    shard.run(3_000);
+    assert_eq!((shard.register.epoch, shard.primary()), (1, Some(primary)));
+    assert_eq!(shard.register.configuration.ack, Ack::One);
+}
+
+#[test]
 fn new_primary_does_not_wait_long_for_who_is_absent() {
     let mut shard = Shard::new(2, Ack::All);
     let primary = shard.elect();

@@ -133,7 +133,12 @@ impl Shard {
             discards: Vec::new(),
             halts: Vec::new(),
             tick_count: 0,
-            options: Options { hand_back_after_us: 300 * MS, snapshot_bytes_max: 6, ..Options::default() },
+            options: Options {
+                hand_back_after_us: 300 * MS,
+                wish_us: 6_000 * MS,
+                snapshot_bytes_max: 6,
+                ..Options::default()
+            },
             reading: BTreeMap::new(),
             runs: 0,
             network: VecDeque::new(),

@@ -247,5 +247,6 @@ fn engine_holds_what_was_persisted_wherever_its_machine_ends() {
     }
     println!("{} calls, {opened} images opened, {refused} refused since the disk had lied", calls.len());
     assert!(opened + refused >= if long { 10_000 } else { IMAGES });
-    assert!(refused > 0 && refused < images / 5, "{refused} refused");
+    // Few images are of a disk that lies: the short form may meet none.
+    assert!((refused > 0 || !long) && refused < images / 5, "{refused} refused");
 }

@@ -147,7 +147,7 @@ pub fn write(number: u64) -> Write {
     let key = Bytes::from(format!("key{}", chance.below(40)));
     let change = match chance.below(4) {
         0 => Change::Delete(Condition::Always),
-        _ => Change::Put(Bytes::from(vec![b'x'; chance.below(50) as usize]), Condition::Always),
+        _ => Change::Put(Bytes::from(vec![b'x'; chance.below(50) as usize]), Condition::Always, 0),
     };
     Write {
         id: number,

@@ -3,27 +3,67 @@
 
 pub mod data;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
 use slotkv_coordination::{
     Coordinator, Embedded, Expect, Mode, paths,
     registers::{Cluster, Register, Slots},
 };
 use slotkv_proto::{
-    seam::{SeededChance, SystemClock},
+    seam::{Clock, SeededChance},
     v1::{self, ClientFrame, Operation, Reply, Request, ServerFrame},
 };
 use slotkv_storage::{MemoryEngines, SimDisk};
-use slotkv_worker::{Options, Runner, Seams, StartError, Worker, runner::Tasks, session::Session};
-use tokio::sync::mpsc;
+use slotkv_worker::{
+    Options, PeerTransport, Runner, Seams, StartError, Worker, runner::Tasks, session::Session,
+};
+use tokio::{sync::mpsc, time::Instant};
 use tonic::Status;
 
 pub const SLOTS: u32 = 16;
 
+/// Nobody else is there.
+pub struct NoPeers;
+
+impl PeerTransport for NoPeers {
+    fn exchange(&self, _: String, _: BoxStream<'static, v1::PeerFrame>) -> BoxFuture<'static, Status> {
+        Box::pin(std::future::ready(Status::unavailable("nobody is there")))
+    }
+}
+
+/// A wall clock that goes with the tests' time, but for what it is set forward or back by.
+pub struct Wall {
+    base: Instant,
+    ms: AtomicI64,
+}
+
+impl Wall {
+    pub fn set_by(&self, ms: i64) {
+        self.ms.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Wall {
+    fn wall_ms(&self) -> u64 {
+        (self.ms.load(Ordering::Relaxed) + self.base.elapsed().as_millis() as i64) as u64
+    }
+
+    fn uptime_us(&self) -> u64 {
+        self.base.elapsed().as_micros() as u64 + 1
+    }
+}
+
 /// What outlives a worker's process.
 pub struct Machine {
+    pub wall: Arc<Wall>,
     pub coordinator: Embedded,
     pub disk: SimDisk,
     pub engines: MemoryEngines,
@@ -51,6 +91,7 @@ impl Machine {
         options.shard = Some(0);
         options.name = Some("w0".into());
         Self {
+            wall: Arc::new(Wall { base: Instant::now(), ms: AtomicI64::new(1_790_000_000_000) }),
             coordinator,
             disk: SimDisk::new(1),
             engines: MemoryEngines::recoverable(1),
@@ -67,14 +108,17 @@ impl Machine {
             coordinator: Arc::new(self.coordinator.clone()),
             disk: Arc::new(self.disk.clone()),
             engines: Arc::new(self.engines.clone()),
-            clock: Arc::new(SystemClock),
+            clock: self.wall.clone(),
             chance: Arc::new(SeededChance::new(self.starts.get())),
             runner: Runner::Inline(self.tasks.borrow().clone()),
+            peers: Arc::new(NoPeers),
         }
     }
 
     pub async fn try_start(&self) -> Result<Worker, StartError> {
-        Worker::start(self.options.clone(), self.seams()).await
+        let worker = Worker::start(self.options.clone(), self.seams()).await?;
+        worker.placed().await?;
+        Ok(worker)
     }
 
     /// Starts the worker and waits until it knows the slot table.

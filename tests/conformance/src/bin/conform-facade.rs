@@ -20,6 +20,9 @@ use slotkv_facade::{
 
 type Result<T> = std::result::Result<T, FacadeError>;
 
+/// Before it is looked again whether a key has ended.
+const PAUSE: Duration = Duration::from_millis(5);
+
 const BINDING: &str = "conform-facade/1";
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
@@ -101,6 +104,13 @@ impl<W: Way> Driver<W> {
                 None => Ok("no scan".into()),
             },
             "dump" => Ok(text::items(&self.way.dump(&client, step.range())?, true)),
+            "gone" => {
+                let has = || Command::Has { key: step.bytes_at(0) };
+                while self.way.call(&client, has(), CallOptions::default())? == Answer::Has(true) {
+                    std::thread::sleep(PAUSE);
+                }
+                Ok("gone".into())
+            }
             "slot" => Ok(format!("slot {}", self.way.slot(&client, &step.bytes_at(0))?)),
             _ => match command(step) {
                 Some(command) => {
@@ -154,7 +164,8 @@ impl<W: Way> Driver<W> {
 /// An operation that is one call.
 fn command(step: &Step) -> Option<Command> {
     let (key, value) = (step.bytes_at(0), step.bytes_at(1));
-    let put = |condition| Command::Put { key: key.clone(), value: value.clone(), condition };
+    let ttl = step.number("ttl_ms").map(Duration::from_millis);
+    let put = |condition| Command::Put { key: key.clone(), value: value.clone(), condition, ttl };
     let many = |commands: Vec<Command>| Command::Many { commands };
     Some(match step.operation.as_str() {
         "get" | "get_entry" => Command::Get { key },
@@ -163,6 +174,8 @@ fn command(step: &Step) -> Option<Command> {
         "put_if_absent" => put(Condition::Absent),
         "update_if_present" => put(Condition::Present),
         "compare_and_set" => put(Condition::Version(step.number_at(2) as u64)),
+        "expire" => Command::Expire { key, ttl: Some(Duration::from_millis(step.number_at(1) as u64)) },
+        "persist" => Command::Expire { key, ttl: None },
         "delete" => Command::Delete { key, condition: Condition::Always },
         "delete_if_version" => {
             Command::Delete { key, condition: Condition::Version(step.number_at(1) as u64) }
@@ -175,6 +188,7 @@ fn command(step: &Step) -> Option<Command> {
                 key: pair[0].clone(),
                 value: pair[1].clone(),
                 condition: Condition::Always,
+                ttl,
             };
             many(words.chunks_exact(2).map(put).collect())
         }
@@ -199,6 +213,7 @@ fn answer_text(step: &Step, answer: Answer) -> String {
             Ok(answer) => answer_text(step, answer),
             Err(error) => error_text(&error.into()),
         })),
+        Answer::Outcome(outcome) => outcome.status.name().into(),
         Answer::Page(_) => "a page".into(),
     }
 }

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use slotkv::{Client, Item, Range};
+use slotkv::{Client, Condition, Item, PutOptions, Range};
 use slotkv_conformance::{step::Step, text};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
+
+/// Before it is looked again whether a key has ended.
+const PAUSE: Duration = Duration::from_millis(5);
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -70,6 +73,7 @@ impl Driver {
         }
         let key = || step.bytes_at(0);
         let value = || step.bytes_at(1);
+        let ttl = step.number("ttl_ms").map(Duration::from_millis);
         Ok(match step.operation.as_str() {
             "connect" => {
                 Client::connect(&String::from_utf8_lossy(&key())).await?.close().await;
@@ -78,11 +82,33 @@ impl Driver {
             "get" => text::value(client.get(key()).await?.as_deref()),
             "get_entry" => text::entry(client.get_entry(key()).await?),
             "has" => client.has(key()).await?.to_string(),
-            "put" => text::put(client.put(key(), value()).await?),
-            "put_if_absent" => text::put(client.put_if_absent(key(), value()).await?),
-            "update_if_present" => text::put(client.update_if_present(key(), value()).await?),
-            "compare_and_set" => {
+            "put" if ttl.is_none() => text::put(client.put(key(), value()).await?),
+            "put_if_absent" if ttl.is_none() => text::put(client.put_if_absent(key(), value()).await?),
+            "update_if_present" if ttl.is_none() => {
+                text::put(client.update_if_present(key(), value()).await?)
+            }
+            "compare_and_set" if ttl.is_none() => {
                 text::put(client.compare_and_set(key(), value(), step.number_at(2) as u64).await?)
+            }
+            "put" | "put_if_absent" | "update_if_present" | "compare_and_set" => {
+                let condition = match step.operation.as_str() {
+                    "put" => Condition::Always,
+                    "put_if_absent" => Condition::Absent,
+                    "update_if_present" => Condition::Present,
+                    _ => Condition::Version(step.number_at(2) as u64),
+                };
+                text::put(client.put_with(key(), value(), PutOptions { condition, ttl }).await?)
+            }
+            "expire" => {
+                let ttl = Duration::from_millis(step.number_at(1) as u64);
+                text::put(client.expire(key(), ttl).await?)
+            }
+            "persist" => text::put(client.persist(key()).await?),
+            "gone" => {
+                while client.has(key()).await? {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                "gone".into()
             }
             "delete" => text::delete(client.delete(key()).await?),
             "delete_if_version" => {
@@ -96,7 +122,8 @@ impl Driver {
             "put_many" => {
                 let words: Vec<Bytes> = step.all().collect();
                 let pairs = words.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone()));
-                many(client.put_many(pairs).await, text::put)
+                let options = PutOptions { ttl, ..PutOptions::default() };
+                many(client.put_many_with(pairs, options).await, text::put)
             }
             "delete_many" => many(client.delete_many(step.all()).await, text::delete),
             "count" => format!("count {}", client.count(step.range()).await?),

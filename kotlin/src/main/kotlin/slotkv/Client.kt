@@ -21,6 +21,7 @@ import slotkv.ffi.Range
  * @param inflightMax Calls open at once; further ones wait: 1 to 1,048,576, by default 16,384.
  * @param streamsPerMember Connections to each member: 1 to 16, by default 1.
  * @param clientName The client's name, for people.
+ * @param zone Where the client stands: reads that backups may answer go to those of the same zone, if there are any.
  */
 suspend fun connect(
     uri: String,
@@ -31,6 +32,7 @@ suspend fun connect(
     inflightMax: Int? = null,
     streamsPerMember: Int? = null,
     clientName: String? = null,
+    zone: String? = null,
 ): Client {
     val options = ConnectOptions(
         namespace,
@@ -40,6 +42,7 @@ suspend fun connect(
         inflightMax?.count("inflightMax"),
         streamsPerMember?.count("streamsPerMember"),
         clientName ?: "kotlin/$version",
+        zone,
     )
     seeToDriver()
     return Client(awaited { slotkv.ffi.connect(uri, options) })
@@ -56,6 +59,7 @@ val version: String get() = slotkv.ffi.version()
  * UTF-8. Calls on keys take
  *
  * - `deadline`: Time for the call with all its attempts, at most 300 s, by default its client's.
+ * - `ttl`: Lifetime of the key, at most 315360000 s (ten years), by default it lives for ever; of calls that store something.
  */
 class Client internal constructor(private val native: NativeClient) : AutoCloseable {
     /** The value of a key; null if it is absent. */
@@ -70,21 +74,40 @@ class Client internal constructor(private val native: NativeClient) : AutoClosea
     suspend fun has(key: ByteArray, deadline: Duration? = null): Boolean =
         awaited { native.has(key, deadline.checked()) }
 
-    /** Stores a value. */
-    suspend fun put(key: ByteArray, value: ByteArray, deadline: Duration? = null): Put =
-        awaited { native.put(key, value, deadline.checked()) }
+    /** Stores a value. The key lives for ever, or for `ttl`. */
+    suspend fun put(key: ByteArray, value: ByteArray, ttl: Duration? = null, deadline: Duration? = null): Put =
+        awaited { native.put(key, value, ttl.checked("ttl"), deadline.checked()) }
 
     /** Stores a value if the key is absent; otherwise the result is `UNMET` with the key's version. */
-    suspend fun putIfAbsent(key: ByteArray, value: ByteArray, deadline: Duration? = null): Put =
-        awaited { native.putIfAbsent(key, value, deadline.checked()) }
+    suspend fun putIfAbsent(key: ByteArray, value: ByteArray, ttl: Duration? = null, deadline: Duration? = null): Put =
+        awaited { native.putIfAbsent(key, value, ttl.checked("ttl"), deadline.checked()) }
 
     /** Stores a value if the key exists; otherwise the result is `UNMET`. */
-    suspend fun updateIfPresent(key: ByteArray, value: ByteArray, deadline: Duration? = null): Put =
-        awaited { native.updateIfPresent(key, value, deadline.checked()) }
+    suspend fun updateIfPresent(key: ByteArray, value: ByteArray, ttl: Duration? = null, deadline: Duration? = null): Put =
+        awaited { native.updateIfPresent(key, value, ttl.checked("ttl"), deadline.checked()) }
 
     /** Stores a value if the key exists in `version`; otherwise the result is `UNMET` with the key's version. */
-    suspend fun compareAndSet(key: ByteArray, value: ByteArray, version: ULong, deadline: Duration? = null): Put =
-        awaited { native.compareAndSet(key, value, version, deadline.checked()) }
+    suspend fun compareAndSet(
+        key: ByteArray,
+        value: ByteArray,
+        version: ULong,
+        ttl: Duration? = null,
+        deadline: Duration? = null,
+    ): Put = awaited { native.compareAndSet(key, value, version, ttl.checked("ttl"), deadline.checked()) }
+
+    /**
+     * Gives a key that exists a new lifetime, from now on; its value stays, its version grows. If there is no such key, the
+     * result is `UNMET`.
+     */
+    suspend fun expire(key: ByteArray, ttl: Duration, deadline: Duration? = null): Put =
+        awaited { native.expire(key, ttl.checked("ttl")!!, deadline.checked()) }
+
+    /**
+     * Lets a key that exists live for ever; its value stays, its version grows. If there is no such key, the result is
+     * `UNMET`.
+     */
+    suspend fun persist(key: ByteArray, deadline: Duration? = null): Put =
+        awaited { native.persist(key, deadline.checked()) }
 
     /** Removes a key. */
     suspend fun delete(key: ByteArray, deadline: Duration? = null): Delete =
@@ -101,6 +124,13 @@ class Client internal constructor(private val native: NativeClient) : AutoClosea
     suspend fun increment(key: ByteArray, delta: Long = 1, deadline: Duration? = null): Long =
         awaited { native.increment(key, delta, deadline.checked()) }
 
+    /**
+     * What came of a write whose outcome is unknown, by the `token` of its exception. If it was not applied, it never will be.
+     * Results are kept for this for 60 s after the call has ended; later it may be `FORGOTTEN`.
+     */
+    suspend fun outcome(token: ByteArray, deadline: Duration? = null): WriteOutcome =
+        awaited { native.outcome(token, deadline.checked()) }
+
     /** The values of many keys, in their order. If a key fails, [ManyException] has the results of all of them. */
     suspend fun getMany(keys: Iterable<ByteArray>, deadline: Duration? = null): List<ByteArray?> {
         val all = awaited { native.getMany(keys.toList(), deadline.checked()) }
@@ -115,16 +145,24 @@ class Client internal constructor(private val native: NativeClient) : AutoClosea
      * Stores many values; each key has its own result, in their order. If a key fails, [ManyException] has the results of
      * all of them.
      */
-    suspend fun putMany(pairs: Iterable<Pair<ByteArray, ByteArray>>, deadline: Duration? = null): List<Put> {
-        val all = awaited { native.putMany(pairs.map(::nativePair), deadline.checked()) }
+    suspend fun putMany(
+        pairs: Iterable<Pair<ByteArray, ByteArray>>,
+        ttl: Duration? = null,
+        deadline: Duration? = null,
+    ): List<Put> {
+        val all = awaited { native.putMany(pairs.map(::nativePair), ttl.checked("ttl"), deadline.checked()) }
         return all.results.map(::resultOf).orThrow(all.failure)
     }
 
     /** The same with errors among the results. */
     suspend fun putManyResults(
         pairs: Iterable<Pair<ByteArray, ByteArray>>,
+        ttl: Duration? = null,
         deadline: Duration? = null,
-    ): List<Result<Put>> = awaited { native.putMany(pairs.map(::nativePair), deadline.checked()) }.results.map(::resultOf)
+    ): List<Result<Put>> {
+        val all = awaited { native.putMany(pairs.map(::nativePair), ttl.checked("ttl"), deadline.checked()) }
+        return all.results.map(::resultOf)
+    }
 
     /**
      * Removes many keys; each has its own result, in their order. If a key fails, [ManyException] has the results of all of
@@ -204,6 +242,25 @@ class Client internal constructor(private val native: NativeClient) : AutoClosea
 
     /** The same connections, for calls that are part of a trace: a W3C traceparent travels with each of them. */
     fun withTraceparent(traceparent: String): Client = Client(told { native.withTraceparent(traceparent) })
+
+    /**
+     * The same connections, with another freshness of reads that name none: `SESSION` is not older than what this client has
+     * written and read before.
+     */
+    fun withReadLevel(level: ReadLevel): Client = Client(told { native.withReadLevel(level) })
+
+    /** The same connections, for reads that may be older by so much, and are answered by any replica that is fresh enough. */
+    fun withStaleness(staleness: Duration): Client =
+        Client(told { native.withStaleness(staleness.checked("staleness")!!) })
+
+    /** What the session has seen, as opaque bytes for another process or language. */
+    fun sessionToken(): ByteArray = told { native.sessionToken() }
+
+    /**
+     * The same connections, for a session that goes on where a token stands: reads are of level `SESSION` and never older than
+     * the token or than what this view has written and read. No bytes begin a session that has seen nothing.
+     */
+    fun withSessionToken(token: ByteArray): Client = Client(told { native.withSessionToken(token) })
 
     /**
      * Ends the client and whatever shares its connections. Waits up to 2 seconds for calls that are open; the rest ends as

@@ -40,6 +40,9 @@ open class SlotkvException(
 
     /** What the layers below said, the nearest first. */
     val causes: List<String> get() = failure.causes
+
+    /** Of a write whose outcome is unknown: by it [Client.outcome] tells what came of it. */
+    val token: ByteArray? get() = failure.token
 }
 
 private fun textOf(failure: Failure): String {

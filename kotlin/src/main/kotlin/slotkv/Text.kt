@@ -14,52 +14,73 @@ suspend fun Client.getEntry(key: String, deadline: Duration? = null) = getEntry(
 suspend fun Client.has(key: String, deadline: Duration? = null) = has(key.utf8(), deadline)
 
 /** [Client.put] with text. */
-suspend fun Client.put(key: String, value: String, deadline: Duration? = null) =
-    put(key.utf8(), value.utf8(), deadline)
+suspend fun Client.put(key: String, value: String, ttl: Duration? = null, deadline: Duration? = null) =
+    put(key.utf8(), value.utf8(), ttl, deadline)
 
 /** [Client.put] with a key of text. */
-suspend fun Client.put(key: String, value: ByteArray, deadline: Duration? = null) =
-    put(key.utf8(), value, deadline)
+suspend fun Client.put(key: String, value: ByteArray, ttl: Duration? = null, deadline: Duration? = null) =
+    put(key.utf8(), value, ttl, deadline)
 
 /** [Client.put] with a value of text. */
-suspend fun Client.put(key: ByteArray, value: String, deadline: Duration? = null) =
-    put(key, value.utf8(), deadline)
+suspend fun Client.put(key: ByteArray, value: String, ttl: Duration? = null, deadline: Duration? = null) =
+    put(key, value.utf8(), ttl, deadline)
 
 /** [Client.putIfAbsent] with text. */
-suspend fun Client.putIfAbsent(key: String, value: String, deadline: Duration? = null) =
-    putIfAbsent(key.utf8(), value.utf8(), deadline)
+suspend fun Client.putIfAbsent(key: String, value: String, ttl: Duration? = null, deadline: Duration? = null) =
+    putIfAbsent(key.utf8(), value.utf8(), ttl, deadline)
 
 /** [Client.putIfAbsent] with a key of text. */
-suspend fun Client.putIfAbsent(key: String, value: ByteArray, deadline: Duration? = null) =
-    putIfAbsent(key.utf8(), value, deadline)
+suspend fun Client.putIfAbsent(key: String, value: ByteArray, ttl: Duration? = null, deadline: Duration? = null) =
+    putIfAbsent(key.utf8(), value, ttl, deadline)
 
 /** [Client.putIfAbsent] with a value of text. */
-suspend fun Client.putIfAbsent(key: ByteArray, value: String, deadline: Duration? = null) =
-    putIfAbsent(key, value.utf8(), deadline)
+suspend fun Client.putIfAbsent(key: ByteArray, value: String, ttl: Duration? = null, deadline: Duration? = null) =
+    putIfAbsent(key, value.utf8(), ttl, deadline)
 
 /** [Client.updateIfPresent] with text. */
-suspend fun Client.updateIfPresent(key: String, value: String, deadline: Duration? = null) =
-    updateIfPresent(key.utf8(), value.utf8(), deadline)
+suspend fun Client.updateIfPresent(key: String, value: String, ttl: Duration? = null, deadline: Duration? = null) =
+    updateIfPresent(key.utf8(), value.utf8(), ttl, deadline)
 
 /** [Client.updateIfPresent] with a key of text. */
-suspend fun Client.updateIfPresent(key: String, value: ByteArray, deadline: Duration? = null) =
-    updateIfPresent(key.utf8(), value, deadline)
+suspend fun Client.updateIfPresent(key: String, value: ByteArray, ttl: Duration? = null, deadline: Duration? = null) =
+    updateIfPresent(key.utf8(), value, ttl, deadline)
 
 /** [Client.updateIfPresent] with a value of text. */
-suspend fun Client.updateIfPresent(key: ByteArray, value: String, deadline: Duration? = null) =
-    updateIfPresent(key, value.utf8(), deadline)
+suspend fun Client.updateIfPresent(key: ByteArray, value: String, ttl: Duration? = null, deadline: Duration? = null) =
+    updateIfPresent(key, value.utf8(), ttl, deadline)
 
 /** [Client.compareAndSet] with text. */
-suspend fun Client.compareAndSet(key: String, value: String, version: ULong, deadline: Duration? = null) =
-    compareAndSet(key.utf8(), value.utf8(), version, deadline)
+suspend fun Client.compareAndSet(
+    key: String,
+    value: String,
+    version: ULong,
+    ttl: Duration? = null,
+    deadline: Duration? = null,
+) = compareAndSet(key.utf8(), value.utf8(), version, ttl, deadline)
 
 /** [Client.compareAndSet] with a key of text. */
-suspend fun Client.compareAndSet(key: String, value: ByteArray, version: ULong, deadline: Duration? = null) =
-    compareAndSet(key.utf8(), value, version, deadline)
+suspend fun Client.compareAndSet(
+    key: String,
+    value: ByteArray,
+    version: ULong,
+    ttl: Duration? = null,
+    deadline: Duration? = null,
+) = compareAndSet(key.utf8(), value, version, ttl, deadline)
 
 /** [Client.compareAndSet] with a value of text. */
-suspend fun Client.compareAndSet(key: ByteArray, value: String, version: ULong, deadline: Duration? = null) =
-    compareAndSet(key, value.utf8(), version, deadline)
+suspend fun Client.compareAndSet(
+    key: ByteArray,
+    value: String,
+    version: ULong,
+    ttl: Duration? = null,
+    deadline: Duration? = null,
+) = compareAndSet(key, value.utf8(), version, ttl, deadline)
+
+/** [Client.expire] with a key of text. */
+suspend fun Client.expire(key: String, ttl: Duration, deadline: Duration? = null) = expire(key.utf8(), ttl, deadline)
+
+/** [Client.persist] with a key of text. */
+suspend fun Client.persist(key: String, deadline: Duration? = null) = persist(key.utf8(), deadline)
 
 /** [Client.delete] with a key of text. */
 suspend fun Client.delete(key: String, deadline: Duration? = null) = delete(key.utf8(), deadline)
@@ -82,12 +103,12 @@ suspend fun Client.getManyResults(keys: Iterable<String>, deadline: Duration? = 
     getManyResults(keys.encoded(), deadline)
 
 /** [Client.putMany] with text. */
-suspend fun Client.putMany(pairs: Map<String, String>, deadline: Duration? = null) =
-    putMany(pairs.encoded(), deadline)
+suspend fun Client.putMany(pairs: Map<String, String>, ttl: Duration? = null, deadline: Duration? = null) =
+    putMany(pairs.encoded(), ttl, deadline)
 
 /** [Client.putManyResults] with text. */
-suspend fun Client.putManyResults(pairs: Map<String, String>, deadline: Duration? = null) =
-    putManyResults(pairs.encoded(), deadline)
+suspend fun Client.putManyResults(pairs: Map<String, String>, ttl: Duration? = null, deadline: Duration? = null) =
+    putManyResults(pairs.encoded(), ttl, deadline)
 
 /** [Client.deleteMany] with keys of text. */
 @JvmName("deleteManyText")

@@ -10,8 +10,11 @@ import kotlin.test.assertSame
 import kotlin.test.assertTrue
 import kotlin.time.Duration
 import kotlin.time.Duration.Companion.days
+import kotlin.time.Duration.Companion.hours
 import kotlin.time.Duration.Companion.milliseconds
+import kotlin.time.Duration.Companion.minutes
 import kotlin.time.Duration.Companion.seconds
+import kotlinx.coroutines.delay
 import kotlinx.coroutines.flow.map
 import kotlinx.coroutines.flow.take
 import kotlinx.coroutines.flow.toList
@@ -43,6 +46,25 @@ class ClientTest {
         assertEquals("v", client.get("k").text())
         client.put("empty", "")
         assertContentEquals(ByteArray(0), client.get("empty"))
+    }
+
+    @Test
+    fun `a lifetime is a duration and ends`() = withClient { client ->
+        val version = client.put("lasting", "1", ttl = 1.hours).version
+        val left = client.getEntry("lasting")!!.ttl!!
+        assertTrue(left > 58.minutes && left <= 1.hours, "$left")
+        assertTrue(client.compareAndSet("lasting", "2", version, ttl = 30.days).done)
+        assertTrue(client.scan("lasting").toList().single().ttl!! > 29.days)
+        assertEquals(PutStatus.UPDATED, client.expire("lasting", 2.hours).status)
+        assertEquals(3, client.increment("lasting"))
+        assertTrue(client.getEntry("lasting")!!.ttl!! > 1.hours)
+        assertTrue(client.persist("lasting").done)
+        assertNull(client.getEntry("lasting")!!.ttl)
+        client.putMany(mapOf("lasting" to "4", "lasting2" to "5"), ttl = 50.milliseconds)
+        while (client.has("lasting") || client.has("lasting2")) delay(5.milliseconds)
+        assertEquals(Put(PutStatus.UNMET, 0u, false), client.persist("lasting"))
+        assertFailsWith<IllegalArgumentException> { client.put("lasting", "6", ttl = Duration.ZERO) }
+        assertFailsWith<InvalidArgumentException> { client.expire("lasting", 3651.days) }
     }
 
     @Test

@@ -18,6 +18,8 @@ pub fn member(name: &str, run: &str) -> MemberRecord {
         address: format!("{name}:7710"),
         shard: Some(0),
         zone: String::new(),
+        standing: String::new(),
+        since_ms: 0,
     }
 }
 

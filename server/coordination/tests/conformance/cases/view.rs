@@ -36,6 +36,8 @@ fn shard(epoch: u64) -> ShardRegister {
         preferred: None,
         durability: Durability::Sync,
         weight: 1.0,
+        loss_epoch: 0,
+        recover: None,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use slotkv_coordination::registers::{Ack, Durability, REPLICAS_MAX};
 
 use super::client::{ClientFlags, RangeFlags};
 use crate::cli::sizes;
@@ -143,4 +144,33 @@ pub(crate) enum RuntimeName {
     Current,
     /// One runtime and one client
     Multi,
+}
+
+/// Flags of the drills.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DrillFlags {
+    /// Drill this cluster, and kill nobody in it [default: a `dev` cluster of the drill's own]
+    #[arg(long)]
+    pub uri: Option<String>,
+    /// How long
+    #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
+    /// The same seed makes the same choices
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Shards of the own cluster
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub shards: u32,
+    /// Copies of each shard of the own cluster
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=REPLICAS_MAX as i64))]
+    pub replicas: u32,
+    /// Which copies an acknowledged write is on, in the own cluster
+    #[arg(long, value_name = "all|one", default_value = "one")]
+    pub ack: Option<Ack>,
+    /// When an acknowledged write is on the disk, in the own cluster
+    #[arg(long)]
+    pub durability: Option<Durability>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }

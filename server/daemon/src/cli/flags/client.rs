@@ -1,8 +1,11 @@
 //! Flags of the commands that are clients.
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use clap::Args;
+use slotkv_proto::limits::SHARDS_MAX;
+
+use crate::cli::sizes;
 
 /// How a command reaches the cluster.
 #[derive(Args, Clone, Debug)]
@@ -54,6 +57,9 @@ pub(crate) struct PutFlags {
     /// Only if the key has this version
     #[arg(long, value_name = "VERSION")]
     pub if_version: Option<u64>,
+    /// Let the key end after this time, as 500ms, 30s, 15m, 12h or 30d
+    #[arg(long, value_name = "DURATION", value_parser = sizes::duration)]
+    pub ttl: Option<Duration>,
     /// Read escapes in key and value
     #[arg(short, long)]
     pub escaped: bool,
@@ -153,6 +159,52 @@ pub(crate) struct SlotFlags {
 /// Flags of `admin status`.
 #[derive(Args, Debug)]
 pub(crate) struct StatusFlags {
+    /// Show it again and again; with --json or into a pipe whenever it has changed
+    #[arg(long)]
+    pub watch: bool,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `admin failover`.
+#[derive(Args, Debug)]
+pub(crate) struct FailoverFlags {
+    /// Id of the shard
+    #[arg(value_parser = clap::value_parser!(u32).range(..SHARDS_MAX as i64))]
+    pub shard: u32,
+    /// How long to wait until the other replica leads
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = sizes::duration)]
+    pub wait: Duration,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `admin promote`.
+#[derive(Args, Debug)]
+pub(crate) struct PromoteFlags {
+    /// Name of the replica
+    pub name: String,
+    /// How long to wait until it leads
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = sizes::duration)]
+    pub wait: Duration,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `admin recover`.
+#[derive(Args, Debug)]
+pub(crate) struct RecoverFlags {
+    /// Id of the shard
+    #[arg(value_parser = clap::value_parser!(u32).range(..SHARDS_MAX as i64))]
+    pub shard: u32,
+    /// Name of the replica that goes on
+    pub name: String,
+    /// Acknowledged writes that only other replicas hold are given up. Make sure first that none of those runs
+    #[arg(long, required = true)]
+    pub lose_writes: bool,
+    /// How long to wait until it leads
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = sizes::duration)]
+    pub wait: Duration,
     #[command(flatten)]
     pub client: ClientFlags,
 }

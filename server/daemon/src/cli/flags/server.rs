@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
-use slotkv_coordination::registers::Durability;
+use slotkv_coordination::registers::{Ack, Durability, REPLICAS_MAX};
 use slotkv_master::placement;
 use slotkv_proto::limits::SHARDS_MAX;
 
@@ -35,12 +35,15 @@ pub(crate) struct DevFlags {
     /// Address to listen on
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     pub listen: IpAddr,
-    /// Shards, each of one worker
+    /// Shards
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub shards: u32,
-    /// Replicas of each shard
-    #[arg(long, default_value_t = 1)]
+    /// Workers of each shard: its copies, the primary's included
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=REPLICAS_MAX as i64))]
     pub replicas: u32,
+    /// Which copies an acknowledged write is on: `all` that are in sync, or `one` beside the primary's [default: the shard's, at first all]
+    #[arg(long, value_name = "all|one")]
+    pub ack: Option<Ack>,
     /// Folder that keeps everything over restarts [default: a folder that is removed at the end]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -110,9 +113,24 @@ pub(crate) struct WorkerFlags {
     /// Id of the shard [default: the one of the data folder, else a new one]
     #[arg(long, value_name = "ID", value_parser = clap::value_parser!(u32).range(..SHARDS_MAX as i64))]
     pub shard: Option<u32>,
-    /// Name of this replica [default: the one of the data folder, else made from the shard]
+    /// Name of this replica [default: the one of the data folder, else a new one]
     #[arg(long)]
     pub name: Option<String>,
+    /// Copies that the shard shall have, the primary's included [default: the shard's, at first 1]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=REPLICAS_MAX as i64))]
+    pub replicas: Option<u32>,
+    /// Which copies an acknowledged write is on: `all` that are in sync, or `one` beside the primary's [default: the shard's, at first all]
+    #[arg(long, value_name = "all|one")]
+    pub ack: Option<Ack>,
+    /// Take no writes while fewer copies are in sync [default: the shard's, at first half of the replicas, rounded up]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=REPLICAS_MAX as i64))]
+    pub min_isr: Option<u32>,
+    /// Belong to no shard; take the place of a replica that is lost, with a copy of its data
+    #[arg(long, conflicts_with = "shard")]
+    pub standby: bool,
+    /// How long a replica must have been gone before its place is taken
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = sizes::duration)]
+    pub standby_after: Duration,
     /// Where this worker stands, as a rack or a data centre
     #[arg(long, default_value = "")]
     pub zone: String,

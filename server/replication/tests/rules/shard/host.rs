@@ -2,10 +2,13 @@
 
 use super::*;
 
+/// Rounds of messages that one input may cause.
+const SETTLE_COUNT_MAX: usize = 10_000;
+
 impl Shard {
     /// Until nothing is on its way.
     pub fn settle(&mut self) {
-        loop {
+        for _ in 0..SETTLE_COUNT_MAX {
             let mut is_quiet = true;
             for (replica, name) in NAMES.iter().enumerate().take(self.replicas.len()) {
                 let Some(ready) = self.replicas[replica].as_mut().map(Replica::ready) else { continue };
@@ -22,6 +25,8 @@ impl Shard {
                 return;
             }
         }
+        let (sent, asked) = (self.sent.len().saturating_sub(6), self.asked.len().saturating_sub(6));
+        panic!("it does not come to rest: {:?}, {:?}", &self.sent[sent..], &self.asked[asked..]);
     }
 
     fn deliver(&mut self, message: Message) {

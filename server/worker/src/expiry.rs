@@ -1,0 +1,264 @@
+//! Keys that end: the shard's time, and the deletes that the primary logs of rows whose time is over (protocol.md rule 13).
+//!
+//! A deadline is a point of *logged time*. Whoever decides by the time, decides by a time that is logged with the decision
+//! or was logged before: so no row that was once answered as gone is there again, whatever clocks say and whoever
+//! leads. Scans alone go by the shard's time as it is.
+//!
+//! Deadlines lie in the engine beside the rows, in order of time, and change in the batch that changes their row. So what has ended is
+//! found without a look at anything else, also after a restart, and rows without a deadline cost nothing.
+
+use std::{
+    ops::{Bound, ControlFlow},
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use slotkv_storage::{Batch, Effect, Engine, Error, Kind, LogRecord, Position, Row, keys, record};
+use tokio::time::Instant;
+
+use crate::replica::{Group, Replica};
+
+/// Rows that one group lets end at most; the others are absent for readers all the same, and go with the next groups.
+pub const EXPIRIES_PER_GROUP_MAX: usize = 1024;
+/// Keys of rows that one group lets end, in bytes; one row is always let.
+const EXPIRY_BYTES_MAX: usize = 1 << 20;
+/// Pause while more has ended than one group takes, or none can be logged.
+const PAUSE: Duration = Duration::from_millis(10);
+/// Wall clocks jump, so nobody waits for a deadline longer than this without a look at them.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+/// A wall clock that is further from the shard's time than this is worth a warning.
+pub const DRIFT_MS_WARN: i64 = 10_000;
+
+/// The time of a shard: not behind the wall clock, never back, and going on at the pace of the monotonic clock while the wall
+/// clock is behind. So a wall clock that is set back holds up no deadline, and one that is set forward, or a new primary
+/// whose clock is ahead, lets keys end too early by as much, once.
+pub struct ShardTime {
+    base: Instant,
+    /// The shard's time less the monotonic one.
+    offset_ms: AtomicI64,
+    /// How far the wall clock was off when that was last told.
+    told_ms: AtomicI64,
+    /// The process has looked at the wall clock before.
+    is_known: AtomicBool,
+}
+
+impl Default for ShardTime {
+    fn default() -> Self {
+        Self {
+            base: Instant::now(),
+            offset_ms: AtomicI64::new(0),
+            told_ms: AtomicI64::new(0),
+            is_known: AtomicBool::new(false),
+        }
+    }
+}
+
+impl ShardTime {
+    /// The time now, with the wall clock at `wall_ms`; also for the logged time of another primary.
+    pub fn at(&self, wall_ms: u64) -> u64 {
+        let monotonic_ms = self.base.elapsed().as_millis() as i64;
+        let wall_ms = wall_ms.min(i64::MAX as u64 / 2) as i64;
+        let offset_ms = wall_ms - monotonic_ms;
+        // Read first: the line stays in every core's cache.
+        let before_ms = match self.offset_ms.load(Ordering::Acquire) {
+            known if known >= offset_ms => known,
+            _ => self.offset_ms.fetch_max(offset_ms, Ordering::AcqRel),
+        };
+        (before_ms.max(offset_ms) + monotonic_ms) as u64
+    }
+
+    /// The same, and says in the log when the wall clock jumps or is behind.
+    pub fn watch(&self, wall_ms: u64) -> u64 {
+        let monotonic_ms = self.base.elapsed().as_millis() as i64;
+        let expected_ms = self.offset_ms.load(Ordering::Acquire) + monotonic_ms;
+        let drift_ms = wall_ms.min(i64::MAX as u64 / 2) as i64 - expected_ms;
+        let is_known = self.is_known.swap(true, Ordering::AcqRel);
+        if drift_ms > DRIFT_MS_WARN && is_known {
+            tracing::warn!(
+                drift_ms,
+                "the wall clock has gone forward; keys with a lifetime end earlier by as much"
+            );
+        }
+        let behind_ms = drift_ms.min(0);
+        let told_ms = self.told_ms.load(Ordering::Acquire);
+        if (behind_ms - told_ms).abs() > DRIFT_MS_WARN {
+            self.told_ms.store(behind_ms, Ordering::Release);
+            if behind_ms < told_ms {
+                tracing::warn!(
+                    behind_ms = -behind_ms,
+                    "the wall clock is behind the shard's time, which goes on without it"
+                );
+            }
+        }
+        self.at(wall_ms)
+    }
+}
+
+/// Where the deadlines of a replica stand.
+#[derive(Default)]
+pub(crate) struct Deadlines {
+    /// No row ends before this time; `None`: none ends.
+    next_ms: Option<u64>,
+    /// No deadline's key lies before this one.
+    begin: Bytes,
+}
+
+/// What looking at the deadlines came to, to be taken over when its group is applied.
+#[derive(Clone)]
+pub(crate) struct Swept {
+    next_ms: Option<u64>,
+    begin: Bytes,
+}
+
+impl Deadlines {
+    pub(crate) fn load(engine: &dyn Engine) -> Result<Self, Error> {
+        let mut deadlines = Self { next_ms: None, begin: keys::deadline_key_prefix() };
+        deadlines.next_ms = first(engine, &deadlines.begin)?;
+        Ok(deadlines)
+    }
+
+    pub(crate) fn sweep(&mut self, swept: Swept) {
+        (self.next_ms, self.begin) = (swept.next_ms, swept.begin);
+    }
+
+    /// A row was written that ends so.
+    pub(crate) fn add(&mut self, deadline_key: &Bytes) {
+        let Ok((expires_ms, _)) = keys::decode_deadline_key(deadline_key) else { return };
+        self.next_ms = Some(self.next_ms.map_or(expires_ms, |next| next.min(expires_ms)));
+        if *deadline_key < self.begin {
+            self.begin = deadline_key.clone();
+        }
+    }
+}
+
+/// The time of the first deadline from a key on.
+fn first(engine: &dyn Engine, begin: &[u8]) -> Result<Option<u64>, Error> {
+    let mut found = None;
+    visit(engine, begin, &mut |key| {
+        found = Some(keys::decode_deadline_key(key).map(|(expires_ms, _)| expires_ms));
+        ControlFlow::Break(())
+    })?;
+    found.transpose()
+}
+
+fn visit(
+    engine: &dyn Engine,
+    begin: &[u8],
+    each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let end = keys::prefix_end(&keys::deadline_key_prefix());
+    let bounds = (Bound::Included(begin), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
+    engine.scan(bounds, &mut |key, _| each(key))
+}
+
+/// Deadlines that are over.
+struct Due {
+    deadlines: Vec<Bytes>,
+    swept: Swept,
+}
+
+impl Replica {
+    /// How long there is nothing to let end; `None` while no row has a deadline.
+    pub fn expiry_wait(&self, wall_ms: u64) -> Option<Duration> {
+        let next_ms = self.deadlines().next_ms?;
+        let wait = Duration::from_millis(next_ms.saturating_sub(self.time().at(wall_ms)));
+        Some(wait.clamp(PAUSE, WAIT_MAX))
+    }
+
+    /// Whether the time of some row may be over.
+    pub fn is_expiry_due(&self, wall_ms: u64) -> bool {
+        self.deadlines().next_ms.is_some_and(|next_ms| next_ms <= self.time().at(wall_ms))
+    }
+
+    /// Takes into a group, before anything else, the deletes of rows whose time is over, up to
+    /// [`EXPIRIES_PER_GROUP_MAX`]; returns their records, to be logged behind `position`, which then is the last one's.
+    pub fn stage_expiries(
+        &self,
+        group: &mut Group,
+        position: &mut Position,
+    ) -> Result<Vec<LogRecord>, Error> {
+        let time_ms = group.time_ms();
+        if self.deadlines().next_ms.is_none_or(|next_ms| next_ms > time_ms) {
+            return Ok(Vec::new());
+        }
+        let due = self.due(time_ms)?;
+        let (mut records, mut idle) = (Vec::with_capacity(due.deadlines.len()), Batch::new());
+        for deadline in due.deadlines {
+            let (expires_ms, data_key) = keys::decode_deadline_key(&deadline)?;
+            let data_key = deadline.slice_ref(data_key);
+            match self.row(group, &data_key)? {
+                Some(row) if row.expires_ms == expires_ms => {
+                    position.index += 1;
+                    let key = keys::DataKey::decode(&data_key)?;
+                    records.push(self.stage_end(group, key, row, *position));
+                }
+                // No batch leaves one without its row, but one that was there would be found for ever.
+                _ => idle.delete(deadline),
+            }
+        }
+        if !idle.is_empty() {
+            tracing::warn!(deadlines = idle.len(), "deadlines without their rows were removed");
+            self.engine().write(idle)?;
+        }
+        group.sweep(due.swept);
+        Ok(records)
+    }
+
+    fn due(&self, time_ms: u64) -> Result<Due, Error> {
+        let known = self.deadlines();
+        let swept = Swept { next_ms: None, begin: known.begin.clone() };
+        let mut due = Due { deadlines: Vec::new(), swept };
+        let (mut bytes, mut failed) = (0, None);
+        visit(&**self.engine(), &known.begin, &mut |key| {
+            let expires_ms = match keys::decode_deadline_key(key) {
+                Ok((expires_ms, _)) => expires_ms,
+                Err(error) => {
+                    failed = Some(error);
+                    return ControlFlow::Break(());
+                }
+            };
+            let is_full = due.deadlines.len() >= EXPIRIES_PER_GROUP_MAX
+                || (bytes + key.len() > EXPIRY_BYTES_MAX && bytes > 0);
+            due.swept.begin = Bytes::copy_from_slice(key);
+            if expires_ms > time_ms || is_full {
+                due.swept.next_ms = Some(expires_ms);
+                return ControlFlow::Break(());
+            }
+            bytes += key.len();
+            due.deadlines.push(due.swept.begin.clone());
+            ControlFlow::Continue(())
+        })?;
+        failed.map_or(Ok(due), Err)
+    }
+
+    fn stage_end(
+        &self,
+        group: &mut Group,
+        key: keys::DataKey<'_>,
+        row: Row,
+        position: Position,
+    ) -> LogRecord {
+        let slot = key.slot;
+        let effect = Effect {
+            key: Bytes::copy_from_slice(key.key),
+            value: None,
+            version: self.slot_row(group, slot).version_counter + 1,
+            expires_ms: 0,
+            replaced_expires_ms: row.expires_ms,
+        };
+        let engine_key = keys::data_key(slot, key.namespace, key.key);
+        self.change(group, slot, key.namespace, engine_key, Some(row), &effect);
+        group.reach(position);
+        LogRecord {
+            format: record::FORMAT,
+            time_ms: group.time_ms(),
+            kind: Kind::Expiry as i32,
+            slot: u32::from(slot),
+            namespace: key.namespace.to_owned(),
+            slot_row: self.slot_row(group, slot).encode(),
+            effects: vec![effect],
+            ..LogRecord::default()
+        }
+    }
+}

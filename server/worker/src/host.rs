@@ -1,0 +1,815 @@
+//! The host of one replica: owns its log, its data and its folder, and carries out what the machine of
+//! `slotkv-replication` decides. One task; nothing else writes.
+//!
+//! ```text
+//! messages of peers ─┐                ┌─► links to peers
+//! coordinator ───────┼─► machine ─────┼─► log, promise, snapshot   (writes, in order; then one sync for all of them)
+//! time, wishes ──────┘    ▲           ├─► coordinator              (asks)
+//! queue of writes ─► decide, log ─────┘   commit ─► apply to the engine ─► answer
+//! ```
+//!
+//! What stands in a log is committed or may be replaced; the engine holds committed records only. A primary decides one
+//! group of writes at a time: the next one is decided when it is applied, for it must see its rows.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::pending,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use slotkv_coordination::{
+    Session,
+    registers::{self, Durability, Primary as Process},
+};
+use slotkv_proto::{
+    Code, SlotCount,
+    seam::{Chance, Clock},
+};
+use slotkv_replication::{
+    self as machine, Answer, Ask, Chunk, Fetch, Load, Message, Name, Ready, Record, Refusal as Unready,
+    Standing, Write as DiskWrite,
+};
+use slotkv_storage::{Disk, Engine, Error, Log, Position, RowCache};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
+
+use crate::{
+    committer::InFlight,
+    home::Home,
+    link::{Addresses, Links},
+    queue::Write,
+    registrar::Registrar,
+    replica::{self, Replica},
+    request::Refusal,
+    runner::Runner,
+    shard::{Leadership, Shard, Unconfirmed},
+    snapshot::Source,
+};
+
+/// Inputs that are taken before what they asked of the disk is synced.
+const INPUTS_MAX: usize = 512;
+/// Payload bytes of committed records that are applied as one group.
+const APPLY_BYTES: usize = 4 << 20;
+/// Records that are applied before inputs are looked at again.
+const APPLY_ROUNDS_MAX: usize = 4;
+/// A host without anything to do looks up after this time all the same.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+
+/// What comes to a host beside messages and writes.
+pub enum Input {
+    /// The coordinator has answered.
+    Answered(u64, Answer),
+    /// Something in the coordinator has changed.
+    Hint,
+    /// Replies that hold if this replica still leads.
+    Confirm(Unconfirmed),
+    /// The process is about to stop: the lead shall go to another. Told when it has, or cannot.
+    Resign(oneshot::Sender<()>),
+}
+
+/// How a host makes things durable and keeps the log short.
+pub struct Settings {
+    /// When a write counts as durable.
+    pub durability: Durability,
+    /// Log bytes after which a checkpoint is made.
+    pub checkpoint_bytes: u64,
+    /// Log bytes that are kept behind a checkpoint, for replicas that were away.
+    pub retain_bytes: u64,
+    /// The replica's folder, whose disk must have room.
+    pub dir: PathBuf,
+    /// Rows kept in memory, in bytes.
+    pub cache_bytes: usize,
+}
+
+/// What a host works with.
+pub struct Parts {
+    /// What streams share.
+    pub shard: Arc<Shard>,
+    /// Who decides.
+    pub machine: machine::Replica,
+    /// The shard's data.
+    pub replica: Replica,
+    /// The shard's log.
+    pub log: Log,
+    /// The replica's folder, which nobody else may open meanwhile.
+    pub home: Home,
+    /// This process.
+    pub process: Process,
+    /// How many slots the cluster has.
+    pub slots: SlotCount,
+    /// Durability and checkpoints.
+    pub settings: Settings,
+    /// What this replica, once it leads, shall make of `ack`.
+    pub ack: Option<registers::Ack>,
+    /// The machine's clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The disk under log and engine.
+    pub disk: Arc<dyn Disk>,
+    /// Numbers for new incarnations.
+    pub chance: Arc<dyn Chance>,
+    /// The engine under the data.
+    pub engine: Arc<dyn Engine>,
+    /// Where long work runs.
+    pub runner: Runner,
+    /// The shard's register at the coordinator.
+    pub registrar: Arc<Registrar>,
+    /// The session with the coordinator, as it is now.
+    pub sessions: watch::Receiver<Arc<dyn Session>>,
+    /// The way to other replicas.
+    pub links: Links,
+    /// Where they are.
+    pub addresses: Addresses,
+    /// Messages of other replicas.
+    pub peers: mpsc::Receiver<Message>,
+    /// Everything else.
+    pub inbox: mpsc::UnboundedReceiver<Input>,
+}
+
+/// One replica's only writer.
+pub struct Host {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) machine: machine::Replica,
+    pub(crate) replica: Replica,
+    pub(crate) log: Log,
+    home: Home,
+    process: Process,
+    slots: SlotCount,
+    pub(crate) settings: Settings,
+    ack: Option<registers::Ack>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) disk: Arc<dyn Disk>,
+    chance: Arc<dyn Chance>,
+    pub(crate) engine: Arc<dyn Engine>,
+    pub(crate) runner: Runner,
+    registrar: Arc<Registrar>,
+    sessions: watch::Receiver<Arc<dyn Session>>,
+    links: Links,
+    addresses: Addresses,
+    peers: mpsc::Receiver<Message>,
+    inbox: mpsc::UnboundedReceiver<Input>,
+    /// Inputs that the machine has asked for, or that its outputs lead to.
+    errands: VecDeque<Errand>,
+    /// The last write that was begun and not reported.
+    unreported: Option<u64>,
+    /// The disk was full: what the machine asks for is left out until it cuts the log.
+    leaves_out: bool,
+    /// Snapshots that are being read.
+    sources: HashMap<u64, Source>,
+    /// Replies that wait for a round, by token.
+    confirming: HashMap<u64, Unconfirmed>,
+    next_token: u64,
+    /// Writes that are decided, logged and not yet committed.
+    pub(crate) group: Option<InFlight>,
+    /// Groups that were taken and not begun.
+    pub(crate) backlog: VecDeque<Vec<Write>>,
+    /// Whom the register preferred when this was looked at last.
+    preferred: Option<String>,
+    register_version: Option<u64>,
+    resigning: Vec<oneshot::Sender<()>>,
+    pub(crate) durable: Durable,
+}
+
+/// How far the disk is.
+#[derive(Default)]
+pub(crate) struct Durable {
+    pub unsynced_since: Option<Instant>,
+    pub sent_ahead: crate::checkpoint::Ahead,
+    pub sending: Arc<()>,
+    pub log_bytes_at_checkpoint: u64,
+    pub persisting: Option<Position>,
+    pub persisted_index: Arc<AtomicU64>,
+    pub free_checked: Option<Instant>,
+    pub records: u64,
+    pub syncs: u64,
+}
+
+enum Errand {
+    Ack(machine::Ack),
+    Fetch(Fetch),
+    Load(Load),
+}
+
+enum Event {
+    Message(Message),
+    Input(Input),
+    Writes(Vec<Write>),
+    Time,
+}
+
+impl Host {
+    /// A host over opened data.
+    pub fn new(mut parts: Parts) -> Self {
+        parts.replica.keep_time(parts.shard.time().clone());
+        let durable = Durable {
+            persisted_index: Arc::new(AtomicU64::new(parts.replica.checkpoint().index)),
+            ..Durable::default()
+        };
+        parts.shard.set_applied(parts.replica.applied(), parts.replica.shown_index());
+        Self {
+            shard: parts.shard,
+            machine: parts.machine,
+            replica: parts.replica,
+            log: parts.log,
+            home: parts.home,
+            process: parts.process,
+            slots: parts.slots,
+            settings: parts.settings,
+            ack: parts.ack,
+            clock: parts.clock,
+            disk: parts.disk,
+            chance: parts.chance,
+            engine: parts.engine,
+            runner: parts.runner,
+            registrar: parts.registrar,
+            sessions: parts.sessions,
+            links: parts.links,
+            addresses: parts.addresses,
+            peers: parts.peers,
+            inbox: parts.inbox,
+            errands: VecDeque::new(),
+            unreported: None,
+            leaves_out: false,
+            sources: HashMap::new(),
+            confirming: HashMap::new(),
+            next_token: 0,
+            group: None,
+            backlog: VecDeque::new(),
+            preferred: None,
+            register_version: None,
+            resigning: Vec::new(),
+            durable,
+        }
+    }
+
+    /// Runs until the queue is closed and what waits is answered, then leaves everything durable; or until the shard is
+    /// aborted, and leaves everything as it is. An error means that the process must end: what is on disk is recovered by
+    /// the next start.
+    pub async fn run(mut self) -> Result<(), Error> {
+        let outcome = self.serve().await;
+        self.give_up_waiting();
+        if outcome.is_err() || self.shard.is_aborted() {
+            return outcome;
+        }
+        self.close().await
+    }
+
+    async fn serve(&mut self) -> Result<(), Error> {
+        self.carry_out().await?;
+        self.publish();
+        loop {
+            let event = self.next().await;
+            if self.shard.is_aborted() {
+                return Ok(());
+            }
+            let closing = self.shard.queue().is_closed();
+            self.take(event).await?;
+            for _ in 0..INPUTS_MAX {
+                let Some(event) = self.try_next() else { break };
+                self.take(event).await?;
+            }
+            self.begin_group().await?;
+            self.flush().await?;
+            self.apply()?;
+            self.publish();
+            self.sync_if_due(false).await?;
+            self.checkpoint_if_due().await?;
+            if closing && self.group.is_none() && self.backlog.is_empty() && self.shard.queue().is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.uptime_us()
+    }
+
+    /// Writes are taken while a primary can decide them, and while there is none, to be refused.
+    fn takes_writes(&self) -> bool {
+        self.group.is_none() && self.backlog.is_empty() && (self.machine.leads().is_none() || self.serves())
+    }
+
+    async fn next(&mut self) -> Event {
+        if self.may_begin_backlog() || self.has_unapplied() {
+            return Event::Time;
+        }
+        let now = self.now();
+        let deadline =
+            self.machine.next_deadline_us().map(|at| Duration::from_micros(at.saturating_sub(now)));
+        let wait = deadline.into_iter().chain(self.idle_wait()).min().unwrap_or(IDLE_MAX).min(IDLE_MAX);
+        let takes_writes = self.takes_writes();
+        let queue = self.shard.clone();
+        tokio::select! {
+            biased;
+            Some(message) = self.peers.recv() => Event::Message(message),
+            Some(input) = self.inbox.recv() => Event::Input(input),
+            writes = async { if takes_writes { queue.queue().take(None).await } else { pending().await } } => {
+                Event::Writes(writes)
+            }
+            () = tokio::time::sleep(wait) => Event::Time,
+        }
+    }
+
+    fn try_next(&mut self) -> Option<Event> {
+        if let Ok(message) = self.peers.try_recv() {
+            return Some(Event::Message(message));
+        }
+        self.inbox.try_recv().ok().map(Event::Input)
+    }
+
+    async fn take(&mut self, event: Event) -> Result<(), Error> {
+        let now = self.now();
+        match event {
+            Event::Message(message) => self.machine.step(now, message),
+            Event::Input(Input::Answered(id, answer)) => {
+                let is_register = matches!(answer, Answer::Register(_) | Answer::Written(_));
+                self.machine.answered(now, id, answer);
+                if is_register {
+                    self.carry_out().await?;
+                    self.learn_register().await?;
+                }
+            }
+            Event::Input(Input::Hint) => self.machine.hint(now),
+            Event::Input(Input::Confirm(unconfirmed)) => self.confirm(unconfirmed),
+            Event::Input(Input::Resign(told)) => {
+                // Refused if there is nobody to lead instead: then the shard waits for this replica, or for an election.
+                if self.machine.wish_successor(now).is_ok() {
+                    self.resigning.push(told);
+                }
+            }
+            Event::Writes(writes) => self.backlog.extend(crate::committer::groups(writes)),
+            Event::Time => {}
+        }
+        self.carry_out().await?;
+        if self.machine.next_deadline_us().is_some_and(|at| at <= now) {
+            self.machine.tick(now);
+        }
+        if cfg!(debug_assertions)
+            && let Some(violation) = self.machine.violation()
+        {
+            return Err(Error::Misfit(format!("an invariant of replication does not hold: {violation}")));
+        }
+        self.carry_out().await
+    }
+
+    /// Everything that the machine has come to, in the order that it is promised.
+    pub(crate) async fn carry_out(&mut self) -> Result<(), Error> {
+        loop {
+            let ready = self.machine.ready();
+            if ready.is_empty() {
+                match self.errands.pop_front() {
+                    Some(errand) => self.run_errand(errand)?,
+                    None => return Ok(()),
+                }
+                continue;
+            }
+            self.carry_out_one(ready).await?;
+        }
+    }
+
+    async fn carry_out_one(&mut self, ready: Ready) -> Result<(), Error> {
+        if let Some(why) = ready.halt {
+            return Err(Error::Misfit(format!("this replica halts: {why}")));
+        }
+        if let Some(why) = ready.discard {
+            self.home.discard(&*self.chance).await?;
+            return Err(Error::Misfit(format!(
+                "the data is discarded and copied anew by the next start: {why}"
+            )));
+        }
+        if let Some(stopped) = ready.stopped {
+            tracing::warn!(
+                shard = self.shard.id(),
+                epoch = stopped.epoch,
+                why = stopped.why,
+                "does not lead any more"
+            );
+            self.step_down();
+        }
+        if let Some(epoch) = ready.took_office {
+            tracing::info!(shard = self.shard.id(), epoch, "leads its shard");
+            self.take_office(epoch);
+        }
+        for (id, write) in ready.writes {
+            self.begin_write(id, write).await?;
+        }
+        for message in ready.messages {
+            self.links.send(message);
+        }
+        for (id, ask) in ready.asks {
+            self.ask(id, ask);
+        }
+        if let Some(commit) = ready.commit
+            && let Some(group) = &mut self.group
+        {
+            group.acknowledges &= commit.acknowledges;
+        }
+        for token in ready.reads {
+            if let Some(unconfirmed) = self.confirming.remove(&token) {
+                unconfirmed.hold();
+            }
+        }
+        for token in ready.reads_refused {
+            if let Some(unconfirmed) = self.confirming.remove(&token) {
+                unconfirmed.refuse(self.not_primary());
+            }
+        }
+        for snapshot in ready.closes {
+            self.sources.remove(&snapshot);
+        }
+        self.errands.extend(ready.fetches.into_iter().map(Errand::Fetch));
+        self.errands.extend(ready.loads.into_iter().map(Errand::Load));
+        Ok(())
+    }
+
+    fn run_errand(&mut self, errand: Errand) -> Result<(), Error> {
+        match errand {
+            Errand::Ack(ack) => {
+                let now = self.now();
+                // Refused by who does not lead any more.
+                let _ = self.machine.wish_ack(now, ack);
+            }
+            Errand::Fetch(fetch) => {
+                let records = self.records(&fetch)?;
+                let now = self.now();
+                self.machine.fetched(now, &fetch.to, fetch.from_index, records);
+            }
+            Errand::Load(load) => {
+                let chunk = self.chunk(&load);
+                let now = self.now();
+                self.machine.loaded(now, load.snapshot, chunk);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records that a backup lacks; none if the log's front is gone meanwhile.
+    fn records(&self, fetch: &Fetch) -> Result<Vec<Record>, Error> {
+        if fetch.from_index < self.log.first_index() {
+            return Ok(Vec::new());
+        }
+        let records = self.log.read(fetch.from_index, fetch.bytes_max)?;
+        let position = |epoch, index| machine::Position { epoch, index };
+        let upto = records.into_iter().take_while(|record| record.index <= fetch.upto_index);
+        Ok(upto
+            .map(|record| Record { position: position(record.epoch, record.index), payload: record.payload })
+            .collect())
+    }
+
+    fn chunk(&mut self, load: &Load) -> Option<Chunk> {
+        if !self.sources.contains_key(&load.snapshot) {
+            match Source::open(&mut self.replica, &*self.engine) {
+                Ok(source) => drop(self.sources.insert(load.snapshot, source)),
+                Err(error) => {
+                    tracing::error!(%error, to = %load.to, "cannot begin a snapshot");
+                    return None;
+                }
+            }
+        }
+        let source = self.sources.get_mut(&load.snapshot)?;
+        match source.chunk(load.bytes_max) {
+            Ok((bytes, is_last)) => Some(Chunk { at_index: source.at().index, bytes, is_last }),
+            Err(error) => {
+                tracing::error!(%error, to = %load.to, "cannot go on with a snapshot");
+                self.sources.remove(&load.snapshot);
+                None
+            }
+        }
+    }
+
+    async fn begin_write(&mut self, id: u64, write: DiskWrite) -> Result<(), Error> {
+        let is_left_out = match &write {
+            DiskWrite::Append(_) | DiskWrite::Barrier(_) | DiskWrite::Part(_) | DiskWrite::Install(_) => {
+                self.leaves_out
+            }
+            DiskWrite::Cut(_) | DiskWrite::Promise(_) => false,
+        };
+        let is_snapshot = matches!(write, DiskWrite::Part(_) | DiskWrite::Install(_));
+        if !is_left_out {
+            match self.try_write(write).await {
+                Err(error) if error.is_disk_full() || (is_snapshot && error.is_damage()) => {
+                    tracing::error!(%error, "leaves out what came; it will be asked for again");
+                    self.leaves_out = true;
+                    let now = self.now();
+                    self.machine.append_failed(now);
+                }
+                done => done?,
+            }
+        }
+        self.unreported = Some(id);
+        Ok(())
+    }
+
+    async fn try_write(&mut self, write: DiskWrite) -> Result<(), Error> {
+        match write {
+            DiskWrite::Append(records) => {
+                let count = records.len() as u64;
+                let mut group = self.log.group();
+                for record in &records {
+                    group.push(record.position.epoch, |buffer| buffer.extend_from_slice(&record.payload))?;
+                }
+                group.commit()?;
+                self.durable.records += count;
+            }
+            DiskWrite::Barrier(position) => {
+                let gap = if self.machine.began_with_loss() { replica::LOSS_GAP } else { 0 };
+                let time_ms = self.replica.begin(self.clock.wall_ms()).time_ms();
+                let mut group = self.log.group();
+                group.push(position.epoch, |buffer| {
+                    replica::encode(&replica::barrier(time_ms, gap), buffer);
+                })?;
+                group.commit()?;
+            }
+            DiskWrite::Cut(index) => {
+                self.log.truncate_back(index + 1).await?;
+                self.leaves_out = false;
+            }
+            DiskWrite::Promise(promise) => {
+                self.log.sync().await?;
+                self.home.keep_promise(promise).await?;
+            }
+            DiskWrite::Part(part) => {
+                if part.number == 0 {
+                    self.home.begin_snapshot().await?;
+                }
+                self.home.add_part(&part.bytes)?;
+            }
+            DiskWrite::Install(at) => {
+                let at = Position { epoch: at.epoch, index: at.index };
+                // Readers of what was there may still fill its cache.
+                let cache = Arc::new(RowCache::new(self.settings.cache_bytes));
+                let installed = self.home.install(&mut self.log, at, cache.clone(), self.slots).await?;
+                self.replica = installed.replica;
+                self.replica.keep_time(self.shard.time().clone());
+                self.engine = installed.engine.clone();
+                self.shard.set_rows(installed.engine, cache);
+                self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
+                self.forget_checkpoint();
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was begun, and reports it.
+    async fn flush(&mut self) -> Result<(), Error> {
+        while let Some(id) = self.unreported.take() {
+            self.make_durable().await?;
+            let now = self.now();
+            self.machine.written(now, id);
+            self.carry_out().await?;
+        }
+        Ok(())
+    }
+
+    /// A client's records were appended: they are reported under this id.
+    pub(crate) fn begun(&mut self, id: Option<u64>) {
+        self.unreported = id.or(self.unreported);
+    }
+
+    fn has_unapplied(&self) -> bool {
+        self.replica.applied().index < self.machine.commit_index()
+            && self.group.as_ref().is_none_or(|group| self.machine.commit_index() >= group.last_index)
+    }
+
+    /// Brings the engine up to the commit index.
+    fn apply(&mut self) -> Result<(), Error> {
+        for _ in 0..APPLY_ROUNDS_MAX {
+            let commit = self.machine.commit_index();
+            let applied = self.replica.applied().index;
+            if applied >= commit {
+                break;
+            }
+            if let Some(group) = &self.group {
+                if group.last_index > commit {
+                    break;
+                }
+                self.finish_group()?;
+                continue;
+            }
+            let records = self.log.read(applied + 1, APPLY_BYTES)?;
+            let mut group = self.replica.begin_logged();
+            for record in records.into_iter().take_while(|record| record.index <= commit) {
+                let position = Position { epoch: record.epoch, index: record.index };
+                let logged = slotkv_storage::LogRecord::from_bytes(record.payload)?;
+                self.replica.stage_record(&mut group, position, &logged)?;
+            }
+            self.replica.apply(group)?;
+            if self.replica.applied().index == applied {
+                return Err(Error::Misfit(format!("record {} is committed and not in the log", applied + 1)));
+            }
+            self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
+        }
+        Ok(())
+    }
+
+    /// Whether clients' writes can be decided: this replica serves its epoch and has applied all of its log.
+    pub(crate) fn serves(&self) -> bool {
+        self.machine.is_serving() && self.replica.applied().index >= self.machine.commit_index()
+    }
+
+    fn not_primary(&self) -> Refusal {
+        let status = self.machine.status();
+        let shard = self.shard.id();
+        match status.primary.filter(|name| name.as_str() != self.process.name) {
+            Some(name) => (Code::NotPrimary, format!("shard {shard} is led by {name}")),
+            None => (
+                Code::NotPrimary,
+                format!("this replica of shard {shard} does not lead it: {}", status.standing),
+            ),
+        }
+    }
+
+    fn take_office(&mut self, epoch: u64) {
+        if let Some(ack) = self.ack {
+            self.errands.push_back(Errand::Ack(match ack {
+                registers::Ack::All => machine::Ack::All,
+                registers::Ack::One => machine::Ack::One,
+            }));
+        }
+        let (registrar, session) = (self.registrar.clone(), self.sessions.borrow().clone());
+        self.runner.errand(async move { registrar.clear_elections(&*session, epoch).await });
+    }
+
+    /// What is not acknowledged ends as unknown; what was not begun goes elsewhere.
+    fn step_down(&mut self) {
+        let refusal = self.not_primary();
+        self.shard.lead(Leadership::Elsewhere(refusal.clone()));
+        if let Some(group) = self.group.take() {
+            group.end_unknown("this replica stepped down before the write was committed");
+        }
+        for write in self.backlog.drain(..).flatten() {
+            write.refuse(refusal.clone());
+        }
+    }
+
+    fn give_up_waiting(&mut self) {
+        if self.shard.is_aborted() {
+            return;
+        }
+        if let Some(group) = self.group.take() {
+            group.end_unknown("this replica stopped before the write was committed");
+        }
+        let refusal = (Code::ShuttingDown, format!("shard {} has stopped here", self.shard.id()));
+        for write in self.backlog.drain(..).flatten() {
+            write.refuse(refusal.clone());
+        }
+        for (_, unconfirmed) in self.confirming.drain() {
+            unconfirmed.refuse(refusal.clone());
+        }
+    }
+
+    /// Tells streams and people where this replica stands.
+    fn publish(&mut self) {
+        let now = self.now();
+        let leadership = match self.machine.leads() {
+            Some(epoch) if self.serves() || (self.machine.is_serving() && self.shard.leads(epoch)) => {
+                Leadership::Serving { epoch, lease_until_us: self.machine.lease_until_us() }
+            }
+            Some(_) => {
+                let text = format!("shard {}: {}", self.shard.id(), self.machine.status().standing);
+                Leadership::Elsewhere((Code::Retry, text))
+            }
+            None => Leadership::Elsewhere(self.not_primary()),
+        };
+        self.shard.lead(leadership);
+        if self.machine.leads().is_none() {
+            for told in self.resigning.drain(..) {
+                let _ = told.send(());
+            }
+        }
+        let standing = self.machine.status().standing;
+        let since_ms = || {
+            let ago_us = now.saturating_sub(self.machine.status().since_us);
+            self.clock.wall_ms().saturating_sub(ago_us / 1000)
+        };
+        self.shard.stand(standing, since_ms);
+    }
+
+    /// Answers replies that hold as long as this replica leads: under the lease at once, else after a round.
+    pub(crate) fn confirm(&mut self, unconfirmed: Unconfirmed) {
+        let now = self.now();
+        if self.machine.holds_lease(now) {
+            return unconfirmed.hold();
+        }
+        self.next_token += 1;
+        match self.machine.confirm_read(now, self.next_token) {
+            Ok(()) => drop(self.confirming.insert(self.next_token, unconfirmed)),
+            Err(refusal) => unconfirmed.refuse(self.refusal(refusal)),
+        }
+    }
+
+    /// What a client is told of the machine's refusal.
+    pub(crate) fn refusal(&self, refusal: Unready) -> Refusal {
+        let shard = self.shard.id();
+        match refusal {
+            Unready::NotPrimary => self.not_primary(),
+            Unready::Beginning => (Code::Retry, format!("the primary of shard {shard} is taking office")),
+            Unready::Leaving { to } => (Code::Retry, format!("shard {shard} is being handed to {to}")),
+            Unready::ReadOnly { have, need } => (
+                Code::ReadOnly,
+                format!(
+                    "shard {shard} has {have} copies in sync and takes writes with {need}, once more have caught up"
+                ),
+            ),
+            Unready::Busy => {
+                (Code::Overloaded, format!("too many records of shard {shard} wait to be committed"))
+            }
+        }
+    }
+
+    fn ask(&self, id: u64, ask: Ask) {
+        let (registrar, session) = (self.registrar.clone(), self.sessions.borrow().clone());
+        let told = self.shard.inbox().clone();
+        self.runner.errand(async move {
+            let answer = registrar.ask(&*session, ask).await;
+            let _ = told.send(Input::Answered(id, answer));
+        });
+    }
+
+    /// What the register says beside what the machine goes by.
+    async fn learn_register(&mut self) -> Result<(), Error> {
+        let Some((version, register)) = self.registrar.newest() else { return Ok(()) };
+        if self.register_version == Some(version) {
+            return Ok(());
+        }
+        self.register_version = Some(version);
+        for (name, address) in register
+            .isr
+            .iter()
+            .map(|copy| (&copy.name, &copy.address))
+            .chain(register.primary.iter().map(|primary| (&primary.name, &primary.address)))
+        {
+            if *name != self.process.name && self.addresses.of(name).is_none() {
+                self.addresses.set(name, address);
+            }
+        }
+        let inc = self.home.identification().map(|known| known.inc.clone()).unwrap_or_default();
+        if register.isr.iter().any(|copy| copy.name == self.process.name && copy.inc == inc) {
+            self.home.confirm_inc().await?;
+        }
+        let own = format!("{}/{inc}", self.process.name);
+        if register.recover.as_ref() == Some(&own) && self.machine.leads().is_none() {
+            tracing::warn!(
+                shard = self.shard.id(),
+                "takes the shard with this data alone, as an operator wishes"
+            );
+            let member = self.machine.status().member;
+            let (registrar, session) = (self.registrar.clone(), self.sessions.borrow().clone());
+            let told = self.shard.inbox().clone();
+            self.runner.errand(async move {
+                registrar.recover(&*session, version, &member).await;
+                let _ = told.send(Input::Hint);
+            });
+        }
+        if register.durability != self.settings.durability {
+            // What was written until now is synced, so that the new promise holds for it, too.
+            self.sync_all().await?;
+            self.home.set_durability(register.durability).await?;
+            self.settings.durability = register.durability;
+        }
+        if register.replicas == 1 {
+            self.settings.retain_bytes = 0;
+        } else {
+            self.settings.retain_bytes = RETAIN_BYTES;
+        }
+        if register.preferred != self.preferred {
+            let is_edit = self.preferred.is_some();
+            self.preferred.clone_from(&register.preferred);
+            if is_edit
+                && let Some(name) = &register.preferred
+                && *name != self.process.name
+                && self.machine.leads().is_some()
+            {
+                let now = self.now();
+                let wished = self.machine.wish_primary(now, &Name::from(name.as_str()));
+                if let Err(refusal) = wished {
+                    tracing::warn!(name, ?refusal, "cannot hand the lead over yet");
+                }
+                self.carry_out().await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn close(mut self) -> Result<(), Error> {
+        self.sync_all().await?;
+        self.replica.checkpoint_rows()?;
+        self.engine.persist()?;
+        let upto = self.droppable();
+        self.log.truncate_front(upto).await?;
+        let Durable { records, syncs, .. } = self.durable;
+        tracing::info!(records, syncs, "the log is closed");
+        self.log.close().await
+    }
+}
+
+/// Log that is kept for replicas that were away.
+const RETAIN_BYTES: u64 = 256 << 20;
+
+/// Whether a replica in this state has taken its place in the shard.
+pub fn is_placed(standing: &Standing) -> bool {
+    !matches!(standing, Standing::Alone | Standing::Electing { .. } | Standing::Beginning)
+}

@@ -1,0 +1,59 @@
+//! `cargo xtask simulate`: seeded runs in virtual time, in release builds. Two simulators: the replicas of one shard under
+//! everything that a network, a disk and a coordinator can do (`server/replication/tests/simulation`), and whole
+//! clusters of this repository's masters, workers and clients (`tests/tests/simulation.rs`). The suites of `cargo xtask test` run
+//! a few seeds of each.
+
+use std::time::Instant;
+
+use crate::table::{Table, thousands};
+use crate::{Outcome, process, project};
+
+const USAGE: &str = "usage: cargo xtask simulate [--seeds N] [--from S] [--bugs]";
+/// Seeds of a run that names none.
+const SEEDS: u64 = 2_000;
+/// A seed of whole clusters costs as much as so many of one shard.
+const CLUSTER_COST: u64 = 10;
+
+/// The verb.
+pub fn run(arguments: &[String]) -> Outcome<bool> {
+    let (mut seeds, mut from, mut bugs) = (SEEDS, 1, false);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let mut number = || rest.next().and_then(|value| value.parse().ok()).ok_or(USAGE);
+        match argument.as_str() {
+            "--seeds" => seeds = number()?,
+            "--from" => from = number()?,
+            "--bugs" => bugs = true,
+            _ => return Err(USAGE.into()),
+        }
+    }
+    let clusters = (seeds / CLUSTER_COST).max(1);
+    let mut table = Table::new(&["simulation", "seeds", "from", "minutes"]);
+    let mut simulate = |name: &str,
+                        seeds: u64,
+                        arguments: &[&str],
+                        variables: &[(&str, u64)]|
+     -> Outcome<()> {
+        let log = project::scratch().join(format!("logs/simulate-{}.log", name.replace(' ', "-")));
+        let mut command = project::cargo();
+        command.args(["test", "--release"]).args(arguments);
+        for (variable, value) in variables {
+            command.env(variable, value.to_string());
+        }
+        let begun = Instant::now();
+        process::logged(&format!("{name}: {} seeds from {from} on", thousands(seeds)), &log, &mut command)?;
+        let minutes = begun.elapsed().as_secs_f64() / 60.0;
+        table.row([name.to_owned(), thousands(seeds), from.to_string(), format!("{minutes:.1}")]);
+        Ok(())
+    };
+    let shard = ["-p", "slotkv-replication", "--test", "simulation", "--", "--nocapture"];
+    simulate("one shard", seeds, &shard, &[("SLOTKV_SEEDS", seeds), ("SLOTKV_SEED_FROM", from)])?;
+    if bugs {
+        simulate("planted bugs", seeds, &shard, &[("SLOTKV_BUGS", seeds), ("SLOTKV_SEED_FROM", from)])?;
+    }
+    let cluster = ["-p", "slotkv-tests", "--test", "simulation", "--", "--nocapture", "no_acknowledged"];
+    let variables = [("SLOTKV_SIMULATION_SEEDS", clusters), ("SLOTKV_SIMULATION_FROM", from)];
+    simulate("whole clusters", clusters, &cluster, &variables)?;
+    println!("{}", table.text());
+    Ok(true)
+}
