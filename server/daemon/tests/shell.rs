@@ -56,7 +56,13 @@ fn every_command_answers() {
         assert_eq!(next(), expected);
     }
     assert!(next().starts_with("go on with --cursor "));
-    for expected in ["\"other\"", "0", "3", "get KEY", "    print the value and the version of a key"] {
+    for expected in [
+        "\"other\"",
+        "0",
+        "3",
+        "get KEY",
+        "    print the value and the version of a key, and what is left of its time",
+    ] {
         assert_eq!(next(), expected);
     }
     assert_eq!(next(), "");

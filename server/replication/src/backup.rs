@@ -25,6 +25,8 @@ pub(crate) struct Backup {
     /// Whether the primary counts this replica.
     pub counted: bool,
     pub flow: Follow,
+    /// The primary waits for a sync.
+    tells_synced: bool,
     /// The highest commit index that the primary of this epoch has told.
     told_commit: u64,
     /// The last record when a gap was told.
@@ -36,6 +38,20 @@ pub(crate) struct Backup {
     pub election: Election,
     /// The register names this process; to be followed once the epoch is promised.
     pub office: Option<Register>,
+    /// It is about to lead: others give it time until then, as when its disk takes long over the promise, or the coordinator
+    /// over telling it so.
+    pub office_until_us: u64,
+}
+
+/// What a heartbeat says.
+pub(crate) struct Beat {
+    pub sequence: u64,
+    pub sent_us: u64,
+    pub commit: u64,
+    pub counted: bool,
+    pub streaming: bool,
+    pub sync_index: u64,
+    pub echo: u64,
 }
 
 /// How this log becomes the primary's.
@@ -69,7 +85,7 @@ impl Backup {
         self.primary.is_some().then_some(self.heard_us + 2 * options.lease_us)
     }
 
-    fn hears(&self, now_us: u64, options: &Options) -> bool {
+    pub fn hears(&self, now_us: u64, options: &Options) -> bool {
         self.unheard_at_us(options).is_some_and(|at_us| now_us < at_us)
     }
 
@@ -128,6 +144,7 @@ impl Replica {
         backup.patience_us = patience_us;
         backup.seen_epoch = backup.seen_epoch.max(epoch);
         backup.office.take_if(|register| register.epoch <= epoch);
+        backup.office_until_us = 0;
         if backup.election.is_on() {
             self.end_election();
         }
@@ -149,21 +166,17 @@ impl Replica {
         backup.told_gap = None;
     }
 
-    pub(crate) fn hear_heartbeat(
-        &mut self,
-        from: &Member,
-        epoch: u64,
-        (sequence, sent_us): (u64, u64),
-        commit: u64,
-        counted: bool,
-        streaming: bool,
-    ) {
+    pub(crate) fn hear_heartbeat(&mut self, from: &Member, epoch: u64, beat: &Beat) {
         if !self.obey(from, epoch) {
             return;
         }
+        let &Beat { sequence, sent_us, commit, counted, streaming, .. } = beat;
         let now_us = self.now_us;
         let lease_us = if epoch == self.vow.made.epoch { self.grant() } else { 0 };
-        self.send(&from.name, epoch, Body::Alive { sequence, sent_us, lease_us });
+        self.hear_echo(beat.echo, commit);
+        self.sync_if_asked(beat.sync_index);
+        let (synced, stamp) = (self.synced_of_stream(), self.stamp());
+        self.send(&from.name, epoch, Body::Alive { sequence, sent_us, lease_us, synced, stamp });
         let resend_us = self.options.resend_us;
         let all_is_written = self.all_is_written();
         let Role::Backup(backup) = &mut self.role else { return };
@@ -182,6 +195,34 @@ impl Replica {
             _ => {}
         }
         self.hear_commit(commit);
+    }
+
+    /// Up to where the primary's log is synced here.
+    fn synced_of_stream(&self) -> u64 {
+        match &self.role {
+            Role::Backup(backup) if matches!(backup.flow, Follow::Streaming) => self.history.synced(),
+            _ => 0,
+        }
+    }
+
+    fn sync_if_asked(&mut self, index: u64) {
+        let is_due = self.synced_of_stream() < index && self.history.synced() < self.history.durable();
+        let Role::Backup(backup) = &mut self.role else { return };
+        backup.tells_synced = is_due;
+        self.ready.sync |= is_due;
+    }
+
+    /// A sync was reported.
+    pub(crate) fn backup_synced(&mut self) {
+        let (synced, durable, epoch) = (self.synced_of_stream(), self.history.durable(), self.vow.made.epoch);
+        let Role::Backup(backup) = &mut self.role else { return };
+        if synced > 0
+            && std::mem::take(&mut backup.tells_synced)
+            && let Some(primary) = backup.primary.clone()
+        {
+            self.send(&primary, epoch, Body::Held { durable, synced });
+        }
+        self.decide();
     }
 
     /// Rule 5: promises not to promise a higher epoch for a while. The longest such while must be on the disk first.
@@ -238,6 +279,12 @@ impl Replica {
             return;
         }
         let Some(end) = end else {
+            if begin.index <= self.commit {
+                // Its log has nothing of the epochs of this one, and what it has behind is committed, too.
+                let why =
+                    format!("the log of epoch {epoch} begins with {begin}, and {} is committed", self.commit);
+                return self.end_apart(loss_epoch, why);
+            }
             backup.flow = Follow::AwaitingSnapshot { from_index: begin.index, asked_us: now_us };
             return;
         };
@@ -329,8 +376,8 @@ impl Replica {
         }
         records.drain(..known);
         if records.is_empty() || !self.may_queue_write() {
-            let durable = self.history.durable();
-            self.send(&from.name, epoch, Body::Held { durable });
+            let (durable, synced) = (self.history.durable(), self.history.synced());
+            self.send(&from.name, epoch, Body::Held { durable, synced });
         } else {
             self.append_received(records);
         }
@@ -362,7 +409,8 @@ impl Replica {
 
     /// Writes were reported: records, or what lets matching begin, a promise or a snapshot.
     pub(crate) fn backup_written(&mut self, holds_more: bool, may_begin: bool) {
-        let (epoch, durable) = (self.vow.made.epoch, self.history.durable());
+        let (durable, synced) = (self.history.durable(), self.history.synced());
+        let epoch = self.vow.made.epoch;
         let keeps = self.vow.keeps(epoch);
         let Role::Backup(backup) = &self.role else { return };
         if may_begin && keeps && matches!(backup.flow, Follow::Idle) {
@@ -370,7 +418,7 @@ impl Replica {
             self.ask_for_end(None);
         } else if holds_more && keeps && matches!(backup.flow, Follow::Streaming) {
             if let Some(primary) = backup.primary.clone() {
-                self.send(&primary, epoch, Body::Held { durable });
+                self.send(&primary, epoch, Body::Held { durable, synced });
             }
             self.advance_told_commit();
         }

@@ -60,13 +60,19 @@ pub enum Bug {
     LosesByQuorum,
     /// An election by what unclean stops left keeps the ISR (rule 6).
     LosesWithIsr,
+    /// The ISR shrinks to copies that hold what is committed, and have not synced it (rule 4).
+    ShrinksUnsynced,
+    /// An election by what unclean stops left is won by a log that is not synced (rule 6).
+    WinsUnsynced,
+    /// A primary tells backups how fresh they are without holding its lease (rule 5).
+    EchoesUnleased,
     /// An unclean stop that may have taken a tail makes no new incarnation. The host's mistake (KIP-966).
     KeepsInc,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 29] = [
+    pub const ALL: [Bug; 32] = [
         Bug::CommitsOlderByCount,
         Bug::UnionQuorum,
         Bug::CountsPendingOnly,
@@ -95,6 +101,9 @@ impl Bug {
         Bug::MixesSnapshots,
         Bug::LosesByQuorum,
         Bug::LosesWithIsr,
+        Bug::ShrinksUnsynced,
+        Bug::WinsUnsynced,
+        Bug::EchoesUnleased,
         Bug::KeepsInc,
     ];
 }

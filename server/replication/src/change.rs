@@ -29,6 +29,16 @@ pub(crate) struct Wish<T> {
     pub until_us: u64,
 }
 
+/// A change that drops members, and may not be sent yet. Under `interval` durability those that stay may hold records which
+/// they have just got and not synced, and which are old and synced on the one that goes. So first w members of the new
+/// configuration sync up to `floor`; and since that takes a while, what comes behind is committed in both configurations
+/// meanwhile, so that w members of the new one have it in time.
+#[derive(Clone, Debug)]
+pub(crate) struct Prospect {
+    pub configuration: Configuration,
+    pub floor: u64,
+}
+
 fn nobody_else(configuration: &Configuration) -> Refusal {
     let have = configuration.isr.len();
     Refusal::ReadOnly { have, need: have + 1 }
@@ -36,7 +46,7 @@ fn nobody_else(configuration: &Configuration) -> Refusal {
 
 impl Replica {
     /// An operator wishes another `ack`. It is taken on as soon as rule 4 allows it: once w members as the new one counts
-    /// them hold what is committed. What was not possible within [`Options::wish_us`] is forgotten, and so is what this
+    /// them hold what is committed. What was not possible within [`Options::wish_us`](crate::Options::wish_us) is forgotten, and so is what this
     /// primary was asked for when it stops leading; the register tells what holds. Refused if it does not lead.
     pub fn wish_ack(&mut self, now_us: u64, ack: Ack) -> Result<(), Refusal> {
         self.wish(now_us, |primary, until_us| {
@@ -46,8 +56,8 @@ impl Replica {
     }
 
     /// An operator wishes another primary: the lead goes to it by rule 9 as soon as it keeps up, without the wait of
-    /// [`Options::hand_back_after_us`]. Refused unless it is in sync. A wish for this very replica only takes an earlier one
-    /// back. What was not possible within [`Options::wish_us`] is forgotten. A `preferred` that the register still names
+    /// [`Options::hand_back_after_us`](crate::Options::hand_back_after_us). Refused unless it is in sync. A wish for this very replica only takes an earlier one
+    /// back. What was not possible within [`Options::wish_us`](crate::Options::wish_us) is forgotten. A `preferred` that the register still names
     /// then takes its turn, so an operator writes that first.
     pub fn wish_primary(&mut self, now_us: u64, name: &Name) -> Result<(), Refusal> {
         self.wish(now_us, |primary, until_us| {
@@ -122,14 +132,55 @@ impl Replica {
             return;
         }
         if let Some(target) = self.next_configuration() {
-            self.change(target);
-        } else if let Some(to) = self.successor()
+            if self.is_synced(&target) {
+                self.change(target);
+            }
+            return;
+        }
+        if self.drop_prospect() {
+            // What waited for it need not any more.
+            self.advance_commit();
+        }
+        if let Some(to) = self.successor()
             && let Role::Primary(primary) = &mut self.role
             && primary.heir.as_ref() != Some(&to)
         {
             primary.heir = Some(to);
             self.read_register();
         }
+    }
+
+    fn drop_prospect(&mut self) -> bool {
+        match &mut self.role {
+            Role::Primary(primary) => primary.prospect.take().is_some(),
+            Role::Backup(_) => false,
+        }
+    }
+
+    /// Rule 4 under `interval` durability: whether a change may be sent as far as syncs go. If not yet, it is prepared.
+    fn is_synced(&mut self, target: &Configuration) -> bool {
+        let Role::Primary(primary) = &self.role else { return false };
+        let stays = |copy: &Member| target.counts(&copy.name, &copy.inc);
+        if primary.confirmed.configuration.isr.iter().all(stays) || self.options.has(Bug::ShrinksUnsynced) {
+            self.drop_prospect();
+            return true;
+        }
+        let known = primary.prospect.as_ref().filter(|prospect| prospect.configuration == *target);
+        let floor = known.map_or(self.commit.max(primary.barrier), |prospect| prospect.floor);
+        let synced = |copy: &Member| match primary.peers.get(&copy.name) {
+            _ if copy.name == self.me.name => self.history.synced(),
+            Some(peer) if peer.member.inc == copy.inc => peer.synced,
+            _ => 0,
+        };
+        let (is_new, is_synced) = (known.is_none(), target.reached_by_holders(synced) >= floor);
+        if is_synced {
+            self.drop_prospect();
+        } else if is_new && let Role::Primary(primary) = &mut self.role {
+            primary.prospect = Some(Prospect { configuration: target.clone(), floor });
+            self.ready.sync |= self.history.synced() < floor;
+            self.heartbeat();
+        }
+        is_synced
     }
 
     /// The coordinator has just answered, so it is there to write the successor's name: only then this primary stops

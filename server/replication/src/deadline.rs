@@ -44,6 +44,9 @@ impl Replica {
             Role::Backup(backup) => self.backup_deadlines(backup, &mut earliest),
             Role::Primary(primary) => self.primary_deadlines(primary, &mut earliest),
         }
+        if let Some(until_us) = self.ordered_until_us {
+            earliest.due(until_us);
+        }
         self.asks_again(Kind::Read, self.options.reread_us, &mut earliest);
         earliest.at_us
     }
@@ -73,6 +76,9 @@ impl Replica {
                 self.asks_again(Kind::Read, 4 * retry_us, earliest);
                 let kind = if stand.has_stood() { Kind::Candidates } else { Kind::Stand };
                 self.asks_again(kind, retry_us, earliest);
+                if self.ordered_until_us.is_some() {
+                    earliest.crossed(stand.since_us + self.options.pass_over_us);
+                }
                 if let Some(at_us) = stand.pass_over_at_us(&self.options) {
                     earliest.due(at_us);
                 }

@@ -71,6 +71,10 @@ pub(crate) fn holding(me: &Member, remains_of: &[Inc], configuration: &Configura
     configuration.entry(&me.name).map_or(Holding::Nothing, |entry| holding_of(me, remains_of, &entry.inc))
 }
 
+fn all_answered(configuration: &Configuration, free: &BTreeMap<Name, Holding>) -> bool {
+    configuration.isr.iter().all(|copy| free.contains_key(&copy.name))
+}
+
 impl Options {
     pub(crate) fn reporters(&self, configuration: &Configuration) -> usize {
         let need = configuration.reporters();
@@ -149,6 +153,7 @@ impl Replica {
         }
         if register.epoch > known.epoch {
             // Somebody has won.
+            self.ordered_until_us = None;
             return self.await_primary(&register);
         }
         // The old primary, or an operator, has changed something else. Whoever was passed over gets another chance.
@@ -176,14 +181,14 @@ impl Replica {
             }
             holds => holds,
         };
-        if holds == Holding::Nothing {
+        if holds == Holding::Nothing && self.ordered_until_us.is_none() {
             // Not in sync: whoever leads may take it in.
             return self.await_primary(&register);
         }
         let nonce = self.nonce();
         let until_us = self.now_us + self.options.canvass_us;
         let epoch = register.epoch + 1;
-        let is_alone = configuration.isr.len() == 1;
+        let is_alone = configuration.isr.iter().all(|copy| copy.name == self.me.name);
         for copy in register.configuration.isr.clone() {
             if copy.name != self.me.name {
                 self.send(&copy.name, epoch, Body::Canvass { nonce, inc: copy.inc });
@@ -227,7 +232,8 @@ impl Replica {
             Role::Primary(primary) if primary.epoch < epoch && primary.leaving.is_some() => 0,
             Role::Primary(_) => self.options.lease_us,
             Role::Backup(backup) => {
-                let wait_us = bound_until_us.saturating_sub(now_us);
+                let own_us = if now_us < backup.office_until_us { self.options.lease_us } else { 0 };
+                let wait_us = bound_until_us.saturating_sub(now_us).max(own_us);
                 if wait_us == 0 && !backup.election.is_on() && backup.office.is_none() {
                     // Another has waited long enough, so this one need not wait longer by chance.
                     backup.patience_us = backup.patience_us.min(now_us);
@@ -255,7 +261,7 @@ impl Replica {
         if register.configuration.entry(&from.name).is_some() && holds != Holding::Nothing {
             free.insert(from.name.clone(), holds);
         }
-        if free.len() == register.configuration.isr.len() {
+        if all_answered(&register.configuration, free) {
             self.conclude_canvass();
         }
     }
@@ -269,7 +275,8 @@ impl Replica {
         let epoch = register.epoch + 1;
         let whole = free.values().filter(|holds| **holds == Holding::All).count();
         let enough = whole >= self.options.reporters(&register.configuration)
-            || free.len() == register.configuration.isr.len();
+            || all_answered(&register.configuration, free)
+            || self.ordered_until_us.is_some();
         if !enough || bound || epoch < self.vow.made.epoch {
             backup.patience_us = patience_us;
             return self.end_election();

@@ -32,12 +32,13 @@ pub struct History {
     starts: Vec<Position>,
     last: Position,
     durable: u64,
+    synced: u64,
 }
 
 impl History {
     /// A log without records behind `begin`, which a snapshot holds.
     pub fn new(begin: Position) -> Self {
-        Self { starts: vec![begin], last: begin, durable: begin.index }
+        Self { starts: vec![begin], last: begin, durable: begin.index, synced: begin.index }
     }
 
     /// A log as a start found it, all of it durable: the position before its first record, then the first record of
@@ -45,7 +46,8 @@ impl History {
     pub fn restore(starts: Vec<Position>, last_index: u64) -> Self {
         let last = starts.last().copied().unwrap_or_default();
         let starts = if starts.is_empty() { vec![last] } else { starts };
-        Self { last: Position { epoch: last.epoch, index: last_index }, starts, durable: last_index }
+        let last = Position { epoch: last.epoch, index: last_index };
+        Self { last, starts, durable: last_index, synced: last_index }
     }
 
     /// The position before the first record.
@@ -61,6 +63,12 @@ impl History {
     /// Every record up to this index is durable.
     pub fn durable(&self) -> u64 {
         self.durable
+    }
+
+    /// Every record up to this index outlives an unclean stop of the machine, too: under `interval` durability fewer than
+    /// are durable.
+    pub fn synced(&self) -> u64 {
+        self.synced
     }
 
     /// The last durable record: what is reported in an election.
@@ -106,6 +114,7 @@ impl History {
         self.starts.retain(|start| start.index <= index || *start == begin);
         self.last = Position { epoch, index };
         self.durable = self.durable.min(index);
+        self.synced = self.synced.min(index);
     }
 
     /// The log's front was dropped: it begins behind `index` now.
@@ -123,10 +132,15 @@ impl History {
         self.durable = self.durable.max(index.min(self.last.index));
     }
 
-    /// `log_is_in_order`: begin, durable and last follow each other, epochs never go back.
+    pub(crate) fn set_synced(&mut self, index: u64) {
+        self.synced = self.synced.max(index.min(self.durable));
+    }
+
+    /// `log_is_in_order`: begin, synced, durable and last follow each other, epochs never go back.
     pub(crate) fn is_in_order(&self) -> bool {
         let ordered = |pair: &[Position]| pair[0].epoch < pair[1].epoch && pair[0].index < pair[1].index;
         self.begin().index <= self.durable
+            && self.synced <= self.durable
             && self.durable <= self.last.index
             && self.starts.windows(2).all(ordered)
             && self.starts.last().is_some_and(|start| start.epoch == self.last.epoch)

@@ -8,6 +8,7 @@
 //!   message from a peer        step(now, message)    ┐                    ┌ writes     to the disk, in order
 //!   the deadline has come      tick(now)             │                    │ messages   to send
 //!   a write is durable         written(now, id)      │                    │ asks       to the coordinator
+//!   (apart) it is synced       synced(now, id)       │                    │ sync       now, and not at the interval
 //!   the coordinator answered   answered(now, id, …)  ├──►  Replica  ──►   │ fetches    records of the log to hand in
 //!   records read from the log  fetched(now, …)       │     .ready()       │ loads      parts of a snapshot to hand in
 //!   a part of a snapshot read  loaded(now, id, …)    │                    │ commit, reads, took_office, stopped
@@ -31,10 +32,12 @@
 //!    a replica that counts in no configuration stops nobody; the primary goes on in an epoch which that one can follow.
 //! 3. **Commit.** A record of the primary's own epoch, held by w members of *every* configuration that the register may
 //!    have now; earlier records with it. `primary.rs`, `stream.rs`.
-//! 4. **Reconfiguration.** One at a time, guarded, repeated until its outcome is known. `change.rs`.
-//! 5. **Lease.** Backups grant, the primary counts from when it sent. `vow.rs`, `peer.rs`, `reads.rs`.
+//! 4. **Reconfiguration.** One at a time, guarded, repeated until its outcome is known; who stays has synced what is
+//!    committed. `change.rs`.
+//! 5. **Lease.** Backups grant, the primary counts from when it sent. `vow.rs`, `peer.rs`, `reads.rs`. By it a backup knows how
+//!    old what it has applied may be, too: `fresh.rs`.
 //! 6. **Election.** Pre-vote, promise, report, highest position, first registered. `election.rs`, `stand.rs`; there, too, how
-//!    a shard goes on of which too many stopped uncleanly under `interval` durability.
+//!    a shard goes on of which too many stopped uncleanly under `interval` durability, or were given up by an operator.
 //! 7. **Barrier.** Before it is committed nothing is answered. `office.rs`.
 //! 8. **Matching.** By the ends of epochs, before anything is streamed. `backup.rs`, `history.rs`. By a snapshot where the
 //!    log does not reach back. `snapshot.rs`.
@@ -73,7 +76,7 @@
 //! 2. `stopped`: writes of that epoch that are not acknowledged end as *unknown*. `took_office`: from here on records are
 //!    appended in that epoch, once [`Replica::may_write`] allows it.
 //! 3. `writes` are *begun*, in order, behind whatever was appended before. That they are done is reported later.
-//! 4. `messages`, `asks`, `fetches`, `loads`, in any order and at once. None of them depends on a write of the same
+//! 4. `messages`, `asks`, `fetches`, `loads`, `sync`, in any order and at once. None of them depends on a write of the same
 //!    [`Ready`]: what must be durable before it is said is said only after [`Replica::written`]. So a primary's records
 //!    are on their way to the backups while its own sync runs, and a backup takes records while earlier ones are synced.
 //! 5. `commit`: the host applies up to there, now or later, never further. `reads` are answered with the value that was
@@ -85,7 +88,7 @@
 //!
 //! **Disk.** Writes are done and reported in order; the highest id of several that one sync made durable is enough.
 //! [`Write::Promise`] is synced before it is reported, whatever the shard's durability, and with it everything before it
-//! in the same log or file. [`Write::Install`] is atomic. What a start finds counts as durable, so it is synced first. A
+//! in the same log or file. [`Write::Install`] is atomic, and synced before it is reported, too. What a start finds counts as durable, so it is synced first. A
 //! sync that fails ends the process. What may run ahead: appends by clients
 //! ([`Options::uncommitted_count_max`] bounds them) and, at a backup, [`options::WRITE_COUNT_MAX`] writes.
 //!
@@ -101,9 +104,11 @@
 //! **Data.** A replica whose data was lost or is damaged, or that was told to discard it ([`Ready::discard`]), begins anew
 //! with none under a new [`Inc`]. Under `interval` durability *durable* reads *written*: a host reports a write once it would
 //! survive the end of the process, and syncs within the interval; a stop without a sync makes a new [`Inc`], and the ones
-//! before it become [`Start::remains_of`]. Then an acknowledged write is lost only if each of the w replicas that held it
+//! before it become [`Start::remains_of`]. Such a host calls [`Replica::syncs_apart`] right after [`Replica::new`], and
+//! [`Replica::synced`] after every sync with the id of the last write that it had reported when the sync began; if
+//! [`Ready::sync`] asks for one, it does not wait for the interval. Until then no member is dropped. Then an acknowledged write is lost only if each of the w replicas that held it
 //! stopped so within the interval after it came there, and the replicas agree again afterwards. The host of
-//! who leads [`Register::loss_epoch`] keeps numbers that clients know (indexes, versions) from coming to mean something
+//! whose primary [`Replica::began_with_loss`] keeps numbers that clients know (indexes, versions) from coming to mean something
 //! else: a log index counts only together with its epoch. A record is applied only up to `commit`. A read is served by a primary only from what is applied up to where `commit` was when it began to serve,
 //! and a write is acknowledged only when it is applied, in the epoch that appended it; else it ends as *unknown*.
 //!
@@ -115,12 +120,6 @@
 //!
 //! # What is not here
 //!
-//! - Under `interval` durability rule 4's guard counts copies that are written and not synced. So a member that has just
-//!   caught up may become the only one of the ISR, and by an unclean stop within the interval after that lose records which
-//!   are older than the interval, and synced on a member that was removed. The simulation finds it (`SLOTKV_SEED=9273`). The
-//!   guard needs to know what is synced.
-//! - A shard whose members are lost for good, so that too few can report, stays without a primary. That its operator
-//!   may give up what only they held, and with it the promise that no other primary goes on, is missing.
 //! - Hand-over of slots (rules 14 to 16) is a machine of its own on top of this one.
 //!
 //! Layout: [`replica`] inputs and outputs · [`member`] names · [`history`] · [`register`] and configurations ·
@@ -133,6 +132,7 @@ mod change;
 mod deadline;
 mod desk;
 mod election;
+mod fresh;
 pub mod history;
 mod invariants;
 pub mod member;

@@ -86,6 +86,10 @@ pub enum Body {
         counted: bool,
         /// Whether the primary takes the receiver's log for matched.
         streaming: bool,
+        /// The receiver is asked to sync up to this record and to say so; 0: it is not.
+        sync_index: u64,
+        /// The last stamp that the receiver answered with, if the sender holds its lease as it sends this; else 0.
+        echo: u64,
     },
     /// Backup: I have promised no higher epoch when I got this heartbeat.
     Alive {
@@ -95,6 +99,10 @@ pub enum Body {
         sent_us: u64,
         /// For how long from receipt none will be promised; 0: no such promise.
         lease_us: u64,
+        /// Up to this index your log outlives an unclean stop here; 0 while the logs are not known to agree.
+        synced: u64,
+        /// What the next heartbeat is to repeat, so that the backup knows how old that at most is.
+        stamp: u64,
     },
     /// Backup: the register names you, and I hear nothing of you.
     Join,
@@ -140,6 +148,8 @@ pub enum Body {
     Held {
         /// The last durable record.
         durable: u64,
+        /// Up to here it outlives an unclean stop, too.
+        synced: u64,
     },
     /// Backup: records are missing behind this one.
     Gap {

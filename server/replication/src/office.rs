@@ -25,11 +25,24 @@ impl Replica {
             && register.epoch >= self.vow.made.epoch
     }
 
+    /// The last primary has resigned to this replica, or so it said.
+    pub(crate) fn hear_yielded(&mut self, epoch: u64) {
+        let until_us = self.now_us + 2 * self.options.lease_us;
+        if let Role::Backup(backup) = &mut self.role
+            && epoch > self.vow.made.epoch
+        {
+            backup.office_until_us = until_us;
+        }
+        self.read_register();
+    }
+
     /// Leads the register's epoch as soon as that is promised.
     pub(crate) fn prepare_office(&mut self, register: Register) {
         let epoch = register.epoch;
         let Role::Backup(backup) = &mut self.role else { return };
-        backup.office = Some(register);
+        if backup.office.replace(register).is_none() {
+            backup.office_until_us = self.now_us + 2 * self.options.lease_us;
+        }
         if self.vow.made.epoch < epoch {
             self.follow_nobody();
             self.promise(epoch);
@@ -43,6 +56,7 @@ impl Replica {
         let epoch = register.epoch;
         self.end_election();
         self.office_epoch = epoch;
+        self.ordered_until_us = None;
         let before = self.history.last();
         let barrier = Position { epoch, index: before.index + 1 };
         self.role = Role::Primary(Box::new(Primary::new(&self.me, register, before, self.now_us)));

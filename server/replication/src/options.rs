@@ -12,6 +12,13 @@ pub const READ_COUNT_MAX: usize = 65_536;
 /// Writes to the disk that are not reported yet. Past it a backup takes no more records; they are sent again.
 pub const WRITE_COUNT_MAX: usize = 1024;
 
+/// Reports of writes that are not synced yet and are told apart; past it a sync makes less certain than it could.
+pub const UNSYNCED_COUNT_MAX: usize = 4096;
+/// Answers to heartbeats of which a replica remembers when it gave them.
+pub const STAMP_COUNT_MAX: usize = 64;
+/// Commit indexes of which a replica remembers as of when they are up to date. Past it the oldest is forgotten.
+pub const FRESH_COUNT_MAX: usize = 256;
+
 /// What a replica goes by.
 #[derive(Clone, Debug)]
 pub struct Options {

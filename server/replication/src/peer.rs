@@ -11,6 +11,10 @@ pub(crate) struct Peer {
     pub member: Member,
     /// Up to here its log was matched in this epoch and is on its disk. This stays true over its restarts.
     pub held: u64,
+    /// Up to here that outlives an unclean stop there.
+    pub synced: u64,
+    /// What it last answered a heartbeat with.
+    pub stamp: u64,
     pub flow: Flow,
     /// When it was last heard.
     pub heard_us: u64,
@@ -42,6 +46,8 @@ impl Peer {
         Self {
             member,
             held: 0,
+            synced: 0,
+            stamp: 0,
             flow: Flow::Unmatched,
             heard_us: now_us,
             answered: 0,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::{
     bug::Bug,
-    change::{Leaving, Wish},
+    change::{Leaving, Prospect, Wish},
     desk::Kind,
     history::Position,
     member::{Member, Name},
@@ -29,6 +29,8 @@ pub(crate) struct Primary {
     pub confirmed: Register,
     /// The change under way, with the version that it expects: from before it is sent until its outcome is known.
     pub pending: Option<Register>,
+    /// The change that comes next, once it may be sent.
+    pub prospect: Option<Prospect>,
     pub peers: BTreeMap<Name, Peer>,
     /// Of the last heartbeat.
     pub sequence: u64,
@@ -57,6 +59,7 @@ impl Primary {
             begins_after_loss: before.epoch < register.loss_epoch,
             confirmed: register,
             pending: None,
+            prospect: None,
             peers,
             sequence: 0,
             heartbeat_due_us: now_us,
@@ -69,14 +72,15 @@ impl Primary {
         }
     }
 
-    /// Every configuration that the register may have now.
+    /// Every configuration that the register may have now, and the one that it shall have next.
     pub fn configurations(&self, bug: Option<Bug>) -> impl Iterator<Item = &Configuration> {
         let pending = self.pending.as_ref().map(|target| &target.configuration);
         let confirmed = match (bug, pending) {
             (Some(Bug::CountsPendingOnly), Some(_)) => None,
             _ => Some(&self.confirmed.configuration),
         };
-        confirmed.into_iter().chain(pending)
+        let prospect = self.prospect.as_ref().map(|prospect| &prospect.configuration);
+        confirmed.into_iter().chain(pending).chain(prospect)
     }
 
     /// What w members have reached in every configuration: their acks, grants or answers. Only data that is named
@@ -204,7 +208,7 @@ impl Replica {
     }
 
     /// Rule 3.
-    fn advance_commit(&mut self) {
+    pub(crate) fn advance_commit(&mut self) {
         let bug = self.options.bug.filter(|bug| self.options.has(*bug));
         let durable = self.history.durable();
         let Role::Primary(primary) = &mut self.role else { return };
@@ -236,10 +240,12 @@ impl Replica {
     /// Tells everybody who leads, asks for grants and answers (rule 5).
     pub(crate) fn heartbeat(&mut self) {
         let (now_us, commit, last) = (self.now_us, self.commit, self.history.last().index);
+        let echoes = self.echoes();
         let Role::Primary(primary) = &mut self.role else { return };
         primary.sequence += 1;
         primary.heartbeat_due_us = now_us + self.options.heartbeat_us;
         let (epoch, sequence) = (primary.epoch, primary.sequence);
+        let sync_index = primary.prospect.as_ref().map_or(0, |prospect| prospect.floor);
         let mut beats = Vec::with_capacity(primary.peers.len());
         for peer in primary.peers.values_mut() {
             peer.measure(last, now_us);
@@ -247,10 +253,9 @@ impl Replica {
         for (name, peer) in &primary.peers {
             let streaming = matches!(peer.flow, Flow::Streaming(_));
             let counted = primary.counts(peer);
-            beats.push((
-                name.clone(),
-                Body::Heartbeat { sequence, sent_us: now_us, commit, counted, streaming },
-            ));
+            let (sent_us, echo) = (now_us, if echoes { peer.stamp } else { 0 });
+            let beat = Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo };
+            beats.push((name.clone(), beat));
         }
         for (name, body) in beats {
             self.send(&name, epoch, body);
@@ -274,6 +279,10 @@ impl Replica {
 
     pub(crate) fn hear_join(&mut self, from: Member) {
         let now_us = self.now_us;
+        if self.leads().is_none() && self.desk.due_us(Kind::Read, self.options.retry_us) <= now_us {
+            // The register names this replica, and it may not know.
+            return self.read_register();
+        }
         let Role::Primary(primary) = &mut self.role else { return };
         if !primary.peers.contains_key(&from.name) {
             if primary.peers.len() >= PEER_COUNT_MAX {
@@ -291,6 +300,7 @@ impl Replica {
         (primary.epoch == epoch && peer.member.inc == from.inc).then_some(peer)
     }
 
+    /// `false`: it cannot have been said to this primary.
     pub(crate) fn hear_alive(
         &mut self,
         from: &Member,
@@ -298,19 +308,20 @@ impl Replica {
         sequence: u64,
         sent_us: u64,
         lease_us: u64,
-    ) {
+    ) -> bool {
         let now_us = self.now_us;
-        let Role::Primary(primary) = &mut self.role else { return };
+        let Role::Primary(primary) = &mut self.role else { return false };
         if primary.epoch != epoch || sequence > primary.sequence || sent_us > now_us {
-            return;
+            return false;
         }
-        let Some(peer) = primary.peers.get_mut(&from.name) else { return };
+        let Some(peer) = primary.peers.get_mut(&from.name) else { return false };
         peer.answered(from, sequence, now_us);
         if peer.member.inc == from.inc {
             let counted_from_us = if self.options.has(Bug::LeaseFromReceipt) { now_us } else { sent_us };
             let until_us = counted_from_us + self.options.counted_lease_us(lease_us);
             peer.lease_until_us = peer.lease_until_us.max(until_us);
         }
+        true
     }
 
     pub(crate) fn primary_standing(&self) -> Standing {

@@ -22,6 +22,9 @@ pub struct Ready {
     pub asks: Vec<(u64, Ask)>,
     /// To be handed in by [`Replica::fetched`](crate::Replica::fetched).
     pub fetches: Vec<Fetch>,
+    /// Under `interval` durability: others wait until what was reported here is synced. It is to be synced now, and reported
+    /// by [`Replica::synced`](crate::Replica::synced).
+    pub sync: bool,
     /// The commit index has moved.
     pub commit: Option<Commit>,
     /// Reads that a round has confirmed; the value that was read before it was asked for holds.
@@ -50,6 +53,7 @@ impl Ready {
             && self.writes.is_empty()
             && self.asks.is_empty()
             && self.fetches.is_empty()
+            && !self.sync
             && self.commit.is_none()
             && self.reads.is_empty()
             && self.reads_refused.is_empty()

@@ -5,9 +5,10 @@
 use std::collections::VecDeque;
 
 use crate::{
-    backup::Backup,
+    backup::{Backup, Beat},
     bug::Bug,
     desk::{Desk, Kind},
+    fresh::Fresh,
     history::History,
     member::{Inc, Member, Name},
     message::{Body, Message},
@@ -60,6 +61,14 @@ pub struct Replica {
     pub(crate) next_write: u64,
     /// Writes that are not reported yet, and what they make true.
     pub(crate) unreported: VecDeque<(u64, Effect)>,
+    /// Written, and not synced: the last id of a report, and up to where the log was durable with it.
+    pub(crate) unsynced: VecDeque<(u64, u64)>,
+    pub(crate) syncs_apart: bool,
+    /// Until then an operator's order to take the shard is remembered.
+    pub(crate) ordered_until_us: Option<u64>,
+    /// What was answered to heartbeats, and when; see `fresh.rs`.
+    pub(crate) stamps: VecDeque<(u64, u64)>,
+    pub(crate) fresh: VecDeque<Fresh>,
     standing: Standing,
     since_us: u64,
     pub(crate) halted: bool,
@@ -94,6 +103,11 @@ impl Replica {
             open_snapshots: Vec::new(),
             next_write: 0,
             unreported: VecDeque::new(),
+            unsynced: VecDeque::new(),
+            syncs_apart: false,
+            ordered_until_us: None,
+            stamps: VecDeque::new(),
+            fresh: VecDeque::new(),
             standing: Standing::Alone,
             since_us: now_us,
             halted: false,
@@ -113,8 +127,9 @@ impl Replica {
     fn dispatch(&mut self, message: Message) {
         let Message { from, epoch, body, .. } = message;
         match body {
-            Body::Heartbeat { sequence, sent_us, commit, counted, streaming } => {
-                self.hear_heartbeat(&from, epoch, (sequence, sent_us), commit, counted, streaming);
+            Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo } => {
+                let beat = Beat { sequence, sent_us, commit, counted, streaming, sync_index, echo };
+                self.hear_heartbeat(&from, epoch, &beat);
             }
             Body::End { nonce, end, begin, loss_epoch } => {
                 self.hear_end(&from, epoch, nonce, end, begin, loss_epoch);
@@ -128,12 +143,18 @@ impl Replica {
                 self.hear_higher(&from, epoch);
                 self.hear_join(from);
             }
-            Body::Alive { sequence, sent_us, lease_us } => {
-                self.hear_alive(&from, epoch, sequence, sent_us, lease_us);
+            Body::Alive { sequence, sent_us, lease_us, synced, stamp } => {
+                if self.hear_alive(&from, epoch, sequence, sent_us, lease_us) {
+                    self.hear_synced(&from, epoch, synced);
+                    self.hear_stamp(&from, epoch, sequence, stamp);
+                }
             }
             Body::Match { nonce, of_epoch } => self.hear_match(&from, epoch, nonce, of_epoch),
             Body::Matched { at } => self.hear_matched(&from, epoch, at),
-            Body::Held { durable } => self.hear_held(&from, epoch, durable),
+            Body::Held { durable, synced } => {
+                self.hear_held(&from, epoch, durable);
+                self.hear_synced(&from, epoch, synced);
+            }
             Body::Gap { last } => self.hear_gap(&from, epoch, last),
             Body::Part(part) => self.hear_part(&from, epoch, part),
             Body::Taken { snapshot, count } => self.hear_taken(&from, epoch, snapshot, count),
@@ -141,13 +162,14 @@ impl Replica {
             Body::Canvassed { nonce, wait_us, holds } => {
                 self.hear_canvassed(&from, nonce, wait_us, holds);
             }
-            Body::Yielded => self.read_register(),
+            Body::Yielded => self.hear_yielded(epoch),
         }
     }
 
     /// Time has passed. To be called at [`Replica::next_deadline_us`], and harmless at any other time.
     pub fn tick(&mut self, now_us: u64) {
         self.input(now_us, |replica| {
+            replica.ordered_until_us.take_if(|until_us| *until_us <= replica.now_us);
             match replica.role {
                 Role::Backup(_) => replica.tick_backup(),
                 Role::Primary(_) => replica.tick_primary(),

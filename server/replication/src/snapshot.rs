@@ -341,6 +341,8 @@ impl Replica {
     /// Rule 8: a snapshot joins the log exactly, for the log begins anew behind it, and is matched again.
     pub(crate) fn installed(&mut self, at: Position) {
         self.history = crate::History::new(at);
+        // It was of the log before.
+        self.unsynced.clear();
         self.commit = self.commit.max(at.index);
         if let Role::Backup(backup) = &mut self.role {
             backup.flow = Follow::Idle;

@@ -6,7 +6,10 @@
 //! incarnation, and does not count. Once w of n have stopped so there will never be enough. Then the reports of *all* n
 //! decide, whole or not. A record is lost only if each of the w that held it lost it, so each within the interval after it
 //! came: any that has it still reports, and the highest log holds it. Fewer than all may miss just that one, since those
-//! that lost the record need not have stopped at the same time. The winner alone is the new ISR: it may be the only one
+//! that lost the record need not have stopped at the same time. For this, w members of the configuration must have each
+//! record synced, or have got it before it was committed; rule 4's guard sees to that when members are dropped
+//! (`Prospect` in `change.rs`), and a winner by remains syncs its log before it takes the shard. Adding members, or another
+//! `ack`, drops none. The winner alone is the new ISR: it may be the only one
 //! that holds what w others held before, so nobody else may be elected until others have caught up.
 //!
 //! The register keeps the epoch that began so. A replica that knows a record as committed which the log of such an epoch
@@ -38,10 +41,14 @@ pub(crate) struct Stand {
     passed: Vec<Member>,
     /// The compare-and-set that would make this process the primary: from when it is sent until its outcome is known.
     taking: Option<Register>,
+    /// Since when.
+    pub since_us: u64,
+    /// Of what its log holds a sync was asked for.
+    asked_sync: bool,
 }
 
 impl Stand {
-    fn new(register: Register) -> Self {
+    fn new(register: Register, since_us: u64) -> Self {
         Self {
             register,
             stood: false,
@@ -50,13 +57,15 @@ impl Stand {
             is_spare: false,
             passed: Vec::new(),
             taking: None,
+            since_us,
+            asked_sync: false,
         }
     }
 
     /// The register has changed, and who leads has not. Whoever was passed over gets another chance.
     pub fn restart(&mut self, register: Register) {
         let candidates = std::mem::take(&mut self.candidates);
-        *self = Self { stood: self.stood, candidates, ..Self::new(register) };
+        *self = Self { stood: self.stood, candidates, ..Self::new(register, self.since_us) };
     }
 
     /// Reports there are and reports needed.
@@ -154,7 +163,7 @@ impl Replica {
         if !self.vow.keeps(epoch) {
             return;
         }
-        backup.election = Election::Standing(Box::new(Stand::new(register.clone())));
+        backup.election = Election::Standing(Box::new(Stand::new(register.clone(), self.now_us)));
         self.look_at_candidates();
     }
 
@@ -252,13 +261,22 @@ impl Replica {
             _ => configuration.isr.len(),
         };
         stand.is_spare = false;
-        if reports.len() < need {
-            return;
-        }
         let all: Vec<_> = reports.iter().map(|report| report.candidate).collect();
-        let best = highest(&all, bug);
-        if !best.is_copy(&self.me) {
-            return await_best(&mut stand.best, &best, now_us);
+        if all.len() < need {
+            // An order is for when nothing else helps: others may be about to report.
+            if self.ordered_until_us.is_none() || now_us < stand.since_us + self.options.pass_over_us {
+                return;
+            }
+        } else {
+            let best = highest(&all, bug);
+            if !best.is_copy(&self.me) {
+                return await_best(&mut stand.best, &best, now_us);
+            }
+        }
+        if self.history.synced() < self.history.last().index && bug != Some(Bug::WinsUnsynced) {
+            // It will be the only one, with records that are old and that it may have got just now.
+            self.ready.sync |= !std::mem::replace(&mut stand.asked_sync, true);
+            return;
         }
         let reporters = all.iter().map(|report| report.member.clone()).collect();
         let isr = if bug == Some(Bug::LosesWithIsr) { reporters } else { vec![self.me.clone()] };
@@ -268,6 +286,30 @@ impl Replica {
             ..stand.register.clone()
         };
         self.take_shard(target);
+    }
+
+    /// An operator gives up what only the other members hold: this replica shall take the shard by its own report alone, in
+    /// sync or not, as if the rest were gone for good. That is theirs to be sure of: while a primary that cannot be reached
+    /// goes on, what it acknowledges is lost, and what it answers may be old. Records that only others hold are lost; their
+    /// data is discarded when they come back ([`Register::loss_epoch`]). Of several survivors the one to name is that with the
+    /// highest [`Status::last`](crate::Status::last).
+    ///
+    /// It does not happen while this replica, or a member that can be reached, is bound to a primary, or enough members
+    /// report. Before the compare-and-set is sent it is forgotten after [`Options::wish_us`]; and when the register names
+    /// somebody else. `false`: this replica leads, or hears who does.
+    pub fn order_takeover(&mut self, now_us: u64) -> bool {
+        let ordered = self.input(now_us, |replica| {
+            let now_us = replica.now_us;
+            let Role::Backup(backup) = &mut replica.role else { return false };
+            if backup.hears(now_us, &replica.options) {
+                return false;
+            }
+            backup.patience_us = backup.patience_us.min(now_us);
+            replica.ordered_until_us = Some(now_us + replica.options.wish_us);
+            replica.decide();
+            true
+        });
+        ordered.unwrap_or(false)
     }
 
     fn take_shard(&mut self, target: Register) {

@@ -175,6 +175,13 @@ impl Replica {
         }
     }
 
+    pub(crate) fn hear_synced(&mut self, from: &Member, epoch: u64, synced: u64) {
+        let last = self.history.last().index;
+        if let Some(peer) = self.peer(from, epoch) {
+            peer.synced = peer.synced.max(synced.min(last));
+        }
+    }
+
     pub(crate) fn hear_gap(&mut self, from: &Member, epoch: u64, last: u64) {
         let now_us = self.now_us;
         if let Some(peer) = self.peer(from, epoch)

@@ -57,11 +57,19 @@ impl From<Position> for v1::LogPosition {
 impl From<Body> for wire::Body {
     fn from(body: Body) -> Self {
         match body {
-            Body::Heartbeat { sequence, sent_us, commit, counted, streaming } => {
-                Self::Heartbeat(wire::Heartbeat { sequence, sent_us, commit, counted, streaming })
+            Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo } => {
+                Self::Heartbeat(wire::Heartbeat {
+                    sequence,
+                    sent_us,
+                    commit,
+                    counted,
+                    streaming,
+                    sync_index,
+                    echo,
+                })
             }
-            Body::Alive { sequence, sent_us, lease_us } => {
-                Self::Alive(wire::Alive { sequence, sent_us, lease_us })
+            Body::Alive { sequence, sent_us, lease_us, synced, stamp } => {
+                Self::Alive(wire::Alive { sequence, sent_us, lease_us, synced, stamp })
             }
             Body::Join => Self::Join(wire::Join {}),
             Body::Match { nonce, of_epoch } => Self::Match(wire::Match { nonce, of_epoch }),
@@ -78,7 +86,7 @@ impl From<Body> for wire::Body {
                 Self::Append(wire::Append { before: Some(before.into()), records, commit })
             }
             Body::Committed { commit } => Self::Committed(wire::Committed { commit }),
-            Body::Held { durable } => Self::Held(wire::Held { durable }),
+            Body::Held { durable, synced } => Self::Held(wire::Held { durable, synced }),
             Body::Gap { last } => Self::Gap(wire::Gap { last }),
             Body::Part(Part { snapshot, at, number, is_last, bytes }) => {
                 Self::Part(wire::Part { snapshot, at: Some(at.into()), number, is_last, bytes })
@@ -118,15 +126,21 @@ impl TryFrom<v1::ReplicaMessage> for Message {
 
 fn said(body: wire::Body, epoch: u64) -> Result<Body, Malformed> {
     Ok(match body {
-        wire::Body::Heartbeat(wire::Heartbeat { sequence, sent_us, commit, counted, streaming }) => {
-            let (sequence, sent_us, commit) = (number(sequence)?, number(sent_us)?, number(commit)?);
-            Body::Heartbeat { sequence, sent_us, commit, counted, streaming }
-        }
-        wire::Body::Alive(wire::Alive { sequence, sent_us, lease_us }) => {
+        wire::Body::Heartbeat(beat) => Body::Heartbeat {
+            sequence: number(beat.sequence)?,
+            sent_us: number(beat.sent_us)?,
+            commit: number(beat.commit)?,
+            counted: beat.counted,
+            streaming: beat.streaming,
+            sync_index: number(beat.sync_index)?,
+            echo: beat.echo,
+        },
+        wire::Body::Alive(wire::Alive { sequence, sent_us, lease_us, synced, stamp }) => {
             if lease_us > LEASE_US_MAX {
                 return Err(Malformed("its lease is too long"));
             }
-            Body::Alive { sequence: number(sequence)?, sent_us: number(sent_us)?, lease_us }
+            let (sequence, sent_us, synced) = (number(sequence)?, number(sent_us)?, number(synced)?);
+            Body::Alive { sequence, sent_us, lease_us, synced, stamp }
         }
         wire::Body::Join(wire::Join {}) => Body::Join,
         wire::Body::Match(wire::Match { nonce, of_epoch }) => {
@@ -141,7 +155,9 @@ fn said(body: wire::Body, epoch: u64) -> Result<Body, Malformed> {
         wire::Body::Matched(wire::Matched { at }) => Body::Matched { at: position(at, epoch)? },
         wire::Body::Append(append) => self::append(append, epoch)?,
         wire::Body::Committed(wire::Committed { commit }) => Body::Committed { commit: number(commit)? },
-        wire::Body::Held(wire::Held { durable }) => Body::Held { durable: number(durable)? },
+        wire::Body::Held(wire::Held { durable, synced }) => {
+            Body::Held { durable: number(durable)?, synced: number(synced)? }
+        }
         wire::Body::Gap(wire::Gap { last }) => Body::Gap { last: number(last)? },
         wire::Body::Part(wire::Part { snapshot, at, number: part, is_last, bytes }) => Body::Part(Part {
             snapshot: number(snapshot)?,

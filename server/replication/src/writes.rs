@@ -4,7 +4,7 @@ use crate::{
     bug::Bug,
     history::Position,
     message::Record,
-    options::WRITE_COUNT_MAX,
+    options::{UNSYNCED_COUNT_MAX, WRITE_COUNT_MAX},
     ready::Write,
     replica::{Replica, Role},
     vow::Promise,
@@ -26,6 +26,46 @@ impl Replica {
         self.input(now_us, |replica| replica.report(id));
     }
 
+    /// From now on what is reported by [`Self::written`] outlives the end of the process, and an unclean stop of the machine
+    /// only once [`Self::synced`] says so (`interval` durability); with `false`, both at once, as from the beginning. Before it
+    /// says `false` the host syncs what it has reported.
+    pub fn syncs_apart(&mut self, now_us: u64, apart: bool) {
+        self.input(now_us, |replica| {
+            replica.syncs_apart = apart;
+            if !apart {
+                replica.unsynced.clear();
+                replica.history.set_synced(replica.history.durable());
+            }
+        });
+    }
+
+    /// All writes up to this id outlive an unclean stop. The id is that of the last write which was reported by
+    /// [`Self::written`] before the sync began; an index would not do, since it may name another record after a cut.
+    pub fn synced(&mut self, now_us: u64, id: u64) {
+        self.input(now_us, |replica| {
+            while let Some((done, index)) = replica.unsynced.front().copied()
+                && done <= id
+            {
+                replica.unsynced.pop_front();
+                replica.history.set_synced(index);
+            }
+            replica.backup_synced();
+        });
+    }
+
+    /// Notes what a sync will make certain.
+    fn note_unsynced(&mut self, id: u64) {
+        let index = self.history.durable();
+        if !self.syncs_apart {
+            return self.history.set_synced(index);
+        }
+        if self.unsynced.len() >= UNSYNCED_COUNT_MAX {
+            // Both are certain once the later one is.
+            self.unsynced.pop_back();
+        }
+        self.unsynced.push_back((id, index));
+    }
+
     fn report(&mut self, id: u64) {
         let (held, mut may_begin) = (self.history.durable(), false);
         while let Some((done, effect)) = self.unreported.front().copied()
@@ -45,6 +85,9 @@ impl Replica {
                     self.vow.kept = promise;
                 }
             }
+        }
+        if held < self.history.durable() {
+            self.note_unsynced(id);
         }
         match self.role {
             Role::Backup(_) => self.backup_written(held < self.history.durable(), may_begin),
@@ -85,6 +128,9 @@ impl Replica {
             if let Effect::Durable(durable) = effect {
                 *durable = index.min(*durable);
             }
+        }
+        for (_, written) in &mut self.unsynced {
+            *written = index.min(*written);
         }
         self.history.cut(index);
         self.write(Write::Cut(index), Effect::Cut);

@@ -50,20 +50,26 @@ fn append(epoch: u64) -> impl Strategy<Value = Body> {
 fn body(epoch: u64) -> impl Strategy<Value = Body> {
     let at = move || position(epoch);
     prop_oneof![
-        (number(), number(), number(), any::<bool>(), any::<bool>()).prop_map(
-            |(sequence, sent_us, commit, counted, streaming)| Body::Heartbeat {
+        (number(), number(), number(), any::<bool>(), any::<bool>(), number(), any::<u64>()).prop_map(
+            |(sequence, sent_us, commit, counted, streaming, sync_index, echo)| Body::Heartbeat {
                 sequence,
                 sent_us,
                 commit,
                 counted,
-                streaming
+                streaming,
+                sync_index,
+                echo
             }
         ),
-        (number(), number(), 0..3_600_000_000_u64).prop_map(|(sequence, sent_us, lease_us)| Body::Alive {
-            sequence,
-            sent_us,
-            lease_us
-        }),
+        (number(), number(), 0..3_600_000_000_u64, number(), any::<u64>()).prop_map(
+            |(sequence, sent_us, lease_us, synced, stamp)| Body::Alive {
+                sequence,
+                sent_us,
+                lease_us,
+                synced,
+                stamp
+            }
+        ),
         Just(Body::Join),
         (any::<u64>(), number()).prop_map(|(nonce, of_epoch)| Body::Match { nonce, of_epoch }),
         (any::<u64>(), option::of(at()), at(), number())
@@ -71,7 +77,7 @@ fn body(epoch: u64) -> impl Strategy<Value = Body> {
         at().prop_map(|at| Body::Matched { at }),
         append(epoch),
         number().prop_map(|commit| Body::Committed { commit }),
-        number().prop_map(|durable| Body::Held { durable }),
+        (number(), number()).prop_map(|(durable, synced)| Body::Held { durable, synced }),
         number().prop_map(|last| Body::Gap { last }),
         (number(), at(), number(), any::<bool>(), payload()).prop_map(
             |(snapshot, at, number, is_last, bytes)| Body::Part(Part {
@@ -207,7 +213,9 @@ impl Host {
             host.hear(Body::Join);
             host.hear(Body::Matched { at });
         } else {
-            let beat = Body::Heartbeat { sequence: 1, sent_us: 1, commit: 4, counted: true, streaming: true };
+            let (counted, streaming, sync_index, echo) = (true, true, 0, 0);
+            let beat =
+                Body::Heartbeat { sequence: 1, sent_us: 1, commit: 4, counted, streaming, sync_index, echo };
             host.hear(beat.clone());
             host.hear(beat);
             let (end, begin) = (Some(at), Position::default());
@@ -280,7 +288,7 @@ impl Host {
 
 fn heard(change: impl FnOnce(&mut v1::ReplicaMessage)) -> Result<Message, String> {
     let member = v1::ReplicaMember { name: "a".into(), inc: "i".into(), run: "r".into() };
-    let body = Some(wire::Body::Held(wire::Held { durable: 1 }));
+    let body = Some(wire::Body::Held(wire::Held { durable: 1, synced: 1 }));
     let mut message = v1::ReplicaMessage { from: Some(member), to: "b".into(), epoch: 3, body };
     change(&mut message);
     Message::try_from(message).map_err(|error| error.to_string())
@@ -307,10 +315,11 @@ fn what_no_replica_says_is_refused() {
         (heard(|message| message.from.as_mut().unwrap().inc.clear()), "name"),
         (heard(|message| message.epoch = NUMBER_MAX + 1), "number"),
         (heard(|message| message.body = None), "nothing"),
-        (says(wire::Body::Held(wire::Held { durable: u64::MAX })), "number"),
+        (says(wire::Body::Held(wire::Held { durable: u64::MAX, synced: 0 })), "number"),
+        (says(wire::Body::Held(wire::Held { durable: 1, synced: u64::MAX })), "number"),
         (says(wire::Body::Matched(wire::Matched { at: None })), "missing"),
         (says(wire::Body::Matched(wire::Matched { at: at(4, 1) })), "later epoch"),
-        (says(wire::Body::Alive(wire::Alive { sequence: 1, sent_us: 1, lease_us: u64::MAX })), "lease"),
+        (says(wire::Body::Alive(wire::Alive { lease_us: u64::MAX, ..Default::default() })), "lease"),
         (says(wire::Body::Canvassed(wire::Canvassed { nonce: 1, wait_us: 0, holds: 0 })), "holds"),
         (says(wire::Body::Canvassed(wire::Canvassed { nonce: 1, wait_us: 0, holds: 9 })), "holds"),
         (append(at(1, 4), &[]), "no records"),

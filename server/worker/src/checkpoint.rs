@@ -72,8 +72,13 @@ impl Host {
     }
 
     pub(crate) async fn sync_all(&mut self) -> Result<(), Error> {
+        let reported = self.reported;
         self.sync().await?;
         self.synced_all();
+        if self.settings.durability != Durability::Sync {
+            self.machine.synced(self.clock.uptime_us(), reported);
+            self.carry_out().await?;
+        }
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use std::{
 
 use slotkv_coordination::{
     Session,
-    registers::{self, Durability, Primary as Process},
+    registers::{self, Durability, Primary as Process, ShardRegister},
 };
 use slotkv_proto::{
     Code, SlotCount,
@@ -46,6 +46,7 @@ use crate::{
     replica::{self, Replica},
     request::Refusal,
     runner::Runner,
+    scrub::Scrub,
     shard::{Leadership, Shard, Unconfirmed},
     snapshot::Source,
 };
@@ -58,6 +59,10 @@ const APPLY_BYTES: usize = 4 << 20;
 const APPLY_ROUNDS_MAX: usize = 4;
 /// A host without anything to do looks up after this time all the same.
 const IDLE_MAX: Duration = Duration::from_secs(1);
+
+/// Between two looks at rows, and how many are looked at: a million rows take seven minutes.
+const SCRUB_PAUSE_US: u64 = 100_000;
+const SCRUB_ROWS: usize = 256;
 
 /// What comes to a host beside messages and writes.
 pub enum Input {
@@ -155,6 +160,12 @@ pub struct Host {
     errands: VecDeque<Errand>,
     /// The last write that was begun and not reported.
     unreported: Option<u64>,
+    /// The last write that was reported.
+    pub(crate) reported: u64,
+    /// Others wait for a sync: it does not wait for the interval.
+    sync_now: bool,
+    scrub: Scrub,
+    scrub_due_us: u64,
     /// The disk was full: what the machine asks for is left out until it cuts the log.
     leaves_out: bool,
     /// Snapshots that are being read.
@@ -204,6 +215,8 @@ impl Host {
     /// A host over opened data.
     pub fn new(mut parts: Parts) -> Self {
         parts.replica.keep_time(parts.shard.time().clone());
+        let now = parts.clock.uptime_us();
+        parts.machine.syncs_apart(now, parts.settings.durability != Durability::Sync);
         let durable = Durable {
             persisted_index: Arc::new(AtomicU64::new(parts.replica.checkpoint().index)),
             ..Durable::default()
@@ -232,6 +245,10 @@ impl Host {
             inbox: parts.inbox,
             errands: VecDeque::new(),
             unreported: None,
+            reported: 0,
+            sync_now: false,
+            scrub: Scrub::default(),
+            scrub_due_us: now + SCRUB_PAUSE_US,
             leaves_out: false,
             sources: HashMap::new(),
             confirming: HashMap::new(),
@@ -273,10 +290,14 @@ impl Host {
             }
             self.begin_group().await?;
             self.flush().await?;
+            if std::mem::take(&mut self.sync_now) {
+                self.sync_all().await?;
+            }
             self.apply()?;
             self.publish();
             self.sync_if_due(false).await?;
             self.checkpoint_if_due().await?;
+            self.scrub_if_due().await?;
             if closing && self.group.is_none() && self.backlog.is_empty() && self.shard.queue().is_empty() {
                 return Ok(());
             }
@@ -417,6 +438,7 @@ impl Host {
                 unconfirmed.refuse(self.not_primary());
             }
         }
+        self.sync_now |= ready.sync;
         for snapshot in ready.closes {
             self.sources.remove(&snapshot);
         }
@@ -547,6 +569,7 @@ impl Host {
                 self.engine = installed.engine.clone();
                 self.shard.set_rows(installed.engine, cache);
                 self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
+                self.scrub = Scrub::default();
                 self.forget_checkpoint();
             }
         }
@@ -559,6 +582,7 @@ impl Host {
             self.make_durable().await?;
             let now = self.now();
             self.machine.written(now, id);
+            self.reported = id;
             self.carry_out().await?;
         }
         Ok(())
@@ -680,12 +704,44 @@ impl Host {
                 let _ = told.send(());
             }
         }
+        let fresh = self.machine.fresh_as_of_us(self.replica.applied().index);
+        self.shard.set_fresh_as_of(fresh.unwrap_or(0));
         let standing = self.machine.status().standing;
         let since_ms = || {
             let ago_us = now.saturating_sub(self.machine.status().since_us);
             self.clock.wall_ms().saturating_sub(ago_us / 1000)
         };
         self.shard.stand(standing, since_ms);
+    }
+
+    /// Looks at some rows now and then. A replica with rows that are not what was written is of no use to the others: a
+    /// backup gives its data up and is copied anew, a primary hands the lead over first, if anybody can take it.
+    async fn scrub_if_due(&mut self) -> Result<(), Error> {
+        let now = self.now();
+        if now < self.scrub_due_us {
+            return Ok(());
+        }
+        self.scrub_due_us = now + SCRUB_PAUSE_US;
+        let rotten = self.scrub.step(&self.replica, SCRUB_ROWS)?;
+        let Some(first) = rotten.first() else { return Ok(()) };
+        let (shard, slot) = (self.shard.id(), first.expected.slot);
+        tracing::error!(
+            shard,
+            slot,
+            expected = first.expected.count,
+            found = first.found.count,
+            "rows have rotted"
+        );
+        if self.machine.leads().is_some() {
+            let _ = self.machine.wish_successor(now);
+            return self.carry_out().await;
+        }
+        if self.machine.status().standing != Standing::InSync {
+            return Ok(());
+        }
+        self.home.discard(&*self.chance).await?;
+        let text = format!("rows of slot {slot} have rotted; the data is copied anew by the next start");
+        Err(Error::Misfit(text))
     }
 
     /// Answers replies that hold as long as this replica leads: under the lease at once, else after a round.
@@ -732,6 +788,7 @@ impl Host {
     /// What the register says beside what the machine goes by.
     async fn learn_register(&mut self) -> Result<(), Error> {
         let Some((version, register)) = self.registrar.newest() else { return Ok(()) };
+        self.recover_if_ordered(&register).await?;
         if self.register_version == Some(version) {
             return Ok(());
         }
@@ -750,25 +807,14 @@ impl Host {
         if register.isr.iter().any(|copy| copy.name == self.process.name && copy.inc == inc) {
             self.home.confirm_inc().await?;
         }
-        let own = format!("{}/{inc}", self.process.name);
-        if register.recover.as_ref() == Some(&own) && self.machine.leads().is_none() {
-            tracing::warn!(
-                shard = self.shard.id(),
-                "takes the shard with this data alone, as an operator wishes"
-            );
-            let member = self.machine.status().member;
-            let (registrar, session) = (self.registrar.clone(), self.sessions.borrow().clone());
-            let told = self.shard.inbox().clone();
-            self.runner.errand(async move {
-                registrar.recover(&*session, version, &member).await;
-                let _ = told.send(Input::Hint);
-            });
-        }
         if register.durability != self.settings.durability {
             // What was written until now is synced, so that the new promise holds for it, too.
             self.sync_all().await?;
             self.home.set_durability(register.durability).await?;
             self.settings.durability = register.durability;
+            let now = self.now();
+            self.machine.syncs_apart(now, register.durability != Durability::Sync);
+            self.carry_out().await?;
         }
         if register.replicas == 1 {
             self.settings.retain_bytes = 0;
@@ -792,6 +838,24 @@ impl Host {
             }
         }
         Ok(())
+    }
+
+    /// An operator's order stands in the register until a higher epoch begins; the machine forgets it sooner.
+    async fn recover_if_ordered(&mut self, register: &ShardRegister) -> Result<(), Error> {
+        let inc = self.home.identification().map(|known| known.inc.clone()).unwrap_or_default();
+        if register.recover != Some(format!("{}/{inc}", self.process.name)) {
+            return Ok(());
+        }
+        let now = self.now();
+        match self.machine.order_takeover(now) {
+            true => {
+                tracing::warn!(shard = self.shard.id(), "goes on with this data alone, as an operator wishes")
+            }
+            false => {
+                tracing::warn!(shard = self.shard.id(), "the shard has a primary: no recovery is needed")
+            }
+        }
+        self.carry_out().await
     }
 
     async fn close(mut self) -> Result<(), Error> {

@@ -98,7 +98,7 @@ impl Intake<'_> {
                             || expires.is_some_and(|expires| expires <= Instant::now())
                     };
                     let reply = shard
-                        .page(&ownership, &namespace, &page, id, gone)
+                        .page(&ownership, &namespace, &page, id, level, gone)
                         .unwrap_or_else(|refusal| request::refuse(id, refusal));
                     drop(making);
                     match level {

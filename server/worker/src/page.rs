@@ -12,7 +12,7 @@ use bytes::Bytes;
 use slotkv_proto::{
     Code,
     limits::PAGE_LOOKS_MAX,
-    v1::{Item, Reply, Status},
+    v1::{Item, ReadLevel, Reply, Status},
 };
 use slotkv_storage::{Row, keys};
 
@@ -33,6 +33,7 @@ impl Shard {
         namespace: &str,
         page: &Page,
         id: u64,
+        level: ReadLevel,
         gone: impl Fn() -> bool,
     ) -> Result<Reply, Refusal> {
         if gone() {
@@ -44,7 +45,7 @@ impl Shard {
         let mut walk = Walk { shard: self, namespace, page, gone: &gone, looks: 0, time_ms: self.now_ms() };
         let mut reply = if page.ordered && !page.count_only { walk.merged() } else { walk.by_slot() }?;
         // Slots may have gone while the page was made.
-        self.check_serving()?;
+        self.check_still(level)?;
         let now = self.ownership();
         for slot in page.slots.0..=page.slots.1 {
             now.check_slot(slot)?;

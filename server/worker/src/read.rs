@@ -77,7 +77,7 @@ impl Shard {
                 self.row(key, cold)
             }),
         };
-        self.check_still(request)?;
+        self.check_still(request.read_level())?;
         let row = row.map_err(refusal)?;
         let time_ms = self.time_of(row.as_ref());
         Ok(match row {
@@ -130,7 +130,7 @@ impl Shard {
                 break;
             }
         }
-        self.check_still(request)?;
+        self.check_still(request.read_level())?;
         Ok(reply)
     }
 
@@ -165,12 +165,8 @@ impl Shard {
     }
 
     /// Refuses what was read while the lead went elsewhere. The lease is looked at once for all reads of a frame.
-    fn check_still(&self, request: &Request) -> Result<(), Refusal> {
-        if request.read_level() == ReadLevel::Linearizable {
-            self.check_serving()
-        } else {
-            self.check_running()
-        }
+    pub(crate) fn check_still(&self, level: ReadLevel) -> Result<(), Refusal> {
+        if level == ReadLevel::Linearizable { self.check_serving() } else { self.check_running() }
     }
 
     /// A record of a reply to many. Of a row that is over nothing is said if `asks` that its key is asked for alone.

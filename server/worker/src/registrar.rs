@@ -67,30 +67,6 @@ impl Registrar {
         .await
     }
 
-    /// An operator has written this replica into [`ShardRegister::recover`] in this version: takes the shard with its own
-    /// data alone, in a new epoch, whatever others hold. The machine takes office when it reads that it is named.
-    pub async fn recover(&self, session: &dyn Session, version: u64, own: &Member) -> Answer {
-        self.bounded(async {
-            let known = match self.expected(session, version).await? {
-                Ok(known) => known,
-                Err(answer) => return Ok(answer),
-            };
-            if known.recover.as_deref() != Some(&recovered(own)) {
-                return Ok(Answer::Conflict);
-            }
-            let epoch = known.epoch + 1;
-            let target = Register {
-                epoch,
-                primary: Some((own.name.clone(), own.run.clone())),
-                configuration: Configuration { isr: vec![own.clone()], ack: ack_told(known.ack) },
-                loss_epoch: epoch,
-                ..told(version, &known)
-            };
-            self.write(session, known, target).await
-        })
-        .await
-    }
-
     /// Removes what is left of elections up to an epoch. For who has taken office in it; that it may not all succeed does no
     /// harm, the next one tries again.
     pub async fn clear_elections(&self, session: &dyn Session, upto_epoch: u64) {

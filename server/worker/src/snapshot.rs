@@ -3,7 +3,8 @@
 //!
 //! A part is a format byte, the CRC-32C of what follows, its number (from 0), a byte that says whether it is the last, and
 //! rows of the engine as they lie there: length of the key, length of the value, key, value. Numbers are u32,
-//! little-endian. Rows come in the order of their keys, over all parts, so that the rows of a slot come before its slot row.
+//! little-endian. Rows come in the order of their keys, over all parts, so that the rows of a slot come before its slot row,
+//! and deadlines last.
 //!
 //! What arrives comes from a network. Each part is checked by itself, the rows of each slot against the count and the
 //! digest of its slot row, deadlines against the rows that have one, so neither a changed bit on the way nor a row that

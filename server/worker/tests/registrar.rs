@@ -246,21 +246,3 @@ async fn who_takes_office_clears_the_elections_up_to_its_own() {
     assert_eq!(bed.session.children(&paths::elections(SHARD)).await.unwrap(), ["6"]);
     assert!(matches!(bed.ask(Ask::Candidates(6)).await, Answer::Candidates(found) if found.len() == 1));
 }
-
-#[tokio::test]
-async fn only_the_replica_that_an_operator_names_recovers_a_shard() {
-    let bed = Bed::new().await;
-    let (w2, w3) = (registrar("w2", "r2"), registrar("w3", "r3"));
-    let own = |name: &str, run: &str| Member { run: run.into(), ..member(name) };
-    assert_eq!(w3.recover(&*bed.session, 0, &own("w3", "r3")).await, Answer::Conflict);
-    let emptied = Member { inc: "other".into(), ..own("w2", "r2") };
-    assert_eq!(w2.recover(&*bed.session, 0, &emptied).await, Answer::Conflict);
-    assert_eq!(bed.kept().await, (0, shard()));
-    assert_eq!(w2.recover(&*bed.session, 0, &own("w2", "r2")).await, Answer::Written(1));
-    let (version, kept) = bed.kept().await;
-    assert_eq!((version, kept.epoch, kept.loss_epoch, kept.recover), (1, 5, 5, None));
-    assert_eq!(kept.primary.unwrap().address, "w2:r2");
-    assert_eq!(kept.isr.len(), 1);
-    assert_eq!((kept.weight, kept.preferred.as_deref()), (1.5, Some("w2")));
-    assert_eq!(w2.recover(&*bed.session, 1, &own("w2", "r2")).await, Answer::Conflict);
-}

@@ -5,6 +5,27 @@ use slotkv_replication::{Ack, Body, Refusal};
 use crate::shard::{MS, NAMES, Shard, heartbeat};
 
 #[test]
+fn backup_knows_how_old_what_it_has_applied_may_be() {
+    let mut shard = Shard::new(3, Ack::One);
+    let primary = shard.elect();
+    let backup = (primary + 1) % 3;
+    shard.write(primary, 4);
+    shard.run(1000);
+    let (now_us, commit) = (shard.now_us, shard.get(backup).commit_index());
+    let fresh_us = shard.get(backup).fresh_as_of_us(commit).unwrap();
+    assert!(now_us - fresh_us <= 250 * MS, "{} ms", (now_us - fresh_us) / MS);
+    assert_eq!(shard.get(primary).fresh_as_of_us(commit), Some(now_us));
+    assert_eq!(shard.get(backup).fresh_as_of_us(0), None, "nothing is applied");
+    // Nothing of what the primary says without its lease counts.
+    shard.loses = |message| matches!(message.body, Body::Alive { .. });
+    shard.run(400);
+    let known_us = shard.get(backup).fresh_as_of_us(commit);
+    assert!(known_us >= Some(fresh_us));
+    shard.run(400);
+    assert_eq!(shard.get(backup).fresh_as_of_us(commit), known_us);
+}
+
+#[test]
 fn lease_counts_from_when_the_heartbeat_was_sent() {
     let mut shard = Shard::new(2, Ack::One);
     let primary = shard.elect();
@@ -47,7 +68,7 @@ fn answer_to_a_heartbeat_that_was_never_sent_confirms_nothing() {
     let grant = grant.expect("a grant was given");
     let later_us = shard.now_us + 500 * MS;
     for (sequence, sent_us) in [(1000, shard.now_us), (1, later_us)] {
-        let body = Body::Alive { sequence, sent_us, lease_us: 500 * MS };
+        let body = Body::Alive { sequence, sent_us, lease_us: 500 * MS, synced: 0, stamp: 0 };
         shard.tell(primary, slotkv_replication::Message { body, ..grant.clone() });
     }
     assert_eq!(shard.get(primary).lease_until_us(), until_us);
@@ -85,7 +106,7 @@ fn read_without_a_lease_is_confirmed_by_one_round() {
     shard.cut.clear();
     // An answer to a heartbeat from before the read is no answer to it.
     let (epoch, run) = (shard.get(primary).leads().unwrap(), "r2");
-    let late = Body::Alive { sequence: 1, sent_us: 1, lease_us: 0 };
+    let late = Body::Alive { sequence: 1, sent_us: 1, lease_us: 0, synced: 0, stamp: 0 };
     let mut message = heartbeat(NAMES[1 - primary], NAMES[primary], epoch, 1, 0);
     message.from = crate::shard::member(NAMES[1 - primary], "i1", run);
     message.body = late;

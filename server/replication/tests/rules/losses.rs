@@ -181,6 +181,152 @@ fn other_data_is_no_rest() {
     assert_eq!(holds, Some(Holding::Nothing));
 }
 
+#[test]
+fn member_is_dropped_only_once_the_rest_has_synced() {
+    let mut shard = Shard::new(3, Ack::One);
+    let primary = shard.elect();
+    let (b, c) = ((primary + 1) % 3, (primary + 2) % 3);
+    shard.run(300);
+    let now_us = shard.now_us;
+    (0..3).for_each(|replica| shard.get(replica).syncs_apart(now_us, true));
+    shard.write(primary, 3);
+    shard.isolate(b);
+    shard.run(2000);
+    assert_eq!(
+        (shard.isr().len(), shard.syncs.contains(&primary), shard.syncs.contains(&c)),
+        (3, true, true)
+    );
+    // What comes meanwhile is held by those who stay.
+    let before = shard.get(primary).commit_index();
+    shard.stalled.insert(c);
+    shard.write(primary, 1);
+    assert_eq!(shard.get(primary).commit_index(), before);
+    shard.resume(c);
+    assert_eq!(shard.get(primary).commit_index(), before + 1);
+    shard.sync(primary);
+    shard.run(200);
+    assert_eq!(shard.isr().len(), 3);
+    shard.sync(c);
+    shard.run(200);
+    assert_eq!(shard.isr().len(), 2);
+}
+
+#[test]
+fn winner_by_rests_syncs_what_others_may_have_had_longer() {
+    let (mut shard, primary) = full(Ack::One);
+    let (b, c) = ((primary + 1) % 3, (primary + 2) % 3);
+    let now_us = shard.now_us;
+    shard.get(c).syncs_apart(now_us, true);
+    shard.write(primary, 1);
+    shard.lose(primary, 4);
+    shard.lose(b, 4);
+    shard.start(primary);
+    shard.start(b);
+    shard.run(3000);
+    assert_eq!((shard.primary(), shard.syncs.contains(&c)), (None, true));
+    shard.sync(c);
+    assert_eq!(shard.elect(), c);
+    assert_eq!(shard.register.loss_epoch, 2);
+}
+
+#[test]
+fn sync_of_records_that_were_cut_is_none_of_those_in_their_place() {
+    let mut shard = Shard::new(3, Ack::One);
+    let primary = shard.elect();
+    shard.run(300);
+    let now_us = shard.now_us;
+    shard.get(primary).syncs_apart(now_us, true);
+    shard.isolate(primary);
+    shard.write(primary, 5);
+    let next = (primary + 1) % 3;
+    shard.run(3000);
+    let leads = shard.primary().filter(|leads| *leads != primary).unwrap_or(next);
+    shard.write(leads, 9);
+    shard.cut.clear();
+    shard.run(500);
+    assert_eq!(shard.logs[primary], shard.logs[leads]);
+    // A sync that began before the cut is reported late: the write of the five had the second id.
+    let now_us = shard.now_us;
+    shard.get(primary).synced(now_us, 3);
+    let synced = shard.get(primary).history().synced();
+    assert!(synced <= 1, "{synced}");
+    shard.sync(primary);
+    let history = shard.get(primary).history();
+    assert_eq!(history.synced(), history.durable());
+}
+
+/// One of three with nine records is left, with fewer than the others had.
+fn survivor() -> (Shard, usize) {
+    let (mut shard, primary) = full(Ack::One);
+    let survivor = (primary + 1) % 3;
+    shard.isolate(survivor);
+    shard.write(primary, 2);
+    (0..3).filter(|other| *other != survivor).for_each(|other| shard.crash(other));
+    shard.cut.clear();
+    shard.run(3000);
+    assert_eq!((shard.primary(), shard.register.epoch), (None, 1));
+    (shard, survivor)
+}
+
+#[test]
+fn survivor_takes_the_shard_by_order_and_who_knows_more_discards() {
+    let (mut shard, survivor) = survivor();
+    let now_us = shard.now_us;
+    assert!(shard.get(survivor).order_takeover(now_us));
+    assert_eq!(shard.elect(), survivor);
+    assert!(shard.get(survivor).began_with_loss());
+    assert_eq!((shard.register.epoch, shard.register.loss_epoch, shard.isr()), (2, 2, vec![NAMES[survivor]]));
+    shard.write(survivor, 1);
+    // One knows that what only it and another had was committed, and cannot forget it.
+    let others = [(survivor + 1) % 3, (survivor + 2) % 3];
+    others.iter().for_each(|other| shard.start(*other));
+    shard.run(2000);
+    assert_eq!(shard.halts, Vec::<String>::new());
+    for other in others {
+        if shard.discards.iter().any(|(who, _)| *who == other) {
+            shard.crash(other);
+            shard.logs[other].clear();
+            shard.incs[other] = "i2".into();
+            shard.start(other);
+        }
+    }
+    shard.run(2000);
+    assert_eq!(shard.isr(), NAMES);
+    assert!(others.iter().all(|other| shard.logs[*other] == shard.logs[survivor]));
+}
+
+#[test]
+fn order_is_void_while_a_primary_is_heard_and_forgotten_after_a_while() {
+    let (mut shard, primary) = full(Ack::One);
+    let now_us = shard.now_us;
+    assert!(!shard.get(primary).order_takeover(now_us));
+    assert!(!shard.get((primary + 1) % 3).order_takeover(now_us));
+    let (mut shard, survivor) = survivor();
+    shard.cut_off.insert(survivor);
+    shard.run(500);
+    let now_us = shard.now_us;
+    assert!(shard.get(survivor).order_takeover(now_us));
+    shard.run(7000);
+    shard.reconnect();
+    shard.run(3000);
+    assert_eq!((shard.primary(), shard.register.epoch), (None, 1));
+}
+
+#[test]
+fn order_gives_way_to_enough_reports() {
+    let (mut shard, primary) = full(Ack::One);
+    shard.crash(primary);
+    shard.run(1100);
+    for replica in [(primary + 1) % 3, (primary + 2) % 3] {
+        let now_us = shard.now_us;
+        if shard.primary().is_none() {
+            shard.get(replica).order_takeover(now_us);
+        }
+    }
+    shard.elect();
+    assert_eq!(shard.register.loss_epoch, 0);
+}
+
 /// Tells a backup, which holds nine committed records of epoch 1, that epoch 1 ends at record 7 in the log of who leads epoch 9.
 fn told_an_earlier_end(loss_epoch: u64) -> Shard {
     let (mut shard, primary) = full(Ack::One);

@@ -105,5 +105,5 @@ fn records_out_of_order_doubled_or_missing_make_one_log() {
     shard.tell(1, append(at(1, 1), &[at(9, 2), at(9, 3)]));
     shard.tell(1, append(at(9, 2), &[at(9, 3), at(9, 4)]));
     assert_eq!(shard.logs[1], [at(1, 1), at(9, 2), at(9, 3), at(9, 4)]);
-    assert_eq!(shard.sent.last().unwrap().body, Body::Held { durable: 4 });
+    assert_eq!(shard.sent.last().unwrap().body, Body::Held { durable: 4, synced: 4 });
 }

@@ -351,7 +351,7 @@ fn ack_of_other_data_does_not_count() {
         epoch,
         body,
     };
-    let held = Body::Held { durable: before + 1 };
+    let held = Body::Held { durable: before + 1, synced: 0 };
     shard.tell(primary, message("i2", held.clone()));
     // It is what now answers heartbeats; and yet the configuration does not name it.
     let sequence = shard.sent.iter().rev().find_map(|message| match message.body {
@@ -359,7 +359,10 @@ fn ack_of_other_data_does_not_count() {
         _ => None,
     });
     let sequence = sequence.expect("a heartbeat was sent");
-    shard.tell(primary, message("i2", Body::Alive { sequence, sent_us: 1, lease_us: 500_000 }));
+    shard.tell(
+        primary,
+        message("i2", Body::Alive { sequence, sent_us: 1, lease_us: 500_000, synced: 0, stamp: 0 }),
+    );
     shard.tell(primary, message("i2", Body::Matched { at: crate::shard::at(1, 1) }));
     shard.tell(primary, message("i2", held.clone()));
     assert_eq!(shard.get(primary).commit_index(), before);

@@ -49,6 +49,8 @@ pub struct Shard {
     pub incs: Vec<String>,
     pub remains: Vec<Vec<Inc>>,
     pub discards: Vec<(usize, String)>,
+    /// Who was asked to sync.
+    pub syncs: BTreeSet<usize>,
     /// What has come of a snapshot.
     pub staged: Vec<Vec<Position>>,
     reading: BTreeMap<(usize, u64), (Vec<Position>, usize)>,
@@ -131,6 +133,7 @@ impl Shard {
             incs: vec!["i1".into(); count],
             remains: vec![Vec::new(); count],
             discards: Vec::new(),
+            syncs: BTreeSet::new(),
             halts: Vec::new(),
             tick_count: 0,
             options: Options {
@@ -281,6 +284,13 @@ impl Shard {
         self.settle();
     }
 
+    /// What a disk has written is synced.
+    pub fn sync(&mut self, replica: usize) {
+        let now_us = self.now_us;
+        self.get(replica).synced(now_us, u64::MAX);
+        self.settle();
+    }
+
     pub fn answer(&mut self, replica: usize, id: u64, answer: Answer) {
         let now_us = self.now_us;
         self.get(replica).answered(now_us, id, answer);
@@ -322,6 +332,7 @@ impl Shard {
 }
 
 pub fn heartbeat(from: &str, to: &str, epoch: u64, sequence: u64, commit: u64) -> Message {
-    let body = Body::Heartbeat { sequence, sent_us: 1, commit, counted: true, streaming: true };
+    let (sent_us, counted, streaming, sync_index, echo) = (1, true, true, 0, 0);
+    let body = Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo };
     Message { from: member(from, "i1", "r9"), to: to.into(), epoch, body }
 }

@@ -122,6 +122,8 @@ pub struct Disk {
     /// Under `interval` durability: what was reported and is not synced.
     pub cached: VecDeque<Change>,
     pub is_interval: bool,
+    /// The last write that the present process was told to be done.
+    pub done_id: u64,
     /// The engine's copy on the disk, as far as it is ahead of the log's.
     pub ahead: Vec<Entry>,
 }
@@ -137,6 +139,7 @@ impl Disk {
             && pending.id <= id
         {
             let pending = self.pending.pop_front().unwrap();
+            self.done_id = pending.id;
             match pending.change {
                 Change::Promise(_) => self.durable.apply(&pending.change),
                 Change::Install => {
@@ -194,6 +197,7 @@ impl Disk {
             self.durable.applied = self.durable.begin;
         }
         self.ahead.clear();
+        self.done_id = 0;
         self.view = self.durable.clone();
     }
 }

@@ -24,6 +24,8 @@ pub struct Host {
     pub remains_of: Vec<Inc>,
     pub run_count: u64,
     pub life: Option<Life>,
+    /// It stays away.
+    pub is_gone: bool,
 }
 
 /// A process.

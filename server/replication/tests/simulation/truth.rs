@@ -25,6 +25,9 @@ pub struct Truth {
     lost: BTreeSet<Entry>,
     /// Up to where the log was left, each time the shard lost records.
     losses: Vec<u64>,
+    pub now_us: u64,
+    /// From when on that was visible.
+    seen: Vec<(u64, Floor)>,
 }
 
 #[derive(Clone, Copy)]
@@ -35,7 +38,7 @@ struct Span {
 }
 
 /// What was visible when a read began.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub struct Floor {
     index: u64,
     loss_count: usize,
@@ -95,10 +98,11 @@ impl Truth {
     }
 
     /// An epoch begins by what unclean stops have left. What was committed is lost only if all that held it stopped before
-    /// they can have synced it.
-    pub fn loses(&mut self, log: &[Entry], interval_us: u64) -> Result<u64, String> {
+    /// they can have synced it; or by an operator's order (no interval).
+    pub fn loses(&mut self, log: &[Entry], interval_us: Option<u64>) -> Result<u64, String> {
         let kept = self.committed.iter().zip(log).take_while(|(known, held)| known == held).count();
         for (entry, span) in self.committed.iter().zip(&self.spans).skip(kept) {
+            let Some(interval_us) = interval_us else { break };
             let within = span.from_us..=span.upto_us + interval_us;
             let hosts: BTreeSet<usize> =
                 self.stops.iter().filter(|stop| within.contains(&stop.1)).map(|stop| stop.0).collect();
@@ -116,6 +120,7 @@ impl Truth {
         self.spans.truncate(kept);
         self.visible = self.visible.min(kept as u64);
         self.losses.push(kept as u64);
+        self.see();
         Ok(lost as u64)
     }
 
@@ -135,7 +140,7 @@ impl Truth {
     /// What a host says.
     pub fn says(&mut self, host: usize, message: &Message) {
         let index = match message.body {
-            Body::Held { durable } => durable,
+            Body::Held { durable, .. } => durable,
             Body::Matched { at } => at.index,
             _ => return,
         };
@@ -183,17 +188,45 @@ impl Truth {
             return Err(format!("acknowledged without being committed: {entry:?}"));
         }
         self.visible = self.visible.max(index);
+        self.see();
         Ok(())
     }
 
     /// A client is told what is there; when it asked, `floor` was visible.
     pub fn read(&mut self, value: u64, floor: Floor) -> Result<(), String> {
-        let lost = self.losses[floor.loss_count..].iter().min();
-        let floor = lost.map_or(floor.index, |kept| floor.index.min(*kept));
+        let floor = self.left_of(floor);
         if value < floor {
             return Err(format!("reads are linearizable: {value} was read when {floor} was visible"));
         }
         self.visible = self.visible.max(value);
+        self.see();
+        Ok(())
+    }
+
+    /// What of something visible the shard has not lost since.
+    fn left_of(&self, floor: Floor) -> u64 {
+        let lost = self.losses[floor.loss_count..].iter().min();
+        lost.map_or(floor.index, |kept| floor.index.min(*kept))
+    }
+
+    fn see(&mut self) {
+        let floor = self.floor();
+        if self.seen.last().is_none_or(|(_, last)| *last != floor) {
+            self.seen.push((self.now_us, floor));
+        }
+    }
+
+    /// A backup says that what it has applied holds everything that was visible before `from_us`.
+    pub fn read_bounded(&self, value: u64, from_us: u64) -> Result<(), String> {
+        let count = self.seen.partition_point(|(at_us, _)| *at_us < from_us);
+        let Some((_, floor)) = count.checked_sub(1).map(|at| self.seen[at]) else { return Ok(()) };
+        let floor = self.left_of(floor);
+        if value < floor {
+            let ms = from_us / 1000;
+            return Err(format!(
+                "bounded reads are as fresh as they say: {value} was read, {floor} visible at {ms} ms"
+            ));
+        }
         Ok(())
     }
 

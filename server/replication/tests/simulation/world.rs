@@ -32,8 +32,6 @@ use weather::Weather;
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const MS: u64 = 1000;
 const TICK_US: u64 = 10 * MS;
-/// How long things go wrong.
-const TROUBLE_US: u64 = 15_000 * MS;
 /// How soon a healed shard serves, has all its replicas in sync, and has committed what it took.
 const RECOVERY_US: u64 = 6_000 * MS;
 /// Lines of a trace that are printed.
@@ -52,13 +50,15 @@ enum Event {
     Fetch { host: usize, run: u64, fetch: Fetch },
     Load { host: usize, run: u64, load: Load },
     Check { host: usize, run: u64, value: u64, floor: Floor },
-    Sync { host: usize, run: u64 },
+    Sync { host: usize, run: u64, again: bool },
+    Synced { host: usize, run: u64, id: u64 },
     Client,
     Nemesis,
     Restart(usize),
     Ambush(usize),
     Stumble(usize),
     Heal { from: usize, to: usize },
+    Flap { host: usize, count: u32, every_us: u64 },
     HealCoordinator(usize),
     Expire { host: usize, run: u64 },
 }
@@ -87,6 +87,8 @@ pub struct World {
     cut_off: BTreeSet<usize>,
     weather: Weather,
     healed: bool,
+    /// An operator has given up what others hold.
+    ordered: bool,
     truth: Truth,
     next_id: u64,
     summary: Summary,
@@ -113,6 +115,7 @@ impl World {
                 remains_of: Vec::new(),
                 run_count: 0,
                 life: None,
+                is_gone: false,
             })
             .collect();
         let member = |name: &str| Member { name: name.into(), inc: "i1".into(), run: "r1".into() };
@@ -152,6 +155,7 @@ impl World {
             cut_off: BTreeSet::new(),
             weather,
             healed: false,
+            ordered: false,
             truth: Truth::default(),
             next_id: 0,
             summary: Summary::default(),
@@ -177,7 +181,7 @@ impl World {
         (weather.loss, weather.slow_disk, weather.doubles) = (0.01, 0.01, 0.01);
         (weather.late, weather.unknown, weather.old_reads) = (0.0, 0.1, 0.1);
         (weather.ambush, weather.full_disk, weather.unreadable) = (0.0, 0.0, 0.0);
-        weather.stumbles = false;
+        (weather.stumbles, weather.gone, weather.trouble_us) = (false, false, 15_000 * MS);
         self.queue.retain(|_, event| !matches!(event, Event::Nemesis));
         self
     }
@@ -191,7 +195,7 @@ impl World {
     }
 
     fn trouble(&mut self) -> Result<(), String> {
-        while self.now_us < TROUBLE_US {
+        while self.now_us < self.weather.trouble_us {
             self.next()?;
         }
         Ok(())
@@ -200,6 +204,7 @@ impl World {
     fn next(&mut self) -> Result<(), String> {
         let Some(((at_us, _), event)) = self.queue.pop_first() else { return Err("nothing to do".into()) };
         self.now_us = at_us;
+        self.truth.now_us = at_us;
         match event {
             Event::Tick(host) => {
                 self.after(TICK_US, Event::Tick(host));
@@ -242,14 +247,23 @@ impl World {
             Event::Fetch { host, run, fetch } => self.fetch(host, run, fetch),
             Event::Load { host, run, load } => self.load(host, run, load),
             Event::Check { host, run, value, floor } => self.check(host, run, value, floor),
-            Event::Sync { host, run } => self.sync(host, run),
+            Event::Sync { host, run, again } => {
+                self.sync(host, run, again);
+                Ok(())
+            }
+            Event::Synced { host, run, id } => {
+                if self.defer(host, |w, at| w.at(at, Event::Synced { host, run, id })) {
+                    return Ok(());
+                }
+                self.with(host, Some(run), |life, now| life.replica.synced(now, id))
+            }
             Event::Client => self.client(),
             Event::Nemesis => {
                 self.nemesis();
                 Ok(())
             }
             Event::Restart(host) => {
-                if self.hosts[host].life.is_none() {
+                if self.hosts[host].life.is_none() && !self.hosts[host].is_gone {
                     self.start(host);
                 }
                 Ok(())
@@ -260,6 +274,10 @@ impl World {
             }
             Event::Stumble(host) => {
                 self.stumble(host);
+                Ok(())
+            }
+            Event::Flap { host, count, every_us } => {
+                self.flap(host, count, every_us);
                 Ok(())
             }
             Event::Heal { from, to } => {
@@ -326,13 +344,16 @@ impl World {
     }
 
     /// Under `interval` durability: what was acked until now is certain.
-    fn sync(&mut self, host: usize, run: u64) -> Result<(), String> {
+    fn sync(&mut self, host: usize, run: u64, again: bool) {
         let machine = &mut self.hosts[host];
         if let (Some(interval_us), true) = (self.weather.interval_us, machine.run_count == run) {
             machine.disk.sync();
-            self.after(interval_us, Event::Sync { host, run });
+            let (id, delay_us) = (machine.disk.done_id, self.rng.random_range(0..20 * MS));
+            self.after(delay_us, Event::Synced { host, run, id });
+            if again {
+                self.after(interval_us, Event::Sync { host, run, again });
+            }
         }
-        Ok(())
     }
 
     fn start(&mut self, host: usize) {
@@ -355,7 +376,8 @@ impl World {
             seed,
         };
         let local_us = machine.local_us(now_us);
-        let replica = Replica::new(start, self.options.clone(), local_us);
+        let mut replica = Replica::new(start, self.options.clone(), local_us);
+        replica.syncs_apart(local_us, machine.disk.is_interval);
         machine.life = Some(Life {
             member,
             seen_commit: replica.commit_index(),
@@ -372,7 +394,7 @@ impl World {
         self.note(|| format!("{} starts", NAMES[host]));
         let run = self.hosts[host].run_count;
         if let Some(interval_us) = self.weather.interval_us {
-            self.after(interval_us, Event::Sync { host, run });
+            self.after(interval_us, Event::Sync { host, run, again: true });
         }
         self.sleep(host);
     }

@@ -46,6 +46,7 @@ impl Shard {
         self.discards.extend(ready.discard.map(|why| (replica, why)));
         self.stopped.extend(ready.stopped);
         self.reads.extend(ready.reads);
+        self.syncs.extend(ready.sync.then_some(replica));
         self.closes.extend(ready.closes);
         self.commits.extend(ready.commit.map(|commit| (replica, commit.index, commit.acknowledges)));
         for (id, write) in ready.writes {

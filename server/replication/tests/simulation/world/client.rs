@@ -37,7 +37,15 @@ impl World {
             self.after(delay_us, Event::Check { host, run, value, floor });
             Ok(())
         } else {
-            Ok(())
+            let applied = life.replica.commit_index();
+            let Some(fresh_us) = life.replica.fresh_as_of_us(applied) else { return Ok(()) };
+            if fresh_us > local_us {
+                return Err(format!("{} is fresh as of later than now", NAMES[host]));
+            }
+            self.summary.bounded_reads += 1;
+            self.summary.aged_ms += (local_us - fresh_us) / MS;
+            let from_us = machine.reached_us(fresh_us);
+            self.truth.read_bounded(applied, from_us).map_err(|what| format!("{what}, by {}", NAMES[host]))
         }
     }
 

@@ -66,6 +66,10 @@ impl World {
         for (id, ask) in ready.asks {
             self.ask(host, run, id, ask);
         }
+        if ready.sync {
+            let delay_us = self.rng.random_range(1..30) * MS;
+            self.after(delay_us, Event::Sync { host, run, again: false });
+        }
         for fetch in ready.fetches {
             let delay_us = self.rng.random_range(5..200);
             self.after(delay_us, Event::Fetch { host, run, fetch });
@@ -225,7 +229,8 @@ impl World {
             if let (Ask::CompareAndSet(_), true) = (ask, register.loss_epoch > loss_epoch) {
                 let log = &self.hosts[host].disk.view.entries;
                 self.summary.losses += 1;
-                self.summary.lost += self.truth.loses(log, self.weather.interval_us.unwrap_or(0))?;
+                self.summary.lost +=
+                    self.truth.loses(log, self.weather.interval_us.filter(|_| !self.ordered))?;
             }
             let is_own = register.primary.as_ref().is_some_and(|(name, _)| name.as_str() == NAMES[host]);
             self.summary.hand_backs += u64::from(register.epoch > epoch && !is_own);

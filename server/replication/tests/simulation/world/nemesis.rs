@@ -47,6 +47,18 @@ impl World {
         }
     }
 
+    /// Away and back, several times.
+    pub(super) fn flap(&mut self, host: usize, count: u32, every_us: u64) {
+        if self.healed || count == 0 {
+            return;
+        }
+        for other in 0..self.hosts.len() {
+            self.cut(host, other, every_us / 2);
+            self.cut(other, host, every_us / 2);
+        }
+        self.after(every_us, Event::Flap { host, count: count - 1, every_us });
+    }
+
     pub(super) fn cut_off(&mut self, host: usize, length_us: u64) {
         self.note(|| format!("{} is cut off the coordinator", NAMES[host]));
         self.cut_off.insert(host);
@@ -121,6 +133,15 @@ impl World {
                 self.isolate(host);
                 (0..count).filter(|other| *other != host).for_each(|other| self.crash(other, 50));
             }
+            9 => {
+                // Mostly who shall lead, so that the lead goes back and forth.
+                let preferred = self.coordinator.register.preferred.as_ref();
+                let preferred =
+                    preferred.and_then(|name| NAMES.iter().position(|known| *known == name.as_str()));
+                let host = preferred.filter(|_| self.rng.random_bool(0.7)).unwrap_or(host);
+                let count = self.rng.random_range(2..12);
+                self.flap(host, count, length_us / 2);
+            }
             _ => self.operator(host),
         }
     }
@@ -182,8 +203,9 @@ impl World {
         let mut register = self.coordinator.register.clone();
         if self.rng.random_bool(0.5) {
             register.version += 1;
-            register.min_isr = self.rng.random_range(1..=register.replicas.div_ceil(2));
-            let preferred = self.rng.random_range(0..register.replicas);
+            register.min_isr = self.rng.random_range(1..=register.replicas);
+            // It may be one that is not in sync, for good.
+            let preferred = self.rng.random_range(0..self.hosts.len());
             register.preferred = self.rng.random_bool(0.5).then(|| NAMES[preferred].into());
             self.note(|| format!("an operator writes {register:?}"));
             self.coordinator.write(register);

@@ -21,7 +21,10 @@ impl World {
                 self.start(host);
             }
         }
-        let healed_us = self.now_us;
+        if self.weather.gone {
+            self.lose_all_but_one()?;
+        }
+        let mut healed_us = self.now_us;
         let acknowledged = self.summary.acknowledged;
         loop {
             self.next()?;
@@ -33,9 +36,12 @@ impl World {
                 self.summary.recovery_ms_max = (self.now_us - healed_us) / MS;
                 return Ok(());
             }
-            if self.now_us > healed_us + RECOVERY_US && self.needs_operator() {
+            if self.now_us > healed_us + RECOVERY_US && !self.ordered && self.needs_operator() {
                 self.summary.dead_ends += 1;
-                return Ok(());
+                let best = (0..self.hosts.len())
+                    .max_by_key(|host| self.hosts[*host].disk.view.entries.last().map(|entry| entry.0));
+                self.order(best.unwrap())?;
+                healed_us = self.now_us;
             }
             if self.now_us > healed_us + RECOVERY_US {
                 return Err(format!(
@@ -45,6 +51,47 @@ impl World {
                 ));
             }
         }
+    }
+
+    /// The others come back after the survivor has taken the shard, and some know more than it.
+    fn lose_all_but_one(&mut self) -> Result<(), String> {
+        let survivor = self.rng.random_range(0..self.hosts.len());
+        for (host, name) in NAMES.iter().enumerate().take(self.hosts.len()) {
+            if host != survivor && self.coordinator.register.configuration.entry(&(*name).into()).is_some() {
+                self.hosts[host].is_gone = true;
+                self.crash(host, 2);
+            }
+        }
+        let gone_us = self.now_us;
+        let leads = |world: &Self| {
+            let life = world.hosts[survivor].life.as_ref();
+            life.is_some_and(|life| life.replica.is_serving())
+        };
+        while !leads(self) {
+            self.next()?;
+            if !self.ordered && self.now_us > gone_us + RECOVERY_US / 3 {
+                self.order(survivor)?;
+            }
+            if self.now_us > gone_us + RECOVERY_US {
+                return Err(format!("not taken by order: {}", self.standings()));
+            }
+        }
+        for host in 0..self.hosts.len() {
+            if std::mem::take(&mut self.hosts[host].is_gone) && self.hosts[host].life.is_none() {
+                self.start(host);
+            }
+        }
+        Ok(())
+    }
+
+    fn order(&mut self, host: usize) -> Result<(), String> {
+        self.note(|| format!("an operator orders {} to take the shard", NAMES[host]));
+        let mut taken = false;
+        self.with(host, None, |life, now| taken = life.replica.order_takeover(now))?;
+        // Refused while something of a primary that is gone still arrives.
+        self.ordered |= taken;
+        self.summary.orders += u64::from(taken);
+        Ok(())
     }
 
     /// Unclean stops have left too little whole data, and of a member nothing: it was taken in just when its disk was lost.

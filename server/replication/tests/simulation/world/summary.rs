@@ -11,6 +11,9 @@ pub struct Summary {
     pub acknowledged: u64,
     pub leased_reads: u64,
     pub confirmed_reads: u64,
+    pub bounded_reads: u64,
+    /// How old these may have been, together.
+    pub aged_ms: u64,
     pub epochs: u64,
     pub crashes: u64,
     pub wipes: u64,
@@ -23,6 +26,8 @@ pub struct Summary {
     pub discards: u64,
     /// Shards that only an operator could help.
     pub dead_ends: u64,
+    /// Shards that one survivor took by order.
+    pub orders: u64,
     pub recovery_ms_max: u64,
     pub digest: u64,
 }
@@ -33,6 +38,8 @@ impl Summary {
         self.acknowledged += other.acknowledged;
         self.leased_reads += other.leased_reads;
         self.confirmed_reads += other.confirmed_reads;
+        self.bounded_reads += other.bounded_reads;
+        self.aged_ms += other.aged_ms;
         self.epochs += other.epochs;
         self.crashes += other.crashes;
         self.wipes += other.wipes;
@@ -42,6 +49,7 @@ impl Summary {
         self.lost += other.lost;
         self.discards += other.discards;
         self.dead_ends += other.dead_ends;
+        self.orders += other.orders;
         self.recovery_ms_max = self.recovery_ms_max.max(other.recovery_ms_max);
     }
 }

@@ -23,8 +23,12 @@ pub struct Weather {
     pub ambush: f64,
     /// Whoever takes office falls soon after, so that epochs follow each other with a record or two.
     pub stumbles: bool,
+    /// At the end all members but one are gone, and an operator believes that they are for good.
+    pub gone: bool,
     /// Weights of the nemeses.
-    pub nemeses: [u32; 10],
+    pub nemeses: [u32; 11],
+    /// How long things go wrong.
+    pub trouble_us: u64,
     pub nemesis_us: u64,
     pub client_us: u64,
 }
@@ -35,7 +39,7 @@ impl Weather {
         let (loss, doubles, late) = (some(0.6, 0.1), some(0.5, 0.4), some(0.5, 0.1));
         let (unknown, old_reads, slow_disk) = (some(0.6, 0.4), some(0.6, 0.5), some(0.5, 0.02));
         let (full_disk, ambush, unreadable) = (some(0.3, 0.01), some(0.6, 1.0), some(0.3, 0.1));
-        let mut nemeses = [0; 10];
+        let mut nemeses = [0; 11];
         for weight in &mut nemeses {
             *weight = if rng.random_bool(0.6) { rng.random_range(1..10) } else { 0 };
         }
@@ -53,7 +57,9 @@ impl Weather {
             interval_us: rng.random_bool(0.35).then(|| rng.random_range(20..1000) * MS),
             ambush,
             stumbles: rng.random_bool(0.15),
+            gone: rng.random_bool(0.1),
             nemeses,
+            trouble_us: if rng.random_bool(0.03) { 60_000 * MS } else { 15_000 * MS },
             nemesis_us: rng.random_range(100..1500) * MS,
             client_us: rng.random_range(1..20) * MS,
         }
