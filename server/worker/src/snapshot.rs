@@ -7,7 +7,8 @@
 //! and deadlines last.
 //!
 //! What arrives comes from a network. Each part is checked by itself, the rows of each slot against the count and the
-//! digest of its slot row, deadlines against the rows that have one, so neither a changed bit on the way nor a row that rotted at the source is taken over.
+//! digest of its slot row, deadlines against the rows that have one, so neither a changed bit on the way nor a row that
+//! rotted at the source is taken over.
 
 use std::{
     collections::BTreeMap,

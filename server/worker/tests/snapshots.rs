@@ -12,7 +12,10 @@ use slotkv_storage::{
     Batch, Engine, Engines, Error, MemoryEngine, MemoryEngines, Position, Row, SimDisk, keys,
 };
 use slotkv_worker::{
+    decide::{Change, Condition},
+    queue::Write,
     replica::{LOSS_GAP, Replica, Staged},
+    retry::Ticket,
     snapshot::{Receiver, Source},
 };
 
@@ -50,7 +53,8 @@ async fn snapshot_in_parts_of_any_size_gives_the_same_replica_while_the_source_g
         let mut from = written(seed).await;
         let mut source = Source::open(&mut from.replica, &*from.engine).unwrap();
         let (before, all) = (from.contents(), rows(&*from.engine));
-        let (shown_index, time_ms) = (from.replica.shown_index(), from.replica.begin(0).time_ms());
+        let restarted = Replica::load(from.engine.clone(), cache(), slots()).unwrap();
+        let (shown_index, time_ms) = (from.replica.shown_index(), restarted.begin(0).time_ms());
         assert_eq!(source.at(), from.replica.applied());
         let mut receiver = Receiver::new(Arc::new(MemoryEngine::new()));
         for count in 1.. {
@@ -239,4 +243,60 @@ fn promise_never_goes_back_and_durability_is_kept() {
     home.keep_promise(promise(3, 20)).now_or_never().unwrap().unwrap();
     assert_eq!(disk.change_count(), changes, "it was kept already");
     assert_eq!(home.promise(), promise(3, 20));
+}
+
+/// `cargo test --release -p slotkv-worker --test snapshots install_time -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "prints a measurement"]
+async fn install_time() {
+    const ROWS: u64 = 1_000_000;
+    let scratch = tempfile::tempdir().unwrap();
+    let disk = || Arc::new(slotkv_storage::RealDisk::new());
+    let engines = || Arc::new(slotkv_storage::FjallEngines::default());
+    let open = async |name| Data::open_on(disk(), engines(), &scratch.path().join(name), 1).await;
+    let mut from = open("from").await.unwrap();
+    let mut next = 0;
+    while next < ROWS {
+        let mut group = from.replica.begin(1);
+        for _ in 0..4096 {
+            let key = Bytes::from(format!("key{next:013}"));
+            let put = Write {
+                slot: slotkv_proto::slot(&key, slots()),
+                key,
+                change: Change::Put(Bytes::from(vec![b'x'; 100]), Condition::Always, 0),
+                ticket: Ticket { sequence: 0, ..write(1).ticket },
+                ..write(1)
+            };
+            from.replica.stage(&mut group, &put, Position { epoch: 1, index: next + 1 }).unwrap();
+            next += 1;
+        }
+        from.replica.apply(group).unwrap();
+    }
+    let mut to = open("to").await.unwrap();
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap().trim().to_owned();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
+    };
+    let (begun, before) = (std::time::Instant::now(), resident());
+    let mut source = Source::open(&mut from.replica, &*from.engine).unwrap();
+    to.home.begin_snapshot().await.unwrap();
+    let (mut bytes, mut most) = (0, before);
+    loop {
+        let (part, is_last) = source.chunk(4 << 20).unwrap();
+        bytes += part.len();
+        to.home.add_part(&part).unwrap();
+        most = most.max(resident());
+        if is_last {
+            break;
+        }
+    }
+    let received = begun.elapsed();
+    to.home.install(&mut to.log, source.at(), cache(), slots()).await.unwrap();
+    let (all, mib) = (begun.elapsed(), bytes >> 20);
+    println!(
+        "{next} rows, {mib} MiB: parts {received:?}, with install {all:?}, {} rows/s, {} MiB/s; {before} MiB resident before, {most} at most",
+        (next as f64 / all.as_secs_f64()) as u64,
+        (mib as f64 / all.as_secs_f64()) as u64,
+    );
 }
