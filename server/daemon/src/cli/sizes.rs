@@ -56,7 +56,7 @@ mod tests {
         assert!(bytes("99999999999999GiB").is_err());
         assert_eq!(duration("250"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
-        assert!(duration("2w").unwrap_err().contains("\"d\""));
+        assert!(duration("2w").unwrap_err().contains("\"w\""));
     }
 
     #[test]
