@@ -68,7 +68,12 @@ impl ShardTime {
         (before_ms.max(offset_ms) + monotonic_ms) as u64
     }
 
-    /// The same, and says in the log when the wall clock jumps or is behind.
+    /// The time as it goes on from what is known, without a look at a wall clock.
+    pub fn known(&self) -> u64 {
+        self.at(0)
+    }
+
+    /// As [`Self::at`], and says in the log when the wall clock jumps or is behind.
     pub fn watch(&self, wall_ms: u64) -> u64 {
         let monotonic_ms = self.base.elapsed().as_millis() as i64;
         let expected_ms = self.offset_ms.load(Ordering::Acquire) + monotonic_ms;
@@ -260,5 +265,21 @@ impl Replica {
             effects: vec![effect],
             ..LogRecord::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_follows_the_highest_clock_and_goes_on_without_one() {
+        let time = ShardTime::default();
+        assert_eq!(time.at(5_000), 5_000);
+        tokio::time::advance(Duration::from_millis(300)).await;
+        assert_eq!((time.known(), time.at(1_000), time.watch(7)), (5_300, 5_300, 5_300));
+        assert_eq!((time.at(9_000), time.known()), (9_000, 9_000));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert_eq!(time.at(u64::MAX), i64::MAX as u64 / 2, "a clock that is broken overflows nothing");
     }
 }

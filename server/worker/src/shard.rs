@@ -397,9 +397,13 @@ impl Shard {
         &self.time
     }
 
-    /// The time by which keys end, now.
+    /// The time by which keys end, now. A backup's wall clock has no say: if it is ahead, a session would not find there what
+    /// it has just written.
     pub fn now_ms(&self) -> u64 {
-        self.time.at(self.clock.wall_ms())
+        match self.serving.load(Ordering::Acquire) {
+            true => self.time.at(self.clock.wall_ms()),
+            false => self.time.known(),
+        }
     }
 
     /// From now on every request is refused so; writes that wait are still committed.
