@@ -19,7 +19,7 @@ use slotkv_proto::{SlotTable, limits::SHARDS_MAX, table::ShardId};
 use tokio::{
     sync::watch::{self, Receiver, Sender},
     task::AbortHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tracing::{debug, warn};
 
@@ -336,6 +336,8 @@ impl Follower {
         mut state: Receiver<SessionState>,
     ) -> Error {
         let mut stale = Stale::All;
+        // Not put off by hints: those that come say nothing of one that was lost.
+        let mut reread_at = Instant::now() + REREAD;
         loop {
             let asked = *self.asks.borrow_and_update();
             let whole = matches!(stale, Stale::All);
@@ -346,6 +348,7 @@ impl Follower {
             self.publish(true);
             if whole {
                 self.served.send_replace(asked);
+                reread_at = Instant::now() + REREAD;
             }
             stale = tokio::select! {
                 biased;
@@ -361,7 +364,7 @@ impl Follower {
                     Ok(SessionState::Disconnected) => return Error::Disconnected { unknown: false },
                     _ => return Error::Expired,
                 },
-                () = sleep(REREAD) => Stale::All,
+                () = sleep_until(reread_at) => Stale::All,
             };
         }
     }
