@@ -39,6 +39,8 @@ static struct begun begin_one(slotkv_queue_t queue, uintptr_t name, uint32_t dea
     operation.value = slotkv_bytes(value, value_size);
     operation.version = version;
     operation.delta = delta;
+    // Of an outcome, the value is its token.
+    operation.token = operation.value;
     return begin(queue, name, deadline_ms, operation);
 }
 
@@ -145,6 +147,7 @@ const (
 	kindPut       = C.SLOTKV_OPERATION_KIND_PUT
 	kindDelete    = C.SLOTKV_OPERATION_KIND_DELETE
 	kindIncrement = C.SLOTKV_OPERATION_KIND_INCREMENT
+	kindOutcome   = C.SLOTKV_OPERATION_KIND_OUTCOME
 	kindCount     = C.SLOTKV_OPERATION_KIND_COUNT
 	kindPage      = C.SLOTKV_OPERATION_KIND_PAGE
 
