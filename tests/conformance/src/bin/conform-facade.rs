@@ -6,10 +6,13 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use bytes::Bytes;
-use slotkv_conformance::{step::Step, text};
+use slotkv_conformance::{
+    step::{Argument, Step},
+    text,
+};
 use slotkv_facade::{
     blocking::{BlockingClient, BlockingScan},
-    core::{Answer, CallOptions, Code, Command, Condition, Item, Range},
+    core::{Answer, CallOptions, Code, Command, Condition, Item, Range, ReadLevel},
     error::FacadeError,
     handle::Handle,
     nonblocking::{AsyncClient, AsyncScan, Next},

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use slotkv::{Client, Item, Range};
+use slotkv::{Client, Item, Range, WriteToken};
 use slotkv_conformance::{step::Step, text};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
 
