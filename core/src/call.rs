@@ -146,6 +146,11 @@ impl Call {
         is_write(self.operation)
     }
 
+    /// Whether it reads single keys.
+    pub fn is_of_keys(&self) -> bool {
+        matches!(self.operation, v1::Operation::Get | v1::Operation::Has | v1::Operation::GetMany)
+    }
+
     pub fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -181,3 +181,37 @@ test('a client that nobody holds is collected with its connections', async () =>
   }
   assert.ok(collected >= 4, `${collected} of 5`)
 })
+
+test('the outcome of a write that was not answered is asked for', async (t) => {
+  const client = await clientFor(t, cluster)
+  await client.put('key', 'value')
+  await cluster.pause()
+  const error = await client.put('key', 'other', { deadlineMs: 100 }).catch((error) => error)
+  cluster.resume()
+  assert.equal(error.outcome, 'unknown')
+  const outcome = await client.outcome(error.token, { deadlineMs: 30_000 })
+  assert.ok(['updated', 'not_applied'].includes(outcome.status))
+  assert.equal(outcome.applied, outcome.status === 'updated')
+  assert.equal((await client.get('key')).toString(), outcome.applied ? 'other' : 'value')
+  assert.deepEqual(await client.outcome(error.token), outcome)
+  await assert.rejects(client.outcome(''), { kind: 'INVALID_ARGUMENT', token: null })
+})
+
+test('a session goes on where its token stands', async (t) => {
+  const client = await clientFor(t, cluster)
+  const session = client.withSessionToken('')
+  await session.put('key', 'value')
+  const views = [
+    client.withSessionToken(session.sessionToken()),
+    client.withReadLevel('session'),
+    client.withReadLevel('linearizable'),
+    client.withStaleness(60_000),
+  ]
+  for (const view of views) {
+    assert.equal((await view.get('key')).toString(), 'value')
+    assert.equal(await view.count(), 1)
+  }
+  assert.equal(await client.withReadLevel('stale').has('key'), true)
+  assert.throws(() => client.withReadLevel('eventual'), RangeError)
+  assert.throws(() => client.withSessionToken(Buffer.from([2])), { kind: 'UNSUPPORTED' })
+})

@@ -420,3 +420,17 @@ def test_control_c_during_a_batch_loses_no_completion(uri: str) -> None:
         loop.run_until_complete(task)
     assert loop.run_until_complete(task) == [None] * 100
     loop.close()
+
+
+async def test_sessions_and_outcomes_are_those_of_the_blocking_client(cluster: Cluster, uri: str) -> None:
+    async with aio.connect(uri, zone="here") as client:
+        session = client.with_session_token(b"")
+        await session.put("key", "value")
+        assert await client.with_session_token(session.session_token()).get("key") == b"value"
+        assert await client.with_read_level("stale").get("key") == b"value"
+        assert await client.with_staleness(60).count() == 1
+        with cluster.paused(), pytest.raises(errors.DeadlineError) as caught:
+            await client.put("key", "other", deadline=0.1)
+        assert caught.value.token is not None
+        outcome = await client.outcome(caught.value.token, deadline=30)
+        assert await client.get("key", deadline=30) == (b"other" if outcome.applied else b"value")

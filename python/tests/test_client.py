@@ -192,6 +192,43 @@ def test_a_deadline_is_a_timeout_error_that_says_whether_the_write_may_be_there(
     assert client.get("key", deadline=30) in (b"value", b"other")
 
 
+def test_the_outcome_of_a_write_that_was_not_answered_is_asked_for(cluster: Cluster, uri: str) -> None:
+    with slotkv.connect(uri) as client, slotkv.connect(uri) as other:
+        client.put("key", "value")
+        with cluster.paused(), pytest.raises(errors.DeadlineError) as caught:
+            client.put("key", "other", deadline=0.1)
+        token = caught.value.token
+        assert isinstance(token, bytes)
+        outcome = other.outcome(token, deadline=30)
+        assert outcome.status in ("updated", "not_applied")
+        assert outcome.applied == bool(outcome) == (outcome.status == "updated")
+        assert client.get("key", deadline=30) == (b"other" if outcome else b"value")
+        assert client.outcome(token) == outcome
+        with pytest.raises(errors.InvalidArgumentError) as caught_too:
+            client.outcome(b"nonsense"[:0])
+        assert caught_too.value.token is None
+        with pytest.raises(errors.UnsupportedError):
+            client.outcome(b"\x02nonsense")
+
+
+def test_a_session_goes_on_where_its_token_stands(client: slotkv.Client, uri: str) -> None:
+    session = client.with_session_token(b"")
+    session.put("key", "value")
+    with slotkv.connect(uri) as elsewhere:
+        assert elsewhere.with_session_token(session.session_token()).get("key") == b"value"
+    for view in (client.with_read_level("session"), client.with_read_level("linearizable"), client.with_staleness(60)):
+        assert view.get("key") == b"value"
+        assert view.get_many(["key"]) == [b"value"]
+        assert view.count() == 1
+    assert client.with_read_level("stale").has("key")
+    with pytest.raises(ValueError, match="eventual"):
+        client.with_read_level("eventual")  # type: ignore[arg-type]
+    with pytest.raises(errors.InvalidArgumentError):
+        client.with_session_token(b"\x01nonsense")
+    with pytest.raises(errors.UnsupportedError, match="format 2"):
+        client.with_session_token(b"\x02")
+
+
 def test_limits_are_errors_that_name_them(client: slotkv.Client) -> None:
     with pytest.raises(errors.InvalidArgumentError):
         client.get("")

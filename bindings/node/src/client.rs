@@ -50,6 +50,8 @@ impl Client {
         self.call(call, Command::Has { key }, deadline_ms)
     }
 
+    // The options of the call, one by one, as the language has them.
+    #[allow(clippy::too_many_arguments)]
     #[napi]
     pub fn put(
         &self,

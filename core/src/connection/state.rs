@@ -269,9 +269,11 @@ impl State {
         (sent, unsent, silent)
     }
 
-    /// Takes out the reads that another replica may answer.
+    /// Takes out the reads of keys that another replica may answer. (Those of ranges may take long.)
     pub fn recall_reads(&mut self) -> Vec<Arc<Call>> {
-        let movable = |call: &Arc<Call>| call.level != ReadLevel::Linearizable;
+        let movable = |call: &Arc<Call>| {
+            call.level != ReadLevel::Linearizable && call.is_of_keys() && call.lock().history.at_replica
+        };
         let calls = self.slab.calls().filter(|(_, _, call)| movable(call));
         let ids: Vec<u64> = calls.map(|(id, _, _)| id).collect();
         ids.into_iter().filter_map(|id| self.release(id)).collect()

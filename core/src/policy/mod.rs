@@ -235,7 +235,9 @@ impl Dispatch {
         let (place, delivery) = call.claim(|inner| {
             sequence = inner.request.sequence;
             let result = result(inner).map_err(|error| self.tokened(call, inner, error));
-            unknown = result.as_ref().is_err_and(|error| error.outcome == Outcome::Unknown);
+            // Who gives a call up does not ask for it.
+            let kept = |error: &Error| error.outcome == Outcome::Unknown && error.code != Code::Cancelled;
+            unknown = result.as_ref().is_err_and(kept);
             answered = call.operation == v1::Operation::Outcome
                 && result.is_ok()
                 && inner.request.client_id == self.routing.client_id();

@@ -135,6 +135,20 @@ func (c *Client) Increment(ctx context.Context, key string, delta int64) (int64,
 	return reply.number, err
 }
 
+// A WriteOutcome is what came of a write whose outcome was unknown.
+type WriteOutcome struct {
+	// Write has StatusNotApplied if it was not applied and never will be, StatusForgotten if nobody knows any more.
+	Write
+	// Number is the sum, if it was an increment.
+	Number int64
+}
+
+// Outcome tells what came of a write whose outcome is unknown, by the Token of its Error. Asking again gives the same answer.
+func (c *Client) Outcome(ctx context.Context, token []byte) (WriteOutcome, error) {
+	reply, err := c.one(ctx, operation{kind: kindOutcome, value: token})
+	return WriteOutcome{Write{reply.status, reply.version}, reply.number}, err
+}
+
 // GetMany reads many keys. Every key has its result, in the order of the keys; if one failed, the error is the first's.
 func (c *Client) GetMany(ctx context.Context, keys []string) ([]EntryResult, error) {
 	replies, err := c.many(ctx, kindGet, pairsOf(keys))

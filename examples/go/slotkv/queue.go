@@ -45,6 +45,8 @@ static struct begun begin_one(slotkv_queue_t queue, uintptr_t name, uint32_t dea
     operation.value = slotkv_bytes(value, value_size);
     operation.version = version;
     operation.delta = delta;
+    // Of an outcome, the value is its token.
+    operation.token = operation.value;
     return begin_for(queue, name, deadline_ms, ttl_ms, operation);
 }
 
@@ -152,6 +154,7 @@ const (
 	kindExpire    = C.SLOTKV_OPERATION_KIND_EXPIRE
 	kindDelete    = C.SLOTKV_OPERATION_KIND_DELETE
 	kindIncrement = C.SLOTKV_OPERATION_KIND_INCREMENT
+	kindOutcome   = C.SLOTKV_OPERATION_KIND_OUTCOME
 	kindCount     = C.SLOTKV_OPERATION_KIND_COUNT
 	kindPage      = C.SLOTKV_OPERATION_KIND_PAGE
 

@@ -231,11 +231,19 @@ static void print_has(const slotkv_result_t *result) {
 }
 
 static void print_write(const slotkv_result_t *result) {
-    static const char *const words[] = {"none", "created", "updated", "unmet", "deleted", "not_found", "found"};
+    static const char *const words[] = {"none",      "created", "updated",     "unmet",    "deleted",
+                                        "not_found", "found",   "not_applied", "forgotten"};
     printf("%s", words[result->status]);
     if (result->status != SLOTKV_STATUS_NOT_FOUND) {
         printf(" %llu", (unsigned long long)result->version);
     }
+}
+
+static void print_outcome(const slotkv_result_t *result) {
+    static const char *const words[] = {"none",      "created", "updated",     "unmet",    "deleted",
+                                        "not_found", "found",   "not_applied", "forgotten"};
+    printf("outcome %s %llu %lld", words[result->status], (unsigned long long)result->version,
+           (long long)result->number);
 }
 
 static void print_number(const slotkv_result_t *result) {
@@ -314,6 +322,11 @@ static void must(slotkv_code_t code) {
     }
 }
 
+/* The token of the last error that had one. */
+static argument_t last_token;
+
+static argument_t copy_of(slotkv_bytes_t bytes);
+
 /* Whether the step that is carried out has something of a wrong type. */
 static int is_odd_step;
 
@@ -324,6 +337,10 @@ static void print_and_free(slotkv_result_t *result, print_t print) {
         printf("refused");
     } else {
         print_error(result);
+        if (result->error->token.size > 0) {
+            free(last_token.bytes);
+            last_token = copy_of(result->error->token);
+        }
     }
     slotkv_result_free(result);
 }
@@ -470,6 +487,16 @@ static void carry_out(const step_t *step) {
     traceparent = traceparent == NULL ? option(step, "view_traceparent") : traceparent;
     options.traceparent = text_of(traceparent);
     options.ttl_ms = (uint64_t)number_option(step, "ttl_ms", 0);
+    const char *level = text_of(option(step, "read_level"));
+    if (level != NULL) {
+        options.read_level = strcmp(level, "session") == 0 ? SLOTKV_READ_LEVEL_SESSION
+                             : strcmp(level, "stale") == 0 ? SLOTKV_READ_LEVEL_STALE
+                                                           : SLOTKV_READ_LEVEL_LINEARIZABLE;
+    }
+    options.staleness_ms = (uint32_t)number_option(step, "staleness_ms", 0);
+    if (options.staleness_ms > 0) {
+        options.read_level = SLOTKV_READ_LEVEL_BOUNDED;
+    }
     slotkv_range_t range = range_of(step);
     slotkv_operation_t operation = slotkv_operation(SLOTKV_OPERATION_KIND_GET);
     operation.options = &options;
@@ -567,6 +594,15 @@ static void carry_out(const step_t *step) {
         operation.kind = SLOTKV_OPERATION_KIND_INCREMENT;
         operation.delta = step->arguments[last_argument].number;
         print = print_number;
+    } else if (is(step, "outcome")) {
+        operation.kind = SLOTKV_OPERATION_KIND_OUTCOME;
+        operation.token = step->arguments_count > 0 ? bytes_at(step, 0)
+                                                    : slotkv_bytes(last_token.bytes, last_token.size);
+        if (step->arguments_count == 0 && last_token.size == 0) {
+            printf("no token");
+            return;
+        }
+        print = print_outcome;
     } else if (is(step, "count")) {
         operation.kind = SLOTKV_OPERATION_KIND_COUNT;
         print = print_count;
@@ -630,6 +666,7 @@ int main(int count, char **arguments) {
     }
     free(line);
     forget_last_scan();
+    free(last_token.bytes);
     if (own_queue != 0) {
         must(slotkv_queue_close(own_queue, NULL));
     }

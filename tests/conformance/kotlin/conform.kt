@@ -10,6 +10,7 @@ import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.runBlocking
 import slotkv.Client
 import slotkv.InvalidArgumentException
+import slotkv.ReadLevel
 import slotkv.SlotkvException
 import slotkv.connect
 import slotkv.get
@@ -33,10 +34,14 @@ private class Driver(private val client: Client, private val uri: String) {
     /** The last scan that did not come to its end. */
     private var lastScan: Span? = null
 
+    /** Of the last error that had one. */
+    private var lastToken: ByteArray? = null
+
     suspend fun carryOut(step: Step): String =
         try {
             if (step.isRepresentable) told(step) else "unrepresentable"
         } catch (error: SlotkvException) {
+            lastToken = error.token ?: lastToken
             if (step.isOdd && error is InvalidArgumentException) "refused" else ofError(error)
         } catch (error: IllegalArgumentException) {
             if (step.isOdd) "refused" else throw error
@@ -50,6 +55,8 @@ private class Driver(private val client: Client, private val uri: String) {
         for (name in listOf("view_traceparent", "traceparent")) {
             step.text(name)?.let { client = client.withTraceparent(it) }
         }
+        step.text("read_level")?.let { client = client.withReadLevel(ReadLevel.valueOf(it.uppercase())) }
+        step.number("staleness_ms")?.let { client = client.withStaleness(it.milliseconds) }
         if (step.number("closed") == 1L) client = connect(uri).also { it.close() }
         if (step.number("cancel") == 1L) return cancelled(client, step.bytes(0))
         if (step.isText) return toldInText(client, step)
@@ -76,6 +83,10 @@ private class Driver(private val client: Client, private val uri: String) {
             "delete" -> ofDelete(client.delete(step.bytes(0)))
             "delete_if_version" -> ofDelete(client.deleteIfVersion(step.bytes(0), step.version(1)))
             "increment" -> "number ${client.increment(step.bytes(0), step.delta(1))}"
+            "outcome" -> {
+                val token = step.all().firstOrNull() ?: lastToken ?: return "no token"
+                client.outcome(token).run { "outcome ${status.name.lowercase()} $version $number" }
+            }
             "get_many" -> ofMany(client.getManyResults(step.all()), ::ofValue)
             "put_many" -> {
                 val pairs = step.all().chunked(2) { (key, value) -> key to value }

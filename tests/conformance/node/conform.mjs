@@ -11,6 +11,8 @@ const { connect, SlotkvError } = createRequire(import.meta.url)(folder)
 class Driver {
   /** Range and cursor of the last scan that did not come to its end. */
   #lastScan
+  /** Of the last error that had one. */
+  #lastToken
 
   constructor(client) {
     this.client = client
@@ -21,6 +23,7 @@ class Driver {
       return await this.#told(step)
     } catch (error) {
       const isOdd = step.odd.size > 0
+      this.#lastToken = error.token ?? this.#lastToken
       if (error instanceof SlotkvError) return isOdd && error.kind === 'INVALID_ARGUMENT' ? 'refused' : ofError(error)
       // Of bytes and numbers in their places it would be a mistake.
       if (isOdd && (error instanceof TypeError || error instanceof RangeError)) return 'refused'
@@ -35,6 +38,8 @@ class Driver {
     if (namespace !== undefined) client = client.namespace(textOf(namespace))
     if (deadlineMs !== undefined) client = client.withDeadline(deadlineMs)
     if (viewTraceparent !== undefined) client = client.withTraceparent(viewTraceparent)
+    if (step.options.has('read_level')) client = client.withReadLevel(textOf(step.option('read_level')))
+    if (step.options.has('staleness_ms')) client = client.withStaleness(step.option('staleness_ms'))
     if (step.flag('closed')) {
       client = await connect(uri)
       await client.close()
@@ -73,6 +78,12 @@ class Driver {
         return ofDelete(await client.deleteIfVersion(first, second))
       case 'increment':
         return `number ${await client.increment(first, second)}`
+      case 'outcome': {
+        const token = first ?? this.#lastToken
+        if (token === undefined) return 'no token'
+        const { status, version, number } = await client.outcome(token)
+        return `outcome ${status} ${version} ${number}`
+      }
       case 'get_many':
         return many(await client.getMany(step.all(), { returnErrors: true, traceparent }), ofValue)
       case 'put_many': {

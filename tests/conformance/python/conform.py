@@ -83,11 +83,14 @@ class Driver:
         self.client = surface.connect(uri)
         # Range and cursor of the last scan that did not come to its end.
         self.last_scan: tuple[dict[str, Any], bytes | None] | None = None
+        # Of the last error that had one.
+        self.last_token: bytes | None = None
 
     def carry_out(self, step: Step) -> str:
         try:
             return self.told(step)
         except slotkv.SlotkvError as error:
+            self.last_token = error.token or self.last_token
             return "refused" if step.odd and error.kind == "INVALID_ARGUMENT" else of_error(error)
         except (TypeError, ValueError, OverflowError):
             # Of bytes and numbers in their places it would be a mistake.
@@ -107,6 +110,10 @@ class Driver:
             client = client.with_deadline(deadline_ms if "deadline_ms" in step.odd else deadline_ms / 1000)
         if "view_traceparent" in step.options:
             client = client.with_traceparent(step.option("view_traceparent").decode())
+        if "read_level" in step.options:
+            client = client.with_read_level(step.option("read_level").decode())
+        if "staleness_ms" in step.options:
+            client = client.with_staleness(step.option("staleness_ms") / 1000)
         traceparent = step.option("traceparent")
         told = {} if traceparent is None else {"traceparent": traceparent.decode()}
         ttl: dict[str, Any] = {}
@@ -149,6 +156,12 @@ class Driver:
                 return of_delete(through(client.delete_if_version(first, second)))
             case "increment":
                 return f"number {through(client.increment(first, second))}"
+            case "outcome":
+                token = self.last_token if first is None else first
+                if token is None:
+                    return "no token"
+                outcome = through(client.outcome(token))
+                return f"outcome {outcome.status} {outcome.version} {outcome.number}"
             case "get_many":
                 return self.many(client.get_many(step.all(), return_errors=True, **told), of_value)
             case "put_many":

@@ -27,6 +27,8 @@
 //!   as for `INVALID_ARGUMENT`. A surface whose types do not let the thing be said, or to which it means
 //!   something else, answers `unrepresentable`.
 //!
+//! `outcome` without an argument asks by the token of the last error that had one.
+//!
 //! What a surface cannot be asked is not compared there, but counted: the run tells how many scenarios each surface answered.
 //!
 //! | wrong type | stands for |

@@ -1,7 +1,9 @@
 //! What a driver is told: one operation with its arguments and options, and its line.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use slotkv::Range;
+use slotkv::{Range, ReadLevel};
 
 /// An argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +112,19 @@ impl Step {
     /// An option's bytes, if it is some.
     pub fn bytes(&self, name: &str) -> Option<Bytes> {
         self.option(name).and_then(Argument::bytes)
+    }
+
+    /// How fresh a read has to be, if it says so.
+    pub fn read_level(&self) -> Option<ReadLevel> {
+        if let Some(ms) = self.number("staleness_ms") {
+            return Some(ReadLevel::Bounded(Duration::from_millis(ms)));
+        }
+        match self.bytes("read_level").as_deref()? {
+            b"linearizable" => Some(ReadLevel::Linearizable),
+            b"session" => Some(ReadLevel::Session),
+            b"stale" => Some(ReadLevel::Stale),
+            _ => None,
+        }
     }
 
     /// An argument's bytes; none where it is not there.

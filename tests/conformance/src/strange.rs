@@ -7,6 +7,8 @@
 //! | `status/N` | success, with status N |
 //! | `silent` | none |
 //! | `traceparent` | the request's traceparent as the value, in version 1 |
+//! | `level` | how fresh the answer has to be, as the value, in version 1 |
+//! | `lost/N` | none; and to who asks for the outcome, status N with version 7 and number -5, or INDETERMINATE for 0 |
 //! | `slow` | its own key, late |
 //! | `twice` · `stray` | its own key, twice · and before that to a request that nobody made |
 //! | `cut` | none: the stream ends |
@@ -157,7 +159,13 @@ fn table(places: &[(&'static str, SocketAddr)]) -> Result<SlotTable, String> {
     table.set_owners(1, &runs).map_err(|error| error.to_string())?;
     for (shard, (tag, address)) in (0..).zip(places) {
         let primary = Some(Member { name: (*tag).into(), run: "1".into(), address: address.to_string() });
-        table.set_route(Route { shard, epoch: 1, revision: 1, primary, backups: Vec::new() });
+        // The member is its own backup, so that reads have a choice.
+        let backups = if shard == 0 {
+            vec![Member { name: (*tag).into(), run: "2".into(), address: address.to_string() }]
+        } else {
+            Vec::new()
+        };
+        table.set_route(Route { shard, epoch: 1, revision: 1, primary, backups });
     }
     Ok(table)
 }
@@ -241,11 +249,11 @@ fn answers(requests: Vec<v1::Request>) -> (Vec<v1::Reply>, bool) {
 }
 
 /// What a key of many is answered with: one with an answer of another kind has to be asked for alone.
-fn found(key: &[u8], traceparent: &str) -> v1::Found {
+fn found(key: &[u8], asked: &v1::Request) -> v1::Found {
     let key = Bytes::copy_from_slice(key);
-    let traceparent = traceparent.to_owned();
     let is_late = key == "slow";
-    match answer(v1::Request { key, traceparent, ..v1::Request::default() }) {
+    let one = v1::Request { key, operation: v1::Operation::Get.into(), keys: Bytes::new(), ..asked.clone() };
+    match answer(one) {
         Some(reply) if !is_late && reply.code == 0 && reply.version == 1 => v1::Found {
             status: reply.status,
             value: reply.value,
@@ -256,13 +264,23 @@ fn found(key: &[u8], traceparent: &str) -> v1::Found {
     }
 }
 
+/// How fresh the answer has to be, in words.
+fn level_of(request: &v1::Request) -> String {
+    match request.read_level() {
+        v1::ReadLevel::Linearizable => "linearizable".into(),
+        v1::ReadLevel::Session => format!("session {}", request.session_token.len()),
+        v1::ReadLevel::Bounded => format!("bounded {}", request.staleness_ms),
+        v1::ReadLevel::Stale => "stale".into(),
+    }
+}
+
 fn answer(request: v1::Request) -> Option<v1::Reply> {
     let key = String::from_utf8_lossy(&request.key).into_owned();
     let mut reply = v1::Reply { id: request.id, ..v1::Reply::default() };
     if request.operation() == v1::Operation::GetMany {
         reply.status = v1::Status::Found as i32;
         let keys = Keys::of(&request.keys).flatten();
-        reply.found = keys.map(|key| found(key, &request.traceparent)).collect();
+        reply.found = keys.map(|key| found(key, &request)).collect();
         return Some(reply);
     }
     match key.split_once('/') {
@@ -271,6 +289,17 @@ fn answer(request: v1::Request) -> Option<v1::Reply> {
             reply.message = format!("asked for by {key}");
         }
         Some(("status", number)) => reply.status = number.parse().ok()?,
+        Some(("lost", number)) if request.operation() == v1::Operation::Outcome => {
+            reply.status = number.parse().ok()?;
+            (reply.version, reply.number) = (7, -5);
+            reply.code = if reply.status == 0 { Code::Indeterminate.number() } else { 0 };
+        }
+        Some(("lost", _)) => return None,
+        _ if key == "level" => {
+            reply.status = v1::Status::Found as i32;
+            reply.value = level_of(&request).into();
+            reply.version = 1;
+        }
         _ if key == "silent" || key == "cut" => return None,
         _ if key == "traceparent" => {
             reply.status = v1::Status::Found as i32;

@@ -8,6 +8,7 @@
 //! | of a put | `created 7` · `updated 7` · `unmet 7` |
 //! | of a delete | `deleted 7` · `not_found` · `unmet 7` |
 //! | a sum · a count · a slot | `number -5` · `count 7` · `slot 711` |
+//! | what came of a write: status, version, number; with no error before | `outcome created 7 0` · `no token` |
 //! | of many | `many[created 7;error 2 TOO_LARGE failed never]` |
 //! | of a scan | `items[7 =6b =76;8 =6c =77 ttl 2] cursor` or, where it is complete, `... end` |
 //! | that a key has ended | `gone` |
@@ -16,7 +17,7 @@
 
 use std::time::Duration;
 
-use slotkv::{Code, Delete, Entry, Item, Outcome, Put, Retry};
+use slotkv::{Code, Delete, Entry, Item, Outcome, Put, Retry, WriteOutcome};
 
 use crate::step::hex;
 
@@ -65,6 +66,11 @@ pub fn delete(delete: Delete) -> String {
         Delete::NotFound => "not_found".into(),
         Delete::Unmet { version } => format!("unmet {version}"),
     }
+}
+
+/// What came of a write.
+pub fn outcome(outcome: WriteOutcome) -> String {
+    format!("outcome {} {} {}", outcome.status.name(), outcome.version, outcome.number)
 }
 
 /// An error: what programs decide by. Its message is for people and differs.

@@ -6,10 +6,13 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
 use bytes::Bytes;
-use slotkv_conformance::{step::Step, text};
+use slotkv_conformance::{
+    step::{Argument, Step},
+    text,
+};
 use slotkv_facade::{
     blocking::{BlockingClient, BlockingScan},
-    core::{Answer, CallOptions, Code, Command, Condition, Item, Range},
+    core::{Answer, CallOptions, Code, Command, Condition, Item, Range, ReadLevel},
     error::FacadeError,
     handle::Handle,
     nonblocking::{AsyncClient, AsyncScan, Next},
@@ -35,13 +38,17 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 }
 
 fn drive<W: Way>(way: W, uri: &str) -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let mut driver = Driver { client: way.connect(uri)?, way, uri: uri.to_owned(), last_scan: None };
+    let mut driver =
+        Driver { client: way.connect(uri)?, way, uri: uri.to_owned(), last_scan: None, last_token: None };
     let mut answers = std::io::stdout().lock();
     for line in std::io::stdin().lock().lines() {
         let answer = match Step::parse(&line?) {
             // As in Rust, where nothing of a wrong type can be said.
             Some(step) if step.is_odd() => "unrepresentable".into(),
-            Some(step) => driver.told(&step).unwrap_or_else(|error| error_text(&error)),
+            Some(step) => driver.told(&step).unwrap_or_else(|error| {
+                driver.last_token = error.token.clone().or(driver.last_token.take());
+                error_text(&error)
+            }),
             None => "malformed".into(),
         };
         writeln!(answers, "{answer}")?;
@@ -61,6 +68,7 @@ trait Way {
     fn namespace(&self, client: &Self::Client, name: &str) -> Result<Self::Client>;
     fn with_deadline(&self, client: &Self::Client, deadline: Duration) -> Self::Client;
     fn with_traceparent(&self, client: &Self::Client, traceparent: String) -> Self::Client;
+    fn with_read_level(&self, client: &Self::Client, level: ReadLevel) -> Self::Client;
     fn call(&self, client: &Self::Client, command: Command, options: CallOptions) -> Result<Answer>;
     /// Begins an operation and gives it up at once.
     fn cancelled(&self, client: &Self::Client, command: Command) -> Result<bool>;
@@ -83,6 +91,8 @@ struct Driver<W: Way> {
     uri: String,
     /// Range and cursor of the last scan that did not come to its end.
     last_scan: Option<(Range, Option<Bytes>)>,
+    /// Of the last error that had one.
+    last_token: Option<Bytes>,
 }
 
 impl<W: Way> Driver<W> {
@@ -112,6 +122,12 @@ impl<W: Way> Driver<W> {
                 Ok("gone".into())
             }
             "slot" => Ok(format!("slot {}", self.way.slot(&client, &step.bytes_at(0))?)),
+            "outcome" => {
+                let token = step.arguments.first().and_then(Argument::bytes).or(self.last_token.clone());
+                let Some(token) = token else { return Ok("no token".into()) };
+                let asked = self.way.call(&client, Command::Outcome { token }, CallOptions::default())?;
+                Ok(answer_text(step, asked))
+            }
             _ => match command(step) {
                 Some(command) => {
                     let traceparent = step.bytes("traceparent").map(text_of);
@@ -134,6 +150,9 @@ impl<W: Way> Driver<W> {
         }
         if let Some(traceparent) = step.bytes("view_traceparent") {
             client = self.way.with_traceparent(&client, text_of(traceparent));
+        }
+        if let Some(level) = step.read_level() {
+            client = self.way.with_read_level(&client, level);
         }
         if step.number("closed") == Some(1) {
             client = self.way.connect(&self.uri)?;
@@ -213,7 +232,7 @@ fn answer_text(step: &Step, answer: Answer) -> String {
             Ok(answer) => answer_text(step, answer),
             Err(error) => error_text(&error.into()),
         })),
-        Answer::Outcome(outcome) => outcome.status.name().into(),
+        Answer::Outcome(outcome) => text::outcome(outcome),
         Answer::Page(_) => "a page".into(),
     }
 }
@@ -260,6 +279,10 @@ impl Way for Blocking {
 
     fn with_traceparent(&self, client: &BlockingClient, traceparent: String) -> BlockingClient {
         client.with_traceparent(traceparent)
+    }
+
+    fn with_read_level(&self, client: &BlockingClient, level: ReadLevel) -> BlockingClient {
+        client.with_read_level(level)
     }
 
     fn call(&self, client: &BlockingClient, command: Command, options: CallOptions) -> Result<Answer> {
@@ -367,6 +390,10 @@ impl Way for Nonblocking {
 
     fn with_traceparent(&self, client: &AsyncClient, traceparent: String) -> AsyncClient {
         client.with_traceparent(traceparent)
+    }
+
+    fn with_read_level(&self, client: &AsyncClient, level: ReadLevel) -> AsyncClient {
+        client.with_read_level(level)
     }
 
     fn call(&self, client: &AsyncClient, command: Command, options: CallOptions) -> Result<Answer> {

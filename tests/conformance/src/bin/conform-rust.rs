@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use slotkv::{Client, Condition, Item, PutOptions, Range};
+use slotkv::{Client, Condition, Item, PutOptions, Range, WriteToken};
 use slotkv_conformance::{step::Step, text};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, stdin, stdout};
 
@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let uri = std::env::args().nth(1).ok_or("usage: conform-rust URI")?;
-    let mut driver = Driver { client: Client::connect(&uri).await?, uri, last_scan: None };
+    let mut driver = Driver { client: Client::connect(&uri).await?, uri, last_scan: None, last_token: None };
     let mut lines = BufReader::new(stdin()).lines();
     let mut answers = stdout();
     while let Some(line) = lines.next_line().await? {
@@ -33,6 +33,8 @@ struct Driver {
     uri: String,
     /// Range and cursor of the last scan that did not come to its end.
     last_scan: Option<(Range, Bytes)>,
+    /// Of the last error that had one.
+    last_token: Option<WriteToken>,
 }
 
 impl Driver {
@@ -50,7 +52,10 @@ impl Driver {
             },
             _ => self.told(step).await,
         };
-        answer.unwrap_or_else(|error| error_text(&error))
+        answer.unwrap_or_else(|error| {
+            self.last_token = error.token().cloned().or(self.last_token.take());
+            error_text(&error)
+        })
     }
 
     async fn told(&mut self, step: &Step) -> slotkv::Result<String> {
@@ -66,6 +71,9 @@ impl Driver {
             if let Some(traceparent) = step.bytes(name) {
                 client = client.with_traceparent(&String::from_utf8_lossy(&traceparent))?;
             }
+        }
+        if let Some(level) = step.read_level() {
+            client = client.with_read_level(level);
         }
         if step.number("closed") == Some(1) {
             client = Client::connect(&self.uri).await?;
@@ -115,6 +123,13 @@ impl Driver {
                 text::delete(client.delete_if_version(key(), step.number_at(1) as u64).await?)
             }
             "increment" => format!("number {}", client.increment(key(), step.number_at(1) as i64).await?),
+            "outcome" => {
+                let told = step.arguments.first().map(|_| WriteToken::from_bytes(key())).transpose()?;
+                match told.or_else(|| self.last_token.clone()) {
+                    Some(token) => text::outcome(client.outcome(&token).await?),
+                    None => "no token".into(),
+                }
+            }
             "get_many" => {
                 let values = client.get_many(step.all()).await;
                 many(values, |value| text::value(value.as_deref()))

@@ -87,6 +87,32 @@ class CallsTest {
     }
 
     @Test
+    fun `the outcome of a write that was not answered is asked for`() = withClient { client ->
+        client.put("key", "1")
+        val error = Cluster.shared.paused {
+            assertFailsWith<DeadlineException> { client.put("key", "2", deadline = 50.milliseconds) }
+        }
+        val outcome = client.outcome(error.token!!, deadline = 30.seconds)
+        assertEquals(outcome.applied, outcome.status == WriteStatus.UPDATED)
+        assertEquals(if (outcome.applied) "2" else "1", client.get("key", deadline = 30.seconds).text())
+        assertFailsWith<InvalidArgumentException> { client.outcome(ByteArray(0)) }
+    }
+
+    @Test
+    fun `a session goes on where its token stands`() = withClient { client ->
+        val session = client.withSessionToken(ByteArray(0))
+        session.put("key", "1")
+        val views = listOf(
+            client.withSessionToken(session.sessionToken()),
+            client.withReadLevel(ReadLevel.SESSION),
+            client.withReadLevel(ReadLevel.STALE),
+            client.withStaleness(60.seconds),
+        )
+        for (view in views) assertEquals("1", view.get("key").text())
+        assertFailsWith<UnsupportedException> { client.withSessionToken(byteArrayOf(2)) }
+    }
+
+    @Test
     fun `a deadline that passes is an error that says what is known`() = withClient { client ->
         client.put("key", "1")
         Cluster.shared.paused {
