@@ -4,7 +4,7 @@
 //! stopped, or handed over; again and again, each time after all copies are in sync.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -192,7 +192,7 @@ fn faults(
     tools: &Tools,
     fault: Fault,
     count: usize,
-    calls: &PathBuf,
+    calls: &Path,
 ) -> Outcome<(Vec<Seen>, Vec<Seen>)> {
     let mut callers = Callers::start(subject.loads(tools), calls)?;
     let (mut all, mut all_back) = (Vec::new(), Vec::new());

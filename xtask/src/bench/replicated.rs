@@ -127,7 +127,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
             }
         }
     }
-    if wanted.is_empty() && !(with_resync && !arguments.is_empty()) {
+    if wanted.is_empty() && (arguments.is_empty() || !with_resync) {
         wanted.extend(COMPARISONS.iter());
     }
     machine::install(&[machine::JAVA, machine::ZOOKEEPER, machine::REDIS_SERVER, machine::REDIS_TOOLS])?;
