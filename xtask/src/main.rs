@@ -100,9 +100,11 @@ usage: cargo xtask VERB
         --rounds N so many rounds instead of five
         --micro    the micro benchmarks of the benches crate instead
 
-  bench failover [--kills N] [--only slotkv|redis|redis-1s|etcd] [--fault kill|stop|planned] | --quiet-minutes N
+  bench failover [--kills N] [--only slotkv|redis|redis-1s|etcd] [--fault kill|stop|planned] [--built]
+  bench failover --quiet-minutes N
       how long 50 clients in three languages cannot write when a primary is killed, stopped or handed over, beside Redis
       Cluster and etcd; or: load on all cores for N minutes, in which no shard may change its primary
+        --built    the clients that the run before installed
 
   bench replicated [--rounds N] [--peers-only] [ROW... | resync]
       3 replicas: writes and linearizable reads beside etcd and beside Redis with WAIT 1, and how long a backup takes until

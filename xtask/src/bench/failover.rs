@@ -81,18 +81,24 @@ struct Wish {
     kills: usize,
     only: Option<String>,
     faults: Vec<Fault>,
+    /// Nothing of the clients is built or installed: what the run before left is taken.
+    is_built: bool,
 }
 
-/// `[--kills N] [--only SYSTEM] [--fault kill|stop|planned] | --quiet-minutes N`
+/// `[--kills N] [--only SYSTEM] [--fault kill|stop|planned] [--built] | --quiet-minutes N`
 pub fn run(arguments: &[String]) -> Outcome<bool> {
     if let [flag, minutes] = arguments
         && flag == "--quiet-minutes"
     {
         return quiet::run(minutes.parse().map_err(|_| "--quiet-minutes wants a number")?);
     }
-    let mut wish = Wish { kills: KILLS, only: None, faults: Fault::ALL.to_vec() };
+    let mut wish = Wish { kills: KILLS, only: None, faults: Fault::ALL.to_vec(), is_built: false };
     let mut left = arguments.iter();
     while let Some(argument) = left.next() {
+        if argument == "--built" {
+            wish.is_built = true;
+            continue;
+        }
         let value = left.next().ok_or_else(|| format!("{argument} wants a value"))?;
         match argument.as_str() {
             "--kills" => {
@@ -126,7 +132,7 @@ fn measure(wish: &Wish) -> Outcome<Vec<Row>> {
     machine::install(&[machine::JAVA, machine::ZOOKEEPER, machine::REDIS_SERVER, machine::REDIS_TOOLS])?;
     machine::install(&[machine::ETCD, machine::ETCD_CLIENT])?;
     let slotkv = cluster::build(Profile::Release)?;
-    let tools = tools(is_wanted("slotkv"))?;
+    let tools = tools(is_wanted("slotkv"), wish.is_built)?;
     let dir = project::scratch().join("bench-failover");
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;
@@ -165,8 +171,11 @@ fn shape() -> replicas::Shape {
     replicas::Shape { zookeepers: 3, masters: 2, shards: 1, replicas: 3, durability: "sync" }
 }
 
-fn tools(with_slotkv: bool) -> Outcome<Tools> {
+fn tools(with_slotkv: bool, is_built: bool) -> Outcome<Tools> {
     let venv = Venv::with("bench", &PEERS)?;
+    if is_built {
+        return Ok(Tools { rust: benches::build("bench-callers")?, venv });
+    }
     let loads = project::root().join("benches/node");
     node::install(&loads)?;
     if with_slotkv {
