@@ -170,8 +170,6 @@ impl Client {
 
     /// Stores a value if the key exists in `version`; otherwise the result is "unmet" with the key's version.
     #[pyo3(signature = (key, value, version, *, ttl=None, deadline=None, traceparent=None))]
-    // The options of the call, one by one, as the language has them.
-    #[allow(clippy::too_many_arguments)]
     fn compare_and_set(
         &self,
         py: Python<'_>,

@@ -175,8 +175,6 @@ impl Client {
     /// >>> bool(client.compare_and_set("counter", "3", version))
     /// False
     #[pyo3(signature = (key, value, version, *, ttl=None, deadline=None, traceparent=None))]
-    // The options of the call, one by one, as the language has them.
-    #[allow(clippy::too_many_arguments)]
     fn compare_and_set(
         &self,
         py: Python<'_>,

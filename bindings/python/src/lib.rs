@@ -5,6 +5,9 @@
 //! [`scan`] for both · [`operation`] what both ask of the core · [`arguments`] into Rust · [`results`], [`view`],
 //! [`shape`], [`errors`] into Python · [`logs`] into `logging` · [`python`] calls of Python code.
 
+// Methods take the options of a call one by one, as Python has them.
+#![allow(clippy::too_many_arguments)]
+
 mod aio;
 mod arguments;
 mod bridge;

@@ -37,7 +37,10 @@ pub fn stale(specification: &Specification, surfaces: &Surfaces, found: &mut Vec
                     let group = specification.groups.get(of).map(|group| &group.structures);
                     let record = specification.records.iter().find(|record| record.name == of);
                     let structures = group.or(record.map(|record| &record.structures));
-                    let structure = structures.and_then(|structures| structures.get(&extra.surface));
+                    // Rust's are some of them messages.
+                    let proto = || structures.filter(|_| extra.surface == "rust")?.get("proto");
+                    let structure =
+                        structures.and_then(|structures| structures.get(&extra.surface)).or_else(proto);
                     structure
                         .is_some_and(|name| declared.fields(name).iter().any(|known| known.name == field))
                 }
