@@ -509,10 +509,12 @@ impl Host {
             }
             DiskWrite::Cut(_) | DiskWrite::Promise(_) => false,
         };
+        // An installation that a full disk has stopped half way is finished by the next start.
+        let may_be_full = !matches!(write, DiskWrite::Install(_));
         let is_snapshot = matches!(write, DiskWrite::Part(_) | DiskWrite::Install(_));
         if !is_left_out {
             match self.try_write(write).await {
-                Err(error) if error.is_disk_full() || (is_snapshot && error.is_damage()) => {
+                Err(error) if (may_be_full && error.is_disk_full()) || (is_snapshot && error.is_damage()) => {
                     tracing::error!(%error, "leaves out what came; it will be asked for again");
                     self.leaves_out = true;
                     let now = self.now();
