@@ -263,7 +263,6 @@ async fn numbers_of_a_later_release_are_refused_one_by_one_and_their_stream_goes
         (v1::Request { operation: 0, ..put("k") }, "operation 0"),
         (v1::Request { condition: 77, ..put("k") }, "condition 77"),
         (v1::Request { read_level: 12, operation: v1::Operation::Get as i32, ..put("k") }, "read level 12"),
-        (v1::Request { ttl_ms: 5, ..put("k") }, "lifetime"),
     ];
     for (request, named) in later {
         let reply = caller.ask(request, 0).await;
