@@ -19,7 +19,7 @@ export interface ConnectOptions {
   streamsPerMember?: number
   /** The client's name, for people. */
   clientName?: string
-  /** Where the client stands: reads that backups may answer go to those of the same zone, if there are any. */
+  /** Where the client stands: reads that backups may answer go to those of the same zone, if there is one. */
   zone?: string
   /** Gives the call up: connecting ends. */
   signal?: AbortSignal | null

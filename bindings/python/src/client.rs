@@ -447,6 +447,8 @@ impl Client {
     /// The same connections, with another freshness of reads that name none: "linearizable", "session" (not older than what
     /// this client has written and read before) or "stale". All but the first are answered by any replica that is fresh enough.
     ///
+    /// >>> client.put("greeting", "hello").status
+    /// 'created'
     /// >>> client.with_read_level("session").get("greeting")
     /// b'hello'
     fn with_read_level(&self, level: Level) -> Client {
