@@ -70,8 +70,8 @@ pub enum Input {
     Answered(u64, Answer),
     /// Something in the coordinator has changed.
     Hint,
-    /// Replies that hold if this replica still leads.
-    Confirm(Unconfirmed),
+    /// Replies that hold if this replica still leads this epoch.
+    Confirm(u64, Unconfirmed),
     /// The process is about to stop: the lead shall go to another. Told when it has, or cannot.
     Resign(oneshot::Sender<()>),
 }
@@ -354,7 +354,10 @@ impl Host {
                 }
             }
             Event::Input(Input::Hint) => self.machine.hint(now),
-            Event::Input(Input::Confirm(unconfirmed)) => self.confirm(unconfirmed),
+            Event::Input(Input::Confirm(epoch, unconfirmed)) if self.machine.leads() == Some(epoch) => {
+                self.confirm(unconfirmed);
+            }
+            Event::Input(Input::Confirm(_, unconfirmed)) => unconfirmed.refuse(self.not_primary()),
             Event::Input(Input::Resign(told)) => {
                 // Refused if there is nobody to lead instead: then the shard waits for this replica, or for an election.
                 if self.machine.wish_successor(now).is_ok() {

@@ -102,7 +102,9 @@ impl Intake<'_> {
                         .unwrap_or_else(|refusal| request::refuse(id, refusal));
                     drop(making);
                     match level {
-                        ReadLevel::Linearizable => shard.confirm(&outbox, vec![(reply, admitted_bytes)]),
+                        ReadLevel::Linearizable => {
+                            shard.confirm(ownership.epoch(), &outbox, vec![(reply, admitted_bytes)]);
+                        }
                         _ => outbox.complete([(reply, admitted_bytes)]),
                     }
                 });

@@ -165,9 +165,11 @@ impl StoreService {
         };
         let started = may.and_then(|()| intake.start(request, None, &mut writes));
         let started = match started {
-            Ok(Some(reply)) if level == ReadLevel::Linearizable && !self.shard.holds_lease() => {
+            Ok(Some(reply))
+                if level == ReadLevel::Linearizable && !self.shard.holds_lease(ownership.epoch()) =>
+            {
                 outbox.hold(1);
-                self.shard.confirm(&outbox, vec![(reply, 0)]);
+                self.shard.confirm(ownership.epoch(), &outbox, vec![(reply, 0)]);
                 Ok(None)
             }
             started => started,

@@ -172,11 +172,12 @@ where
             shard.queue().push(&mut self.writes);
         }
         // The lease is looked at after the values were read (protocol.md rule 5).
-        if leased && !shard.holds_lease() {
+        if leased && !shard.holds_lease(ownership.epoch()) {
             let unconfirmed = self.ready.split_off(first);
             self.ready_bytes -= unconfirmed.iter().map(outbox::size).sum::<usize>().min(self.ready_bytes);
             outbox.hold(unconfirmed.len());
-            shard.confirm(&outbox, unconfirmed.into_iter().map(|reply| (reply, 0)).collect());
+            let unconfirmed = unconfirmed.into_iter().map(|reply| (reply, 0)).collect();
+            shard.confirm(ownership.epoch(), &outbox, unconfirmed);
         }
     }
 

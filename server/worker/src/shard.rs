@@ -286,7 +286,11 @@ impl Shard {
             ReadLevel::Linearizable => None,
             ReadLevel::Stale => Some(Ok(())),
             ReadLevel::Session => Some(self.check_session(&request.session_token)),
-            ReadLevel::Bounded if self.check_serving().is_ok() && self.holds_lease() => Some(Ok(())),
+            ReadLevel::Bounded
+                if self.check_serving().is_ok() && self.holds_lease(self.ownership.load().epoch()) =>
+            {
+                Some(Ok(()))
+            }
             ReadLevel::Bounded => Some(self.check_age(request.staleness_ms)),
         }
     }
@@ -371,25 +375,28 @@ impl Shard {
     }
 
     /// Gives replies of linearizable reads to their stream: now if nobody else can have committed anything since the values
-    /// were read (protocol.md rule 5), else when the other replicas have confirmed it.
-    pub fn confirm(&self, outbox: &Arc<Outbox>, replies: Vec<(Reply, usize)>) {
+    /// were read (protocol.md rule 5), else when the other replicas have confirmed it. `epoch` is the one in which they were
+    /// read: a later lease of this replica's says nothing of them.
+    pub fn confirm(&self, epoch: u64, outbox: &Arc<Outbox>, replies: Vec<(Reply, usize)>) {
         let unconfirmed = Unconfirmed(vec![(outbox.clone(), replies)]);
-        if self.holds_lease() {
+        if self.holds_lease(epoch) {
             unconfirmed.hold();
-        } else if let Err(mpsc::error::SendError(Input::Confirm(unconfirmed))) =
-            self.inbox.send(Input::Confirm(unconfirmed))
+        } else if let Err(mpsc::error::SendError(Input::Confirm(_, unconfirmed))) =
+            self.inbox.send(Input::Confirm(epoch, unconfirmed))
         {
             let refusal = self.refusal.read().serving.clone();
             unconfirmed.refuse(refusal);
         }
     }
 
-    /// Whether what was read before this call may be answered.
-    pub fn holds_lease(&self) -> bool {
-        match self.lease_until_us.load(Ordering::Acquire) {
+    /// Whether what was read before this call, in that epoch, may be answered.
+    pub fn holds_lease(&self, epoch: u64) -> bool {
+        let holds = match self.lease_until_us.load(Ordering::Acquire) {
             u64::MAX => true,
             until_us => self.clock.uptime_us() < until_us,
-        }
+        };
+        // Looked at last: a lease of another epoch is published after this one's end.
+        holds && self.ownership.load().epoch() == epoch
     }
 
     /// The time by which keys end, for its writer.

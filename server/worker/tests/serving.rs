@@ -6,7 +6,7 @@ use bytes::Bytes;
 use common::{Caller, Machine, get, get_many, hello, increment, put, request};
 use slotkv_proto::{
     Code, SlotCount,
-    v1::{ClientFrame, Condition, Operation, Range, Request, Status},
+    v1::{ClientFrame, Condition, Operation, Range, Reply, Request, Status},
 };
 
 /// A key in the last slot, which shard 0 does not own.
@@ -432,4 +432,22 @@ async fn reads_of_the_engine_give_way_to_other_streams() {
         }
     }
     assert!(gave_way >= 3, "it gave way {gave_way} times");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_read_in_another_epoch_is_not_answered_under_this_ones_lease() {
+    let machine = Machine::new().await;
+    let worker = machine.start().await;
+    let epoch = worker.shard().ownership().epoch();
+    for (read_in, code) in [(epoch, 0), (epoch + 1, Code::NotPrimary.number())] {
+        let outbox = std::sync::Arc::new(slotkv_worker::outbox::Outbox::default());
+        outbox.hold(1);
+        worker.shard().confirm(read_in, &outbox, vec![(Reply { id: 1, ..Default::default() }, 0)]);
+        let (mut replies, mut bytes) = (Vec::new(), 0);
+        while replies.is_empty() {
+            tokio::task::yield_now().await;
+            outbox.take(&mut replies, &mut bytes);
+        }
+        assert_eq!(replies[0].code, code);
+    }
 }
