@@ -11,7 +11,7 @@ const SEEDS: u64 = 40;
 const SABOTAGED_SEEDS: u64 = 40;
 
 /// What the nemesis does, and what it comes to.
-const FAULTS: [&str; 25] = [
+const FAULTS: [&str; 26] = [
     "clock jump",
     "connections break",
     "coordinator away",
@@ -35,6 +35,7 @@ const FAULTS: [&str; 25] = [
     "session expires",
     "session expires unnoticed",
     "stopped by itself",
+    "wish for another primary",
     "writes of unknown outcome",
     "writes on a broken connection",
 ];

@@ -423,6 +423,11 @@ impl Host {
         for message in ready.messages {
             self.links.send(message);
         }
+        if !ready.asks.is_empty() {
+            // Streams go by what was published last. What is asked for may make another one primary, or let fewer elect
+            // one; from then on no lease counts that was good for less.
+            self.publish_lead();
+        }
         for (id, ask) in ready.asks {
             self.ask(id, ask);
         }
@@ -690,9 +695,8 @@ impl Host {
         }
     }
 
-    /// Tells streams and people where this replica stands.
-    fn publish(&mut self) {
-        let now = self.now();
+    /// Tells streams who answers, and until when without asking.
+    fn publish_lead(&self) {
         let leadership = match self.machine.leads() {
             Some(epoch) if self.serves() || (self.machine.is_serving() && self.shard.leads(epoch)) => {
                 Leadership::Serving { epoch, lease_until_us: self.machine.lease_until_us() }
@@ -704,6 +708,12 @@ impl Host {
             None => Leadership::Elsewhere(self.not_primary()),
         };
         self.shard.lead(leadership);
+    }
+
+    /// Tells streams and people where this replica stands.
+    fn publish(&mut self) {
+        self.publish_lead();
+        let now = self.now();
         if self.machine.leads().is_none() {
             for told in self.resigning.drain(..) {
                 let _ = told.send(());

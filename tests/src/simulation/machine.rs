@@ -45,6 +45,9 @@ pub struct SimClock {
     drift_ppm: i64,
 }
 
+/// Longest time that a sync takes on a disk in order.
+pub(super) const SYNC_DELAY: Duration = Duration::from_millis(5);
+
 /// Two clocks drift apart by 1 % at most.
 const DRIFT_PPM_MAX: u64 = 4_900;
 /// Clocks are off by at most so much at first.
@@ -106,7 +109,7 @@ impl Machine {
     pub fn new(plan: &Plan, shard: u32, number: u32, chance: &dyn Chance) -> Self {
         let name = format!("w{shard}-{number}");
         let disk = SimDisk::new(chance.next_u64());
-        disk.set_sync_delay(Duration::from_millis(5));
+        disk.set_sync_delay(SYNC_DELAY);
         disk.set_reordering(chance.below(2) == 0);
         Self {
             address: format!("{name}:1"),
@@ -123,6 +126,16 @@ impl Machine {
             tasks: Tasks::default(),
             sabotage: plan.sabotage,
         }
+    }
+
+    /// The worker's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which shard its worker is a replica of.
+    pub fn shard(&self) -> u32 {
+        self.shard
     }
 
     /// Starts the worker's process. It is reached in `net` from when it runs.

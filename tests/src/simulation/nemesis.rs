@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
-use slotkv_coordination::embedded::{Misbehaviour, WriteFate};
+use slotkv_coordination::{
+    Coordinator, Error, Expect,
+    embedded::{Misbehaviour, WriteFate},
+    paths,
+    registers::{Register, ShardRegister},
+};
 use slotkv_worker::StartError;
 use tokio::time::sleep;
 
-use super::world::{MASTERS, RECOVERY_MAX, World};
+use super::{
+    machine::SYNC_DELAY,
+    world::{MASTERS, RECOVERY_MAX, World},
+};
 
 /// A worker that could not start is started again after so long, as a supervisor would.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
@@ -41,6 +49,7 @@ impl World {
             machine.disk.set_capacity(None);
             machine.disk.fail_sync(u32::MAX);
             machine.disk.fail_write(u32::MAX);
+            machine.disk.set_sync_delay(SYNC_DELAY);
         }
     }
 
@@ -48,7 +57,8 @@ impl World {
     pub(super) async fn fault(&mut self) -> Result<(), String> {
         let at = self.chosen(self.machines.len() as u64) as usize;
         let while_ms = self.chosen(1500);
-        match self.chosen(20) {
+        match self.chosen(24) {
+            20..=22 => return self.hand_over(at).await,
             0 | 1 => {
                 self.count("power cut", format!("at worker {at}, back after {while_ms} ms"));
                 self.machines[at].cut_power();
@@ -96,6 +106,37 @@ impl World {
                 self.count("clock jump", format!("of worker {at} by {jump} ms"));
                 self.machines[at].clock.jump(jump);
             }
+        }
+        Ok(())
+    }
+
+    /// An operator wishes that this worker leads its shard: the register says so, as a master would write it.
+    async fn hand_over(&mut self, at: usize) -> Result<(), String> {
+        let (name, shard) = (self.machines[at].name().to_owned(), self.machines[at].shard());
+        let delay = Duration::from_millis(self.chosen(2) * self.chosen(2000));
+        self.count(
+            "wish for another primary",
+            format!("{name}, while the syncs of all take up to {delay:?}"),
+        );
+        for machine in &self.machines {
+            machine.disk.set_sync_delay(SYNC_DELAY.max(delay));
+        }
+        let path = paths::shard(shard);
+        let edited: Result<(), Error> = async {
+            let session = self.coordinator.open(Duration::from_secs(5)).await?;
+            let Some(node) = session.get(&path).await? else { return Ok(()) };
+            let mut register = ShardRegister::decode(&path, &node.data)?;
+            register.preferred = Some(name);
+            session.set(&path, register.encode()?, Expect::Version(node.version)).await?;
+            session.close().await;
+            Ok(())
+        }
+        .await;
+        // It may come too late, or not at all, as an operator's wish may.
+        drop(edited);
+        sleep(2 * delay).await;
+        for machine in &self.machines {
+            machine.disk.set_sync_delay(SYNC_DELAY);
         }
         Ok(())
     }
