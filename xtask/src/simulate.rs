@@ -29,12 +29,14 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     }
     let clusters = (seeds / CLUSTER_COST).max(1);
     let mut table = Table::new(&["simulation", "seeds", "from", "minutes"]);
+    let log_of =
+        |name: &str| project::scratch().join(format!("logs/simulate-{}.log", name.replace(' ', "-")));
     let mut simulate = |name: &str,
                         seeds: u64,
                         arguments: &[&str],
                         variables: &[(&str, u64)]|
      -> Outcome<()> {
-        let log = project::scratch().join(format!("logs/simulate-{}.log", name.replace(' ', "-")));
+        let log = log_of(name);
         let mut command = project::cargo();
         command.args(["test", "--release"]).args(arguments);
         for (variable, value) in variables {
@@ -46,14 +48,35 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
         table.row([name.to_owned(), thousands(seeds), from.to_string(), format!("{minutes:.1}")]);
         Ok(())
     };
-    let shard = ["-p", "slotkv-replication", "--test", "simulation", "--", "--nocapture"];
+    let shard = ["-p", "slotkv-replication", "--test", "simulation", "--", "--nocapture", "no_acknowledged"];
     simulate("one shard", seeds, &shard, &[("SLOTKV_SEEDS", seeds), ("SLOTKV_SEED_FROM", from)])?;
     if bugs {
-        simulate("planted bugs", seeds, &shard, &[("SLOTKV_BUGS", seeds), ("SLOTKV_SEED_FROM", from)])?;
+        let planted = ["-p", "slotkv-replication", "--test", "simulation", "--", "--nocapture", "planted"];
+        let variables = [("SLOTKV_BUGS", seeds), ("SLOTKV_SEED_FROM", from)];
+        let outcome = simulate("planted bugs", seeds, &planted, &variables);
+        println!("{}", found(&std::fs::read_to_string(log_of("planted bugs"))?, from));
+        outcome?;
     }
     let cluster = ["-p", "slotkv-tests", "--test", "simulation", "--", "--nocapture", "no_acknowledged"];
     let variables = [("SLOTKV_SIMULATION_SEEDS", clusters), ("SLOTKV_SIMULATION_FROM", from)];
     simulate("whole clusters", clusters, &cluster, &variables)?;
     println!("{}", table.text());
     Ok(true)
+}
+
+/// After how many seeds each planted mistake was found.
+fn found(log: &str, from: u64) -> String {
+    let mut table = Table::new(&["mistake", "seeds", "what was seen"]);
+    for line in log.lines() {
+        let Some((bug, rest)) = line.split_once(": ") else { continue };
+        let seen = rest.strip_prefix("seed ").and_then(|rest| rest.split_once(", "));
+        if let Some((seed, what)) = seen {
+            let count = seed.parse().map_or(0, |seed: u64| seed - from + 1);
+            let what: String = what.chars().take(100).collect();
+            table.row([bug.to_owned(), thousands(count), what]);
+        } else if rest.starts_with("not in ") {
+            table.row([bug.to_owned(), rest.to_owned(), String::new()]);
+        }
+    }
+    table.text()
 }

@@ -334,6 +334,10 @@ impl Replica {
             self.tell_matched();
             self.advance_told_commit();
         }
+        if self.ordered_until_us.is_some() {
+            // What an order waits for may be over with any input.
+            self.decide();
+        }
     }
 
     fn tell_matched(&mut self) {

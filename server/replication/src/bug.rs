@@ -18,6 +18,8 @@ pub enum Bug {
     ForgetsLease,
     /// The lease counts from when its grant arrives (rule 5).
     LeaseFromReceipt,
+    /// A lease holds until its holder looks at it again (rule 5; etcd #20418).
+    LeaseUntilLook,
     /// A backup promises a higher epoch while its grant holds (rule 5).
     IgnoresOwnGrant,
     /// A read of the version before the change is taken as proof that it failed (rule 4).
@@ -72,7 +74,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 32] = [
+    pub const ALL: [Bug; 33] = [
         Bug::CommitsOlderByCount,
         Bug::UnionQuorum,
         Bug::CountsPendingOnly,
@@ -80,6 +82,7 @@ impl Bug {
         Bug::SkipsBarrier,
         Bug::ForgetsLease,
         Bug::LeaseFromReceipt,
+        Bug::LeaseUntilLook,
         Bug::IgnoresOwnGrant,
         Bug::ReadProvesFailure,
         Bug::RepeatsVersion,

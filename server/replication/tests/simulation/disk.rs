@@ -160,6 +160,12 @@ impl Disk {
         }
     }
 
+    /// What is not certain will not survive.
+    pub fn forget(&mut self) {
+        self.cached.clear();
+        self.pending.clear();
+    }
+
     /// Everything is written and synced, as by a process that ends well.
     pub fn close(&mut self) {
         self.done(u64::MAX);

@@ -22,10 +22,12 @@ mod client;
 mod errand;
 mod nemesis;
 mod recovery;
+mod rise;
 mod sleep;
 mod summary;
 mod weather;
 
+use rise::Rise;
 pub use summary::{Failure, Summary};
 use weather::Weather;
 
@@ -60,6 +62,7 @@ enum Event {
     Heal { from: usize, to: usize },
     Flap { host: usize, count: u32, every_us: u64 },
     HealCoordinator(usize),
+    Rise(Rise),
     Expire { host: usize, run: u64 },
 }
 
@@ -288,6 +291,7 @@ impl World {
                 self.cut_off.remove(&host);
                 Ok(())
             }
+            Event::Rise(rise) => self.rise(rise),
             Event::Expire { host, run } => {
                 self.coordinator.expire((host, run));
                 Ok(())

@@ -280,13 +280,14 @@ impl World {
             return Ok(());
         }
         let unreadable = self.rng.random_bool(self.weather.unreadable);
-        let count = self.rng.random_range(1..40);
+        let share = self.rng.random_range(1..40);
         let machine = &mut self.hosts[host];
         let Some(life) = machine.life.as_mut().filter(|_| machine.run_count == run) else { return Ok(()) };
         let applied = life.replica.commit_index() as usize;
         let begin = || (machine.disk.view.entries[..applied].to_vec(), 0);
         let (entries, read) = life.snapshots.entry(load.snapshot).or_insert_with(begin);
-        let next = (*read + count).min(entries.len());
+        // Longer parts of a longer log, so that any is read in a second or two.
+        let next = (*read + share * (1 + entries.len() / 1000)).min(entries.len());
         let bytes = pack(&entries[*read..next]);
         *read = next;
         let chunk = Chunk { at_index: entries.len() as u64, bytes, is_last: next == entries.len() };

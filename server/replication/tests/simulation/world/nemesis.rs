@@ -1,6 +1,6 @@
 //! Nemesis: what goes wrong, and when.
 
-use super::*;
+use super::{weather::RISE, *};
 
 impl World {
     pub(super) fn maybe_ambush(&mut self, host: usize, share: f64) {
@@ -66,13 +66,24 @@ impl World {
     }
 
     pub(super) fn crash(&mut self, host: usize, restart_ms_max: u64) {
+        let ends_well = self.hosts[host].disk.is_interval && self.rng.random_bool(0.2);
+        self.end(host, ends_well, restart_ms_max);
+    }
+
+    /// Nothing that is not synced survives.
+    pub(super) fn lose_power(&mut self, host: usize, restart_ms_max: u64) {
+        self.hosts[host].disk.forget();
+        self.end(host, false, restart_ms_max);
+    }
+
+    fn end(&mut self, host: usize, ends_well: bool, restart_ms_max: u64) {
         let machine = &mut self.hosts[host];
         if machine.life.take().is_none() {
             return;
         }
         self.summary.crashes += 1;
         machine.paused_until = 0;
-        if machine.disk.is_interval && self.rng.random_bool(0.2) {
+        if ends_well {
             machine.disk.close();
             self.note(|| format!("{} ends well", NAMES[host]));
         } else {
@@ -142,7 +153,20 @@ impl World {
                 let count = self.rng.random_range(2..12);
                 self.flap(host, count, length_us / 2);
             }
-            _ => self.operator(host),
+            10 => self.operator(host),
+            RISE => self.begin_rise(host),
+            _ => self.blackout(),
+        }
+    }
+
+    /// Several lose power at the same moment.
+    fn blackout(&mut self) {
+        let share = self.rng.random_range(0.4..1.0);
+        let restart_ms_max = [50, 3000][self.rng.random_range(0..2)];
+        for host in 0..self.hosts.len() {
+            if self.rng.random_bool(share) {
+                self.lose_power(host, restart_ms_max);
+            }
         }
     }
 

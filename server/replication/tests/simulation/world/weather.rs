@@ -4,6 +4,11 @@ use rand::{Rng, rngs::SmallRng};
 
 use super::MS;
 
+/// Kinds of what [`World::nemesis`](super::World) does.
+const NEMESIS_COUNT: usize = 13;
+/// That of a replica that has just caught up.
+pub const RISE: usize = 11;
+
 /// Shares are of all the messages, questions, writes or moments that they concern.
 pub struct Weather {
     pub loss: f64,
@@ -26,7 +31,7 @@ pub struct Weather {
     /// At the end all members but one are gone, and an operator believes that they are for good.
     pub gone: bool,
     /// Weights of the nemeses.
-    pub nemeses: [u32; 11],
+    pub nemeses: [u32; NEMESIS_COUNT],
     /// How long things go wrong.
     pub trouble_us: u64,
     pub nemesis_us: u64,
@@ -39,11 +44,25 @@ impl Weather {
         let (loss, doubles, late) = (some(0.6, 0.1), some(0.5, 0.4), some(0.5, 0.1));
         let (unknown, old_reads, slow_disk) = (some(0.6, 0.4), some(0.6, 0.5), some(0.5, 0.02));
         let (full_disk, ambush, unreadable) = (some(0.3, 0.01), some(0.6, 1.0), some(0.3, 0.1));
-        let mut nemeses = [0; 11];
+        let mut nemeses = [0; NEMESIS_COUNT];
         for weight in &mut nemeses {
             *weight = if rng.random_bool(0.6) { rng.random_range(1..10) } else { 0 };
         }
         nemeses[0] += 1;
+        // Short ones end before a silent member is missed, long ones do not.
+        let (short, long) = (rng.random_range(20..1000) * MS, rng.random_range(1000..5000) * MS);
+        let mut interval_us = rng.random_bool(0.4).then(|| if rng.random_bool(0.7) { short } else { long });
+        let mut nemesis_us = rng.random_range(100..1500) * MS;
+        let mut client_us = rng.random_range(1..20) * MS;
+        let mut trouble_us = if rng.random_bool(0.03) { 60_000 * MS } else { 15_000 * MS };
+        if interval_us.is_some() && rng.random_bool(0.2) {
+            // Little else, so that it gets far.
+            nemeses = [0; NEMESIS_COUNT];
+            (nemeses[0], nemeses[RISE]) = (1, 9);
+            interval_us = Some(rng.random_range(1000..3000) * MS);
+            (nemesis_us, trouble_us) = (rng.random_range(2000..5000) * MS, 45_000 * MS);
+            client_us *= 3;
+        }
         Self {
             loss,
             doubles,
@@ -54,14 +73,14 @@ impl Weather {
             slow_disk,
             full_disk,
             unreadable,
-            interval_us: rng.random_bool(0.35).then(|| rng.random_range(20..1000) * MS),
+            interval_us,
             ambush,
             stumbles: rng.random_bool(0.15),
             gone: rng.random_bool(0.1),
             nemeses,
-            trouble_us: if rng.random_bool(0.03) { 60_000 * MS } else { 15_000 * MS },
-            nemesis_us: rng.random_range(100..1500) * MS,
-            client_us: rng.random_range(1..20) * MS,
+            trouble_us,
+            nemesis_us,
+            client_us,
         }
     }
 }
