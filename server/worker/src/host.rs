@@ -21,15 +21,15 @@ use std::{
 
 use slotkv_coordination::{
     Session,
-    registers::{self, Durability, Primary as Process, ShardRegister},
+    registers::{self, Durability, Primary as Process},
 };
 use slotkv_proto::{
     Code, SlotCount,
     seam::{Chance, Clock},
 };
 use slotkv_replication::{
-    self as machine, Answer, Ask, Chunk, Fetch, Load, Message, Name, Ready, Record, Refusal as Unready,
-    Standing, Write as DiskWrite,
+    self as machine, Answer, Ask, Chunk, Fetch, Load, Message, Ready, Record, Refusal as Unready, Standing,
+    Write as DiskWrite,
 };
 use slotkv_storage::{Disk, Engine, Error, Log, Position, RowCache};
 use tokio::{
@@ -39,10 +39,11 @@ use tokio::{
 
 use crate::{
     committer::InFlight,
+    damage,
     home::Home,
     link::{Addresses, Links},
     queue::Write,
-    registrar::Registrar,
+    registrar::{self, Registrar},
     replica::{self, Replica},
     request::Refusal,
     runner::Runner,
@@ -59,10 +60,6 @@ const APPLY_BYTES: usize = 4 << 20;
 const APPLY_ROUNDS_MAX: usize = 4;
 /// A host without anything to do looks up after this time all the same.
 const IDLE_MAX: Duration = Duration::from_secs(1);
-
-/// Between two looks at rows, and how many are looked at: a million rows take seven minutes.
-const SCRUB_PAUSE_US: u64 = 100_000;
-const SCRUB_ROWS: usize = 256;
 
 /// What comes to a host beside messages and writes.
 pub enum Input {
@@ -140,20 +137,20 @@ pub struct Host {
     pub(crate) machine: machine::Replica,
     pub(crate) replica: Replica,
     pub(crate) log: Log,
-    home: Home,
-    process: Process,
+    pub(crate) home: Home,
+    pub(crate) process: Process,
     slots: SlotCount,
     pub(crate) settings: Settings,
     ack: Option<registers::Ack>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
-    chance: Arc<dyn Chance>,
+    pub(crate) chance: Arc<dyn Chance>,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) runner: Runner,
-    registrar: Arc<Registrar>,
+    pub(crate) registrar: Arc<Registrar>,
     sessions: watch::Receiver<Arc<dyn Session>>,
     links: Links,
-    addresses: Addresses,
+    pub(crate) addresses: Addresses,
     peers: mpsc::Receiver<Message>,
     inbox: mpsc::UnboundedReceiver<Input>,
     /// Inputs that the machine has asked for, or that its outputs lead to.
@@ -164,8 +161,8 @@ pub struct Host {
     pub(crate) reported: u64,
     /// Others wait for a sync: it does not wait for the interval.
     sync_now: bool,
-    scrub: Scrub,
-    scrub_due_us: u64,
+    pub(crate) scrub: Scrub,
+    pub(crate) scrub_due_us: u64,
     /// The disk was full: what the machine asks for is left out until it cuts the log.
     leaves_out: bool,
     /// Snapshots that are being read.
@@ -178,8 +175,8 @@ pub struct Host {
     /// Groups that were taken and not begun.
     pub(crate) backlog: VecDeque<Vec<Write>>,
     /// Whom the register preferred when this was looked at last.
-    preferred: Option<String>,
-    register_version: Option<u64>,
+    pub(crate) preferred: Option<String>,
+    pub(crate) register_version: Option<u64>,
     resigning: Vec<oneshot::Sender<()>>,
     pub(crate) durable: Durable,
 }
@@ -248,7 +245,7 @@ impl Host {
             reported: 0,
             sync_now: false,
             scrub: Scrub::default(),
-            scrub_due_us: now + SCRUB_PAUSE_US,
+            scrub_due_us: now + damage::SCRUB_PAUSE_US,
             leaves_out: false,
             sources: HashMap::new(),
             confirming: HashMap::new(),
@@ -304,7 +301,7 @@ impl Host {
         }
     }
 
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.clock.uptime_us()
     }
 
@@ -653,10 +650,7 @@ impl Host {
 
     fn take_office(&mut self, epoch: u64) {
         if let Some(ack) = self.ack {
-            self.errands.push_back(Errand::Ack(match ack {
-                registers::Ack::All => machine::Ack::All,
-                registers::Ack::One => machine::Ack::One,
-            }));
+            self.errands.push_back(Errand::Ack(registrar::ack_told(ack)));
         }
         let (registrar, session) = (self.registrar.clone(), self.sessions.borrow().clone());
         self.runner.errand(async move { registrar.clear_elections(&*session, epoch).await });
@@ -719,36 +713,6 @@ impl Host {
         self.shard.stand(standing, since_ms);
     }
 
-    /// Looks at some rows now and then. A replica with rows that are not what was written is of no use to the others: a
-    /// backup gives its data up and is copied anew, a primary hands the lead over first, if anybody can take it.
-    async fn scrub_if_due(&mut self) -> Result<(), Error> {
-        let now = self.now();
-        if now < self.scrub_due_us {
-            return Ok(());
-        }
-        self.scrub_due_us = now + SCRUB_PAUSE_US;
-        let rotten = self.scrub.step(&self.replica, SCRUB_ROWS)?;
-        let Some(first) = rotten.first() else { return Ok(()) };
-        let (shard, slot) = (self.shard.id(), first.expected.slot);
-        tracing::error!(
-            shard,
-            slot,
-            expected = first.expected.count,
-            found = first.found.count,
-            "rows have rotted"
-        );
-        if self.machine.leads().is_some() {
-            let _ = self.machine.wish_successor(now);
-            return self.carry_out().await;
-        }
-        if self.machine.status().standing != Standing::InSync {
-            return Ok(());
-        }
-        self.home.discard(&*self.chance).await?;
-        let text = format!("rows of slot {slot} have rotted; the data is copied anew by the next start");
-        Err(Error::Misfit(text))
-    }
-
     /// Answers replies that hold as long as this replica leads: under the lease at once, else after a round.
     pub(crate) fn confirm(&mut self, unconfirmed: Unconfirmed) {
         let now = self.now();
@@ -790,79 +754,6 @@ impl Host {
         });
     }
 
-    /// What the register says beside what the machine goes by.
-    async fn learn_register(&mut self) -> Result<(), Error> {
-        let Some((version, register)) = self.registrar.newest() else { return Ok(()) };
-        self.recover_if_ordered(&register).await?;
-        if self.register_version == Some(version) {
-            return Ok(());
-        }
-        self.register_version = Some(version);
-        for (name, address) in register
-            .isr
-            .iter()
-            .map(|copy| (&copy.name, &copy.address))
-            .chain(register.primary.iter().map(|primary| (&primary.name, &primary.address)))
-        {
-            if *name != self.process.name && self.addresses.of(name).is_none() {
-                self.addresses.set(name, address);
-            }
-        }
-        let inc = self.home.identification().map(|known| known.inc.clone()).unwrap_or_default();
-        if register.isr.iter().any(|copy| copy.name == self.process.name && copy.inc == inc) {
-            self.home.confirm_inc().await?;
-        }
-        if register.durability != self.settings.durability {
-            // What was written until now is synced, so that the new promise holds for it, too.
-            self.sync_all().await?;
-            self.home.set_durability(register.durability).await?;
-            self.settings.durability = register.durability;
-            let now = self.now();
-            self.machine.syncs_apart(now, register.durability != Durability::Sync);
-            self.carry_out().await?;
-        }
-        if register.replicas == 1 {
-            self.settings.retain_bytes = 0;
-        } else {
-            self.settings.retain_bytes = RETAIN_BYTES;
-        }
-        if register.preferred != self.preferred {
-            let is_edit = self.preferred.is_some();
-            self.preferred.clone_from(&register.preferred);
-            if is_edit
-                && let Some(name) = &register.preferred
-                && *name != self.process.name
-                && self.machine.leads().is_some()
-            {
-                let now = self.now();
-                let wished = self.machine.wish_primary(now, &Name::from(name.as_str()));
-                if let Err(refusal) = wished {
-                    tracing::warn!(name, ?refusal, "cannot hand the lead over yet");
-                }
-                self.carry_out().await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// An operator's order stands in the register until a higher epoch begins; the machine forgets it sooner.
-    async fn recover_if_ordered(&mut self, register: &ShardRegister) -> Result<(), Error> {
-        let inc = self.home.identification().map(|known| known.inc.clone()).unwrap_or_default();
-        if register.recover != Some(format!("{}/{inc}", self.process.name)) {
-            return Ok(());
-        }
-        let now = self.now();
-        match self.machine.order_takeover(now) {
-            true => {
-                tracing::warn!(shard = self.shard.id(), "goes on with this data alone, as an operator wishes")
-            }
-            false => {
-                tracing::warn!(shard = self.shard.id(), "the shard has a primary: no recovery is needed")
-            }
-        }
-        self.carry_out().await
-    }
-
     async fn close(mut self) -> Result<(), Error> {
         self.sync_all().await?;
         self.replica.checkpoint_rows()?;
@@ -874,9 +765,6 @@ impl Host {
         self.log.close().await
     }
 }
-
-/// Log that is kept for replicas that were away.
-const RETAIN_BYTES: u64 = 256 << 20;
 
 /// Whether a replica in this state has taken its place in the shard.
 pub fn is_placed(standing: &Standing) -> bool {
