@@ -30,7 +30,7 @@ pub(crate) struct Care {
     /// The reading that was asked for, and the last that found everything well.
     asked: u64,
     read: u64,
-    counts: Counts,
+    different: u64,
 }
 
 /// What a primary makes of the data of its shard, in its epoch.
@@ -87,15 +87,6 @@ impl fmt::Display for Trouble {
     }
 }
 
-/// What a process has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Checks of its own data.
-    pub checks: u64,
-    /// As a primary: data of others, or its own, that was found to differ.
-    pub different: u64,
-}
-
 impl Watch {
     pub fn new(now_us: u64) -> Self {
         Self { logged_us: now_us, ..Self::default() }
@@ -138,7 +129,6 @@ impl Replica {
                 replica.care.checks.pop_front();
             }
             replica.care.checks.push_back(check);
-            replica.care.counts.checks += 1;
         });
     }
 
@@ -202,9 +192,9 @@ impl Replica {
         }
     }
 
-    /// What was seen.
-    pub fn counts(&self) -> Counts {
-        self.care.counts
+    /// How many copies, the own included, this replica has found to differ as a primary since this was called.
+    pub fn take_different(&mut self) -> u64 {
+        std::mem::take(&mut self.care.different)
     }
 
     /// Leads or follows another: what was asked for before is not asked for any more.
@@ -214,7 +204,7 @@ impl Replica {
 
     /// The data is another.
     pub(crate) fn forget_health(&mut self) {
-        self.care = Care { counts: self.care.counts, ..Care::default() };
+        self.care = Care { different: self.care.different, ..Care::default() };
     }
 
     /// What a backup says.
@@ -278,7 +268,7 @@ impl Replica {
         let is_late = primary.watch.late_at_us(&self.options).is_some_and(|at_us| at_us <= now_us);
         let mut waits = false;
         for check in &self.care.checks {
-            waits |= compare(primary, check, is_late, &mut self.care.counts);
+            waits |= compare(primary, check, is_late, &mut self.care.different);
         }
         match waits {
             true => _ = primary.watch.differs_since_us.get_or_insert(now_us),
@@ -311,7 +301,7 @@ impl Replica {
 }
 
 /// Compares what others say of one check with the own. Returns whether some differ about whom nothing can be said yet.
-fn compare(primary: &mut Primary, check: &Check, is_late: bool, counts: &mut Counts) -> bool {
+fn compare(primary: &mut Primary, check: &Check, is_late: bool, different: &mut u64) -> bool {
     if primary.watch.outvoted {
         return false;
     }
@@ -324,7 +314,7 @@ fn compare(primary: &mut Primary, check: &Check, is_late: bool, counts: &mut Cou
         Verdict::Waiting => return true,
         Verdict::Theirs(hash) => {
             primary.watch.outvoted = true;
-            counts.different += 1;
+            *different += 1;
             hash
         }
         Verdict::Same | Verdict::Own | Verdict::Open => check.hash,
@@ -338,7 +328,7 @@ fn compare(primary: &mut Primary, check: &Check, is_late: bool, counts: &mut Cou
     for peer in primary.peers.values_mut().filter(differs) {
         if peer.doubt == Doubt::Free {
             primary.watch.has_new = true;
-            counts.different += 1;
+            *different += 1;
         }
         peer.doubt = peer.doubt.max(doubt);
     }

@@ -21,7 +21,7 @@ use std::{
 
 use slotkv_coordination::{
     Session,
-    registers::{self, Durability, Primary as Process},
+    registers::{self, Durability, Health, Primary as Process},
 };
 use slotkv_proto::{
     Code, SlotCount,
@@ -39,7 +39,7 @@ use tokio::{
 
 use crate::{
     committer::InFlight,
-    damage,
+    damage::{self, Reading},
     home::Home,
     link::{Addresses, Links},
     queue::Write,
@@ -107,6 +107,8 @@ pub struct Parts {
     pub settings: Settings,
     /// What this replica, once it leads, shall make of `ack`.
     pub ack: Option<registers::Ack>,
+    /// What this process has counted before.
+    pub health: Health,
     /// The machine's clocks.
     pub clock: Arc<dyn Clock>,
     /// The disk under log and engine.
@@ -129,6 +131,15 @@ pub struct Parts {
     pub peers: mpsc::Receiver<Message>,
     /// Everything else.
     pub inbox: mpsc::UnboundedReceiver<Input>,
+}
+
+/// Why a host does not go on.
+#[derive(Debug)]
+pub struct Failed {
+    /// The reason.
+    pub error: Error,
+    /// The replica may be begun anew in the same process. If not, as after a failed sync, the process is to end.
+    pub begins_anew: bool,
 }
 
 /// One replica's only writer.
@@ -159,9 +170,15 @@ pub struct Host {
     unreported: Option<u64>,
     /// The last write that was reported.
     pub(crate) reported: u64,
+    /// It cannot go on, and another may in the same process: neither the disk nor what is on it is to blame.
+    begins_anew: bool,
     /// Others wait for a sync: it does not wait for the interval.
     sync_now: bool,
+    /// As it is told to others.
+    pub(crate) health: Health,
     pub(crate) scrub: Scrub,
+    /// The reading of all rows that is under way.
+    pub(crate) reading: Option<Reading>,
     pub(crate) scrub_due_us: u64,
     /// The disk was full: what the machine asks for is left out until it cuts the log.
     leaves_out: bool,
@@ -243,8 +260,11 @@ impl Host {
             errands: VecDeque::new(),
             unreported: None,
             reported: 0,
+            begins_anew: false,
             sync_now: false,
+            health: parts.health,
             scrub: Scrub::default(),
+            reading: None,
             scrub_due_us: now + damage::SCRUB_PAUSE_US,
             leaves_out: false,
             sources: HashMap::new(),
@@ -260,15 +280,15 @@ impl Host {
     }
 
     /// Runs until the queue is closed and what waits is answered, then leaves everything durable; or until the shard is
-    /// aborted, and leaves everything as it is. An error means that the process must end: what is on disk is recovered by
-    /// the next start.
-    pub async fn run(mut self) -> Result<(), Error> {
+    /// aborted, and leaves everything as it is. After a failure what is on the disk is recovered by the next start.
+    pub async fn run(mut self) -> Result<(), Failed> {
         let outcome = self.serve().await;
         self.give_up_waiting();
         if outcome.is_err() || self.shard.is_aborted() {
-            return outcome;
+            let begins_anew = self.begins_anew;
+            return outcome.map_err(|error| Failed { error, begins_anew });
         }
-        self.close().await
+        self.close().await.map_err(|error| Failed { error, begins_anew: false })
     }
 
     async fn serve(&mut self) -> Result<(), Error> {
@@ -291,6 +311,7 @@ impl Host {
                 self.sync_all().await?;
             }
             self.apply()?;
+            self.tell_check().await?;
             self.publish();
             self.sync_if_due(false).await?;
             self.checkpoint_if_due().await?;
@@ -393,13 +414,13 @@ impl Host {
 
     async fn carry_out_one(&mut self, ready: Ready) -> Result<(), Error> {
         if let Some(why) = ready.halt {
+            self.begins_anew = true;
             return Err(Error::Misfit(format!("this replica halts: {why}")));
         }
         if let Some(why) = ready.discard {
             self.home.discard(&*self.chance).await?;
-            return Err(Error::Misfit(format!(
-                "the data is discarded and copied anew by the next start: {why}"
-            )));
+            self.begins_anew = true;
+            return Err(Error::Misfit(format!("the data is given up, and copied anew: {why}")));
         }
         if let Some(stopped) = ready.stopped {
             tracing::warn!(
@@ -557,6 +578,7 @@ impl Host {
             }
             DiskWrite::Part(part) => {
                 if part.number == 0 {
+                    self.health.copies_begun += 1;
                     self.home.begin_snapshot().await?;
                 }
                 self.home.add_part(&part.bytes)?;
@@ -571,7 +593,9 @@ impl Host {
                 self.engine = installed.engine.clone();
                 self.shard.set_rows(installed.engine, cache);
                 self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
+                self.health.copies_installed += 1;
                 self.scrub = Scrub::default();
+                self.reading = None;
                 self.forget_checkpoint();
             }
         }
@@ -621,6 +645,9 @@ impl Host {
                 let position = Position { epoch: record.epoch, index: record.index };
                 let logged = slotkv_storage::LogRecord::from_bytes(record.payload)?;
                 self.replica.stage_record(&mut group, position, &logged)?;
+                if group.ends_with_check() {
+                    break;
+                }
             }
             self.replica.apply(group)?;
             if self.replica.applied().index == applied {
@@ -703,6 +730,7 @@ impl Host {
                 let _ = told.send(());
             }
         }
+        self.note_health();
         let fresh = self.machine.fresh_as_of_us(self.replica.applied().index);
         self.shard.set_fresh_as_of(fresh.unwrap_or(0));
         let standing = self.machine.status().standing;
@@ -710,7 +738,7 @@ impl Host {
             let ago_us = now.saturating_sub(self.machine.status().since_us);
             self.clock.wall_ms().saturating_sub(ago_us / 1000)
         };
-        self.shard.stand(standing, since_ms);
+        self.shard.stand(standing, &self.health, since_ms);
     }
 
     /// Answers replies that hold as long as this replica leads: under the lease at once, else after a round.

@@ -98,7 +98,7 @@ fn backup_that_differs_from_two_is_removed_at_once_and_given_up_when_the_primary
     shard.tell(odd, late);
     shard.run(2_000);
     assert_eq!((given_up(&shard), shard.isr()), (vec![odd], NAMES.to_vec()));
-    assert_eq!(shard.get(primary).counts().different, 1);
+    assert_eq!(shard.get(primary).take_different(), 1);
 }
 
 #[test]
