@@ -31,6 +31,8 @@ pub(crate) struct Care {
     asked: u64,
     read: u64,
     different: u64,
+    /// Something of this has changed, or of what peers say.
+    has_news: bool,
 }
 
 /// What a primary makes of the data of its shard, in its epoch.
@@ -129,12 +131,16 @@ impl Replica {
                 replica.care.checks.pop_front();
             }
             replica.care.checks.push_back(check);
+            replica.care.has_news = true;
         });
     }
 
     /// The host has found rows that are not what was written.
     pub fn found_rotten(&mut self, now_us: u64) {
-        self.input(now_us, |replica| replica.care.rotten = true);
+        self.input(now_us, |replica| {
+            replica.care.rotten = true;
+            replica.care.has_news = true;
+        });
     }
 
     /// The reading of all rows that the host is to make, as fast as the work beside it allows. Whatever it reads must have been
@@ -144,11 +150,12 @@ impl Replica {
         (asked != 0 && asked != read && !rotten && !self.halted).then_some(asked)
     }
 
-    /// That reading is done, and every row is what it should be.
+    /// That reading is done, and every row is what it should be. Refused if some were found that are not.
     pub fn has_read(&mut self, now_us: u64, reading: u64) {
         self.input(now_us, |replica| {
-            if replica.care.asked == reading {
+            if replica.care.asked == reading && !replica.care.rotten {
                 replica.care.read = reading;
+                replica.care.has_news = true;
             }
         });
     }
@@ -200,6 +207,7 @@ impl Replica {
     /// Leads or follows another: what was asked for before is not asked for any more.
     pub(crate) fn forget_reading(&mut self) {
         self.care.asked = 0;
+        self.care.has_news = true;
     }
 
     /// The data is another.
@@ -217,7 +225,8 @@ impl Replica {
         if let Some(peer) = self.peer(from, epoch)
             && peer.answered == sequence
         {
-            peer.health = health;
+            let is_new = std::mem::replace(&mut peer.health, health) != health;
+            self.care.has_news |= is_new;
         }
     }
 
@@ -264,7 +273,11 @@ impl Replica {
     /// After every input of a primary.
     pub(crate) fn examine(&mut self) {
         let now_us = self.now_us;
+        let has_news = std::mem::take(&mut self.care.has_news);
         let Role::Primary(primary) = &mut self.role else { return };
+        if !has_news && primary.watch.differs_since_us.is_none() {
+            return;
+        }
         let is_late = primary.watch.late_at_us(&self.options).is_some_and(|at_us| at_us <= now_us);
         let mut waits = false;
         for check in &self.care.checks {

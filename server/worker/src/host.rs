@@ -28,8 +28,8 @@ use slotkv_proto::{
     seam::{Chance, Clock},
 };
 use slotkv_replication::{
-    self as machine, Answer, Ask, Chunk, Fetch, Load, Message, Ready, Record, Refusal as Unready, Standing,
-    Write as DiskWrite,
+    self as machine, Answer, Ask, Chunk, Fetch, Load, Message, Name, Ready, Record, Refusal as Unready,
+    Standing, Write as DiskWrite,
 };
 use slotkv_storage::{Disk, Engine, Error, Log, Position, RowCache};
 use tokio::{
@@ -194,6 +194,8 @@ pub struct Host {
     /// Whom the register preferred when this was looked at last.
     pub(crate) preferred: Option<String>,
     pub(crate) register_version: Option<u64>,
+    /// What the last refusal of requests was made of; `None` while they are served.
+    elsewhere: Option<(Standing, Option<Name>)>,
     resigning: Vec<oneshot::Sender<()>>,
     pub(crate) durable: Durable,
 }
@@ -274,6 +276,7 @@ impl Host {
             backlog: VecDeque::new(),
             preferred: None,
             register_version: None,
+            elsewhere: None,
             resigning: Vec::new(),
             durable,
         }
@@ -687,6 +690,7 @@ impl Host {
     fn step_down(&mut self) {
         let refusal = self.not_primary();
         self.shard.lead(Leadership::Elsewhere(refusal.clone()));
+        self.elsewhere = None;
         if let Some(group) = self.group.take() {
             group.end_unknown("this replica stepped down before the write was committed");
         }
@@ -714,18 +718,27 @@ impl Host {
     /// Tells streams and people where this replica stands.
     fn publish(&mut self) {
         let now = self.now();
-        let leadership = match self.machine.leads() {
+        let status = self.machine.status();
+        let leads = self.machine.leads();
+        match leads {
             Some(epoch) if self.serves() || (self.machine.is_serving() && self.shard.leads(epoch)) => {
-                Leadership::Serving { epoch, lease_until_us: self.machine.lease_until_us() }
+                self.elsewhere = None;
+                let lease_until_us = self.machine.lease_until_us();
+                self.shard.lead(Leadership::Serving { epoch, lease_until_us });
             }
-            Some(_) => {
-                let text = format!("shard {}: {}", self.shard.id(), self.machine.status().standing);
-                Leadership::Elsewhere((Code::Retry, text))
+            _ => {
+                let place = (status.standing.clone(), status.primary);
+                if self.elsewhere.as_ref() != Some(&place) {
+                    let refusal = match leads {
+                        Some(_) => (Code::Retry, format!("shard {}: {}", self.shard.id(), status.standing)),
+                        None => self.not_primary(),
+                    };
+                    self.shard.lead(Leadership::Elsewhere(refusal));
+                    self.elsewhere = Some(place);
+                }
             }
-            None => Leadership::Elsewhere(self.not_primary()),
-        };
-        self.shard.lead(leadership);
-        if self.machine.leads().is_none() {
+        }
+        if leads.is_none() {
             for told in self.resigning.drain(..) {
                 let _ = told.send(());
             }
@@ -733,12 +746,11 @@ impl Host {
         self.note_health();
         let fresh = self.machine.fresh_as_of_us(self.replica.applied().index);
         self.shard.set_fresh_as_of(fresh.unwrap_or(0));
-        let standing = self.machine.status().standing;
         let since_ms = || {
-            let ago_us = now.saturating_sub(self.machine.status().since_us);
+            let ago_us = now.saturating_sub(status.since_us);
             self.clock.wall_ms().saturating_sub(ago_us / 1000)
         };
-        self.shard.stand(standing, &self.health, since_ms);
+        self.shard.stand(status.standing, &self.health, since_ms);
     }
 
     /// Answers replies that hold as long as this replica leads: under the lease at once, else after a round.
