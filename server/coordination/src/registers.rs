@@ -167,6 +167,32 @@ impl fmt::Display for Role {
     }
 }
 
+/// How the data of a replica is, and what its process has counted since it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Health {
+    /// What is wrong with the data, in words for people; empty: nothing is known to be.
+    pub trouble: String,
+    /// Times that its data was compared with that of others at one record of the log.
+    pub checks: u64,
+    /// Copies, its own included, that it found to differ while it led.
+    pub different: u64,
+    /// Slots of its own whose rows were not what was written.
+    pub rotten_slots: u64,
+    /// Full copies that it has begun to receive.
+    pub copies_begun: u64,
+    /// Full copies that have taken the place of its data.
+    pub copies_installed: u64,
+    /// Times that the replica was begun anew within the process.
+    pub restarts: u64,
+}
+
+impl Health {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// `/members/<name>-<run>`: a process that lives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberRecord {
@@ -190,6 +216,9 @@ pub struct MemberRecord {
     /// Since when, in milliseconds of its wall clock; 0: it has not said.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub since_ms: u64,
+    /// How its data is.
+    #[serde(default, skip_serializing_if = "Health::is_default")]
+    pub health: Health,
 }
 
 /// `/known/<name>`: a member that was ever seen.
@@ -458,6 +487,7 @@ mod tests {
             zone: String::new(),
             standing: String::new(),
             since_ms: 0,
+            health: Default::default(),
         }
     }
 

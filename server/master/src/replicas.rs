@@ -69,11 +69,9 @@ pub(crate) fn shard_state(view: &View, shard: ShardId, register: &ShardRegister,
         return state("waiting for slots", String::new());
     }
     let wanted = register.replicas as usize;
-    let lacking = match in_sync < wanted {
-        true => format!("{in_sync} of {wanted} copies in sync"),
-        false => String::new(),
-    };
-    state("leader", lacking)
+    let lacking = (in_sync < wanted).then(|| format!("{in_sync} of {wanted} copies in sync"));
+    let trouble = (!live.health.trouble.is_empty()).then(|| live.health.trouble.clone());
+    state("leader", lacking.into_iter().chain(trouble).collect::<Vec<_>>().join("; "))
 }
 
 /// What the replicas that live say of why there is no primary.
@@ -110,6 +108,7 @@ fn copy(view: &View, shard: ShardId, register: &ShardRegister, name: &str) -> v1
         None if known.is_some_and(|known| known.left) => "left".to_owned(),
         None => "gone".to_owned(),
     };
+    let health = live.map(|live| live.health.clone()).unwrap_or_default();
     v1::ReplicaStatus {
         name: name.to_owned(),
         state,
@@ -122,5 +121,12 @@ fn copy(view: &View, shard: ShardId, register: &ShardRegister, name: &str) -> v1
             .cloned()
             .unwrap_or_default(),
         zone: last.map_or_else(String::new, |member| member.zone.clone()),
+        trouble: health.trouble,
+        checks: health.checks,
+        different: health.different,
+        rotten_slots: health.rotten_slots,
+        copies_begun: health.copies_begun,
+        copies_installed: health.copies_installed,
+        restarts: health.restarts,
     }
 }

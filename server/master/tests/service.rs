@@ -406,6 +406,7 @@ fn worker(name: &str, id: u32) -> MemberRecord {
         zone: "z1".into(),
         standing: String::new(),
         since_ms: 0,
+        health: Default::default(),
     }
 }
 

@@ -61,6 +61,7 @@ fn member(name: &str, standing: &str) -> MemberRecord {
         zone: String::new(),
         standing: standing.into(),
         since_ms: 7,
+        health: Default::default(),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::{
     bug::Bug,
+    check::Order,
     election::Election,
     history::Position,
     member::{Member, Name},
@@ -52,6 +53,7 @@ pub(crate) struct Beat {
     pub streaming: bool,
     pub sync_index: u64,
     pub echo: u64,
+    pub order: Order,
 }
 
 /// How this log becomes the primary's.
@@ -175,8 +177,9 @@ impl Replica {
         let lease_us = if epoch == self.vow.made.epoch { self.grant() } else { 0 };
         self.hear_echo(beat.echo, commit);
         self.sync_if_asked(beat.sync_index);
-        let (synced, stamp) = (self.synced_of_stream(), self.stamp());
-        self.send(&from.name, epoch, Body::Alive { sequence, sent_us, lease_us, synced, stamp });
+        let (synced, stamp, health) = (self.synced_of_stream(), self.stamp(), self.health());
+        self.send(&from.name, epoch, Body::Alive { sequence, sent_us, lease_us, synced, stamp, health });
+        self.hear_order(&beat.order, counted);
         let resend_us = self.options.resend_us;
         let all_is_written = self.all_is_written();
         let Role::Backup(backup) = &mut self.role else { return };

@@ -77,7 +77,9 @@ impl Replica {
         self.wish(now_us, |primary, until_us| {
             let configuration = &primary.confirmed.configuration;
             let in_sync = primary.peers.values().filter(|peer| {
-                configuration.counts(&peer.member.name, &peer.member.inc) && peer.is_close(now_us, &options)
+                configuration.counts(&peer.member.name, &peer.member.inc)
+                    && peer.is_free()
+                    && peer.is_close(now_us, &options)
             });
             let best = in_sync.max_by_key(|peer| peer.held).ok_or_else(|| nobody_else(configuration))?;
             let name = best.member.name.clone();
@@ -231,6 +233,7 @@ impl Replica {
         primary.peers.get(&copy.name).is_some_and(|peer| {
             let is_absent = || peer.absent_at_us(&self.options).is_some_and(|at_us| at_us <= now_us);
             peer.member.inc == copy.inc
+                && peer.is_sound()
                 && now_us < peer.lost_at_us(&self.options)
                 && (self.commit >= primary.barrier || !is_absent())
         })
@@ -259,6 +262,7 @@ impl Replica {
         }
         self.commit >= primary.barrier
             && peer.held >= self.commit
+            && peer.is_free()
             // Who has just caught up would be removed again at once, for how long it took.
             && self.now_us < peer.lost_at_us(&self.options)
             && peer.is_close(self.now_us, &self.options)
@@ -296,7 +300,8 @@ impl Replica {
     fn successor(&self) -> Option<Member> {
         let Role::Primary(primary) = &self.role else { return None };
         let other = |name: &&Name| **name != self.me.name;
-        let wished = primary.wished_primary.as_ref().map(|wish| &wish.what);
+        let substitute = self.substitute(primary);
+        let wished = substitute.as_ref().or(primary.wished_primary.as_ref().map(|wish| &wish.what));
         let name = wished.or(primary.confirmed.preferred.as_ref().filter(other))?;
         let peer = primary.peers.get(name)?;
         let steady_us = if wished.is_some() { 0 } else { self.options.hand_back_after_us };
@@ -304,6 +309,7 @@ impl Replica {
         let fits = primary.confirmed.configuration.counts(name, &peer.member.inc)
             && self.commit >= primary.barrier
             && is_steady
+            && (peer.is_free() || substitute.is_some())
             && peer.is_close(self.now_us, &self.options);
         fits.then(|| peer.member.clone())
     }

@@ -99,6 +99,9 @@ impl Replica {
         if let Some(leaving) = &primary.leaving {
             earliest.due(leaving.since_us + options.hand_back_us);
         }
+        if let Some(at_us) = primary.watch.late_at_us(options) {
+            earliest.crossed(at_us);
+        }
         let wishes = [
             primary.wished_ack.as_ref().map(|wish| wish.until_us),
             primary.wished_primary.as_ref().map(|wish| wish.until_us),

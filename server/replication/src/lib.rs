@@ -129,10 +129,12 @@
 mod backup;
 pub mod bug;
 mod change;
+pub mod check;
 mod deadline;
 mod desk;
 mod election;
 mod fresh;
+pub mod health;
 pub mod history;
 mod invariants;
 pub mod member;
@@ -155,6 +157,8 @@ pub mod wire;
 mod writes;
 
 pub use bug::Bug;
+pub use check::{Check, Health, Order};
+pub use health::Trouble;
 pub use history::{History, Position};
 pub use member::{Inc, Member, Name, Run};
 pub use message::{Body, Holding, Message, Part, Record};

@@ -5,6 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::{
+    check::{Health, Order},
     history::Position,
     member::{Inc, Member, Name},
 };
@@ -90,6 +91,8 @@ pub enum Body {
         sync_index: u64,
         /// The last stamp that the receiver answered with, if the sender holds its lease as it sends this; else 0.
         echo: u64,
+        /// What is to be done about the receiver's data.
+        order: Order,
     },
     /// Backup: I have promised no higher epoch when I got this heartbeat.
     Alive {
@@ -103,6 +106,8 @@ pub enum Body {
         synced: u64,
         /// What the next heartbeat is to repeat, so that the backup knows how old that at most is.
         stamp: u64,
+        /// How the data is.
+        health: Health,
     },
     /// Backup: the register names you, and I hear nothing of you.
     Join,

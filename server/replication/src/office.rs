@@ -57,6 +57,7 @@ impl Replica {
         self.end_election();
         self.office_epoch = epoch;
         self.ordered_until_us = None;
+        self.forget_reading();
         let before = self.history.last();
         let barrier = Position { epoch, index: before.index + 1 };
         self.role = Role::Primary(Box::new(Primary::new(&self.me, register, before, self.now_us)));

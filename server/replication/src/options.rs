@@ -14,6 +14,8 @@ pub const WRITE_COUNT_MAX: usize = 1024;
 
 /// Reports of writes that are not synced yet and are told apart; past it a sync makes less certain than it could.
 pub const UNSYNCED_COUNT_MAX: usize = 4096;
+/// Checks of the own data that are remembered: others may not have come as far as the last.
+pub const CHECK_COUNT_MAX: usize = 2;
 /// Answers to heartbeats of which a replica remembers when it gave them.
 pub const STAMP_COUNT_MAX: usize = 64;
 /// Commit indexes of which a replica remembers as of when they are up to date. Past it the oldest is forgotten.
@@ -50,6 +52,8 @@ pub struct Options {
     pub hand_back_us: u64,
     /// For how long an operator's wish is remembered that cannot be fulfilled yet.
     pub wish_us: u64,
+    /// Between two comparisons of the replicas' data, while anything is written.
+    pub check_us: u64,
     /// Payload bytes in one message; one record larger than that goes by itself.
     pub message_bytes_max: usize,
     /// Payload bytes on the way to one backup.
@@ -81,6 +85,7 @@ impl Default for Options {
             hand_back_after_us: 3_000_000,
             hand_back_us: 1_000_000,
             wish_us: 10_000_000,
+            check_us: 60_000_000,
             message_bytes_max: 1 << 20,
             flight_bytes_max: 16 << 20,
             flight_count_max: 64,

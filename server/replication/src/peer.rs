@@ -1,6 +1,8 @@
 //! Peer: what a primary knows of another replica in its epoch.
 
-use crate::{member::Member, options::Options, snapshot::Sending, stream::Stream};
+use crate::{
+    check::Health, health::Doubt, member::Member, options::Options, snapshot::Sending, stream::Stream,
+};
 
 /// Another replica.
 ///
@@ -15,6 +17,9 @@ pub(crate) struct Peer {
     pub synced: u64,
     /// What it last answered a heartbeat with.
     pub stamp: u64,
+    /// How its data is, as it last said.
+    pub health: Health,
+    pub doubt: Doubt,
     pub flow: Flow,
     /// When it was last heard.
     pub heard_us: u64,
@@ -48,6 +53,8 @@ impl Peer {
             held: 0,
             synced: 0,
             stamp: 0,
+            health: Health::default(),
+            doubt: Doubt::Free,
             flow: Flow::Unmatched,
             heard_us: now_us,
             answered: 0,

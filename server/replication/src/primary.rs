@@ -6,6 +6,7 @@ use crate::{
     bug::Bug,
     change::{Leaving, Prospect, Wish},
     desk::Kind,
+    health::Watch,
     history::Position,
     member::{Member, Name},
     message::Body,
@@ -45,6 +46,7 @@ pub(crate) struct Primary {
     pub wished_primary: Option<Wish<Name>>,
     /// The log here held nothing of an epoch that began with a loss, or of a later one, before this one's.
     pub begins_after_loss: bool,
+    pub watch: Watch,
     /// Up to here `Commit` has been told to the peers.
     told_commit: u64,
 }
@@ -68,6 +70,7 @@ impl Primary {
             heir: None,
             wished_ack: None,
             wished_primary: None,
+            watch: Watch::new(now_us),
             told_commit: 0,
         }
     }
@@ -202,6 +205,7 @@ impl Replica {
         self.drop_wishes();
         self.advance_commit();
         self.confirm_reads();
+        self.examine();
         self.change_if_due();
         self.fetch();
         self.load();
@@ -244,17 +248,20 @@ impl Replica {
         let Role::Primary(primary) = &mut self.role else { return };
         primary.sequence += 1;
         primary.heartbeat_due_us = now_us + self.options.heartbeat_us;
-        let (epoch, sequence) = (primary.epoch, primary.sequence);
-        let sync_index = primary.prospect.as_ref().map_or(0, |prospect| prospect.floor);
-        let mut beats = Vec::with_capacity(primary.peers.len());
         for peer in primary.peers.values_mut() {
             peer.measure(last, now_us);
         }
+        let Role::Primary(primary) = &self.role else { return };
+        let (epoch, sequence) = (primary.epoch, primary.sequence);
+        let sync_index = primary.prospect.as_ref().map_or(0, |prospect| prospect.floor);
+        let mut beats = Vec::with_capacity(primary.peers.len());
         for (name, peer) in &primary.peers {
             let streaming = matches!(peer.flow, Flow::Streaming(_));
             let counted = primary.counts(peer);
             let (sent_us, echo) = (now_us, if echoes { peer.stamp } else { 0 });
-            let beat = Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo };
+            let order = self.order(primary, peer, counted);
+            let beat =
+                Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo, order };
             beats.push((name.clone(), beat));
         }
         for (name, body) in beats {

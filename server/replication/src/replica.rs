@@ -9,6 +9,7 @@ use crate::{
     bug::Bug,
     desk::{Desk, Kind},
     fresh::Fresh,
+    health::Care,
     history::History,
     member::{Inc, Member, Name},
     message::{Body, Message},
@@ -69,6 +70,7 @@ pub struct Replica {
     /// What was answered to heartbeats, and when; see `fresh.rs`.
     pub(crate) stamps: VecDeque<(u64, u64)>,
     pub(crate) fresh: VecDeque<Fresh>,
+    pub(crate) care: Care,
     standing: Standing,
     since_us: u64,
     pub(crate) halted: bool,
@@ -108,6 +110,7 @@ impl Replica {
             ordered_until_us: None,
             stamps: VecDeque::new(),
             fresh: VecDeque::new(),
+            care: Care::default(),
             standing: Standing::Alone,
             since_us: now_us,
             halted: false,
@@ -127,8 +130,8 @@ impl Replica {
     fn dispatch(&mut self, message: Message) {
         let Message { from, epoch, body, .. } = message;
         match body {
-            Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo } => {
-                let beat = Beat { sequence, sent_us, commit, counted, streaming, sync_index, echo };
+            Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo, order } => {
+                let beat = Beat { sequence, sent_us, commit, counted, streaming, sync_index, echo, order };
                 self.hear_heartbeat(&from, epoch, &beat);
             }
             Body::End { nonce, end, begin, loss_epoch } => {
@@ -143,10 +146,11 @@ impl Replica {
                 self.hear_higher(&from, epoch);
                 self.hear_join(from);
             }
-            Body::Alive { sequence, sent_us, lease_us, synced, stamp } => {
+            Body::Alive { sequence, sent_us, lease_us, synced, stamp, health } => {
                 if self.hear_alive(&from, epoch, sequence, sent_us, lease_us) {
                     self.hear_synced(&from, epoch, synced);
                     self.hear_stamp(&from, epoch, sequence, stamp);
+                    self.hear_health(&from, epoch, sequence, health);
                 }
             }
             Body::Match { nonce, of_epoch } => self.hear_match(&from, epoch, nonce, of_epoch),
@@ -300,6 +304,7 @@ impl Replica {
         self.ready.fetches.clear();
         self.ready.loads.clear();
         self.desk.give_up(Kind::CompareAndSet);
+        self.forget_reading();
         self.read_register();
     }
 

@@ -340,6 +340,7 @@ impl Replica {
 
     /// Rule 8: a snapshot joins the log exactly, for the log begins anew behind it, and is matched again.
     pub(crate) fn installed(&mut self, at: Position) {
+        self.forget_health();
         self.history = crate::History::new(at);
         // It was of the log before.
         self.unsynced.clear();

@@ -6,6 +6,7 @@ use std::fmt;
 use slotkv_proto::v1::{self, replica_message as wire};
 
 use crate::{
+    check::{Check, Health, Order},
     history::Position,
     member::{Inc, Member, Name},
     message::{Body, Holding, Message, Part, Record},
@@ -57,7 +58,7 @@ impl From<Position> for v1::LogPosition {
 impl From<Body> for wire::Body {
     fn from(body: Body) -> Self {
         match body {
-            Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo } => {
+            Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo, order } => {
                 Self::Heartbeat(wire::Heartbeat {
                     sequence,
                     sent_us,
@@ -66,10 +67,14 @@ impl From<Body> for wire::Body {
                     streaming,
                     sync_index,
                     echo,
+                    read: order.read,
+                    give_up: order.give_up.map_or_else(String::new, |inc| inc.to_string()),
                 })
             }
-            Body::Alive { sequence, sent_us, lease_us, synced, stamp } => {
-                Self::Alive(wire::Alive { sequence, sent_us, lease_us, synced, stamp })
+            Body::Alive { sequence, sent_us, lease_us, synced, stamp, health } => {
+                let Health { checked, read, rotten } = health;
+                let checked = checked.map(|Check { at, hash }| wire::Check { at: Some(at.into()), hash });
+                Self::Alive(wire::Alive { sequence, sent_us, lease_us, synced, stamp, checked, read, rotten })
             }
             Body::Join => Self::Join(wire::Join {}),
             Body::Match { nonce, of_epoch } => Self::Match(wire::Match { nonce, of_epoch }),
@@ -134,13 +139,20 @@ fn said(body: wire::Body, epoch: u64) -> Result<Body, Malformed> {
             streaming: beat.streaming,
             sync_index: number(beat.sync_index)?,
             echo: beat.echo,
+            order: Order { read: beat.read, give_up: given_up(beat.give_up)? },
         },
-        wire::Body::Alive(wire::Alive { sequence, sent_us, lease_us, synced, stamp }) => {
+        wire::Body::Alive(alive) => {
+            let wire::Alive { sequence, sent_us, lease_us, synced, stamp, checked, read, rotten } = alive;
             if lease_us > LEASE_US_MAX {
                 return Err(Malformed("its lease is too long"));
             }
             let (sequence, sent_us, synced) = (number(sequence)?, number(sent_us)?, number(synced)?);
-            Body::Alive { sequence, sent_us, lease_us, synced, stamp }
+            let checked = match checked {
+                Some(wire::Check { at, hash }) => Some(Check { at: position(at, epoch)?, hash }),
+                None => None,
+            };
+            let health = Health { checked, read, rotten };
+            Body::Alive { sequence, sent_us, lease_us, synced, stamp, health }
         }
         wire::Body::Join(wire::Join {}) => Body::Join,
         wire::Body::Match(wire::Match { nonce, of_epoch }) => {
@@ -204,6 +216,10 @@ fn append(append: wire::Append, epoch: u64) -> Result<Body, Malformed> {
         records.push(Record { position: last, payload: record.payload });
     }
     Ok(Body::Append { before, records, commit: number(append.commit)? })
+}
+
+fn given_up(inc: String) -> Result<Option<Inc>, Malformed> {
+    if inc.is_empty() { Ok(None) } else { name(inc).map(|inc| Some(inc.into())) }
 }
 
 fn name(text: String) -> Result<String, Malformed> {

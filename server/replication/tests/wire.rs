@@ -5,8 +5,8 @@ use proptest::{collection::vec, option, prelude::*};
 use prost::Message as _;
 use slotkv_proto::v1::{self, replica_message as wire};
 use slotkv_replication::{
-    Ack, Answer, Ask, Body, Configuration, History, Holding, Member, Message, Options, Part, Position,
-    Promise, Record, Register, Replica, Standing, Start, wire::NUMBER_MAX,
+    Ack, Answer, Ask, Body, Check, Configuration, Health, History, Holding, Member, Message, Options, Order,
+    Part, Position, Promise, Record, Register, Replica, Standing, Start, wire::NUMBER_MAX,
 };
 
 fn number() -> impl Strategy<Value = u64> {
@@ -47,27 +47,35 @@ fn append(epoch: u64) -> impl Strategy<Value = Body> {
     })
 }
 
+fn order() -> impl Strategy<Value = Order> {
+    (any::<u64>(), option::of("[a-z0-9]{1,16}"))
+        .prop_map(|(read, give_up)| Order { read, give_up: give_up.map(Into::into) })
+}
+
+fn health(epoch: u64) -> impl Strategy<Value = Health> {
+    let checked = option::of((position(epoch), any::<u64>()).prop_map(|(at, hash)| Check { at, hash }));
+    (checked, any::<u64>(), any::<bool>()).prop_map(|(checked, read, rotten)| Health {
+        checked,
+        read,
+        rotten,
+    })
+}
+
 fn body(epoch: u64) -> impl Strategy<Value = Body> {
     let at = move || position(epoch);
     prop_oneof![
-        (number(), number(), number(), any::<bool>(), any::<bool>(), number(), any::<u64>()).prop_map(
-            |(sequence, sent_us, commit, counted, streaming, sync_index, echo)| Body::Heartbeat {
-                sequence,
-                sent_us,
-                commit,
-                counted,
-                streaming,
-                sync_index,
-                echo
-            }
-        ),
-        (number(), number(), 0..3_600_000_000_u64, number(), any::<u64>()).prop_map(
-            |(sequence, sent_us, lease_us, synced, stamp)| Body::Alive {
+        (number(), number(), number(), any::<bool>(), any::<bool>(), number(), any::<u64>(), order())
+            .prop_map(|(sequence, sent_us, commit, counted, streaming, sync_index, echo, order)| {
+                Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo, order }
+            }),
+        (number(), number(), 0..3_600_000_000_u64, number(), any::<u64>(), health(epoch)).prop_map(
+            |(sequence, sent_us, lease_us, synced, stamp, health)| Body::Alive {
                 sequence,
                 sent_us,
                 lease_us,
                 synced,
-                stamp
+                stamp,
+                health
             }
         ),
         Just(Body::Join),
@@ -214,8 +222,10 @@ impl Host {
             host.hear(Body::Matched { at });
         } else {
             let (counted, streaming, sync_index, echo) = (true, true, 0, 0);
+            let order = Order::default();
+            let (sequence, sent_us, commit) = (1, 1, 4);
             let beat =
-                Body::Heartbeat { sequence: 1, sent_us: 1, commit: 4, counted, streaming, sync_index, echo };
+                Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo, order };
             host.hear(beat.clone());
             host.hear(beat);
             let (end, begin) = (Some(at), Position::default());
@@ -306,7 +316,11 @@ fn what_no_replica_says_is_refused() {
         let records = epochs.iter().map(record).collect();
         says(wire::Body::Append(wire::Append { before, records, commit: 0 }))
     };
-    assert!(heard(|_| ()).is_ok());
+    let checked = |at| {
+        let checked = Some(wire::Check { at, hash: 1 });
+        says(wire::Body::Alive(wire::Alive { checked, ..Default::default() }))
+    };
+    assert!(heard(|_| ()).is_ok() && checked(at(3, 1)).is_ok());
     assert!(append(at(1, 4), &[1, 2, 3]).is_ok());
     let refused = [
         (heard(|message| message.from = None), "sender"),
@@ -320,6 +334,12 @@ fn what_no_replica_says_is_refused() {
         (says(wire::Body::Matched(wire::Matched { at: None })), "missing"),
         (says(wire::Body::Matched(wire::Matched { at: at(4, 1) })), "later epoch"),
         (says(wire::Body::Alive(wire::Alive { lease_us: u64::MAX, ..Default::default() })), "lease"),
+        (checked(None), "missing"),
+        (checked(at(4, 1)), "later epoch"),
+        (
+            says(wire::Body::Heartbeat(wire::Heartbeat { give_up: "x".repeat(257), ..Default::default() })),
+            "name",
+        ),
         (says(wire::Body::Canvassed(wire::Canvassed { nonce: 1, wait_us: 0, holds: 0 })), "holds"),
         (says(wire::Body::Canvassed(wire::Canvassed { nonce: 1, wait_us: 0, holds: 9 })), "holds"),
         (append(at(1, 4), &[]), "no records"),

@@ -6,8 +6,12 @@ use prost::Message;
 
 use crate::error::Error;
 
-/// Format of log records.
+/// Format of log records, but for those that say otherwise.
 pub const FORMAT: u32 = 1;
+/// Format of a CHECK. A release that does not know that kind refuses it by this number.
+pub const FORMAT_CHECK: u32 = 2;
+/// The newest format known here.
+const FORMAT_MAX: u32 = FORMAT_CHECK;
 
 /// The byte that a record begins with: field 1, a number.
 const FORMAT_TAG: u8 = 1 << 3;
@@ -24,12 +28,14 @@ pub enum Kind {
     Barrier = 2,
     /// The deletion of a row whose time is over; no client asked.
     Expiry = 3,
+    /// Changes nothing: replicas compare what they hold once they have applied it.
+    Check = 4,
 }
 
 /// What a log record holds: the effects of a decision, not the request that asked for it.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct LogRecord {
-    /// [`FORMAT`].
+    /// [`FORMAT`], or [`FORMAT_CHECK`].
     #[prost(uint32, tag = "1")]
     pub format: u32,
     /// Logged time, in wall milliseconds.
@@ -125,23 +131,24 @@ impl LogRecord {
         // The format comes first in every record, so that it is known before a field of a later format is met.
         match bytes.strip_prefix(&[FORMAT_TAG]).map(prost::decode_length_delimiter) {
             Some(Ok(0)) | None => return Err(malformed("it does not begin with its format".into())),
-            Some(Ok(format)) if format > FORMAT as usize => {
+            Some(Ok(format)) if format > FORMAT_MAX as usize => {
                 return Err(Error::NewerFormat {
                     what: "log record".into(),
                     found: u32::try_from(format).unwrap_or(u32::MAX),
-                    known: FORMAT,
+                    known: FORMAT_MAX,
                 });
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => return Err(malformed(error.to_string())),
         }
         let record = Self::decode(bytes).map_err(|error| malformed(error.to_string()))?;
-        if record.format > FORMAT || record.format == 0 {
+        if record.format > FORMAT_MAX || record.format == 0 {
             return Err(malformed(format!("its format is said twice, the second time as {}", record.format)));
         }
         match record.kind() {
-            Kind::Unspecified => Err(malformed(format!("its kind is {}", record.kind))),
             Kind::Write | Kind::Barrier | Kind::Expiry => Ok(record),
+            Kind::Check if record.format >= FORMAT_CHECK => Ok(record),
+            Kind::Unspecified | Kind::Check => Err(malformed(format!("its kind is {}", record.kind))),
         }
     }
 }
@@ -160,6 +167,7 @@ mod tests {
             LogRecord { format: 0, ..record.clone() },
             LogRecord { kind: 0, ..record.clone() },
             LogRecord { kind: 77, ..record.clone() },
+            LogRecord { kind: Kind::Check.into(), ..record.clone() },
         ] {
             let refusal = LogRecord::from_bytes(wrong.to_bytes()).unwrap_err();
             assert!(matches!(refusal, Error::Malformed { .. }), "{refusal}");

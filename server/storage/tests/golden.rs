@@ -80,13 +80,22 @@ fn barrier_record() -> LogRecord {
     LogRecord { format: 1, time_ms: 1_790_000_000_000, kind: Kind::Barrier.into(), ..LogRecord::default() }
 }
 
+fn check_record() -> LogRecord {
+    LogRecord { format: 2, kind: Kind::Check.into(), ..barrier_record() }
+}
+
 #[test]
 fn log_records_are_as_they_were() {
     for (name, record) in [("record-write.bin", write_record()), ("record-barrier.bin", barrier_record())] {
         let bytes = checked(name, &record.to_bytes());
         assert_eq!(LogRecord::from_bytes(bytes.clone()).unwrap(), record);
-        assert_newer(LogRecord::from_bytes(with_byte(&bytes, 1, 2)), "log record", 2);
+        assert_newer(LogRecord::from_bytes(with_byte(&bytes, 1, 3)), "log record", 3);
     }
+    // Format 2 has one kind more, and is said by the first byte that a reader of format 1 looks at.
+    let bytes = checked("record-check.bin", &check_record().to_bytes());
+    assert_eq!(LogRecord::from_bytes(bytes.clone()).unwrap(), check_record());
+    assert_eq!(bytes[..2], [8, 2]);
+    assert_newer(LogRecord::from_bytes(with_byte(&bytes, 1, 3)), "log record", 3);
 }
 
 #[test]

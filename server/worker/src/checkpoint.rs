@@ -13,7 +13,7 @@ use slotkv_coordination::registers::Durability;
 use slotkv_storage::{Error, Open, Position};
 use tokio::time::Instant;
 
-use crate::{committer::FREE_BYTES_MIN, host::Host, runner::Runner};
+use crate::{committer::FREE_BYTES_MIN, damage::READING_PAUSE_US, host::Host, runner::Runner};
 
 /// Below this much space no checkpoint begins: the engine could fail in the middle of it, which ends the process.
 const CHECKPOINT_FREE_BYTES_MIN: u64 = FREE_BYTES_MIN / 4;
@@ -87,7 +87,8 @@ impl Host {
         let persisted = self.durable.persisting.map(|_| Duration::from_millis(PERSIST_CHECK_MS));
         let expiry = if self.may_expire() { self.replica.expiry_wait(self.clock.wall_ms()) } else { None };
         let expiry = expiry.map(|wait| wait.max(Duration::from_millis(EXPIRY_MS_MIN)));
-        let own = persisted.into_iter().chain(expiry).min();
+        let reading = self.machine.reading().map(|_| Duration::from_micros(READING_PAUSE_US));
+        let own = persisted.into_iter().chain(expiry).chain(reading).min();
         let Durability::Interval(ms) = self.settings.durability else { return own };
         let sync = self
             .durable

@@ -66,7 +66,8 @@ impl Host {
             }
             self.carry_out().await?;
         }
-        if self.may_expire() && self.replica.is_expiry_due(self.clock.wall_ms()) && self.check_own().is_ok() {
+        let is_due = self.replica.is_expiry_due(self.clock.wall_ms()) || self.machine.is_check_due();
+        if self.may_expire() && is_due && self.check_own().is_ok() {
             self.begin(Vec::new()).await?;
             self.carry_out().await?;
         }
@@ -126,6 +127,12 @@ impl Host {
                 }
             }
         }
+        if self.machine.is_check_due() {
+            position.index += 1;
+            let record = self.replica.stage_check(&mut group, position);
+            appended.push(epoch, |buffer| replica::encode(&record, buffer))?;
+        }
+        let checks = group.ends_with_check();
         let count = position.index - before;
         if count == 0 {
             self.replica.take_sweep(group);
@@ -147,6 +154,9 @@ impl Host {
         self.group =
             Some(InFlight { last_index: position.index, acknowledges: true, group, writes, replies });
         let id = self.machine.appended(self.clock.uptime_us(), count);
+        if checks {
+            self.machine.check_logged(self.clock.uptime_us(), position.index);
+        }
         self.begun(id);
         Ok(())
     }

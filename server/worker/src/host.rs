@@ -21,7 +21,7 @@ use std::{
 
 use slotkv_coordination::{
     Session,
-    registers::{self, Durability, Primary as Process, ShardRegister},
+    registers::{self, Durability, Health, Primary as Process},
 };
 use slotkv_proto::{
     Code, SlotCount,
@@ -39,10 +39,11 @@ use tokio::{
 
 use crate::{
     committer::InFlight,
+    damage::{self, Reading},
     home::Home,
     link::{Addresses, Links},
     queue::Write,
-    registrar::Registrar,
+    registrar::{self, Registrar},
     replica::{self, Replica},
     request::Refusal,
     runner::Runner,
@@ -59,10 +60,6 @@ const APPLY_BYTES: usize = 4 << 20;
 const APPLY_ROUNDS_MAX: usize = 4;
 /// A host without anything to do looks up after this time all the same.
 const IDLE_MAX: Duration = Duration::from_secs(1);
-
-/// Between two looks at rows, and how many are looked at: a million rows take seven minutes.
-const SCRUB_PAUSE_US: u64 = 100_000;
-const SCRUB_ROWS: usize = 256;
 
 /// What comes to a host beside messages and writes.
 pub enum Input {
@@ -110,6 +107,8 @@ pub struct Parts {
     pub settings: Settings,
     /// What this replica, once it leads, shall make of `ack`.
     pub ack: Option<registers::Ack>,
+    /// What this process has counted before.
+    pub health: Health,
     /// The machine's clocks.
     pub clock: Arc<dyn Clock>,
     /// The disk under log and engine.
@@ -134,26 +133,35 @@ pub struct Parts {
     pub inbox: mpsc::UnboundedReceiver<Input>,
 }
 
+/// Why a host does not go on.
+#[derive(Debug)]
+pub struct Failed {
+    /// The reason.
+    pub error: Error,
+    /// The replica may be begun anew in the same process. If not, as after a failed sync, the process is to end.
+    pub begins_anew: bool,
+}
+
 /// One replica's only writer.
 pub struct Host {
     pub(crate) shard: Arc<Shard>,
     pub(crate) machine: machine::Replica,
     pub(crate) replica: Replica,
     pub(crate) log: Log,
-    home: Home,
-    process: Process,
+    pub(crate) home: Home,
+    pub(crate) process: Process,
     slots: SlotCount,
     pub(crate) settings: Settings,
     ack: Option<registers::Ack>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
-    chance: Arc<dyn Chance>,
+    pub(crate) chance: Arc<dyn Chance>,
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) runner: Runner,
-    registrar: Arc<Registrar>,
+    pub(crate) registrar: Arc<Registrar>,
     sessions: watch::Receiver<Arc<dyn Session>>,
     links: Links,
-    addresses: Addresses,
+    pub(crate) addresses: Addresses,
     peers: mpsc::Receiver<Message>,
     inbox: mpsc::UnboundedReceiver<Input>,
     /// Inputs that the machine has asked for, or that its outputs lead to.
@@ -162,10 +170,16 @@ pub struct Host {
     unreported: Option<u64>,
     /// The last write that was reported.
     pub(crate) reported: u64,
+    /// It cannot go on, and another may in the same process: neither the disk nor what is on it is to blame.
+    begins_anew: bool,
     /// Others wait for a sync: it does not wait for the interval.
     sync_now: bool,
-    scrub: Scrub,
-    scrub_due_us: u64,
+    /// As it is told to others.
+    pub(crate) health: Health,
+    pub(crate) scrub: Scrub,
+    /// The reading of all rows that is under way.
+    pub(crate) reading: Option<Reading>,
+    pub(crate) scrub_due_us: u64,
     /// The disk was full: what the machine asks for is left out until it cuts the log.
     leaves_out: bool,
     /// Snapshots that are being read.
@@ -178,8 +192,10 @@ pub struct Host {
     /// Groups that were taken and not begun.
     pub(crate) backlog: VecDeque<Vec<Write>>,
     /// Whom the register preferred when this was looked at last.
-    preferred: Option<String>,
-    register_version: Option<u64>,
+    pub(crate) preferred: Option<String>,
+    pub(crate) register_version: Option<u64>,
+    /// What the last refusal of requests was made of; `None` while they are served.
+    elsewhere: Option<(Standing, Option<Name>)>,
     resigning: Vec<oneshot::Sender<()>>,
     pub(crate) durable: Durable,
 }
@@ -246,9 +262,12 @@ impl Host {
             errands: VecDeque::new(),
             unreported: None,
             reported: 0,
+            begins_anew: false,
             sync_now: false,
+            health: parts.health,
             scrub: Scrub::default(),
-            scrub_due_us: now + SCRUB_PAUSE_US,
+            reading: None,
+            scrub_due_us: now + damage::SCRUB_PAUSE_US,
             leaves_out: false,
             sources: HashMap::new(),
             confirming: HashMap::new(),
@@ -257,21 +276,22 @@ impl Host {
             backlog: VecDeque::new(),
             preferred: None,
             register_version: None,
+            elsewhere: None,
             resigning: Vec::new(),
             durable,
         }
     }
 
     /// Runs until the queue is closed and what waits is answered, then leaves everything durable; or until the shard is
-    /// aborted, and leaves everything as it is. An error means that the process must end: what is on disk is recovered by
-    /// the next start.
-    pub async fn run(mut self) -> Result<(), Error> {
+    /// aborted, and leaves everything as it is. After a failure what is on the disk is recovered by the next start.
+    pub async fn run(mut self) -> Result<(), Failed> {
         let outcome = self.serve().await;
         self.give_up_waiting();
         if outcome.is_err() || self.shard.is_aborted() {
-            return outcome;
+            let begins_anew = self.begins_anew;
+            return outcome.map_err(|error| Failed { error, begins_anew });
         }
-        self.close().await
+        self.close().await.map_err(|error| Failed { error, begins_anew: false })
     }
 
     async fn serve(&mut self) -> Result<(), Error> {
@@ -294,6 +314,7 @@ impl Host {
                 self.sync_all().await?;
             }
             self.apply()?;
+            self.tell_check().await?;
             self.publish();
             self.sync_if_due(false).await?;
             self.checkpoint_if_due().await?;
@@ -304,7 +325,7 @@ impl Host {
         }
     }
 
-    fn now(&self) -> u64 {
+    pub(crate) fn now(&self) -> u64 {
         self.clock.uptime_us()
     }
 
@@ -396,13 +417,13 @@ impl Host {
 
     async fn carry_out_one(&mut self, ready: Ready) -> Result<(), Error> {
         if let Some(why) = ready.halt {
+            self.begins_anew = true;
             return Err(Error::Misfit(format!("this replica halts: {why}")));
         }
         if let Some(why) = ready.discard {
             self.home.discard(&*self.chance).await?;
-            return Err(Error::Misfit(format!(
-                "the data is discarded and copied anew by the next start: {why}"
-            )));
+            self.begins_anew = true;
+            return Err(Error::Misfit(format!("the data is given up, and copied anew: {why}")));
         }
         if let Some(stopped) = ready.stopped {
             tracing::warn!(
@@ -565,6 +586,7 @@ impl Host {
             }
             DiskWrite::Part(part) => {
                 if part.number == 0 {
+                    self.health.copies_begun += 1;
                     self.home.begin_snapshot().await?;
                 }
                 self.home.add_part(&part.bytes)?;
@@ -579,7 +601,9 @@ impl Host {
                 self.engine = installed.engine.clone();
                 self.shard.set_rows(installed.engine, cache);
                 self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
+                self.health.copies_installed += 1;
                 self.scrub = Scrub::default();
+                self.reading = None;
                 self.forget_checkpoint();
             }
         }
@@ -629,6 +653,9 @@ impl Host {
                 let position = Position { epoch: record.epoch, index: record.index };
                 let logged = slotkv_storage::LogRecord::from_bytes(record.payload)?;
                 self.replica.stage_record(&mut group, position, &logged)?;
+                if group.ends_with_check() {
+                    break;
+                }
             }
             self.replica.apply(group)?;
             if self.replica.applied().index == applied {
@@ -658,10 +685,7 @@ impl Host {
 
     fn take_office(&mut self, epoch: u64) {
         if let Some(ack) = self.ack {
-            self.errands.push_back(Errand::Ack(match ack {
-                registers::Ack::All => machine::Ack::All,
-                registers::Ack::One => machine::Ack::One,
-            }));
+            self.errands.push_back(Errand::Ack(registrar::ack_told(ack)));
         }
         let (registrar, session) = (self.registrar.clone(), self.sessions.borrow().clone());
         self.runner.errand(async move { registrar.clear_elections(&*session, epoch).await });
@@ -671,6 +695,7 @@ impl Host {
     fn step_down(&mut self) {
         let refusal = self.not_primary();
         self.shard.lead(Leadership::Elsewhere(refusal.clone()));
+        self.elsewhere = None;
         if let Some(group) = self.group.take() {
             group.end_unknown("this replica stepped down before the write was committed");
         }
@@ -696,67 +721,47 @@ impl Host {
     }
 
     /// Tells streams who answers, and until when without asking.
-    fn publish_lead(&self) {
-        let leadership = match self.machine.leads() {
+    fn publish_lead(&mut self) {
+        let status = self.machine.status();
+        let leads = self.machine.leads();
+        match leads {
             Some(epoch) if self.serves() || (self.machine.is_serving() && self.shard.leads(epoch)) => {
-                Leadership::Serving { epoch, lease_until_us: self.machine.lease_until_us() }
+                self.elsewhere = None;
+                let lease_until_us = self.machine.lease_until_us();
+                self.shard.lead(Leadership::Serving { epoch, lease_until_us });
             }
-            Some(_) => {
-                let text = format!("shard {}: {}", self.shard.id(), self.machine.status().standing);
-                Leadership::Elsewhere((Code::Retry, text))
+            _ => {
+                let place = (status.standing.clone(), status.primary);
+                if self.elsewhere.as_ref() != Some(&place) {
+                    let refusal = match leads {
+                        Some(_) => (Code::Retry, format!("shard {}: {}", self.shard.id(), status.standing)),
+                        None => self.not_primary(),
+                    };
+                    self.shard.lead(Leadership::Elsewhere(refusal));
+                    self.elsewhere = Some(place);
+                }
             }
-            None => Leadership::Elsewhere(self.not_primary()),
-        };
-        self.shard.lead(leadership);
+        }
     }
 
     /// Tells streams and people where this replica stands.
     fn publish(&mut self) {
         self.publish_lead();
         let now = self.now();
+        let status = self.machine.status();
         if self.machine.leads().is_none() {
             for told in self.resigning.drain(..) {
                 let _ = told.send(());
             }
         }
+        self.note_health();
         let fresh = self.machine.fresh_as_of_us(self.replica.applied().index);
         self.shard.set_fresh_as_of(fresh.unwrap_or(0));
-        let standing = self.machine.status().standing;
         let since_ms = || {
-            let ago_us = now.saturating_sub(self.machine.status().since_us);
+            let ago_us = now.saturating_sub(status.since_us);
             self.clock.wall_ms().saturating_sub(ago_us / 1000)
         };
-        self.shard.stand(standing, since_ms);
-    }
-
-    /// Looks at some rows now and then. A replica with rows that are not what was written is of no use to the others: a
-    /// backup gives its data up and is copied anew, a primary hands the lead over first, if anybody can take it.
-    async fn scrub_if_due(&mut self) -> Result<(), Error> {
-        let now = self.now();
-        if now < self.scrub_due_us {
-            return Ok(());
-        }
-        self.scrub_due_us = now + SCRUB_PAUSE_US;
-        let rotten = self.scrub.step(&self.replica, SCRUB_ROWS)?;
-        let Some(first) = rotten.first() else { return Ok(()) };
-        let (shard, slot) = (self.shard.id(), first.expected.slot);
-        tracing::error!(
-            shard,
-            slot,
-            expected = first.expected.count,
-            found = first.found.count,
-            "rows have rotted"
-        );
-        if self.machine.leads().is_some() {
-            let _ = self.machine.wish_successor(now);
-            return self.carry_out().await;
-        }
-        if self.machine.status().standing != Standing::InSync {
-            return Ok(());
-        }
-        self.home.discard(&*self.chance).await?;
-        let text = format!("rows of slot {slot} have rotted; the data is copied anew by the next start");
-        Err(Error::Misfit(text))
+        self.shard.stand(status.standing, &self.health, since_ms);
     }
 
     /// Answers replies that hold as long as this replica leads: under the lease at once, else after a round.
@@ -800,79 +805,6 @@ impl Host {
         });
     }
 
-    /// What the register says beside what the machine goes by.
-    async fn learn_register(&mut self) -> Result<(), Error> {
-        let Some((version, register)) = self.registrar.newest() else { return Ok(()) };
-        self.recover_if_ordered(&register).await?;
-        if self.register_version == Some(version) {
-            return Ok(());
-        }
-        self.register_version = Some(version);
-        for (name, address) in register
-            .isr
-            .iter()
-            .map(|copy| (&copy.name, &copy.address))
-            .chain(register.primary.iter().map(|primary| (&primary.name, &primary.address)))
-        {
-            if *name != self.process.name && self.addresses.of(name).is_none() {
-                self.addresses.set(name, address);
-            }
-        }
-        let inc = self.home.identification().map(|known| known.inc.clone()).unwrap_or_default();
-        if register.isr.iter().any(|copy| copy.name == self.process.name && copy.inc == inc) {
-            self.home.confirm_inc().await?;
-        }
-        if register.durability != self.settings.durability {
-            // What was written until now is synced, so that the new promise holds for it, too.
-            self.sync_all().await?;
-            self.home.set_durability(register.durability).await?;
-            self.settings.durability = register.durability;
-            let now = self.now();
-            self.machine.syncs_apart(now, register.durability != Durability::Sync);
-            self.carry_out().await?;
-        }
-        if register.replicas == 1 {
-            self.settings.retain_bytes = 0;
-        } else {
-            self.settings.retain_bytes = RETAIN_BYTES;
-        }
-        if register.preferred != self.preferred {
-            let is_edit = self.preferred.is_some();
-            self.preferred.clone_from(&register.preferred);
-            if is_edit
-                && let Some(name) = &register.preferred
-                && *name != self.process.name
-                && self.machine.leads().is_some()
-            {
-                let now = self.now();
-                let wished = self.machine.wish_primary(now, &Name::from(name.as_str()));
-                if let Err(refusal) = wished {
-                    tracing::warn!(name, ?refusal, "cannot hand the lead over yet");
-                }
-                self.carry_out().await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// An operator's order stands in the register until a higher epoch begins; the machine forgets it sooner.
-    async fn recover_if_ordered(&mut self, register: &ShardRegister) -> Result<(), Error> {
-        let inc = self.home.identification().map(|known| known.inc.clone()).unwrap_or_default();
-        if register.recover != Some(format!("{}/{inc}", self.process.name)) {
-            return Ok(());
-        }
-        let now = self.now();
-        match self.machine.order_takeover(now) {
-            true => {
-                tracing::warn!(shard = self.shard.id(), "goes on with this data alone, as an operator wishes")
-            }
-            false => {
-                tracing::warn!(shard = self.shard.id(), "the shard has a primary: no recovery is needed")
-            }
-        }
-        self.carry_out().await
-    }
-
     async fn close(mut self) -> Result<(), Error> {
         self.sync_all().await?;
         self.replica.checkpoint_rows()?;
@@ -884,9 +816,6 @@ impl Host {
         self.log.close().await
     }
 }
-
-/// Log that is kept for replicas that were away.
-const RETAIN_BYTES: u64 = 256 << 20;
 
 /// Whether a replica in this state has taken its place in the shard.
 pub fn is_placed(standing: &Standing) -> bool {

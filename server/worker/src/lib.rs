@@ -12,7 +12,7 @@
 //!
 //! Layout: [`worker`] start, run and stop · [`join`] its place in the shard, [`standby`] that of a lost replica · [`host`] the replica's
 //! only writer, which carries out what `slotkv-replication` decides · [`checkpoint`] its syncs and checkpoints · [`link`] other replicas · [`registrar`] what a replica asks of the
-//! coordinator · [`home`] the replica's folder, [`snapshot`] its data on the way to another, [`scrub`] its rows compared · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
+//! coordinator, [`register`] what the register tells it beside · [`home`] the replica's folder, [`snapshot`] its data on the way to another, [`scrub`] its rows compared, [`damage`] what follows · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
 //! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
 //! · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`], [`retry`] the way
 //! of a write · [`expiry`] keys that end · [`outbox`] replies on their way · [`runner`] where long work runs.
@@ -20,6 +20,7 @@
 pub mod checkpoint;
 pub mod codec;
 pub mod committer;
+pub mod damage;
 pub mod decide;
 pub mod error;
 pub mod expiry;
@@ -33,6 +34,7 @@ pub mod ownership;
 pub mod page;
 pub mod queue;
 pub mod read;
+pub mod register;
 pub mod registrar;
 pub mod replica;
 pub mod request;
@@ -49,4 +51,4 @@ pub mod worker;
 pub use error::StartError;
 pub use link::{GrpcPeers, PeerTransport};
 pub use runner::Runner;
-pub use worker::{Options, Seams, Worker};
+pub use worker::{Ended, Options, Seams, Worker};

@@ -288,7 +288,8 @@ pub fn recovered(member: &Member) -> String {
     format!("{}/{}", member.name, member.inc)
 }
 
-fn ack_told(ack: registers::Ack) -> Ack {
+/// How the machine knows it.
+pub fn ack_told(ack: registers::Ack) -> Ack {
     match ack {
         registers::Ack::All => Ack::All,
         registers::Ack::One => Ack::One,

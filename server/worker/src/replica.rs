@@ -62,6 +62,8 @@ pub struct Replica {
     checkpoint: Position,
     time_ms: u64,
     shown_base: u64,
+    /// Of the last CHECK, until somebody has taken it.
+    check: Option<(Position, u64)>,
     time: Arc<ShardTime>,
     deadlines: Deadlines,
     /// Results and clients that may be kept.
@@ -89,6 +91,8 @@ pub struct Group {
     results: HashMap<(ClientId, u64), Outcome>,
     kept: Vec<Kept>,
     last: Position,
+    /// A CHECK, if it is the last record.
+    check: Option<Position>,
     time_ms: u64,
     /// The shown base behind its last record, and by how much the group has raised it.
     shown_base: u64,
@@ -152,6 +156,7 @@ impl Replica {
             checkpoint,
             time_ms,
             shown_base,
+            check: None,
             time,
             deadlines,
             entries_max,
@@ -282,6 +287,14 @@ impl Replica {
         Ok(Staged::Log(record, reply))
     }
 
+    /// Ends a group with a CHECK, as this record: nothing may follow in the group.
+    pub fn stage_check(&self, group: &mut Group, position: Position) -> LogRecord {
+        group.last = position;
+        group.check = Some(position);
+        let (format, kind) = (record::FORMAT_CHECK, Kind::Check as i32);
+        LogRecord { format, time_ms: group.time_ms, kind, ..LogRecord::default() }
+    }
+
     /// Takes a record of the log into a group: after a restart, or from a primary.
     pub fn stage_record(
         &self,
@@ -292,6 +305,7 @@ impl Replica {
         let malformed = |why| Error::Malformed { what: "log record", why };
         group.time_ms = group.time_ms.max(record.time_ms);
         group.last = position;
+        group.check = (record.kind() == Kind::Check).then_some(position);
         match record.kind() {
             Kind::Barrier => {
                 if position.index > self.applied.index {
@@ -299,6 +313,7 @@ impl Replica {
                 }
                 return Ok(());
             }
+            Kind::Check => return Ok(()),
             Kind::Write | Kind::Expiry => {}
             Kind::Unspecified => {
                 return Err(malformed(format!("record {}: unknown kind {}", position.index, record.kind)));
@@ -422,7 +437,17 @@ impl Replica {
         for (key, row) in &group.rows {
             self.cache.finish(key, row.as_ref());
         }
+        if let Some(at) = group.check.filter(|at| *at == last) {
+            let rows = (0..).zip(self.slots.iter().map(|slot| &slot.row));
+            self.check = Some((at, keys::hash_of_slots(rows)));
+        }
         Ok(())
+    }
+
+    /// The last CHECK that was applied since this was called, and what all slots amounted to then: the same on every replica
+    /// that holds the same.
+    pub fn take_check(&mut self) -> Option<(Position, u64)> {
+        self.check.take()
     }
 
     /// Takes over what a group found of deadlines that came to nothing to log.
@@ -603,6 +628,11 @@ impl Group {
         for row in self.slots.values_mut() {
             row.version_counter = row.version_counter.saturating_add(gap);
         }
+    }
+
+    /// Whether it ends with a CHECK: what follows belongs to the next group.
+    pub fn ends_with_check(&self) -> bool {
+        self.check.is_some()
     }
 
     /// The last record of the group so far.

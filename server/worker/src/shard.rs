@@ -8,6 +8,7 @@ use std::sync::{
 
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, RwLock};
+use slotkv_coordination::registers::Health;
 use slotkv_proto::{
     Code, SlotTable,
     seam::Clock,
@@ -79,6 +80,8 @@ pub struct Stand {
     pub standing: Standing,
     /// Since when, in wall time.
     pub since_ms: u64,
+    /// How its data is.
+    pub health: Health,
 }
 
 /// Who answers for the shard, as far as this replica knows.
@@ -166,7 +169,11 @@ impl Shard {
             replacing: Mutex::default(),
             version: watch::Sender::new(version),
             wanted_version: watch::Sender::new(version),
-            standing: watch::Sender::new(Stand { standing: Standing::Alone, since_ms: 0 }),
+            standing: watch::Sender::new(Stand {
+                standing: Standing::Alone,
+                since_ms: 0,
+                health: Health::default(),
+            }),
             applied: Mutex::default(),
             fresh_as_of_us: AtomicU64::new(0),
             applied_index: AtomicU64::new(0),
@@ -363,9 +370,13 @@ impl Shard {
     }
 
     /// Says where this replica stands.
-    pub fn stand(&self, standing: Standing, since_ms: impl FnOnce() -> u64) {
-        if self.standing.borrow().standing != standing {
-            self.standing.send_replace(Stand { standing, since_ms: since_ms() });
+    pub fn stand(&self, standing: Standing, health: &Health, since_ms: impl FnOnce() -> u64) {
+        let is_known = {
+            let known = self.standing.borrow();
+            known.standing == standing && known.health == *health
+        };
+        if !is_known {
+            self.standing.send_replace(Stand { standing, since_ms: since_ms(), health: health.clone() });
         }
     }
 

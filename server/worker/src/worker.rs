@@ -9,7 +9,7 @@ use futures_util::Stream;
 use parking_lot::Mutex;
 use slotkv_coordination::{
     ClusterView, Coordinator, Session as CoordinatorSession, SessionState, View, membership, paths,
-    registers::{Cluster, MemberRecord, Primary, Register, Replica, Role},
+    registers::{Cluster, Health, MemberRecord, Primary, Register, Replica, Role},
 };
 use slotkv_proto::{
     Code, SlotCount, handshake,
@@ -28,7 +28,7 @@ use tonic::Status;
 use crate::{
     error::StartError,
     home::{Home, Opened},
-    host::{self, Host, Input, Settings},
+    host::{self, Failed, Host, Input, Settings},
     join::{self, Wishes},
     link::{self, Addresses, Links, PeerService, PeerTransport},
     registrar::Registrar,
@@ -79,6 +79,8 @@ pub struct Options {
     pub session_timeout: Duration,
     /// Times and bounds of replication.
     pub replication: slotkv_replication::Options,
+    /// What earlier replicas of this process have counted.
+    pub health: Health,
 }
 
 impl Options {
@@ -97,6 +99,7 @@ impl Options {
             checkpoint_bytes: 64 << 20,
             session_timeout: Duration::from_secs(5),
             replication: slotkv_replication::Options::default(),
+            health: Health::default(),
         }
     }
 }
@@ -120,11 +123,20 @@ pub struct Seams {
     pub peers: Arc<dyn PeerTransport>,
 }
 
+/// That a worker has stopped by itself.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// For people.
+    pub why: String,
+    /// Its replica may be begun anew in this process, by another start with the same folder. If not, the process is to end.
+    pub begins_anew: bool,
+}
+
 /// A worker that serves.
 pub struct Worker {
     shard: Arc<Shard>,
     view: Arc<ClusterView>,
-    ended: watch::Receiver<Option<String>>,
+    ended: watch::Receiver<Option<Ended>>,
     membership: JoinHandle<()>,
     following: JoinHandle<()>,
     session: watch::Receiver<Arc<dyn CoordinatorSession>>,
@@ -263,6 +275,7 @@ impl Worker {
                 cache_bytes: options.cache_bytes,
             },
             ack: options.wishes.ack,
+            health: Health { trouble: String::new(), ..options.health.clone() },
             clock: seams.clock.clone(),
             disk: seams.disk.clone(),
             chance: seams.chance.clone(),
@@ -282,20 +295,20 @@ impl Worker {
         seams
             .runner
             .dedicated(format!("shard-{shard}"), async move {
-                let text = match host.run().await {
-                    Ok(()) => String::new(),
-                    Err(error) => {
+                let (text, begins_anew) = match host.run().await {
+                    Ok(()) => (String::new(), false),
+                    Err(Failed { error, begins_anew }) => {
                         tracing::error!(shard, %error, "the shard stops");
                         let text = error.to_string();
                         let _ = broken.send(error);
-                        text
+                        (text, begins_anew)
                     }
                 };
                 hosting.stop((Code::ShuttingDown, format!("shard {shard} has stopped: {text}")));
                 if !hosting.is_aborted() {
                     hosting.queue().refuse_rest();
                 }
-                end.send_replace(Some(text));
+                end.send_replace(Some(Ended { why: text, begins_anew }));
             })
             .map_err(|error| StartError::Misfit(format!("no thread for shard {shard}: {error}")))?;
 
@@ -309,6 +322,7 @@ impl Worker {
             zone: options.zone.clone(),
             standing: String::new(),
             since_ms: 0,
+            health: Default::default(),
         };
         let following = tokio::spawn(follow(
             view.clone(),
@@ -413,9 +427,14 @@ impl Worker {
 
     /// Waits until the worker has stopped by itself, and says why. What it had acknowledged is on the disk.
     pub async fn failed(&self) -> String {
+        self.ended().await.why
+    }
+
+    /// The same, and whether another may take its place in this process.
+    pub async fn ended(&self) -> Ended {
         let mut ended = self.ended.clone();
-        let text = ended.wait_for(Option::is_some).await.ok().and_then(|text| text.clone());
-        text.unwrap_or_else(|| "the committer was dropped".into())
+        let found = ended.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
+        found.unwrap_or_else(|| Ended { why: "the committer was dropped".into(), begins_anew: false })
     }
 
     /// Hands the lead to another replica in sync, if there is one, refuses new requests, commits those under way, makes
@@ -489,6 +508,7 @@ async fn stand_by(
         zone: options.zone.clone(),
         standing: standby::STANDING.to_owned(),
         since_ms: seams.clock.wall_ms(),
+        health: Default::default(),
     };
     let view = ClusterView::start(session.clone());
     loop {
@@ -623,6 +643,7 @@ async fn stay(
         let stand = standing.borrow_and_update().clone();
         member.standing = stand.standing.to_string();
         member.since_ms = stand.since_ms;
+        member.health = stand.health;
         match membership::join(&*session, &member).await {
             Ok(()) => {
                 let mut states = session.state();

@@ -3,9 +3,9 @@
 mod common;
 
 use common::data::{Data, rows, slots};
-use slotkv_storage::{Batch, MemoryEngines, Row, SimDisk, keys};
+use slotkv_storage::{Batch, Log, LogRecord, MemoryEngines, Position, Row, SimDisk, keys};
 use slotkv_worker::{
-    replica::LOSS_GAP,
+    replica::{LOSS_GAP, Replica},
     scrub::{Rotten, Scrub},
 };
 
@@ -53,6 +53,49 @@ async fn digests_are_those_of_every_replica_that_has_applied_the_same() {
         other.write(1, number, true).await.unwrap();
     }
     assert_ne!(before, other.replica.digests());
+}
+
+/// Applies records of a log by groups of so many.
+fn follow(replica: &mut Replica, log: &Log, per_group: usize) {
+    let mut group = replica.begin_logged();
+    let mut count = 0;
+    for record in log.read(1, 1 << 20).unwrap() {
+        let position = Position { epoch: record.epoch, index: record.index };
+        replica.stage_record(&mut group, position, &LogRecord::from_bytes(record.payload).unwrap()).unwrap();
+        count += 1;
+        if count % per_group == 0 || group.ends_with_check() {
+            replica.apply(group).unwrap();
+            group = replica.begin_logged();
+        }
+    }
+    replica.apply(group).unwrap();
+}
+
+#[tokio::test]
+async fn check_gives_the_same_hash_to_all_that_have_applied_it_and_another_to_who_holds_another_row() {
+    let mut data = written(1, 200).await;
+    let at = Position { epoch: 1, index: data.log.last_index() + 1 };
+    let mut group = data.replica.begin(5_000);
+    let record = data.replica.stage_check(&mut group, at);
+    assert_eq!((record.effects.len(), group.ends_with_check()), (0, true));
+    data.log.append(1, &[record.to_bytes()]).unwrap();
+    data.replica.apply(group).unwrap();
+    let checked = data.replica.take_check();
+    assert_eq!(checked.map(|(position, _)| position), Some(at));
+    assert_eq!(data.replica.take_check(), None, "it is told once");
+    data.write(1, 999, true).await.unwrap();
+    for per_group in [1, 7, 1_000] {
+        let mut other = Data::open(&SimDisk::new(7), &MemoryEngines::recoverable(7), 7).await.unwrap();
+        follow(&mut other.replica, &data.log, per_group);
+        assert_eq!(other.replica.applied().index, at.index + 1);
+        assert_eq!(other.replica.take_check(), checked, "groups of {per_group}");
+    }
+    // One whose last write is missing.
+    let mut odd = written(9, 199).await;
+    let mut group = odd.replica.begin(5_000);
+    odd.replica.stage_check(&mut group, at);
+    odd.replica.apply(group).unwrap();
+    assert_ne!(odd.replica.take_check().map(|(_, hash)| hash), checked.map(|(_, hash)| hash));
 }
 
 #[tokio::test]

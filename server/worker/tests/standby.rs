@@ -27,6 +27,7 @@ fn member(name: &str, shard: Option<u32>) -> MemberRecord {
         zone: String::new(),
         standing: String::new(),
         since_ms: 0,
+        health: Default::default(),
     }
 }
 

@@ -13,7 +13,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
 use slotkv_coordination::{
     Embedded,
-    registers::{Ack, Durability},
+    registers::{Ack, Durability, Health},
 };
 use slotkv_proto::seam::{Chance, Clock, SeededChance};
 use slotkv_storage::{
@@ -156,6 +156,7 @@ impl Machine {
         options.cache_bytes = 1 << 16;
         options.segment_bytes = 4096;
         options.checkpoint_bytes = 8192;
+        options.replication.check_us = 300_000;
         let disk: Arc<dyn Disk> = match self.sabotage {
             Some(Sabotage::SyncLies) => Arc::new(LyingDisk(self.disk.clone())),
             _ => Arc::new(self.disk.clone()),
@@ -192,6 +193,11 @@ impl Machine {
     /// Why the worker has stopped by itself, if it has.
     pub fn stopped(&self) -> Option<String> {
         self.worker.as_ref()?.failed().now_or_never()
+    }
+
+    /// What its process has found of the data of the shard.
+    pub fn health(&self) -> Option<Health> {
+        Some(self.worker.as_ref()?.shard().standing().borrow().health.clone())
     }
 
     /// Does to the engines, between two processes, what the sabotage is about.

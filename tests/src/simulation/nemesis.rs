@@ -251,6 +251,11 @@ impl World {
     /// Starts what has stopped by itself again, as a supervisor would. Only a disk may be the reason.
     pub(super) async fn revive(&mut self) -> Result<(), String> {
         for at in 0..self.machines.len() {
+            if let Some(health) = self.machines[at].health()
+                && (health.different > 0 || health.rotten_slots > 0)
+            {
+                return Err(format!("worker {at} finds that copies differ: {health:?}"));
+            }
             let Some(why) = self.machines[at].stopped() else { continue };
             self.count("stopped by itself", format!("worker {at}: {why}"));
             if !self.machines[at].disk_fails {

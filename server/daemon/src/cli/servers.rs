@@ -88,6 +88,7 @@ fn dev_options(flags: &DevFlags) -> Result<DevOptions, Failure> {
         durability: flags.store.durability,
         cache_bytes: memory(flags.store.cache_bytes)?,
         engine_cache_bytes: flags.store.engine_cache_bytes,
+        check_interval: flags.store.check_interval,
         session_timeout: flags.server.session,
         connections_max: flags.server.connections_max,
         ..DevOptions::default()
@@ -164,9 +165,10 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         options.cache_bytes = cache_bytes;
         options.checkpoint_bytes = flags.checkpoint_bytes;
         options.session_timeout = flags.server.session;
+        options.replication.check_us = flags.store.check_interval.as_micros() as u64;
         let seams = seams(coordinator, Arc::new(RealDisk::new()), flags.store.engine_cache_bytes);
         let connections_max = descriptors::connections_max(flags.server.connections_max, 1);
-        let server = tokio::select! {
+        let mut server = tokio::select! {
             biased;
             name = &mut stop => return stopped_early(name),
             started = WorkerServer::start(options, listening, connections_max, seams) => {

@@ -113,6 +113,13 @@ pub(crate) fn to_text(status: &StatusReply) -> String {
     for shard in status.shards.iter().filter(|shard| !shard.reason.is_empty()) {
         text.push_str(&format!("shard {}: {}: {}\n", shard.shard, shard.state, shard.reason));
     }
+    for (shard, copy) in
+        status.shards.iter().flat_map(|shard| shard.copies.iter().map(move |copy| (shard, copy)))
+    {
+        if !copy.trouble.is_empty() && copy.name != shard.primary {
+            text.push_str(&format!("shard {}: {}: {}\n", shard.shard, copy.name, copy.trouble));
+        }
+    }
     let mut copies = Table::new(&["shard", "replica", "state", "since", "in isr", "zone", "address"]);
     for (shard, copy) in
         status.shards.iter().flat_map(|shard| shard.copies.iter().map(move |copy| (shard, copy)))
@@ -208,6 +215,13 @@ pub(crate) fn to_json(status: &StatusReply) -> Value {
                 "in_isr": copy.in_isr,
                 "address": copy.address,
                 "zone": copy.zone,
+                "trouble": copy.trouble,
+                "checks": copy.checks,
+                "different": copy.different,
+                "rotten_slots": copy.rotten_slots,
+                "copies_begun": copy.copies_begun,
+                "copies_installed": copy.copies_installed,
+                "restarts": copy.restarts,
             })).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "members": status.members.iter().map(|member| json!({
@@ -243,6 +257,8 @@ mod tests {
                 copies: vec![ReplicaStatus {
                     name: "s1-b".into(),
                     state: "catching up".into(),
+                    trouble: "rows have rotted".into(),
+                    checks: 3,
                     ..Default::default()
                 }],
                 ..Default::default()
@@ -264,6 +280,7 @@ mod tests {
             "slots do not move yet",
             "1 of 3 copies in sync",
             "s1-b     catching up",
+            "shard 1: s1-b: rows have rotted",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");
         }
@@ -275,6 +292,7 @@ mod tests {
         assert_eq!(json["shards"][0]["slots"], 1024);
         assert_eq!(json["members"][0]["live"], false);
         assert_eq!(json["shards"][0]["copies"][0]["since_ms"], 0);
+        assert_eq!(json["shards"][0]["copies"][0]["checks"], 3);
     }
 
     #[test]

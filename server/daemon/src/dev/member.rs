@@ -136,7 +136,7 @@ async fn run(
                 _ = will(&mut told) => return None,
                 started = starting => started,
             };
-            let server = match server {
+            let mut server = match server {
                 Ok(server) => server,
                 Err(error) => return report(started, error),
             };

@@ -137,6 +137,7 @@ impl Dev {
             worker.wishes.ack = options.ack;
             worker.cache_bytes = options.cache_bytes;
             worker.session_timeout = options.session_timeout;
+            worker.replication.check_us = options.check_interval.as_micros() as u64;
             let role =
                 Role::Worker { options: Box::new(worker), engine_cache_bytes: options.engine_cache_bytes };
             let label = format!("worker {number}");

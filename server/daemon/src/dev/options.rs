@@ -40,6 +40,8 @@ pub struct DevOptions {
     pub engine_cache_bytes: u64,
     /// After how long the coordinator takes a killed member for dead. Default 5 s.
     pub session_timeout: Duration,
+    /// How often the replicas of a shard compare what they hold, while anything is written. Default 60 s.
+    pub check_interval: Duration,
     /// Connections that each member takes.
     pub connections_max: usize,
 }
@@ -60,6 +62,7 @@ impl Default for DevOptions {
             cache_bytes: 64 << 20,
             engine_cache_bytes: 32 << 20,
             session_timeout: Duration::from_secs(5),
+            check_interval: Duration::from_secs(60),
             connections_max: CONNECTIONS_MAX,
         }
     }

@@ -59,6 +59,13 @@ impl Listening {
         Ok(Self { listener, bound: bound.to_string(), advertise })
     }
 
+    /// The same socket once more. Whoever connects while nobody takes connections from it waits.
+    pub(crate) fn again(&self) -> std::io::Result<Self> {
+        let Self { listener, bound, advertise } = self;
+        let (bound, advertise) = (bound.clone(), advertise.clone());
+        Ok(Self { listener: listener.try_clone()?, bound, advertise })
+    }
+
     /// `ip:port` that is bound.
     pub fn bound(&self) -> &str {
         &self.bound

@@ -1,6 +1,9 @@
 //! A worker with its gRPC server.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use slotkv_coordination::Coordinator;
 use slotkv_master::MasterService;
@@ -11,7 +14,7 @@ use slotkv_proto::{
     v1::master_server::MasterServer as MasterGrpc,
 };
 use slotkv_storage::{Disk, FjallEngines, fjall_engine::FjallOptions};
-use slotkv_worker::{GrpcPeers, Options, Runner, Seams, Worker};
+use slotkv_worker::{Ended, GrpcPeers, Options, Runner, Seams, Worker};
 
 use super::{
     ServeError,
@@ -19,11 +22,28 @@ use super::{
     listen::Listening,
 };
 
+/// A replica that had to stop is begun anew after this pause; each further time the pause is doubled.
+const ANEW_PAUSE: Duration = Duration::from_millis(100);
+/// So often at most, one after the other. Then the process ends: what stands in the way does not go away by itself.
+const ANEW_COUNT_MAX: u32 = 8;
+/// A replica that has run for so long is not one after the other any more.
+const ANEW_FORGOTTEN: Duration = Duration::from_secs(60);
+
 /// A worker that serves `Store`, and `Master` from its own copy of the slot table. Dropping it ends it as a crash would.
 pub struct WorkerServer {
+    /// `None` while the replica is begun anew, and once that cannot be done.
+    running: Option<Running>,
+    listening: Listening,
+    options: Options,
+    connections_max: usize,
+    seams: Seams,
+    attempts: u32,
+    begun: Instant,
+}
+
+struct Running {
     worker: Worker,
     serving: Serving,
-    address: String,
 }
 
 impl WorkerServer {
@@ -35,9 +55,91 @@ impl WorkerServer {
         connections_max: usize,
         seams: Seams,
     ) -> Result<Self, ServeError> {
-        let address = listening.advertise().to_owned();
-        options.address = address.clone();
-        let worker = Worker::start(options, seams).await?;
+        options.address = listening.advertise().to_owned();
+        let running = Running::start(&options, &listening, connections_max, &seams).await?;
+        running.worker.placed().await?;
+        let (attempts, begun) = (0, Instant::now());
+        Ok(Self { running: Some(running), listening, options, connections_max, seams, attempts, begun })
+    }
+
+    /// `host:port` that others reach it by.
+    pub fn address(&self) -> &str {
+        self.listening.advertise()
+    }
+
+    /// Waits until the worker has to stop, as after a failed sync, and says why. A replica that gives its data up, or that
+    /// halts, is begun anew meanwhile, as another process would be; its connections break.
+    pub async fn failed(&mut self) -> String {
+        loop {
+            let Some(running) = &self.running else { return std::future::pending().await };
+            let Ended { why, begins_anew } = running.worker.ended().await;
+            if self.begun.elapsed() >= ANEW_FORGOTTEN {
+                self.attempts = 0;
+            }
+            if !begins_anew || self.attempts >= ANEW_COUNT_MAX {
+                return why;
+            }
+            if let Err(error) = self.begin_anew(&why).await {
+                return format!("{why}; it cannot be begun anew: {error}");
+            }
+        }
+    }
+
+    async fn begin_anew(&mut self, why: &str) -> Result<(), ServeError> {
+        let Some(Running { worker, serving }) = self.running.take() else { return Ok(()) };
+        let (shard, mut health) = (worker.shard().id(), worker.shard().standing().borrow().health.clone());
+        health.restarts += 1;
+        self.options.health = health;
+        drop(serving);
+        worker.shutdown().await;
+        loop {
+            let pause = ANEW_PAUSE * 2_u32.pow(self.attempts);
+            self.attempts += 1;
+            tracing::warn!(shard, why, attempt = self.attempts, ?pause, "the replica is begun anew");
+            tokio::time::sleep(pause).await;
+            let Self { options, listening, connections_max, seams, .. } = &*self;
+            match Running::start(options, listening, *connections_max, seams).await {
+                Ok(running) => {
+                    tracing::info!(shard, "the replica runs again");
+                    self.running = Some(running);
+                    self.begun = Instant::now();
+                    return Ok(());
+                }
+                // What streams that are not through yet hold of the former one, as its engine, is in the way.
+                Err(error) if self.attempts < ANEW_COUNT_MAX => tracing::warn!(shard, %error, "not yet"),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Finishes and syncs the requests under way, leaves the cluster, then closes the connections. Replies have
+    /// `patience` to reach their clients.
+    pub async fn shutdown(self, patience: Duration) {
+        let Some(Running { worker, serving }) = self.running else { return };
+        drop(self.listening);
+        serving.announce_stop().await;
+        worker.shutdown().await;
+        serving.stop(patience).await;
+    }
+
+    /// Ends as a crash would: connections break, writes under way stay unanswered, the coordinator is told nothing. The
+    /// data folder is free when this returns.
+    pub async fn kill(self) {
+        let Some(Running { worker, serving }) = self.running else { return };
+        drop((serving, self.listening));
+        worker.shard().abort((Code::ShuttingDown, "the worker was killed".into()));
+        worker.failed().await;
+    }
+}
+
+impl Running {
+    async fn start(
+        options: &Options,
+        listening: &Listening,
+        connections_max: usize,
+        seams: &Seams,
+    ) -> Result<Self, ServeError> {
+        let worker = Worker::start(options.clone(), seams.clone()).await?;
         let (store, peers) = (worker.store_server(), worker.peer_server());
         let table =
             MasterGrpc::new(MasterService::new(worker.view())).max_encoding_message_size(FRAME_BYTES_MAX);
@@ -45,40 +147,8 @@ impl WorkerServer {
         let services = Services::new(names, |routes| {
             routes.add_service(store).add_service(table).add_service(peers);
         });
-        let serving = services.serve(listening, connections_max).await?;
-        worker.placed().await?;
-        Ok(Self { worker, serving, address })
-    }
-
-    /// `host:port` that others reach it by.
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// The worker itself.
-    pub fn worker(&self) -> &Worker {
-        &self.worker
-    }
-
-    /// Waits until the worker has stopped by itself, as after a failed sync, and says why.
-    pub async fn failed(&self) -> String {
-        self.worker.failed().await
-    }
-
-    /// Finishes and syncs the requests under way, leaves the cluster, then closes the connections. Replies have
-    /// `patience` to reach their clients.
-    pub async fn shutdown(self, patience: Duration) {
-        self.serving.announce_stop().await;
-        self.worker.shutdown().await;
-        self.serving.stop(patience).await;
-    }
-
-    /// Ends as a crash would: connections break, writes under way stay unanswered, the coordinator is told nothing. The
-    /// data folder is free when this returns.
-    pub async fn kill(self) {
-        drop(self.serving);
-        self.worker.shard().abort((Code::ShuttingDown, "the worker was killed".into()));
-        self.worker.failed().await;
+        let serving = services.serve(listening.again()?, connections_max).await?;
+        Ok(Self { worker, serving })
     }
 }
 

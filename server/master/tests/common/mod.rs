@@ -135,6 +135,7 @@ impl Masters {
             zone: String::new(),
             standing: String::new(),
             since_ms: 0,
+            health: Default::default(),
         };
         join(&*self.outside, &member).await.unwrap();
     }

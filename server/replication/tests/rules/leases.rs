@@ -1,6 +1,6 @@
 //! Rule 5, and reads.
 
-use slotkv_replication::{Ack, Body, Refusal};
+use slotkv_replication::{Ack, Body, Health, Refusal};
 
 use crate::shard::{MS, NAMES, Shard, heartbeat};
 
@@ -68,7 +68,14 @@ fn answer_to_a_heartbeat_that_was_never_sent_confirms_nothing() {
     let grant = grant.expect("a grant was given");
     let later_us = shard.now_us + 500 * MS;
     for (sequence, sent_us) in [(1000, shard.now_us), (1, later_us)] {
-        let body = Body::Alive { sequence, sent_us, lease_us: 500 * MS, synced: 0, stamp: 0 };
+        let body = Body::Alive {
+            sequence,
+            sent_us,
+            lease_us: 500 * MS,
+            synced: 0,
+            stamp: 0,
+            health: Health::default(),
+        };
         shard.tell(primary, slotkv_replication::Message { body, ..grant.clone() });
     }
     assert_eq!(shard.get(primary).lease_until_us(), until_us);
@@ -106,7 +113,8 @@ fn read_without_a_lease_is_confirmed_by_one_round() {
     shard.cut.clear();
     // An answer to a heartbeat from before the read is no answer to it.
     let (epoch, run) = (shard.get(primary).leads().unwrap(), "r2");
-    let late = Body::Alive { sequence: 1, sent_us: 1, lease_us: 0, synced: 0, stamp: 0 };
+    let late =
+        Body::Alive { sequence: 1, sent_us: 1, lease_us: 0, synced: 0, stamp: 0, health: Health::default() };
     let mut message = heartbeat(NAMES[1 - primary], NAMES[primary], epoch, 1, 0);
     message.from = crate::shard::member(NAMES[1 - primary], "i1", run);
     message.body = late;

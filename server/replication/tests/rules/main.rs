@@ -2,6 +2,7 @@
 
 mod deadlines;
 mod elections;
+mod health;
 mod leases;
 mod losses;
 mod matching;

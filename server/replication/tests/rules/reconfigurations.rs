@@ -1,6 +1,6 @@
 //! Rules 4 and 9.
 
-use slotkv_replication::{Ack, Answer, Ask, Body, Refusal, Register, Standing};
+use slotkv_replication::{Ack, Answer, Ask, Body, Health, Refusal, Register, Standing};
 
 use crate::shard::{NAMES, Shard, member};
 
@@ -361,7 +361,17 @@ fn ack_of_other_data_does_not_count() {
     let sequence = sequence.expect("a heartbeat was sent");
     shard.tell(
         primary,
-        message("i2", Body::Alive { sequence, sent_us: 1, lease_us: 500_000, synced: 0, stamp: 0 }),
+        message(
+            "i2",
+            Body::Alive {
+                sequence,
+                sent_us: 1,
+                lease_us: 500_000,
+                synced: 0,
+                stamp: 0,
+                health: Health::default(),
+            },
+        ),
     );
     shard.tell(primary, message("i2", Body::Matched { at: crate::shard::at(1, 1) }));
     shard.tell(primary, message("i2", held.clone()));

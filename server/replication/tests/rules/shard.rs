@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use slotkv_replication::{
     Ack, Answer, Ask, Body, Candidate, Chunk, Configuration, History, Inc, Load, Member, Message, Name,
-    Options, Position, Promise, Ready, Record, Register, Replica, Start, Stopped, Write,
+    Options, Order, Position, Promise, Ready, Record, Register, Replica, Start, Stopped, Write,
 };
 
 pub const MS: u64 = 1000;
@@ -333,6 +333,7 @@ impl Shard {
 
 pub fn heartbeat(from: &str, to: &str, epoch: u64, sequence: u64, commit: u64) -> Message {
     let (sent_us, counted, streaming, sync_index, echo) = (1, true, true, 0, 0);
-    let body = Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo };
+    let order = Order::default();
+    let body = Body::Heartbeat { sequence, sent_us, commit, counted, streaming, sync_index, echo, order };
     Message { from: member(from, "i1", "r9"), to: to.into(), epoch, body }
 }

@@ -20,6 +20,7 @@ pub fn member(name: &str, run: &str) -> MemberRecord {
         zone: String::new(),
         standing: String::new(),
         since_ms: 0,
+        health: Default::default(),
     }
 }
 

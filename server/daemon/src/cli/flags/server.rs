@@ -75,6 +75,9 @@ pub(crate) struct StoreFlags {
     /// Memory of the engine's block cache, per worker
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = sizes::bytes)]
     pub engine_cache_bytes: u64,
+    /// How often the replicas of a shard compare what they hold, while anything is written
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = sizes::duration)]
+    pub check_interval: Duration,
 }
 
 /// Flags of `master`.

@@ -1,0 +1,205 @@
+//! Copies of a shard that come to differ: whoever is wrong is found, gets a full copy, and ends equal to the others, without a
+//! restart of its process.
+
+use std::{
+    collections::BTreeMap,
+    ops::{Bound, ControlFlow},
+    path::Path,
+    time::Duration,
+};
+
+use slotkv::Client;
+use slotkv_daemon::dev::{Dev, DevOptions};
+use slotkv_proto::{SlotCount, slot, v1};
+use slotkv_storage::{
+    Batch, Engine, FjallEngine, Reader, Row, SlotRow,
+    fjall_engine::FjallOptions,
+    keys::{self, DataKey},
+};
+use slotkv_tests::{WAIT_MAX, until};
+
+const SLOTS: u32 = 16;
+const COPIES: usize = 3;
+
+fn options(folder: &Path, replicas: usize) -> DevOptions {
+    DevOptions {
+        masters: 1,
+        shards: 1,
+        replicas,
+        slots: SLOTS,
+        data: Some(folder.to_owned()),
+        check_interval: Duration::from_millis(300),
+        ..DevOptions::default()
+    }
+}
+
+async fn connected(dev: &Dev) -> Client {
+    Client::connect(&dev.uri()).await.unwrap().with_deadline(WAIT_MAX)
+}
+
+async fn shard(client: &Client) -> v1::ShardStatus {
+    client.status().await.unwrap().shards.remove(0)
+}
+
+/// Waits until a copy was replaced by a full one and all are in sync again. Returns the shard's status then.
+async fn replaced(client: &Client, name: &str, replicas: usize) -> v1::ShardStatus {
+    let is_done = async || {
+        let shard = shard(client).await;
+        let copy = shard.copies.iter().find(|copy| copy.name == name).unwrap();
+        copy.restarts == 1 && copy.in_isr && shard.isr.len() == replicas && shard.state == "leader"
+    };
+    until("the copy is replaced", is_done).await;
+    shard(client).await
+}
+
+/// The folder of an engine in force: there is no other once a cluster has stopped.
+fn engine(folder: &Path, name: &str) -> FjallEngine {
+    let replica = folder.join(name);
+    let engines = std::fs::read_dir(&replica).unwrap().map(|entry| entry.unwrap().path());
+    let mut engines: Vec<_> =
+        engines.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("engine")).collect();
+    engines.sort_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    FjallEngine::open(engines.last().unwrap(), &FjallOptions::default()).unwrap()
+}
+
+/// Changes a row of a copy that does not run, or gives it one, and what its slot is said to hold with it, as a put or a delete
+/// that was applied nowhere else would. `keeps_books`: else the slot is said to hold what it held.
+fn plant(folder: &Path, name: &str, key: &str, value: Option<&str>, keeps_books: bool) {
+    let engine = engine(folder, name);
+    let slot = slot::slot(key.as_bytes(), SlotCount::new(SLOTS).unwrap());
+    let (row_key, slot_key) = (keys::data_key(slot, "", key.as_bytes()), keys::slot_key(slot));
+    let mut sums =
+        engine.get(&slot_key).unwrap().map_or(SlotRow::default(), |row| SlotRow::decode(&row).unwrap());
+    let before = engine.get(&row_key).unwrap().map(|row| Row::decode(row).unwrap());
+    let mut batch = Batch::new();
+    if let Some(row) = &before {
+        sums.count -= 1;
+        sums.bytes -= (key.len() + row.value.len()) as u64;
+        sums.digest = sums.digest.wrapping_sub(keys::digest_of("", key.as_bytes(), row.version, &row.value));
+        batch.delete(row_key.clone());
+    }
+    if let Some(value) = value {
+        let version = before.map_or(1, |row| row.version);
+        let row = Row { version, expires_ms: 0, value: value.to_owned().into() };
+        sums.count += 1;
+        sums.bytes += (key.len() + value.len()) as u64;
+        sums.digest = sums.digest.wrapping_add(keys::digest_of("", key.as_bytes(), version, &row.value));
+        batch.put(row_key, row.encode());
+    }
+    if keeps_books {
+        batch.put(slot_key, sums.encode());
+    }
+    engine.write(batch).unwrap();
+    engine.persist().unwrap();
+}
+
+/// What a copy that does not run holds.
+fn held(folder: &Path, name: &str) -> BTreeMap<String, (u64, String)> {
+    let engine = engine(folder, name);
+    let (prefix, mut held) = (keys::data_key_prefix(), BTreeMap::new());
+    let end = keys::prefix_end(&prefix);
+    let bounds = (Bound::Included(&prefix[..]), end.as_deref().map_or(Bound::Unbounded, Bound::Excluded));
+    let visit = &mut |key: &[u8], row: &[u8]| {
+        let key = String::from_utf8(DataKey::decode(key).unwrap().key.to_vec()).unwrap();
+        let row = Row::decode(row.to_vec().into()).unwrap();
+        held.insert(key, (row.version, String::from_utf8(row.value.to_vec()).unwrap()));
+        ControlFlow::Continue(())
+    };
+    engine.scan(bounds, visit).unwrap();
+    held
+}
+
+/// A cluster that has stopped, whose copies hold some rows; `gone` was deleted.
+async fn stopped(folder: &Path, replicas: usize) {
+    let dev = Dev::start(options(folder, replicas)).await.unwrap();
+    let client = connected(&dev).await;
+    until("all are in sync", async || shard(&client).await.isr.len() == replicas).await;
+    for number in 0..50 {
+        client.put(format!("key{number}"), "right").await.unwrap();
+    }
+    client.put("gone", "once").await.unwrap();
+    client.delete("gone").await.unwrap();
+    client.close().await;
+    dev.shutdown().await;
+}
+
+fn names(replicas: usize) -> Vec<String> {
+    (0..replicas).map(|copy| format!("worker-0-{copy}")).collect()
+}
+
+/// Plants something in one of three copies, and sees to it that it alone is replaced. `leads`: it is to lead before it is
+/// found out.
+async fn found(key: &str, value: Option<&str>, keeps_books: bool, leads: bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    stopped(folder, COPIES).await;
+    let names = names(COPIES);
+    let expected = held(folder, &names[0]);
+    plant(folder, &names[1], key, value, keeps_books);
+    assert_ne!(held(folder, &names[1]), expected);
+
+    let dev = Dev::start(options(folder, COPIES)).await.unwrap();
+    let client = connected(&dev).await;
+    if leads {
+        let leader = shard(&client).await.primary;
+        println!("{leader} leads, {} is to", names[1]);
+        let address = format!("http://{}", dev.master_addresses()[0]);
+        let channel = tonic::transport::Endpoint::from_shared(address).unwrap().connect().await.unwrap();
+        let mut admin = v1::admin_client::AdminClient::new(channel);
+        let hello = Some(v1::Hello { version_min: 1, version_max: 1, ..Default::default() });
+        let _ = admin.promote(v1::PromoteRequest { hello, name: names[1].clone() }).await;
+    }
+    let shard = replaced(&client, &names[1], COPIES).await;
+    for copy in &shard.copies {
+        let is_replaced = copy.name == names[1];
+        assert_eq!(copy.restarts, u64::from(is_replaced), "{shard:?}");
+        assert_eq!(copy.trouble, "", "{shard:?}");
+    }
+    let planted = shard.copies.iter().find(|copy| copy.name == names[1]).unwrap();
+    let different: u64 = shard.copies.iter().map(|copy| copy.different).sum();
+    match keeps_books {
+        true => assert!(different > 0 && planted.rotten_slots == 0, "{shard:?}"),
+        false => assert!(different == 0 && planted.rotten_slots > 0, "{shard:?}"),
+    }
+    assert!(shard.copies.iter().any(|copy| copy.checks > 0), "{shard:?}");
+    client.close().await;
+    dev.shutdown().await;
+    for name in &names {
+        assert_eq!(held(folder, name), expected, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backup_with_a_row_of_its_own_gets_a_full_copy() {
+    found("key7", Some("wrong"), true, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn primary_with_a_deleted_key_that_is_there_again_is_the_one_that_is_replaced() {
+    found("gone", Some("once"), true, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copy_whose_row_was_lost_on_the_disk_is_replaced_whoever_leads() {
+    found("key9", None, false, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_copies_that_differ_what_clients_were_told_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    stopped(folder, 2).await;
+    let names = names(2);
+    plant(folder, &names[1], "key3", Some("other"), true);
+    let held_before = [held(folder, &names[0]), held(folder, &names[1])];
+    let dev = Dev::start(options(folder, 2)).await.unwrap();
+    let client = connected(&dev).await;
+    let primary = shard(&client).await.primary;
+    let keeps = usize::from(primary == names[1]);
+    replaced(&client, &names[1 - keeps], 2).await;
+    client.close().await;
+    dev.shutdown().await;
+    for name in &names {
+        assert_eq!(held(folder, name), held_before[keeps], "{primary} led, {name}");
+    }
+}
