@@ -163,6 +163,7 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         options.wishes.min_isr = flags.min_isr;
         options.cache_bytes = cache_bytes;
         options.checkpoint_bytes = flags.checkpoint_bytes;
+        options.retain_bytes = flags.retain_bytes;
         options.session_timeout = flags.server.session;
         let seams = seams(coordinator, Arc::new(RealDisk::new()), flags.store.engine_cache_bytes);
         let connections_max = descriptors::connections_max(flags.server.connections_max, 1);
