@@ -1,5 +1,6 @@
 //! Engine: the ordered map that the log is applied to. Nouns beside it: a [`Reader`] (the engine as it is, or a
-//! snapshot of it), a [`Batch`], which is applied whole or not at all, and [`Engines`], where engines come from.
+//! snapshot of it), a [`Batch`], which is applied whole or not at all, an [`Ingestion`], which fills an engine, and
+//! [`Engines`], where engines come from.
 
 use std::{
     ops::{Bound, ControlFlow},
@@ -49,6 +50,14 @@ pub trait Engine: Reader {
     /// The rows as they stand now, for as long as the snapshot lives.
     fn snapshot(&self) -> Result<Box<dyn Reader>, Error>;
 
+    /// Begins to take very many rows at once. Nobody else writes until the ingestion ends.
+    fn ingest(self: Arc<Self>) -> Result<Box<dyn Ingestion>, Error>
+    where
+        Self: 'static,
+    {
+        Ok(Box::new(ByBatches(self)))
+    }
+
     /// Bytes it has taken and not written as tables yet, for which the disk must still have room.
     fn unflushed_bytes(&self) -> u64 {
         0
@@ -56,6 +65,29 @@ pub trait Engine: Reader {
 
     /// How much it holds, roughly.
     fn size(&self) -> Size;
+}
+
+/// Rows on their way into an engine. Those of one that is dropped before it is finished may be there or not.
+pub trait Ingestion: Send {
+    /// Adds rows. Their keys ascend, over all that are added, and are not in the engine yet. Blocks while more has been
+    /// added than the disk has taken, which is bounded.
+    fn add(&mut self, rows: Batch) -> Result<(), Error>;
+
+    /// Returns once all rows can be read; they are durable after [`Engine::persist`]. Blocks.
+    fn finish(self: Box<Self>) -> Result<(), Error>;
+}
+
+/// An ingestion of an engine that has no better way than writes.
+struct ByBatches<E: ?Sized>(Arc<E>);
+
+impl<E: Engine + ?Sized> Ingestion for ByBatches<E> {
+    fn add(&mut self, rows: Batch) -> Result<(), Error> {
+        self.0.write(rows)
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// Opens and removes engines, each in a folder of its own.

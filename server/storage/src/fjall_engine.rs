@@ -24,13 +24,14 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     disk::Disk,
-    engine::{Batch, Bounds, Engine, Reader, Size, Visitor, is_void},
+    engine::{Batch, Bounds, Engine, Ingestion, Reader, Size, Visitor, is_void},
     error::Error,
     keys::{self, Position},
     real_disk::RealDisk,
 };
 
 mod engines;
+mod ingestion;
 mod journals;
 mod mark;
 mod trees;
@@ -257,6 +258,12 @@ impl Engine for FjallEngine {
             self.database.snapshot()
         };
         Ok(Box::new(FjallSnapshot { snapshot, rows: self.rows.clone(), folder: self.folder.clone() }))
+    }
+
+    fn ingest(self: Arc<Self>) -> Result<Box<dyn Ingestion>, Error> {
+        let (rows, folder) = (self.rows.clone(), self.folder.clone());
+        let begun = ingestion::FjallIngestion::begin(rows, folder);
+        Ok(Box::new(begun.map_err(|source| Error::io(&self.folder.path, "begin to fill", source))?))
     }
 
     fn unflushed_bytes(&self) -> u64 {

@@ -22,7 +22,7 @@ pub mod sim_disk;
 
 pub use cache::RowCache;
 pub use disk::{Disk, File, Lock, Open, write_atomic};
-pub use engine::{Batch, Engine, Engines, Reader};
+pub use engine::{Batch, Engine, Engines, Ingestion, Reader};
 pub use error::Error;
 pub use fjall_engine::{FjallEngine, FjallEngines};
 pub use keys::{Position, Row, SlotRow};

@@ -186,10 +186,11 @@ impl Host {
     /// Records up to here are needed no more: neither for the next start, nor by a replica that is a little behind.
     pub(crate) fn droppable(&self) -> u64 {
         let needed = self.machine.needed_from_index().saturating_sub(1);
-        let kept = self.log.front_to_keep(self.settings.retain_bytes);
+        let retain_bytes = self.durable.retain_bytes;
+        let kept = self.log.front_to_keep(retain_bytes);
         // A replica that is far behind takes a snapshot rather than keep the log of all.
-        let behind =
-            if self.log.bytes() > 4 * self.settings.retain_bytes.max(64 << 20) { u64::MAX } else { needed };
+        let is_too_long = self.log.bytes() > retain_bytes.max(64 << 20).saturating_mul(4);
+        let behind = if is_too_long { u64::MAX } else { needed };
         self.replica.checkpoint().index.min(kept).min(behind)
     }
 

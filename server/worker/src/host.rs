@@ -28,8 +28,8 @@ use slotkv_proto::{
     seam::{Chance, Clock},
 };
 use slotkv_replication::{
-    self as machine, Answer, Ask, Chunk, Fetch, Load, Message, Name, Ready, Record, Refusal as Unready,
-    Standing, Write as DiskWrite,
+    self as machine, Answer, Ask, Fetch, Load, Message, Ready, Record, Refusal as Unready, Standing,
+    Write as DiskWrite,
 };
 use slotkv_storage::{Disk, Engine, Error, Log, Position, RowCache};
 use tokio::{
@@ -49,7 +49,7 @@ use crate::{
     runner::Runner,
     scrub::Scrub,
     shard::{Leadership, Shard, Unconfirmed},
-    snapshot::Source,
+    snapshot::{Loaded, Source, Sources},
 };
 
 /// Inputs that are taken before what they asked of the disk is synced.
@@ -69,6 +69,8 @@ pub enum Input {
     Hint,
     /// Replies that hold if this replica still leads this epoch.
     Confirm(u64, Unconfirmed),
+    /// A part of a snapshot was read.
+    Loaded(Loaded),
     /// The process is about to stop: the lead shall go to another. Told when it has, or cannot.
     Resign(oneshot::Sender<()>),
 }
@@ -79,7 +81,7 @@ pub struct Settings {
     pub durability: Durability,
     /// Log bytes after which a checkpoint is made.
     pub checkpoint_bytes: u64,
-    /// Log bytes that are kept behind a checkpoint, for replicas that were away.
+    /// Log bytes that are kept behind a checkpoint for replicas that were away, if there are others.
     pub retain_bytes: u64,
     /// The replica's folder, whose disk must have room.
     pub dir: PathBuf,
@@ -183,7 +185,7 @@ pub struct Host {
     /// The disk was full: what the machine asks for is left out until it cuts the log.
     leaves_out: bool,
     /// Snapshots that are being read.
-    sources: HashMap<u64, Source>,
+    sources: Sources,
     /// Replies that wait for a round, by token.
     confirming: HashMap<u64, Unconfirmed>,
     next_token: u64,
@@ -207,6 +209,8 @@ pub(crate) struct Durable {
     pub sent_ahead: crate::checkpoint::Ahead,
     pub sending: Arc<()>,
     pub log_bytes_at_checkpoint: u64,
+    /// Kept behind a checkpoint, as the register has it.
+    pub retain_bytes: u64,
     pub persisting: Option<Position>,
     pub persisted_index: Arc<AtomicU64>,
     pub free_checked: Option<Instant>,
@@ -269,7 +273,7 @@ impl Host {
             reading: None,
             scrub_due_us: now + damage::SCRUB_PAUSE_US,
             leaves_out: false,
-            sources: HashMap::new(),
+            sources: Sources::default(),
             confirming: HashMap::new(),
             next_token: 0,
             group: None,
@@ -374,6 +378,7 @@ impl Host {
                     self.learn_register().await?;
                 }
             }
+            Event::Input(Input::Loaded(loaded)) => self.loaded(loaded),
             Event::Input(Input::Hint) => self.machine.hint(now),
             Event::Input(Input::Confirm(epoch, unconfirmed)) if self.machine.leads() == Some(epoch) => {
                 self.confirm(unconfirmed);
@@ -469,7 +474,7 @@ impl Host {
         }
         self.sync_now |= ready.sync;
         for snapshot in ready.closes {
-            self.sources.remove(&snapshot);
+            self.sources.close(snapshot);
         }
         self.errands.extend(ready.fetches.into_iter().map(Errand::Fetch));
         self.errands.extend(ready.loads.into_iter().map(Errand::Load));
@@ -488,11 +493,7 @@ impl Host {
                 let now = self.now();
                 self.machine.fetched(now, &fetch.to, fetch.from_index, records);
             }
-            Errand::Load(load) => {
-                let chunk = self.chunk(&load);
-                let now = self.now();
-                self.machine.loaded(now, load.snapshot, chunk);
-            }
+            Errand::Load(load) => self.load(load),
         }
         Ok(())
     }
@@ -510,25 +511,30 @@ impl Host {
             .collect())
     }
 
-    fn chunk(&mut self, load: &Load) -> Option<Chunk> {
-        if !self.sources.contains_key(&load.snapshot) {
-            match Source::open(&mut self.replica, &*self.engine) {
-                Ok(source) => drop(self.sources.insert(load.snapshot, source)),
-                Err(error) => {
-                    tracing::error!(%error, to = %load.to, "cannot begin a snapshot");
-                    return None;
-                }
+    /// Reads the next part of a snapshot on another thread.
+    fn load(&mut self, Load { snapshot, to, bytes_max }: Load) {
+        match self.sources.take(snapshot, || Source::open(&mut self.replica, &*self.engine)) {
+            Ok(Some(source)) => {
+                let told = self.shard.inbox().clone();
+                self.runner.blocking(move || {
+                    let _ = told.send(Input::Loaded(source.load(snapshot, bytes_max)));
+                });
             }
-        }
-        let source = self.sources.get_mut(&load.snapshot)?;
-        match source.chunk(load.bytes_max) {
-            Ok((bytes, is_last)) => Some(Chunk { at_index: source.at().index, bytes, is_last }),
+            Ok(None) => {}
             Err(error) => {
-                tracing::error!(%error, to = %load.to, "cannot go on with a snapshot");
-                self.sources.remove(&load.snapshot);
-                None
+                tracing::error!(%error, %to, "cannot begin a snapshot");
+                self.machine.loaded(self.now(), snapshot, None);
             }
         }
+    }
+
+    fn loaded(&mut self, loaded: Loaded) {
+        let (snapshot, now) = (loaded.snapshot, self.now());
+        let chunk = self.sources.loaded(loaded);
+        if let Err(error) = &chunk {
+            tracing::error!(%error, "cannot go on with a snapshot");
+        }
+        self.machine.loaded(now, snapshot, chunk.ok());
     }
 
     async fn begin_write(&mut self, id: u64, write: DiskWrite) -> Result<(), Error> {

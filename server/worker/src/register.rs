@@ -6,9 +6,6 @@ use slotkv_storage::Error;
 
 use crate::host::Host;
 
-/// Log that is kept for replicas that were away.
-const RETAIN_BYTES: u64 = 256 << 20;
-
 impl Host {
     /// What the register says beside what the machine goes by.
     pub(crate) async fn learn_register(&mut self) -> Result<(), Error> {
@@ -41,11 +38,7 @@ impl Host {
             self.machine.syncs_apart(now, register.durability != Durability::Sync);
             self.carry_out().await?;
         }
-        if register.replicas == 1 {
-            self.settings.retain_bytes = 0;
-        } else {
-            self.settings.retain_bytes = RETAIN_BYTES;
-        }
+        self.durable.retain_bytes = if register.replicas == 1 { 0 } else { self.settings.retain_bytes };
         if register.preferred != self.preferred {
             let is_edit = self.preferred.is_some();
             self.preferred.clone_from(&register.preferred);

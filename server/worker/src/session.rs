@@ -36,6 +36,9 @@ use crate::{
 
 /// How long requests of a client that knows a newer slot table wait for this worker to catch up.
 pub const CATCH_UP_MS_MAX: u64 = 500;
+/// How long requests wait while the lead is on its way to this replica or from it to another, rather than be refused and
+/// come again: a hand-over takes tens of milliseconds.
+pub const TURN_MS_MAX: u64 = 250;
 /// Requests answered in one poll before other streams get their turn.
 const REQUESTS_PER_POLL_MAX: usize = 8192;
 /// Reads from the engine, which may be reads from the disk, before the stream gives way to the others of its thread.
@@ -108,12 +111,21 @@ where
             received: Some(Instant::now()),
         };
         let ownership = self.shard.ownership();
-        if ownership.is_behind(frame.table_version) {
+        let (version, epoch) = (frame.table_version, frame.epoch);
+        let is_behind = ownership.is_behind(version);
+        let waits_for_turn = self.shard.is_turning(epoch) && self.todo.requests.iter().any(needs_primary);
+        if is_behind || waits_for_turn {
             let shard = self.shard.clone();
-            let version = frame.table_version;
             self.catching_up = Some(Box::pin(async move {
                 let wait = Duration::from_millis(CATCH_UP_MS_MAX);
-                tokio::time::timeout(wait, shard.catch_up(version)).await.is_ok()
+                if is_behind && tokio::time::timeout(wait, shard.catch_up(version)).await.is_err() {
+                    return false;
+                }
+                if waits_for_turn {
+                    let wait = Duration::from_millis(TURN_MS_MAX);
+                    let _ = tokio::time::timeout(wait, shard.turned(epoch)).await;
+                }
+                true
             }));
         }
     }
@@ -342,6 +354,11 @@ impl<S> Drop for Session<S> {
     fn drop(&mut self) {
         self.outbox.close();
     }
+}
+
+/// Whether no other replica may answer it.
+fn needs_primary(request: &Request) -> bool {
+    request.read_level() == ReadLevel::Linearizable
 }
 
 /// Checks a hello and answers it.

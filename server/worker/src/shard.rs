@@ -47,6 +47,8 @@ pub struct Shard {
     /// Held while the ownership is replaced: the table and the epoch come from different tasks.
     replacing: Mutex<()>,
     version: watch::Sender<u64>,
+    /// Told when another answers for the shard, as far as is known here.
+    turned: watch::Sender<()>,
     wanted_version: watch::Sender<u64>,
     standing: watch::Sender<Stand>,
     /// The last record that can be read, and the index that clients are told of it.
@@ -168,6 +170,7 @@ impl Shard {
             pages: Arc::new(Semaphore::new(PAGES_MAX)),
             replacing: Mutex::default(),
             version: watch::Sender::new(version),
+            turned: watch::Sender::new(()),
             wanted_version: watch::Sender::new(version),
             standing: watch::Sender::new(Stand {
                 standing: Standing::Alone,
@@ -224,6 +227,7 @@ impl Shard {
         let epoch = self.ownership.load().epoch();
         self.ownership.store(Arc::new(Ownership::new(table, self.id, epoch)));
         self.version.send_replace(version);
+        self.turned.send_replace(());
     }
 
     fn set_epoch(&self, epoch: u64) {
@@ -350,6 +354,7 @@ impl Shard {
                 if !self.serving.load(Ordering::Acquire) || self.ownership.load().epoch() != epoch {
                     self.set_epoch(epoch);
                     self.serving.store(true, Ordering::Release);
+                    self.turned.send_replace(());
                 }
             }
             Leadership::Elsewhere(refusal) => {
@@ -359,9 +364,32 @@ impl Shard {
                     self.refusal.write().serving = refusal;
                     self.serving.store(false, Ordering::Release);
                     self.set_epoch(0);
+                    self.turned.send_replace(());
                 }
             }
         }
+    }
+
+    /// Whether requests to the primary of `epoch` would be refused here for a moment only: this process leads that epoch
+    /// and has not begun, or has stopped and the next primary is not known here yet; or that epoch is not known here.
+    pub fn is_turning(&self, epoch: u64) -> bool {
+        if epoch == 0 || self.serving.load(Ordering::Acquire) || self.stopped.load(Ordering::Acquire) {
+            return false;
+        }
+        let ownership = self.ownership.load();
+        let Some(route) = ownership.table().route(self.id) else { return false };
+        let names_this = || {
+            let is_it =
+                |primary: &Member| (&primary.name, &primary.run) == (&self.member.name, &self.member.run);
+            route.primary.as_ref().is_some_and(is_it)
+        };
+        route.epoch < epoch || (route.epoch == epoch && names_this())
+    }
+
+    /// Waits while [`Shard::is_turning`]. The caller bounds the wait.
+    pub async fn turned(&self, epoch: u64) {
+        // The sender lives as long as the shard, so the wait cannot fail.
+        let _ = self.turned.subscribe().wait_for(|()| !self.is_turning(epoch)).await;
     }
 
     /// Whether this replica serves that epoch.
@@ -429,6 +457,7 @@ impl Shard {
         self.refusal.write().serving = refusal.clone();
         self.stopped.store(true, Ordering::Release);
         self.serving.store(false, Ordering::Release);
+        self.turned.send_replace(());
         self.queue.close(refusal);
     }
 

@@ -1,5 +1,5 @@
 //! Snapshots of a replica's data on their way to another replica: [`Source`] reads one in parts, [`Receiver`] makes an
-//! engine of them.
+//! engine of them, [`Sources`] has those that a host sends.
 //!
 //! A part is a format byte, the CRC-32C of what follows, its number (from 0), a byte that says whether it is the last, and
 //! rows of the engine as they lie there: length of the key, length of the value, key, value. Numbers are u32,
@@ -11,13 +11,14 @@
 //! rotted at the source is taken over.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ops::{Bound, ControlFlow},
     sync::Arc,
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use slotkv_storage::{Batch, Engine, Error, Position, Reader, Row, SlotRow, keys};
+use slotkv_replication::Chunk;
+use slotkv_storage::{Batch, Engine, Error, Ingestion, Position, Reader, Row, SlotRow, keys};
 
 use crate::{
     replica::{self, CHECKPOINT, LOGGED_TIME, Replica, SHOWN_BASE},
@@ -52,6 +53,12 @@ impl Source {
     /// The last record that the snapshot holds.
     pub fn at(&self) -> Position {
         self.at
+    }
+
+    /// Reads the next part for [`Sources::loaded`]. Blocks.
+    pub fn load(mut self, snapshot: u64, bytes_max: usize) -> Loaded {
+        let part = self.chunk(bytes_max);
+        Loaded { snapshot, source: self, part }
     }
 
     /// The next part, of at most `bytes_max` bytes unless a single row is larger, and whether it is the last. Blocks.
@@ -89,9 +96,67 @@ impl Source {
     }
 }
 
+/// Snapshots on their way out, by number. Their parts are read on other threads, one of each at a time, since a part
+/// takes milliseconds.
+#[derive(Default)]
+pub struct Sources(HashMap<u64, Option<Source>>);
+
+/// A part that was read, and where the next one comes from.
+pub struct Loaded {
+    /// The number of its snapshot.
+    pub snapshot: u64,
+    source: Source,
+    part: Result<(Bytes, bool), Error>,
+}
+
+impl Sources {
+    /// Takes out the snapshot, which [`Sources::loaded`] brings back, or opens it if it is new. `None`: it is being read.
+    pub fn take(
+        &mut self,
+        snapshot: u64,
+        open: impl FnOnce() -> Result<Source, Error>,
+    ) -> Result<Option<Source>, Error> {
+        match self.0.get_mut(&snapshot) {
+            Some(source) => Ok(source.take()),
+            None => {
+                let source = open()?;
+                self.0.insert(snapshot, None);
+                Ok(Some(source))
+            }
+        }
+    }
+
+    /// Takes a snapshot back, unless it was closed meanwhile or cannot be read further. Returns its part.
+    pub fn loaded(&mut self, loaded: Loaded) -> Result<Chunk, Error> {
+        let Loaded { snapshot, source, part } = loaded;
+        let at_index = source.at().index;
+        match part {
+            Ok((bytes, is_last)) => {
+                if let Some(open) = self.0.get_mut(&snapshot) {
+                    *open = Some(source);
+                }
+                Ok(Chunk { at_index, bytes, is_last })
+            }
+            Err(error) => {
+                self.close(snapshot);
+                Err(error)
+            }
+        }
+    }
+
+    /// Forgets a snapshot.
+    pub fn close(&mut self, snapshot: u64) {
+        self.0.remove(&snapshot);
+    }
+}
+
 /// Makes an engine of the parts of a snapshot.
 pub struct Receiver {
+    /// Begun by the first part. Dropped before the engine.
+    ingestion: Option<Box<dyn Ingestion>>,
     engine: Arc<dyn Engine>,
+    /// Rows that say how far the others go: they are written when all of those are there.
+    bounds: Batch,
     /// Of the next part.
     number: u32,
     /// The last key that was taken.
@@ -110,7 +175,9 @@ impl Receiver {
     /// Takes the parts into an engine that holds no rows.
     pub fn new(engine: Arc<dyn Engine>) -> Self {
         Self {
+            ingestion: None,
             engine,
+            bounds: Batch::new(),
             number: 0,
             last: Bytes::new(),
             sums: BTreeMap::new(),
@@ -129,19 +196,27 @@ impl Receiver {
         }
         self.number = number.wrapping_add(1);
         self.is_whole = is_last;
-        let mut batch = Batch::new();
+        let mut rows = Batch::new();
         while !rest.is_empty() {
             let (key, value) = split_row(&mut rest)?;
             if key <= self.last {
                 return Err(malformed("its rows are not in the order of their keys"));
             }
-            self.check_row(&key, &value)?;
             self.last = key.clone();
-            batch.put(key, value);
+            match self.check_row(&key, &value)? {
+                Tells::Data => rows.put(key, value),
+                // The part must not stay in memory for them.
+                Tells::Bounds => {
+                    self.bounds.put(Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value));
+                }
+            }
         }
-        // It would keep the part in memory.
+        // Nor for this one.
         self.last = Bytes::copy_from_slice(&self.last);
-        self.engine.write(batch)
+        if self.ingestion.is_none() {
+            self.ingestion = Some(self.engine.clone().ingest()?);
+        }
+        self.ingestion.as_mut().map_or(Ok(()), |ingestion| ingestion.add(rows))
     }
 
     /// Checks that the snapshot is whole and holds everything up to `at`. The engine is not durable yet.
@@ -158,13 +233,17 @@ impl Receiver {
         if self.ending != 0 {
             return Err(malformed("its deadlines are not those of its rows"));
         }
-        match self.sums.first_key_value() {
-            Some((slot, _)) => Err(malformed(format!("slot {slot} has rows and no slot row"))),
-            None => Ok(self.engine),
+        if let Some((slot, _)) = self.sums.first_key_value() {
+            return Err(malformed(format!("slot {slot} has rows and no slot row")));
         }
+        if let Some(ingestion) = self.ingestion {
+            ingestion.finish()?;
+        }
+        self.engine.write(self.bounds)?;
+        Ok(self.engine)
     }
 
-    fn check_row(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+    fn check_row(&mut self, key: &[u8], value: &[u8]) -> Result<Tells, Error> {
         if key.starts_with(&keys::data_key_prefix()) {
             let (version, expires_ms, value) = Row::peek(value)?;
             if expires_ms != 0 {
@@ -173,7 +252,7 @@ impl Receiver {
             let key = keys::DataKey::decode(key)?;
             let sums = self.sums.entry(key.slot).or_default();
             replica::add(sums, key.namespace, key.key, version, value);
-            return Ok(());
+            return Ok(Tells::Data);
         }
         if key.starts_with(&keys::slot_key_prefix()) {
             let slot = keys::decode_slot_key(key)?;
@@ -185,11 +264,12 @@ impl Receiver {
                     sums.count, sums.bytes, sums.digest, row.count, row.bytes, row.digest
                 )));
             }
-            return Ok(());
+            return Ok(Tells::Data);
         }
         if key.starts_with(&keys::retry_key_prefix(None)) {
             keys::decode_retry_key(key)?;
-            return SlotResults::decode(value).map(drop).map_err(malformed);
+            SlotResults::decode(value).map_err(malformed)?;
+            return Ok(Tells::Data);
         }
         if key.starts_with(&keys::deadline_key_prefix()) {
             let (expires_ms, data_key) = keys::decode_deadline_key(key)?;
@@ -198,7 +278,7 @@ impl Receiver {
                 return Err(malformed("a deadline is none"));
             }
             self.ending = self.ending.wrapping_sub(digest_of_deadline(expires_ms, data_key));
-            return Ok(());
+            return Ok(Tells::Data);
         }
         if key == keys::applied_key() {
             self.applied = Some(Position::decode(value)?);
@@ -209,8 +289,15 @@ impl Receiver {
         } else {
             return Err(malformed("it has a row of a kind that is not known"));
         }
-        Ok(())
+        Ok(Tells::Bounds)
     }
+}
+
+/// What a row is about.
+enum Tells {
+    Data,
+    /// How far the data goes.
+    Bounds,
 }
 
 /// The number of a part that is as it was sent, whether it is the last, and its rows.

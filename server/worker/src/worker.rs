@@ -75,6 +75,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Log bytes after which a checkpoint is made.
     pub checkpoint_bytes: u64,
+    /// Log bytes that are kept behind a checkpoint, for replicas that were away; a shard of one replica keeps none.
+    pub retain_bytes: u64,
     /// Timeout of the session with the coordinator.
     pub session_timeout: Duration,
     /// Times and bounds of replication.
@@ -84,7 +86,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Options with defaults: 128 MiB of rows in memory, segments and checkpoints of 64 MiB, sessions of 5 s.
+    /// Options with defaults: 128 MiB of rows in memory, segments and checkpoints of 64 MiB, 256 MiB of the log kept,
+    /// sessions of 5 s.
     pub fn new(dir: impl Into<PathBuf>, address: impl Into<String>) -> Self {
         Self {
             dir: dir.into(),
@@ -97,6 +100,7 @@ impl Options {
             cache_bytes: 128 << 20,
             segment_bytes: 64 << 20,
             checkpoint_bytes: 64 << 20,
+            retain_bytes: 256 << 20,
             session_timeout: Duration::from_secs(5),
             replication: slotkv_replication::Options::default(),
             health: Health::default(),
@@ -270,7 +274,7 @@ impl Worker {
             settings: Settings {
                 durability: register.durability,
                 checkpoint_bytes: options.checkpoint_bytes,
-                retain_bytes: 0,
+                retain_bytes: options.retain_bytes,
                 dir: options.dir.clone(),
                 cache_bytes: options.cache_bytes,
             },

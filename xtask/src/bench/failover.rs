@@ -168,7 +168,7 @@ fn measure(wish: &Wish) -> Outcome<Vec<Row>> {
 }
 
 fn shape() -> replicas::Shape {
-    replicas::Shape { zookeepers: 3, masters: 2, shards: 1, replicas: 3, durability: "sync" }
+    replicas::Shape { zookeepers: 3, masters: 2, shards: 1, replicas: 3, durability: "sync", more: &[] }
 }
 
 fn tools(with_slotkv: bool, is_built: bool) -> Outcome<Tools> {

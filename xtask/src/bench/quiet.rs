@@ -22,7 +22,7 @@ pub fn run(minutes: u64) -> Outcome<bool> {
     machine::install(&[machine::JAVA, machine::ZOOKEEPER])?;
     let slotkv = cluster::build(Profile::Release)?;
     let dir = project::scratch().join("bench-quiet");
-    let shape = Shape { zookeepers: 3, masters: 2, shards: 2, replicas: 3, durability: "sync" };
+    let shape = Shape { zookeepers: 3, masters: 2, shards: 2, replicas: 3, durability: "sync", more: &[] };
     let cluster = Replicas::start(&slotkv, &dir, &shape)?;
     process::output(bench(&slotkv, &cluster.uri, "put").arg("--load-only"))?;
     let before = cluster.epochs().ok_or("no master answers")?;

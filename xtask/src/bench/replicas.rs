@@ -24,6 +24,8 @@ pub struct Shape {
     pub replicas: usize,
     /// `sync` or `interval(MS)`.
     pub durability: &'static str,
+    /// Further arguments of every worker.
+    pub more: &'static [&'static str],
 }
 
 /// The cluster.
@@ -107,6 +109,7 @@ impl Replicas {
         command.args(["worker", "--listen", &format!("127.0.0.1:{port}"), "--name", name]);
         command.args(["--coordinator", &self.coordinator, "--shard", &shard.to_string()]);
         command.args(["--durability", self.shape.durability]).arg("--data").arg(self.dir.join(name));
+        command.args(self.shape.more);
         if self.shape.replicas > 1 {
             command.args(["--replicas", &self.shape.replicas.to_string(), "--ack", "one"]);
         }
@@ -190,6 +193,13 @@ impl Replicas {
         let server = self.spawn(name, *shard, *port)?;
         self.workers[at].server = server;
         Ok(())
+    }
+
+    /// Whether the data of a worker, which began with none, came as a snapshot.
+    pub fn took_snapshot(&self, at: usize) -> bool {
+        // The engine that it began with is gone.
+        let dir = self.dir.join(&self.workers[at].name);
+        dir.exists() && !dir.join("engine").exists()
     }
 
     /// Process id of a worker.

@@ -170,7 +170,7 @@ fn measure(setting: &Setting, peer: Peer, wanted: &[&'static Comparison]) -> Out
         Peer::Etcd => (1, "sync"),
         Peer::Redis => (MASTERS, "interval(1000)"),
     };
-    let shape = replicas::Shape { zookeepers: 1, masters: 1, shards, replicas: 3, durability };
+    let shape = replicas::Shape { zookeepers: 1, masters: 1, shards, replicas: 3, durability, more: &[] };
     let ours = match setting.peers_only {
         true => None,
         false => Some(Replicas::start(&setting.slotkv, &setting.dir.join("slotkv"), &shape)?),

@@ -54,6 +54,79 @@ fn after(number: u64) -> Vec<(Bytes, Bytes)> {
     everything(&engine).unwrap()
 }
 
+/// A batch of rows with ascending keys.
+fn ascending(range: std::ops::Range<u32>) -> Batch {
+    let mut batch = Batch::new();
+    range.for_each(|at| batch.put(at.to_be_bytes().to_vec(), vec![at as u8; 200]));
+    batch
+}
+
+#[test]
+fn engine_that_was_filled_goes_on_as_one_that_was_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut fjall = Arc::new(FjallEngine::open(dir.path(), &small()).unwrap());
+    let memory = MemoryEngine::new();
+    memory.write(first_batch()).unwrap();
+    let mut ingestion = fjall.clone().ingest().unwrap();
+    for from in (0..10_000).step_by(500) {
+        ingestion.add(ascending(from..from + 500)).unwrap();
+        memory.write(ascending(from..from + 500)).unwrap();
+    }
+    ingestion.finish().unwrap();
+    assert!(everything(&*fjall).unwrap() == everything(&memory).unwrap());
+    let before = fjall.snapshot().unwrap();
+    let filled = everything(&memory).unwrap();
+    for number in 1..=200u64 {
+        let mut batch = numbered(number);
+        batch.put((number as u32 * 7).to_be_bytes().to_vec(), "new");
+        batch.delete((number as u32 * 11).to_be_bytes().to_vec());
+        fjall.write(batch.clone()).unwrap();
+        memory.write(batch).unwrap();
+        if number == 100 {
+            assert!(everything(&*before).unwrap() == filled);
+            fjall.persist().unwrap();
+        }
+        if number == 150 {
+            drop(before.get(b"x"));
+            fjall.rows.major_compact().unwrap();
+        }
+    }
+    assert!(everything(&*before).unwrap() == filled);
+    assert!(everything(&*fjall).unwrap() == everything(&memory).unwrap());
+    drop(before);
+    for _ in 0..2 {
+        fjall.persist().unwrap();
+        drop(fjall);
+        fjall = Arc::new(FjallEngine::open(dir.path(), &small()).unwrap());
+        assert!(everything(&*fjall).unwrap() == everything(&memory).unwrap());
+    }
+}
+
+#[test]
+fn ingestion_that_is_given_up_leaves_an_engine_that_can_be_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let engines = FjallEngines::new(small());
+    let folder = dir.path().join("engine.1");
+    let engine = engines.open(&folder).unwrap();
+    let mut ingestion = engine.clone().ingest().unwrap();
+    ingestion.add(ascending(0..5_000)).unwrap();
+    engines.remove(&folder).unwrap();
+    drop(engine);
+    assert!(folder.exists());
+    drop(ingestion);
+    assert!(!folder.exists());
+}
+
+#[test]
+fn ingestion_out_of_order_is_an_error_and_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = Arc::new(FjallEngine::open(dir.path(), &small()).unwrap());
+    let mut ingestion = engine.ingest().unwrap();
+    ingestion.add(ascending(10..20)).unwrap();
+    ingestion.add(ascending(5..15)).unwrap();
+    assert!(ingestion.finish().is_err());
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Write(Vec<(u8, Option<u8>)>),

@@ -9,6 +9,7 @@ use std::{
     ops::{Bound::Unbounded, ControlFlow, RangeInclusive},
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -29,6 +30,8 @@ const RUNS: [u64; 3] = [100, 180, 220];
 /// It persists after so many batches.
 const PERSIST_EVERY: u64 = 7;
 const KEYS: u64 = 500;
+/// The batch whose state the program of [`program_that_fills`] begins with.
+const FILLED: u64 = 90;
 const LAST: u64 = RUNS[RUNS.len() - 1];
 /// Images in the short form: so many of all, evenly spread.
 const IMAGES: usize = 350;
@@ -82,7 +85,7 @@ fn states() -> Vec<Rows> {
     states
 }
 
-fn applied(engine: &dyn Reader) -> Result<u64, Error> {
+fn applied(engine: &(impl Reader + ?Sized)) -> Result<u64, Error> {
     match engine.get(&keys::applied_key())? {
         Some(row) => Ok(Position::decode(&row)?.index),
         None => Ok(0),
@@ -95,19 +98,53 @@ fn applied(engine: &dyn Reader) -> Result<u64, Error> {
 #[ignore = "a program of the other tests"]
 fn program_that_writes() {
     let Some(folder) = env::var_os(FOLDER).map(PathBuf::from) else { return };
-    let note = |text: String| {
-        let notes = fs::OpenOptions::new().create(true).append(true).open(folder.join("notes"));
-        std::io::Write::write_all(&mut notes.unwrap(), text.as_bytes()).unwrap();
-    };
     let engine = FjallEngine::open(&folder.join("engine"), &options()).unwrap();
-    let from = applied(&engine).unwrap() + 1;
+    write_a_run(&folder, &engine);
+}
+
+/// Not a test: the same of an engine that is filled first, as with a snapshot.
+#[test]
+#[ignore = "a program of the other tests"]
+fn program_that_fills() {
+    let Some(folder) = env::var_os(FOLDER).map(PathBuf::from) else { return };
+    let engine = Arc::new(FjallEngine::open(&folder.join("engine"), &options()).unwrap());
+    if applied(&*engine).unwrap() == 0 {
+        note(&folder, format!("begun {FILLED}\n"));
+        let applied_key = keys::applied_key();
+        let mut ingestion = engine.clone().ingest().unwrap();
+        let (rows, bounds): (Rows, Rows) =
+            states().swap_remove(FILLED as usize).into_iter().partition(|(key, _)| *key != applied_key);
+        for rows in rows.chunks(50) {
+            ingestion.add(batch_of(rows)).unwrap();
+        }
+        ingestion.finish().unwrap();
+        engine.write(batch_of(&bounds)).unwrap();
+        engine.persist().unwrap();
+        note(&folder, format!("persisted {FILLED}\n"));
+    }
+    write_a_run(&folder, &*engine);
+}
+
+fn batch_of(rows: &[(Bytes, Bytes)]) -> Batch {
+    let mut batch = Batch::new();
+    rows.iter().for_each(|(key, value)| batch.put(key.clone(), value.clone()));
+    batch
+}
+
+fn note(folder: &Path, text: String) {
+    let notes = fs::OpenOptions::new().create(true).append(true).open(folder.join("notes"));
+    std::io::Write::write_all(&mut notes.unwrap(), text.as_bytes()).unwrap();
+}
+
+fn write_a_run(folder: &Path, engine: &dyn Engine) -> ! {
+    let from = applied(engine).unwrap() + 1;
     let to = RUNS.into_iter().find(|&last| last >= from).unwrap();
     for number in from..=to {
-        note(format!("begun {number}\n"));
+        note(folder, format!("begun {number}\n"));
         engine.write(batch(number)).unwrap();
         if number.is_multiple_of(PERSIST_EVERY) {
             engine.persist().unwrap();
-            note(format!("persisted {number}\n"));
+            note(folder, format!("persisted {number}\n"));
         }
     }
     // As if it were killed.
@@ -121,11 +158,11 @@ struct Recording {
     bounds: Vec<RangeInclusive<u64>>,
 }
 
-fn record(folder: &Path) -> io::Result<Recording> {
+fn record(folder: &Path, program_name: &str) -> io::Result<Recording> {
     let mut recorder = Recorder::new(folder);
     for _ in RUNS {
         let mut program = Command::new(env::current_exe().unwrap());
-        program.args(["program_that_writes", "--exact", "--ignored", "--nocapture"]).env(FOLDER, folder);
+        program.args([program_name, "--exact", "--ignored", "--nocapture"]).env(FOLDER, folder);
         program.stdout(std::process::Stdio::null());
         assert!(recorder.run(&mut program)?, "the program failed");
     }
@@ -209,9 +246,20 @@ fn contents(folder: &Path) -> Vec<(PathBuf, Option<Vec<u8>>, u64)> {
 
 #[test]
 fn engine_holds_what_was_persisted_wherever_its_machine_ends() {
+    judge_images("program_that_writes", IMAGES, 10_000, 0);
+}
+
+/// One that was not persisted yet is removed unread.
+#[test]
+fn engine_that_was_filled_and_persisted_holds_it_wherever_its_machine_ends() {
+    judge_images("program_that_fills", IMAGES / 3, 5_000, FILLED);
+}
+
+/// Judges images of a program in which a batch from `persisted_min` on was persisted.
+fn judge_images(program_name: &str, images_short: usize, images_long_min: usize, persisted_min: u64) {
     let long = env::var_os("SLOTKV_TEST_LONG").is_some();
     let folder = tempfile::tempdir().unwrap();
-    let Recording { calls, bounds } = match record(folder.path()) {
+    let Recording { calls, bounds } = match record(folder.path(), program_name) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             eprintln!(
                 "\nSKIPPED, because this user may not trace a program ({error}): the engine's crash points"
@@ -227,8 +275,9 @@ fn engine_holds_what_was_persisted_wherever_its_machine_ends() {
     fs::remove_dir_all(&image).unwrap();
 
     let states = states();
-    let every: Vec<_> = (0..=calls.len()).flat_map(|count| FATES.map(|fate| (count, fate))).collect();
-    let images = if long { every.len() } else { IMAGES };
+    let counts = (0..=calls.len()).filter(|&count| *bounds[count].start() >= persisted_min);
+    let every: Vec<_> = counts.flat_map(|count| FATES.map(|fate| (count, fate))).collect();
+    let images = if long { every.len() } else { images_short };
     let (mut opened, mut refused) = (0, 0);
     for at in 0..images {
         let (count, fate) = every[at * every.len() / images];
@@ -246,7 +295,7 @@ fn engine_holds_what_was_persisted_wherever_its_machine_ends() {
         fs::remove_dir_all(&image).unwrap();
     }
     println!("{} calls, {opened} images opened, {refused} refused since the disk had lied", calls.len());
-    assert!(opened + refused >= if long { 10_000 } else { IMAGES });
+    assert!(opened + refused >= if long { images_long_min } else { images_short });
     // Few images are of a disk that lies: the short form may meet none.
     assert!((refused > 0 || !long) && refused < images / 5, "{refused} refused");
 }

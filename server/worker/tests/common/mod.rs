@@ -46,6 +46,10 @@ pub struct Wall {
 }
 
 impl Wall {
+    pub fn new() -> Self {
+        Self { base: Instant::now(), ms: AtomicI64::new(1_790_000_000_000) }
+    }
+
     pub fn set_by(&self, ms: i64) {
         self.ms.fetch_add(ms, Ordering::Relaxed);
     }
@@ -91,7 +95,7 @@ impl Machine {
         options.shard = Some(0);
         options.name = Some("w0".into());
         Self {
-            wall: Arc::new(Wall { base: Instant::now(), ms: AtomicI64::new(1_790_000_000_000) }),
+            wall: Arc::new(Wall::new()),
             coordinator,
             disk: SimDisk::new(1),
             engines: MemoryEngines::recoverable(1),
@@ -149,7 +153,7 @@ impl Machine {
     }
 }
 
-type Input = std::pin::Pin<Box<dyn Stream<Item = Result<ClientFrame, Status>> + Send>>;
+pub type Input = std::pin::Pin<Box<dyn Stream<Item = Result<ClientFrame, Status>> + Send>>;
 
 /// A client that says just what it is told to.
 pub struct Caller {
@@ -171,12 +175,18 @@ pub fn hello(client: u8) -> v1::Hello {
     }
 }
 
+/// A client's end of a stream, and the worker's.
+pub fn frames() -> (mpsc::UnboundedSender<Result<ClientFrame, Status>>, Input) {
+    let (frames, input) = mpsc::unbounded_channel();
+    let input = futures_util::stream::unfold(input, |mut input| async {
+        input.recv().await.map(|frame| (frame, input))
+    });
+    (frames, Box::pin(input))
+}
+
 impl Caller {
     pub fn raw(worker: &Worker) -> Self {
-        let (frames, input) = mpsc::unbounded_channel();
-        let input: Input = Box::pin(futures_util::stream::unfold(input, |mut input| async {
-            input.recv().await.map(|frame| (frame, input))
-        }));
+        let (frames, input) = frames();
         let session = worker.serve_stream(input);
         Self { frames, session, version: 1, epoch: 0, applied_index: 0, next_id: 1 }
     }

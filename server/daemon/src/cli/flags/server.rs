@@ -143,6 +143,9 @@ pub(crate) struct WorkerFlags {
     /// Bytes of the log after which the engine is made durable and the log is cut
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = sizes::bytes)]
     pub checkpoint_bytes: u64,
+    /// Bytes of the log that are kept for replicas that were away, which take a copy of all data instead if that is not enough; up to four times as many for one that is on its way back
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = sizes::bytes)]
+    pub retain_bytes: u64,
     #[command(flatten)]
     pub store: StoreFlags,
     /// Threads; one is the fastest for one connection
