@@ -49,4 +49,4 @@ pub mod worker;
 pub use error::StartError;
 pub use link::{GrpcPeers, PeerTransport};
 pub use runner::Runner;
-pub use worker::{Options, Seams, Worker};
+pub use worker::{Options, Seams, Standby, Worker};

@@ -59,6 +59,15 @@ impl Listening {
         Ok(Self { listener, bound: bound.to_string(), advertise })
     }
 
+    /// The same socket once more: what one does not accept, the other does.
+    pub(crate) fn again(&self) -> std::io::Result<Self> {
+        Ok(Self {
+            listener: self.listener.try_clone()?,
+            bound: self.bound.clone(),
+            advertise: self.advertise.clone(),
+        })
+    }
+
     /// `ip:port` that is bound.
     pub fn bound(&self) -> &str {
         &self.bound

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use slotkv_coordination::Coordinator;
+use slotkv_coordination::{Coordinator, View};
 use slotkv_master::MasterService;
 use slotkv_proto::{
     Code,
@@ -11,7 +11,8 @@ use slotkv_proto::{
     v1::master_server::MasterServer as MasterGrpc,
 };
 use slotkv_storage::{Disk, FjallEngines, fjall_engine::FjallOptions};
-use slotkv_worker::{GrpcPeers, Options, Runner, Seams, Worker};
+use slotkv_worker::{GrpcPeers, Options, Runner, Seams, Standby, Worker};
+use tokio::sync::{oneshot, watch};
 
 use super::{
     ServeError,
@@ -28,19 +29,34 @@ pub struct WorkerServer {
 
 impl WorkerServer {
     /// Starts a worker and its server on the present runtime. What `options` say of the address is replaced by what
-    /// `listening` advertises. Waits for the coordinator and the first master as long as it takes.
+    /// `listening` advertises. Waits for the coordinator and the first master as long as it takes, and a standby for its
+    /// place; until then a standby serves `Master`, and calls `stands_by` when it does.
     pub async fn start(
         mut options: Options,
         listening: Listening,
         connections_max: usize,
         seams: Seams,
+        stands_by: impl FnOnce(Standby),
     ) -> Result<Self, ServeError> {
         let address = listening.advertise().to_owned();
         options.address = address.clone();
-        let worker = Worker::start(options, seams).await?;
+        let (tell, told) = oneshot::channel();
+        let standby = async {
+            let Ok(standby): Result<Standby, _> = told.await else { return std::future::pending().await };
+            let serving = serve_standby(standby.view(), listening.again()?, connections_max).await?;
+            stands_by(standby);
+            // Until it has a place. Its callers connect again then, and find the rest.
+            std::future::pending::<()>().await;
+            drop(serving);
+            Ok(())
+        };
+        let worker = tokio::select! {
+            biased;
+            worker = Worker::start_or_stand_by(options, seams, |standby| drop(tell.send(standby))) => worker?,
+            Err(error) = standby => return Err(error),
+        };
         let (store, peers) = (worker.store_server(), worker.peer_server());
-        let table =
-            MasterGrpc::new(MasterService::new(worker.view())).max_encoding_message_size(FRAME_BYTES_MAX);
+        let table = table_server(worker.view());
         let names = &["slotkv.v1.Store", "slotkv.v1.Master", "slotkv.v1.Replication"];
         let services = Services::new(names, |routes| {
             routes.add_service(store).add_service(table).add_service(peers);
@@ -80,6 +96,26 @@ impl WorkerServer {
         self.worker.shard().abort((Code::ShuttingDown, "the worker was killed".into()));
         self.worker.failed().await;
     }
+}
+
+/// The slot table of a worker that has no place yet, once it is known.
+async fn serve_standby(
+    mut view: watch::Receiver<Arc<View>>,
+    listening: Listening,
+    connections_max: usize,
+) -> Result<Serving, ServeError> {
+    if view.wait_for(|view| view.table.is_some()).await.is_err() {
+        return std::future::pending().await;
+    }
+    let table = table_server(view);
+    let services = Services::new(&["slotkv.v1.Master"], |routes| {
+        routes.add_service(table);
+    });
+    Ok(services.serve(listening, connections_max).await?)
+}
+
+fn table_server(view: watch::Receiver<Arc<View>>) -> MasterGrpc<MasterService> {
+    MasterGrpc::new(MasterService::new(view)).max_encoding_message_size(FRAME_BYTES_MAX)
 }
 
 /// The machine's clock and chance, with a coordinator and a disk that the caller may choose; long work runs on threads
