@@ -777,6 +777,40 @@ typedef struct slotkv_master_t {
 } slotkv_master_t;
 
 /**
+ * A copy of a shard. Part of a result and freed with it.
+ */
+typedef struct slotkv_replica_t {
+    /**
+     * Its name.
+     */
+    const char *name;
+    /**
+     * "leader", "in sync", "catching up", "read-only" and why, "gone" or "left".
+     */
+    const char *state;
+    /**
+     * Since when, in milliseconds since 1970 by its own clock; 0: not known.
+     */
+    uint64_t since_ms;
+    /**
+     * Whether it is registered now.
+     */
+    bool live;
+    /**
+     * Whether the shard counts it as in sync, with the data that it has now.
+     */
+    bool in_isr;
+    /**
+     * host:port
+     */
+    const char *address;
+    /**
+     * Where it stands.
+     */
+    const char *zone;
+} slotkv_replica_t;
+
+/**
  * A shard. Part of a result and freed with it.
  */
 typedef struct slotkv_shard_t {
@@ -824,6 +858,34 @@ typedef struct slotkv_shard_t {
      * How many slots it owns.
      */
     uint32_t slots;
+    /**
+     * How many copies there shall be, the primary's included.
+     */
+    uint32_t replicas;
+    /**
+     * Who shall lead when it can; empty: whoever does.
+     */
+    const char *preferred;
+    /**
+     * Why it is not as it should be, in words for people; empty if it is.
+     */
+    const char *reason;
+    /**
+     * The last epoch that began although acknowledged writes may have been lost; 0: none did.
+     */
+    uint64_t loss_epoch;
+    /**
+     * Name/incarnation of the replica that an operator has chosen to go on alone, until it does; else empty.
+     */
+    const char *recover;
+    /**
+     * Every replica that is in sync, lives or was ever seen.
+     */
+    const struct slotkv_replica_t *copies;
+    /**
+     * How many copies there are.
+     */
+    size_t copies_count;
 } slotkv_shard_t;
 
 /**
@@ -1030,6 +1092,11 @@ typedef struct slotkv_range_t {
 typedef int (*slotkv_interrupt_t)(void *context);
 
 /**
+ * A session's handle, for any number of threads, and for clients and queues of one cluster. 0 is none.
+ */
+typedef uint64_t slotkv_session_t;
+
+/**
  * What one call may say differently from its client. Start from slotkv_call_options(); 0 and NULL stand for the
  * client's.
  */
@@ -1067,14 +1134,19 @@ typedef struct slotkv_call_options_t {
      */
     uint32_t staleness_ms;
     /**
-     * What a session's read may not be older than, of slotkv_session_token here or elsewhere; NULL data for all that the client
-     * has seen.
+     * The same as session by a token, of slotkv_session_token or slotkv_session_seen here or elsewhere, to which the call adds
+     * nothing; NULL data for none.
      */
     struct slotkv_bytes_t session_token;
     /**
      * Lifetime of the key, for calls that store something, up to 315360000000 (ten years); 0: it lives for ever.
      */
     uint64_t ttl_ms;
+    /**
+     * What a session's read may not be older than, of slotkv_session_open; the call adds what it writes and reads. 0 for all
+     * that the client has seen.
+     */
+    slotkv_session_t session;
 } slotkv_call_options_t;
 
 /**
@@ -1629,6 +1701,26 @@ slotkv_code_t slotkv_scan_cursor(slotkv_scan_t scan,
  * Ends a scan and closes its handle.
  */
 slotkv_code_t slotkv_scan_close(slotkv_scan_t scan, struct slotkv_result_t *result);
+
+/**
+ * Opens a session that goes on where a token stands; of no bytes, one that has seen nothing. Calls whose options have it
+ * add to it what they write and read. The handle goes to `*session`; close it with slotkv_session_close.
+ *
+ * Codes: INVALID_ARGUMENT for what is no token, UNSUPPORTED for one of a newer library.
+ */
+slotkv_code_t slotkv_session_open(struct slotkv_bytes_t token,
+                                  slotkv_session_t *session,
+                                  struct slotkv_result_t *result);
+
+/**
+ * What a session has seen: value. Opaque bytes for slotkv_session_open, here or elsewhere.
+ */
+slotkv_code_t slotkv_session_seen(slotkv_session_t session, struct slotkv_result_t *result);
+
+/**
+ * Closes a session's handle. Calls that are open go on with it.
+ */
+slotkv_code_t slotkv_session_close(slotkv_session_t session, struct slotkv_result_t *result);
 
 #ifdef __cplusplus
 }  // extern "C"

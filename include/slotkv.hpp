@@ -235,10 +235,13 @@ struct CallOptions {
     ReadLevel read_level = SLOTKV_READ_LEVEL_LINEARIZABLE;
     /// With SLOTKV_READ_LEVEL_BOUNDED: how old the answer may be, up to 300 s.
     std::chrono::milliseconds staleness{0};
-    /// What a session's read may not be older than, of session_token here or elsewhere; all that the client has seen.
+    /// The same as session by a token, of session_token or seen here or elsewhere, to which the call adds nothing.
     std::optional<std::string> session_token = {};
     /// Lifetime of the key, for calls that store something, up to 315360000 s (ten years); 0: it lives for ever.
     std::chrono::milliseconds ttl{0};
+    /// What a session's read may not be older than, raw() of a Session; the call adds what it writes and reads. 0: all that the
+    /// client has seen.
+    slotkv_session_t session = 0;
 
     slotkv_call_options_t raw() const {
         slotkv_call_options_t raw = slotkv_call_options();
@@ -251,6 +254,7 @@ struct CallOptions {
             raw.session_token = bytes(*session_token);
         }
         raw.ttl_ms = static_cast<std::uint64_t>(ttl.count());
+        raw.session = session;
         return raw;
     }
 };
@@ -348,6 +352,48 @@ public:
 private:
     slotkv_scan_t scan_;
     Result page_;
+};
+
+/// A session of its own: reads of calls whose options have it are not older than what such calls have written and read.
+class Session {
+public:
+    /// One that goes on where a token stands; without one, one that has seen nothing.
+    explicit Session(std::string_view token = {}) {
+        Result result;
+        slotkv_session_open(bytes(token), &session_, result.out());
+        opened_ = detail::checked(std::move(result));
+    }
+    Session(Session &&other) noexcept
+        : session_(std::exchange(other.session_, 0)), opened_(std::move(other.opened_)) {}
+    Session &operator=(Session &&other) noexcept {
+        std::swap(session_, other.session_);
+        std::swap(opened_, other.opened_);
+        return *this;
+    }
+    Session(const Session &) = delete;
+    Session &operator=(const Session &) = delete;
+    ~Session() {
+        if (session_ != 0) {
+            slotkv_session_close(session_, nullptr);
+        }
+    }
+
+    /// How opening ended; for programs without exceptions.
+    const Result &opened() const { return opened_; }
+
+    /// What it has seen: for another Session, here or elsewhere.
+    std::string seen() const {
+        Result result;
+        slotkv_session_seen(session_, result.out());
+        result = detail::checked(std::move(result));
+        return std::string(result.value());
+    }
+
+    slotkv_session_t raw() const { return session_; }
+
+private:
+    slotkv_session_t session_ = 0;
+    Result opened_;
 };
 
 /// A connection to a cluster, for blocking calls from any number of threads.

@@ -612,6 +612,36 @@ export interface ShardStatus {
   weight: number
   /** How many slots it owns. */
   slots: number
+  /** How many copies there shall be, the primary's included. */
+  replicas: number
+  /** Who shall lead when it can; empty: whoever does. */
+  preferred: string
+  /** Why it is not as it should be, in words for people; empty if it is. */
+  reason: string
+  /** The last epoch that began although acknowledged writes may have been lost; 0: none did. */
+  lossEpoch: bigint
+  /** Name/incarnation of the replica that an operator has chosen to go on alone, until it does; else empty. */
+  recover: string
+  /** Every replica that is in sync, lives or was ever seen. */
+  copies: ReplicaStatus[]
+}
+
+/** A copy of a shard. */
+export interface ReplicaStatus {
+  /** Its name. */
+  name: string
+  /** "leader", "in sync", "catching up", "read-only" and why, "gone" or "left". */
+  state: string
+  /** Since when, in milliseconds since 1970 by its own clock; 0: not known. */
+  sinceMs: number
+  /** Whether it is registered now. */
+  live: boolean
+  /** Whether the shard counts it as in sync, with the data that it has now. */
+  inIsr: boolean
+  /** host:port */
+  address: string
+  /** Where it stands. */
+  zone: string
 }
 
 /** A process of the cluster. */

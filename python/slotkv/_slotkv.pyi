@@ -31,6 +31,7 @@ __all__ = [
     "MemberStats",
     "MemberStatus",
     "Put",
+    "ReplicaStatus",
     "Scan",
     "ShardStatus",
     "Stats",
@@ -809,6 +810,12 @@ class ShardStatus:
         "durability",
         "weight",
         "slots",
+        "replicas",
+        "preferred",
+        "reason",
+        "loss_epoch",
+        "recover",
+        "copies",
     )
     def __new__(
         cls,
@@ -822,6 +829,12 @@ class ShardStatus:
         durability: str,
         weight: float,
         slots: int,
+        replicas: int,
+        preferred: str,
+        reason: str,
+        loss_epoch: int,
+        recover: str,
+        copies: list[ReplicaStatus],
     ) -> Self: ...
     @property
     def shard(self) -> int: ...
@@ -843,6 +856,56 @@ class ShardStatus:
     def weight(self) -> float: ...
     @property
     def slots(self) -> int: ...
+    @property
+    def replicas(self) -> int: ...
+    @property
+    def preferred(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def loss_epoch(self) -> int: ...
+    @property
+    def recover(self) -> str: ...
+    @property
+    def copies(self) -> list[ReplicaStatus]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class ReplicaStatus:
+    __match_args__: Final = (
+        "name",
+        "state",
+        "since_ms",
+        "live",
+        "in_isr",
+        "address",
+        "zone",
+    )
+    def __new__(
+        cls,
+        name: str,
+        state: str,
+        since_ms: int,
+        live: bool,
+        in_isr: bool,
+        address: str,
+        zone: str,
+    ) -> Self: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def since_ms(self) -> int: ...
+    @property
+    def live(self) -> bool: ...
+    @property
+    def in_isr(self) -> bool: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def zone(self) -> str: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -81,8 +82,9 @@ def test_a_lifetime_is_told_in_seconds_and_ends(client: slotkv.Client) -> None:
     assert client.persist("key").done and client.get_entry("key").ttl is None  # type: ignore[union-attr]
     assert client.expire("other", 1) == client.persist("other") == Put("unmet", 0)
     assert client.put_many({"key": "4", "other": "5"}, ttl=0.05)[1].done
-    while client.has("key") or client.has("other"):
-        time.sleep(0.005)
+    for key in ("key", "other"):
+        while (entry := client.get_entry(key)) is not None:
+            time.sleep(entry.ttl or 0)
     assert client.update_if_present("key", "6", ttl=60) == Put("unmet", 0)
     for wrong in (0, -1, float("nan")):
         with pytest.raises(ValueError):
@@ -280,6 +282,13 @@ def test_what_a_client_tells_about_itself(client: slotkv.Client) -> None:
     status = client.status()
     assert status.cluster_id == explained.cluster_id and len(status.shards) == 3
     assert sum(shard.slots for shard in status.shards) == status.slot_count
+    for shard in status.shards:
+        assert (shard.replicas, shard.preferred, shard.reason, shard.loss_epoch, shard.recover) == (1, "", "", 0, "")
+        (copy,) = shard.copies
+        assert (copy.name, copy.live, copy.in_isr, [copy.name]) == (shard.primary, True, True, shard.isr)
+        assert copy.state.startswith("leader") and copy.since_ms > 1.6e12 and copy.zone == ""
+        assert copy.address in [member.address for member in status.members if member.name == copy.name]
+    assert pickle.loads(pickle.dumps(status)) == status
 
 
 def test_threads_share_a_client(client: slotkv.Client) -> None:

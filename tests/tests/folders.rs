@@ -143,7 +143,16 @@ async fn a_folder_in_use_or_of_another_cluster_is_refused_by_name() {
     assert!(said.contains(data.to_str().unwrap()) && said.contains(&pid), "{said}");
     assert_filled(&client).await;
 
+    let mut taken = cluster.worker(1);
+    taken.args(["--shard", "0"]);
+    let said = refused(&cluster, "taken", taken);
+    assert!(said.contains("shard 0 has its 1 replica(s)") && said.contains("take another shard"), "{said}");
+
     cluster.workers[0].kill();
+    let mut elsewhere = cluster.worker(0);
+    elsewhere.args(["--shard", "7"]);
+    let said = refused(&cluster, "elsewhere", elsewhere);
+    assert!(said.contains("the data folder holds shard 0, not 7"), "{said}");
     let other = |mut command: Command| {
         command.args(["--coordinator", &cluster.ensemble.uri("/another")]);
         command

@@ -2,11 +2,12 @@
 //! whose answer was lost.
 
 use std::{
+    cell::Cell,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use slotkv::{Client, Options, Outcome, ReadLevel, WriteStatus};
+use slotkv::{Client, Code, Options, Outcome, ReadLevel, WriteStatus};
 use slotkv_daemon::dev::{Dev, DevOptions};
 use slotkv_tests::{WAIT_MAX, proxy::Through, until};
 
@@ -83,6 +84,52 @@ async fn calls_go_on_at_the_next_primary_and_every_write_is_done_once() {
     let longest = adding.await.unwrap();
     println!("the longest of 2000 increments took {longest:?}");
     assert_eq!(client.get("n").await.unwrap().unwrap(), "2000");
+    client.close().await;
+    dev.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_too_few_copies_writes_are_refused_at_once_with_why_and_until_when_and_reads_go_on() {
+    let mut dev = cluster().await;
+    let client = Client::connect(&dev.uri()).await.unwrap().with_deadline(WAIT_MAX);
+    in_sync(&client).await;
+    client.put("k", "v").await.unwrap();
+    let lead = primary(&dev, &client);
+    let backups: Vec<usize> = (0..3).filter(|worker| *worker != lead).collect();
+    for backup in &backups {
+        dev.kill_worker(*backup).await.unwrap();
+    }
+    let impatient = client.with_deadline(Duration::from_secs(2));
+    // What was taken before the backups were missed may be there later.
+    let tried = Cell::new(0);
+    until("a write is refused for want of copies", async || {
+        tried.set(tried.get() + 1);
+        let Err(error) = impatient.put(format!("refused-{}", tried.get()), "v").await else { return false };
+        if error.code != Code::ReadOnly {
+            return false;
+        }
+        let why = "has 1 copies in sync and takes writes with 2, once more have caught up";
+        assert!(error.message.contains(why), "{error}");
+        // Each of the answers came at once, for there were many within the call's time.
+        assert!(error.attempts >= 4, "{error:?}");
+        error.outcome == Outcome::Failed
+    })
+    .await;
+    assert_eq!(client.get("k").await.unwrap().unwrap(), "v");
+    assert_eq!(client.get(format!("refused-{}", tried.get())).await.unwrap(), None);
+    until("the status says so", async || {
+        let shard = client.status().await.unwrap().shards.remove(0);
+        shard.state == "read-only" && shard.reason == "1 copies in sync, 2 needed"
+    })
+    .await;
+
+    dev.restart_worker(backups[0]).await.unwrap();
+    client.put("taken", "v").await.unwrap();
+    until("the status says that, too", async || {
+        let shard = client.status().await.unwrap().shards.remove(0);
+        shard.state == "leader" && shard.reason == "2 of 3 copies in sync"
+    })
+    .await;
     client.close().await;
     dev.shutdown().await;
 }

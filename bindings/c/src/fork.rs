@@ -5,7 +5,7 @@ use std::any::Any;
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::{client, log, memory, queue, scan};
+use crate::{client, log, memory, queue, scan, session};
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
@@ -28,6 +28,7 @@ extern "C" fn hold() {
     memory::hold(&mut held);
     held.push(client::hold());
     held.push(scan::hold());
+    held.push(session::hold());
     queue::hold(&mut held);
     held.push(log::hold());
     HELD.with_borrow_mut(|kept| *kept = held);

@@ -3,8 +3,8 @@
 //!
 //! # Layout
 //!
-//! [`client`] connecting and blocking calls · [`scan`] · [`queue`] calls that come back by a descriptor or a callback ·
-//! [`log`] · [`operation`] what a call asks · [`result`] what it answers, with [`error`], [`code`] and [`view`] ·
+//! [`client`] connecting and blocking calls · [`scan`] · [`session`] · [`queue`] calls that come back by a descriptor or
+//! a callback · [`log`] · [`operation`] what a call asks · [`result`] what it answers, with [`error`], [`code`] and [`view`] ·
 //! [`options`] and [`bytes`] what comes from C · [`memory`] what C borrows · [`shelf`] what C has handles of ·
 //! [`export`](mod@export) what stands around every function · `fork`.
 //!
@@ -29,6 +29,7 @@ pub mod options;
 pub mod queue;
 pub mod result;
 pub mod scan;
+pub mod session;
 pub mod shelf;
 #[cfg(test)]
 mod tests;

@@ -13,6 +13,7 @@ use slotkv_facade::settings::Settings;
 use crate::bytes::{self, slotkv_bytes};
 use crate::code::slotkv_read_level;
 use crate::export::invalid;
+use crate::session::{self, slotkv_session};
 
 /// Largest structure that a newer program may bring.
 const STRUCTURE_BYTES_MAX: usize = 4096;
@@ -70,11 +71,14 @@ pub struct slotkv_call_options {
     pub read_level: u32,
     /// With SLOTKV_READ_LEVEL_BOUNDED: how old the answer may be, up to 300000.
     pub staleness_ms: u32,
-    /// What a session's read may not be older than, of slotkv_session_token here or elsewhere; NULL data for all that the client
-    /// has seen.
+    /// The same as session by a token, of slotkv_session_token or slotkv_session_seen here or elsewhere, to which the call adds
+    /// nothing; NULL data for none.
     pub session_token: slotkv_bytes,
     /// Lifetime of the key, for calls that store something, up to 315360000000 (ten years); 0: it lives for ever.
     pub ttl_ms: u64,
+    /// What a session's read may not be older than, of slotkv_session_open; the call adds what it writes and reads. 0 for all
+    /// that the client has seen.
+    pub session: slotkv_session,
 }
 
 /// Which keys: those that begin with prefix, from start on, below end. Start from slotkv_range(), which is all keys.
@@ -192,7 +196,12 @@ impl slotkv_call_options {
                 self.session_token.copy_if_given("the session token")?,
             )
         };
-        let session = token.map(|token| Session::from_token(&token)).transpose()?;
+        let session = match (token, self.session) {
+            (Some(token), 0) => Some(Session::from_token(&token)?),
+            (None, 0) => None,
+            (None, session) => Some(session::find(session)?),
+            (Some(_), _) => return Err(invalid("a session and a session token")),
+        };
         let read_level = Some(self.read_level()?);
         Ok(CallOptions { deadline: time(self.deadline_ms), namespace, traceparent, read_level, session })
     }

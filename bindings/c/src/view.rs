@@ -153,6 +153,40 @@ pub struct slotkv_shard {
     pub weight: f64,
     /// How many slots it owns.
     pub slots: u32,
+    /// How many copies there shall be, the primary's included.
+    pub replicas: u32,
+    /// Who shall lead when it can; empty: whoever does.
+    pub preferred: *const c_char,
+    /// Why it is not as it should be, in words for people; empty if it is.
+    pub reason: *const c_char,
+    /// The last epoch that began although acknowledged writes may have been lost; 0: none did.
+    pub loss_epoch: u64,
+    /// Name/incarnation of the replica that an operator has chosen to go on alone, until it does; else empty.
+    pub recover: *const c_char,
+    /// Every replica that is in sync, lives or was ever seen.
+    pub copies: *const slotkv_replica,
+    /// How many copies there are.
+    pub copies_count: usize,
+}
+
+/// A copy of a shard. Part of a result and freed with it.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct slotkv_replica {
+    /// Its name.
+    pub name: *const c_char,
+    /// "leader", "in sync", "catching up", "read-only" and why, "gone" or "left".
+    pub state: *const c_char,
+    /// Since when, in milliseconds since 1970 by its own clock; 0: not known.
+    pub since_ms: u64,
+    /// Whether it is registered now.
+    pub live: bool,
+    /// Whether the shard counts it as in sync, with the data that it has now.
+    pub in_isr: bool,
+    /// host:port
+    pub address: *const c_char,
+    /// Where it stands.
+    pub zone: *const c_char,
 }
 
 /// A process of the cluster. Part of a result and freed with it.
@@ -278,6 +312,19 @@ pub(crate) fn cluster(arena: &mut Arena, status: core::v1::StatusReply) -> *cons
     let mut shards = Vec::with_capacity(status.shards.len());
     for shard in status.shards {
         let (isr, isr_count) = arena.texts(shard.isr);
+        let mut copies = Vec::with_capacity(shard.copies.len());
+        for copy in shard.copies {
+            copies.push(slotkv_replica {
+                name: arena.text(copy.name),
+                state: arena.text(copy.state),
+                since_ms: copy.since_ms,
+                live: copy.live,
+                in_isr: copy.in_isr,
+                address: arena.text(copy.address),
+                zone: arena.text(copy.zone),
+            });
+        }
+        let (copies, copies_count) = arena.slice(copies);
         shards.push(slotkv_shard {
             shard: shard.shard,
             epoch: shard.epoch,
@@ -290,6 +337,13 @@ pub(crate) fn cluster(arena: &mut Arena, status: core::v1::StatusReply) -> *cons
             durability: arena.text(shard.durability),
             weight: shard.weight,
             slots: shard.slots,
+            replicas: shard.replicas,
+            preferred: arena.text(shard.preferred),
+            reason: arena.text(shard.reason),
+            loss_epoch: shard.loss_epoch,
+            recover: arena.text(shard.recover),
+            copies,
+            copies_count,
         });
     }
     let mut members = Vec::with_capacity(status.members.len());

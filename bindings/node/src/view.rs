@@ -84,6 +84,24 @@ pub struct ShardStatus {
     pub durability: String,
     pub weight: f64,
     pub slots: u32,
+    pub replicas: u32,
+    pub preferred: String,
+    pub reason: String,
+    pub loss_epoch: u64,
+    pub recover: String,
+    pub copies: Vec<ReplicaStatus>,
+}
+
+/// A copy of a shard.
+#[napi(object, object_from_js = false, use_nullable = true)]
+pub struct ReplicaStatus {
+    pub name: String,
+    pub state: String,
+    pub since_ms: f64,
+    pub live: bool,
+    pub in_isr: bool,
+    pub address: String,
+    pub zone: String,
 }
 
 /// A process of the cluster.
@@ -207,6 +225,26 @@ impl From<core::v1::ShardStatus> for ShardStatus {
             durability: status.durability,
             weight: status.weight,
             slots: status.slots,
+            replicas: status.replicas,
+            preferred: status.preferred,
+            reason: status.reason,
+            loss_epoch: status.loss_epoch,
+            recover: status.recover,
+            copies: status.copies.into_iter().map(ReplicaStatus::from).collect(),
+        }
+    }
+}
+
+impl From<core::v1::ReplicaStatus> for ReplicaStatus {
+    fn from(status: core::v1::ReplicaStatus) -> Self {
+        Self {
+            name: status.name,
+            state: status.state,
+            since_ms: status.since_ms as f64,
+            live: status.live,
+            in_isr: status.in_isr,
+            address: status.address,
+            zone: status.zone,
         }
     }
 }

@@ -92,6 +92,7 @@ fn _slotkv(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<view::ClusterStatus>()?;
     module.add_class::<view::MasterStatus>()?;
     module.add_class::<view::ShardStatus>()?;
+    module.add_class::<view::ReplicaStatus>()?;
     module.add_class::<view::MemberStatus>()?;
     module.add_function(wrap_pyfunction!(_shutdown, module)?)?;
     module.add_function(wrap_pyfunction!(_after_fork, module)?)?;

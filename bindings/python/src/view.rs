@@ -145,6 +145,38 @@ record! {
         weight: f64,
         /// How many slots it owns.
         slots: u32,
+        /// How many copies there shall be, the primary's included.
+        replicas: u32,
+        /// Who shall lead when it can; empty: whoever does.
+        preferred: String,
+        /// Why it is not as it should be, in words for people; empty if it is.
+        reason: String,
+        /// The last epoch that began although acknowledged writes may have been lost; 0: none did.
+        loss_epoch: u64,
+        /// Name/incarnation of the replica that an operator has chosen to go on alone, until it does; else empty.
+        recover: String,
+        /// Every replica that is in sync, lives or was ever seen.
+        copies: Vec<Py<ReplicaStatus>>,
+    }
+}
+
+record! {
+    /// A copy of a shard.
+    ReplicaStatus {
+        /// Its name.
+        name: String,
+        /// "leader", "in sync", "catching up", "read-only" and why, "gone" or "left".
+        state: String,
+        /// Since when, in milliseconds since 1970 by its own clock; 0: not known.
+        since_ms: u64,
+        /// Whether it is registered now.
+        live: bool,
+        /// Whether the shard counts it as in sync, with the data that it has now.
+        in_isr: bool,
+        /// host:port
+        address: String,
+        /// Where it stands.
+        zone: String,
     }
 }
 
@@ -259,7 +291,7 @@ impl ClusterStatus {
             masters: masters
                 .map(|master| Py::new(py, MasterStatus { address: master.address, leader: master.leader }))
                 .collect::<PyResult<_>>()?,
-            shards: shards.map(|shard| Py::new(py, ShardStatus::from(shard))).collect::<PyResult<_>>()?,
+            shards: shards.map(|shard| Py::new(py, ShardStatus::new(py, shard)?)).collect::<PyResult<_>>()?,
             members: members
                 .map(|member| Py::new(py, MemberStatus::from(member)))
                 .collect::<PyResult<_>>()?,
@@ -269,9 +301,10 @@ impl ClusterStatus {
     }
 }
 
-impl From<core::v1::ShardStatus> for ShardStatus {
-    fn from(status: core::v1::ShardStatus) -> Self {
-        Self {
+impl ShardStatus {
+    fn new(py: Python<'_>, status: core::v1::ShardStatus) -> PyResult<Self> {
+        let copies = status.copies.into_iter();
+        Ok(Self {
             shard: status.shard,
             epoch: status.epoch,
             state: status.state,
@@ -282,6 +315,26 @@ impl From<core::v1::ShardStatus> for ShardStatus {
             durability: status.durability,
             weight: status.weight,
             slots: status.slots,
+            replicas: status.replicas,
+            preferred: status.preferred,
+            reason: status.reason,
+            loss_epoch: status.loss_epoch,
+            recover: status.recover,
+            copies: copies.map(|copy| Py::new(py, ReplicaStatus::from(copy))).collect::<PyResult<_>>()?,
+        })
+    }
+}
+
+impl From<core::v1::ReplicaStatus> for ReplicaStatus {
+    fn from(status: core::v1::ReplicaStatus) -> Self {
+        Self {
+            name: status.name,
+            state: status.state,
+            since_ms: status.since_ms,
+            live: status.live,
+            in_isr: status.in_isr,
+            address: status.address,
+            zone: status.zone,
         }
     }
 }

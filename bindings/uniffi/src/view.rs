@@ -137,6 +137,37 @@ pub struct ShardStatus {
     pub weight: f64,
     /// How many slots it owns.
     pub slots: u32,
+    /// How many copies there shall be, the primary's included.
+    pub replicas: u32,
+    /// Who shall lead when it can; empty: whoever does.
+    pub preferred: String,
+    /// Why it is not as it should be, in words for people; empty if it is.
+    pub reason: String,
+    /// The last epoch that began although acknowledged writes may have been lost; 0: none did.
+    pub loss_epoch: u64,
+    /// Name/incarnation of the replica that an operator has chosen to go on alone, until it does; else empty.
+    pub recover: String,
+    /// Every replica that is in sync, lives or was ever seen.
+    pub copies: Vec<ReplicaStatus>,
+}
+
+/// A copy of a shard.
+#[derive(uniffi::Record)]
+pub struct ReplicaStatus {
+    /// Its name.
+    pub name: String,
+    /// "leader", "in sync", "catching up", "read-only" and why, "gone" or "left".
+    pub state: String,
+    /// Since when, in milliseconds since 1970 by its own clock; 0: not known.
+    pub since_ms: u64,
+    /// Whether it is registered now.
+    pub live: bool,
+    /// Whether the shard counts it as in sync, with the data that it has now.
+    pub in_isr: bool,
+    /// host:port
+    pub address: String,
+    /// Where it stands.
+    pub zone: String,
 }
 
 /// A process of the cluster.
@@ -275,6 +306,26 @@ impl From<core::v1::ShardStatus> for ShardStatus {
             durability: status.durability,
             weight: status.weight,
             slots: status.slots,
+            replicas: status.replicas,
+            preferred: status.preferred,
+            reason: status.reason,
+            loss_epoch: status.loss_epoch,
+            recover: status.recover,
+            copies: status.copies.into_iter().map(ReplicaStatus::from).collect(),
+        }
+    }
+}
+
+impl From<core::v1::ReplicaStatus> for ReplicaStatus {
+    fn from(status: core::v1::ReplicaStatus) -> Self {
+        Self {
+            name: status.name,
+            state: status.state,
+            since_ms: status.since_ms,
+            live: status.live,
+            in_isr: status.in_isr,
+            address: status.address,
+            zone: status.zone,
         }
     }
 }

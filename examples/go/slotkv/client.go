@@ -30,6 +30,8 @@ type Options struct {
 	Deadline time.Duration
 	// ConnectTimeout is the time for connecting, and for one connection to a member; 5 seconds.
 	ConnectTimeout time.Duration
+	// Zone is where the client stands: reads that backups may answer go to those of the same zone, if there are any.
+	Zone string
 }
 
 // Status is what an operation did or found.

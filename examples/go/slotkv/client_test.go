@@ -81,7 +81,7 @@ func TestALifetimeIsADurationAndEnds(t *testing.T) {
 	_, err = client.Expire(background, "lasting", 20*time.Millisecond)
 	must(t, err)
 	for entry.Found {
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(entry.TTL)
 		entry, err = client.Get(background, "lasting")
 		must(t, err)
 	}
@@ -93,6 +93,118 @@ func TestALifetimeIsADurationAndEnds(t *testing.T) {
 	if _, err := client.PutFor(background, "lasting", nil, -time.Hour); err == nil {
 		t.Fatal("a lifetime below 0")
 	}
+}
+
+func TestAReadOfALowerLevelGoesToAnyReplica(t *testing.T) {
+	started := start(t, "--replicas", "2")
+	client, err := Connect(background, started.uri, Options{Deadline: patience})
+	must(t, err)
+	defer client.Close()
+	put, err := client.Put(background, "key", []byte("value"))
+	must(t, err)
+	connects := func() uint64 {
+		stats, err := client.Stats()
+		must(t, err)
+		return stats.Connects
+	}
+	_, err = client.Get(background, "key")
+	must(t, err)
+	primaries := connects()
+	for _, level := range []ReadLevel{Linearizable, Session, Bounded(time.Minute), Stale} {
+		view := client.WithReadLevel(level)
+		entry, err := view.Get(background, "key")
+		must(t, err)
+		// Only stale may be older than what this client wrote itself less than a minute ago.
+		if level != Stale && level != Bounded(time.Minute) && entry.Version != put.Version {
+			t.Fatal(level, entry)
+		}
+		if level == Linearizable && connects() != primaries {
+			t.Fatal("a linearizable read went to a backup")
+		}
+		_, err = view.Has(background, "key")
+		must(t, err)
+		entries, err := view.GetMany(background, []string{"key", "nobody"})
+		must(t, err)
+		if len(entries) != 2 {
+			t.Fatal(entries)
+		}
+		_, err = view.Count(background, Range{})
+		must(t, err)
+		scan := view.Scan(Range{}, nil)
+		for scan.Next(background) {
+		}
+		must(t, scan.Err())
+	}
+	// A client opens connections to backups with its first read that they may answer.
+	if connects() == primaries {
+		t.Fatal("no read of a lower level went to a backup")
+	}
+	_, err = client.WithReadLevel(ReadLevel{number: 9}).Get(background, "key")
+	failure(t, err, CodeInvalidArgument, OutcomeFailed)
+	_, err = client.WithReadLevel(Bounded(time.Hour)).Get(background, "key")
+	must(t, err)
+}
+
+func TestASessionGoesOnWhereItsTokenStands(t *testing.T) {
+	client := connected(t)
+	session, err := client.WithSessionToken(nil)
+	must(t, err)
+	token := func(client *Client) string {
+		token, err := client.SessionToken()
+		must(t, err)
+		return string(token)
+	}
+	nothing := token(session)
+	_, err = client.Put(background, "key", []byte("1"))
+	must(t, err)
+	if token(session) != nothing {
+		t.Fatal("what others do does not count")
+	}
+	put, err := session.Put(background, "key", []byte("2"))
+	must(t, err)
+	if token(session) == nothing || token(client) == nothing {
+		t.Fatal("what its own calls do counts")
+	}
+	elsewhere, err := Connect(background, cluster.uri, Options{Namespace: t.Name(), Zone: "here"})
+	must(t, err)
+	defer elsewhere.Close()
+	goesOn, err := elsewhere.WithSessionToken([]byte(token(session)))
+	must(t, err)
+	if token(goesOn) != token(session) {
+		t.Fatal("the token is that of the session")
+	}
+	for _, view := range []*Client{goesOn, goesOn.WithReadLevel(Linearizable), client.WithReadLevel(Session)} {
+		entry, err := view.Get(background, "key")
+		must(t, err)
+		if entry.Version != put.Version {
+			t.Fatal(entry, put)
+		}
+	}
+	_, err = client.WithSessionToken([]byte("\x01nonsense"))
+	failure(t, err, CodeInvalidArgument, OutcomeFailed)
+	_, err = client.WithSessionToken([]byte("\x02"))
+	failure(t, err, CodeUnsupported, OutcomeFailed)
+}
+
+func TestASessionThatNobodyHasIsClosed(t *testing.T) {
+	client := connected(t)
+	// Its handle, which does not keep it.
+	handle := func() session {
+		made, err := client.WithSessionToken(nil)
+		must(t, err)
+		_, err = made.Put(background, "key", nil)
+		must(t, err)
+		return *made.view.session
+	}()
+	left := &Client{client.connection, view{Session, &handle}}
+	_, err := left.SessionToken()
+	must(t, err)
+	await(t, "the session's end", func() bool {
+		runtime.GC()
+		_, err = left.SessionToken()
+		return err != nil
+	})
+	failure(t, err, CodeClosed, OutcomeFailed)
 }
 
 func TestAValueMayBePartOfSomethingWithPointers(t *testing.T) {
@@ -475,6 +587,10 @@ func TestConnectingEndsWithItsContext(t *testing.T) {
 	}
 	_, err = Connect(background, "redis://127.0.0.1:1", Options{})
 	failure(t, err, CodeInvalidArgument, OutcomeFailed)
-	_, err = Connect(background, cluster.uri, Options{Namespace: "a\x00b"})
+	for _, options := range []Options{{Namespace: "a\x00b"}, {Zone: "a\x00b"}} {
+		_, err = Connect(background, cluster.uri, options)
+		failure(t, err, CodeInvalidArgument, OutcomeFailed)
+	}
+	_, err = Connect(background, cluster.uri, Options{Zone: strings.Repeat("z", 1000)})
 	failure(t, err, CodeInvalidArgument, OutcomeFailed)
 }

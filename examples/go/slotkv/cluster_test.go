@@ -17,34 +17,59 @@ import (
 // Longest time that something may take that must happen.
 const patience = 30 * time.Second
 
-// The cluster of all tests: `slotkv dev`. SLOTKV_BIN names the program; otherwise it is looked for in the workspace.
-var cluster struct {
+// A server is a `slotkv dev`. SLOTKV_BIN names the program; otherwise it is looked for in the workspace.
+type server struct {
+	command *exec.Cmd
 	process *os.Process
 	uri     string
 }
 
+// The cluster of most tests.
+var cluster *server
+
 func TestMain(tests *testing.M) {
-	program := os.Getenv("SLOTKV_BIN")
-	if program == "" {
-		program = "../../../target/debug/slotkv"
-	}
-	command := exec.Command(program, "dev", "--port", "0")
-	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	lines, err := command.StdoutPipe()
-	if err == nil {
-		err = command.Start()
-	}
+	started, err := begin()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	line, _ := bufio.NewReader(lines).ReadString('\n')
-	cluster.process, cluster.uri = command.Process, strings.TrimSpace(strings.TrimPrefix(line, "ready "))
+	cluster = started
 	status := tests.Run()
-	cluster.process.Signal(syscall.SIGCONT)
-	cluster.process.Signal(syscall.SIGTERM)
-	command.Wait()
+	cluster.stop()
 	os.Exit(status)
+}
+
+// start begins a cluster of the test's own.
+func start(t *testing.T, arguments ...string) *server {
+	t.Helper()
+	started, err := begin(arguments...)
+	must(t, err)
+	t.Cleanup(started.stop)
+	return started
+}
+
+func begin(arguments ...string) (*server, error) {
+	program := os.Getenv("SLOTKV_BIN")
+	if program == "" {
+		program = "../../../target/debug/slotkv"
+	}
+	command := exec.Command(program, append([]string{"dev", "--port", "0"}, arguments...)...)
+	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	lines, err := command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := command.Start(); err != nil {
+		return nil, err
+	}
+	line, _ := bufio.NewReader(lines).ReadString('\n')
+	return &server{command, command.Process, strings.TrimSpace(strings.TrimPrefix(line, "ready "))}, nil
+}
+
+func (s *server) stop() {
+	s.process.Signal(syscall.SIGCONT)
+	s.process.Signal(syscall.SIGTERM)
+	s.command.Wait()
 }
 
 // pause stops the cluster until the test ends or what is returned is called: nobody answers meanwhile.

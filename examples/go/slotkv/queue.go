@@ -20,23 +20,16 @@ struct ends {
 };
 
 // Whatever is Go's is read during the call and not kept. The context is a number: C never sees a pointer to a call.
-static struct begun begin_for(slotkv_queue_t queue, uintptr_t name, uint32_t deadline_ms, uint64_t ttl_ms,
-                              slotkv_operation_t operation) {
+static struct begun begin(slotkv_queue_t queue, uintptr_t name, slotkv_call_options_t options,
+                          slotkv_operation_t operation) {
     struct begun begun = {0};
-    slotkv_call_options_t options = slotkv_call_options();
-    options.deadline_ms = deadline_ms;
-    options.ttl_ms = ttl_ms;
     operation.options = &options;
     operation.context = (void *)name;
     slotkv_queue_submit(queue, &operation, 1, &begun.pending, NULL, &begun.result);
     return begun;
 }
 
-static struct begun begin(slotkv_queue_t queue, uintptr_t name, uint32_t deadline_ms, slotkv_operation_t operation) {
-    return begin_for(queue, name, deadline_ms, 0, operation);
-}
-
-static struct begun begin_one(slotkv_queue_t queue, uintptr_t name, uint32_t deadline_ms, uint32_t kind,
+static struct begun begin_one(slotkv_queue_t queue, uintptr_t name, slotkv_call_options_t options, uint32_t kind,
                               uint32_t condition, _GoString_ key, const char *value, size_t value_size,
                               uint64_t version, int64_t delta, uint64_t ttl_ms) {
     slotkv_operation_t operation = slotkv_operation((slotkv_operation_kind_t)kind);
@@ -47,11 +40,12 @@ static struct begun begin_one(slotkv_queue_t queue, uintptr_t name, uint32_t dea
     operation.delta = delta;
     // Of an outcome, the value is its token.
     operation.token = operation.value;
-    return begin_for(queue, name, deadline_ms, ttl_ms, operation);
+    options.ttl_ms = ttl_ms;
+    return begin(queue, name, options, operation);
 }
 
 // `bytes` has keys and values in turns; `ends`, where each ends.
-static struct begun begin_many(slotkv_queue_t queue, uintptr_t name, uint32_t deadline_ms, uint32_t kind,
+static struct begun begin_many(slotkv_queue_t queue, uintptr_t name, slotkv_call_options_t options, uint32_t kind,
                                const char *bytes, const size_t *ends, size_t count) {
     slotkv_operation_t operation = slotkv_operation(SLOTKV_OPERATION_KIND_MANY);
     slotkv_operation_t *inner = calloc(count + 1, sizeof *inner);
@@ -68,7 +62,7 @@ static struct begun begin_many(slotkv_queue_t queue, uintptr_t name, uint32_t de
     }
     operation.operations = inner;
     operation.operations_count = count;
-    struct begun begun = begin(queue, name, deadline_ms, operation);
+    struct begun begun = begin(queue, name, options, operation);
     free(inner);
     return begun;
 }
@@ -85,14 +79,14 @@ static slotkv_range_t range_of(_GoString_ prefix, _GoString_ start, _GoString_ e
     return range;
 }
 
-static struct begun begin_ranged(slotkv_queue_t queue, uintptr_t name, uint32_t deadline_ms, uint32_t kind,
+static struct begun begin_ranged(slotkv_queue_t queue, uintptr_t name, slotkv_call_options_t options, uint32_t kind,
                                  _GoString_ prefix, _GoString_ start, _GoString_ end, uint32_t page_items,
                                  uint8_t is_ordered, uint8_t keys_only, const char *cursor, size_t cursor_size) {
     slotkv_operation_t operation = slotkv_operation((slotkv_operation_kind_t)kind);
     slotkv_range_t range = range_of(prefix, start, end, page_items, is_ordered, keys_only);
     operation.range = &range;
     operation.cursor = slotkv_bytes(cursor, cursor_size);
-    return begin(queue, name, deadline_ms, operation);
+    return begin(queue, name, options, operation);
 }
 
 static slotkv_result_t cursor_behind(slotkv_queue_t queue, _GoString_ prefix, _GoString_ start, _GoString_ end,
@@ -134,6 +128,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -163,11 +158,18 @@ const (
 	conditionVersion = C.SLOTKV_CONDITION_VERSION
 )
 
-// A Client of a cluster, for any number of goroutines. Close it when it is not needed any more.
+// A Client of a cluster, for any number of goroutines. Close it when it is not needed any more. Views of it, as
+// WithReadLevel makes them, are clients on the same connections, and closed with it.
+type Client struct {
+	*connection
+	view view
+}
+
+// What the views of a client share.
 //
 // Invariants: a call is in calls from before it is given to the queue until its end is known, and ends once. Only the
 // reader takes from the queue.
-type Client struct {
+type connection struct {
 	handle C.slotkv_client_t
 	queue  C.slotkv_queue_t
 	// descriptor is a duplicate of the queue's: os.File closes what it has.
@@ -244,23 +246,26 @@ func Connect(ctx context.Context, uri string, options Options) (*Client, error) 
 }
 
 func connect(uri string, options Options) (*Client, error) {
-	texts := [...]string{uri, options.Namespace, options.ClientName}
+	texts := [...]string{uri, options.Namespace, options.ClientName, options.Zone}
 	var copies [len(texts)]*C.char
 	for at, text := range texts {
 		if strings.IndexByte(text, 0) >= 0 {
-			return nil, unsent(CodeInvalidArgument, "a NUL in the URI, the namespace or the client's name")
+			return nil, unsent(CodeInvalidArgument, "a NUL in the URI, the namespace, the zone or the client's name")
 		}
 		copies[at] = C.CString(text)
 		defer C.free(unsafe.Pointer(copies[at]))
 	}
 	told := C.slotkv_connect_options()
 	told.namespace_name, told.client_name = copies[1], copies[2]
+	if options.Zone != "" {
+		told.zone = copies[3]
+	}
 	told.deadline_ms = milliseconds(options.Deadline)
 	told.connect_timeout_ms = milliseconds(options.ConnectTimeout)
 	// All calls go to the queue, which has connections of its own.
 	told.is_lazy = 1
 
-	c := &Client{calls: map[C.uintptr_t]*call{}, isRead: make(chan struct{})}
+	c := &Client{connection: &connection{calls: map[C.uintptr_t]*call{}, isRead: make(chan struct{})}}
 	var result C.slotkv_result_t
 	defer func() { C.slotkv_result_free(&result) }()
 	if C.slotkv_connect(C.SLOTKV_ABI_VERSION, copies[0], &told, &c.handle, &result) != C.SLOTKV_CODE_OK {
@@ -279,7 +284,7 @@ func connect(uri string, options Options) (*Client, error) {
 }
 
 // Close ends the client, in bounded time. Calls that are open end with CodeClosed.
-func (c *Client) Close() error {
+func (c *connection) Close() error {
 	c.closing.Do(func() {
 		emptied := make(chan struct{})
 		c.lock.Lock()
@@ -312,7 +317,7 @@ func (c *Client) Close() error {
 }
 
 // Stats tells what the client has done so far.
-func (c *Client) Stats() (Stats, error) {
+func (c *connection) Stats() (Stats, error) {
 	var result C.slotkv_result_t
 	var counters C.slotkv_queue_counters_t
 	defer func() { C.slotkv_result_free(&result) }()
@@ -347,8 +352,8 @@ func lifetime(ttl time.Duration) C.uint64_t {
 // one carries out an operation on one key.
 func (c *Client) one(ctx context.Context, its operation) (reply, error) {
 	value, size := pointer(its.value)
-	return c.do(ctx, func(name C.uintptr_t, deadline C.uint32_t) C.struct_begun {
-		return C.begin_one(c.queue, name, deadline, its.kind, its.condition, its.key, value, size,
+	return c.do(ctx, func(name C.uintptr_t, options C.slotkv_call_options_t) C.struct_begun {
+		return C.begin_one(c.queue, name, options, its.kind, its.condition, its.key, value, size,
 			C.uint64_t(its.version), C.int64_t(its.delta), lifetime(its.ttl))
 	})
 }
@@ -369,8 +374,8 @@ func (c *Client) many(ctx context.Context, kind C.uint32_t, pairs []Pair) ([]rep
 		ends = append(ends, C.size_t(len(bytes)))
 	}
 	bytes, ends = append(bytes, 0), append(ends, 0)
-	replies, err := c.do(ctx, func(name C.uintptr_t, deadline C.uint32_t) C.struct_begun {
-		return C.begin_many(c.queue, name, deadline, kind, (*C.char)(unsafe.Pointer(&bytes[0])), &ends[0], C.size_t(len(pairs)))
+	replies, err := c.do(ctx, func(name C.uintptr_t, options C.slotkv_call_options_t) C.struct_begun {
+		return C.begin_many(c.queue, name, options, kind, (*C.char)(unsafe.Pointer(&bytes[0])), &ends[0], C.size_t(len(pairs)))
 	})
 	return replies.many, err
 }
@@ -378,8 +383,8 @@ func (c *Client) many(ctx context.Context, kind C.uint32_t, pairs []Pair) ([]rep
 // ranged carries out an operation on a range.
 func (c *Client) ranged(ctx context.Context, kind C.uint32_t, keys Range, cursor []byte) (reply, error) {
 	from, size := pointer(cursor)
-	return c.do(ctx, func(name C.uintptr_t, deadline C.uint32_t) C.struct_begun {
-		return C.begin_ranged(c.queue, name, deadline, kind, keys.Prefix, keys.Start, keys.End,
+	return c.do(ctx, func(name C.uintptr_t, options C.slotkv_call_options_t) C.struct_begun {
+		return C.begin_ranged(c.queue, name, options, kind, keys.Prefix, keys.Start, keys.End,
 			C.uint32_t(keys.PageItems), flag(keys.Ordered), flag(keys.KeysOnly), from, size)
 	})
 }
@@ -393,23 +398,25 @@ func (c *Client) cursorBehind(keys Range, item Item) ([]byte, error) {
 }
 
 // do begins a call and waits for its end or for the context's.
-func (c *Client) do(ctx context.Context, begin func(C.uintptr_t, C.uint32_t) C.struct_begun) (reply, error) {
+func (c *Client) do(ctx context.Context, begin func(C.uintptr_t, C.slotkv_call_options_t) C.struct_begun) (reply, error) {
 	if ctx.Err() != nil {
 		return reply{}, unsent(CodeCancelled, "the context had ended before the call").byContext(ctx)
 	}
-	var deadline C.uint32_t
+	options := c.view.options()
+	// The session's handle is closed when nobody has the session any more.
+	defer runtime.KeepAlive(c.view.session)
 	limit, isLimited := ctx.Deadline()
 	if isLimited {
-		deadline = milliseconds(time.Until(limit))
-		if deadline == 0 {
-			deadline = 1
+		options.deadline_ms = milliseconds(time.Until(limit))
+		if options.deadline_ms == 0 {
+			options.deadline_ms = 1
 		}
 	}
 	name, open := c.open()
 	if open == nil {
 		return reply{}, unsent(CodeClosed, "the client was closed")
 	}
-	begun := begin(name, deadline)
+	begun := begin(name, options)
 	if begun.result.code != C.SLOTKV_CODE_OK {
 		defer C.slotkv_result_free(&begun.result)
 		c.end(name)
@@ -434,7 +441,7 @@ func (c *Client) do(ctx context.Context, begin func(C.uintptr_t, C.uint32_t) C.s
 }
 
 // open names a call; nil if the client is closed.
-func (c *Client) open() (C.uintptr_t, *call) {
+func (c *connection) open() (C.uintptr_t, *call) {
 	c.lock.Lock()
 	defer c.lock.Unlock()
 	if c.emptied != nil {
@@ -447,7 +454,7 @@ func (c *Client) open() (C.uintptr_t, *call) {
 }
 
 // end forgets a call and gives it.
-func (c *Client) end(name C.uintptr_t) *call {
+func (c *connection) end(name C.uintptr_t) *call {
 	c.lock.Lock()
 	defer c.lock.Unlock()
 	ended := c.calls[name]
@@ -459,7 +466,7 @@ func (c *Client) end(name C.uintptr_t) *call {
 }
 
 // watch starts the reader.
-func (c *Client) watch() error {
+func (c *connection) watch() error {
 	fd, err := syscall.Dup(int(C.slotkv_queue_fd(c.queue)))
 	if err != nil {
 		return fmt.Errorf("the queue's descriptor: %w", err)
@@ -487,7 +494,7 @@ func (c *Client) watch() error {
 }
 
 // take hands what has ended to those who wait for it; whether there was something.
-func (c *Client) take(ends *C.struct_ends) bool {
+func (c *connection) take(ends *C.struct_ends) bool {
 	C.take(c.queue, ends)
 	for at := 0; at < int(ends.count); at++ {
 		if ended := c.end(ends.names[at]); ended != nil {

@@ -88,3 +88,61 @@ async fn processes_on_zookeeper_end_well_while_it_is_silent() {
     assert_eq!(master.terminate().0, Some(0));
     ensemble.resume(0);
 }
+
+#[tokio::test]
+async fn a_standby_is_ready_before_it_has_a_place_and_takes_one_in_the_same_process() {
+    if Ensemble::skips("a standby that takes the place of a killed worker") {
+        return;
+    }
+    let ensemble = Ensemble::start(1).await.unwrap();
+    let coordinator = ensemble.uri("/slotkv");
+    let folder = tempfile::tempdir().unwrap();
+    let common =
+        ["--listen", "127.0.0.1:0", "--coordinator", &coordinator, "--session", "2s", "--log", "warn"];
+    let worker = |name: &str, more: &[&str]| {
+        let data = folder.path().join(name).display().to_string();
+        let of_name = ["worker", "--data", &data, "--name", name];
+        Server::start(&[&of_name[..], more, &common[..]].concat())
+    };
+    let mut master = Server::spawn(&[&["master", "--shards", "1"], &common[..]].concat());
+    let first = worker("a", &["--shard", "0", "--replicas", "2"]);
+    let second = worker("b", &["--shard", "0"]);
+    master.wait_until_ready();
+    let spare = worker("spare", &["--standby", "--standby-after", "1s"]);
+    let other = worker("other", &["--standby", "--standby-after", "1h"]);
+
+    // It answers as any member does: who names it is told the slot table.
+    spare.run(&["put", "k", "v", "--deadline-ms", "20000"]).expect(0);
+    let status = || -> serde_json::Value {
+        let json = master.run(&["admin", "status", "--json"]).expect(0).stdout;
+        serde_json::from_slice(&json).unwrap()
+    };
+    let lives = |status: &serde_json::Value, name: &str| {
+        let members = status["members"].as_array().unwrap();
+        members.iter().any(|member| member["name"] == name && member["live"] == true)
+    };
+    let before = status();
+    assert!(lives(&before, "spare") && lives(&before, "other"), "{before:#}");
+    assert_eq!(before["shards"][0]["copies"].as_array().unwrap().len(), 2);
+
+    // One that is asked to end while it waits leaves, and is not taken for crashed.
+    assert_eq!(other.terminate(), (Some(0), String::new()));
+    let after = status();
+    assert!(!lives(&after, "other") && !after["notices"].to_string().contains("other"), "{after:#}");
+
+    drop(second);
+    let in_sync = |status: &serde_json::Value| {
+        status["shards"][0]["isr"].as_array().unwrap().iter().any(|name| name == "spare")
+    };
+    let begun = Instant::now();
+    while !in_sync(&status()) {
+        assert!(begun.elapsed() < LEADING_MAX, "{:#}", status());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(spare.run(&["get", "k"]).expect(0).text(), "v");
+    drop(first);
+    assert_eq!(spare.run(&["get", "k", "--deadline-ms", "20000"]).expect(0).text(), "v");
+    // The ready line was the only one.
+    assert_eq!(spare.terminate(), (Some(0), String::new()));
+    assert_eq!(master.terminate().0, Some(0));
+}

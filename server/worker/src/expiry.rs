@@ -282,4 +282,54 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert_eq!(time.at(u64::MAX), i64::MAX as u64 / 2, "a clock that is broken overflows nothing");
     }
+
+    /// Counts warnings.
+    #[derive(Clone, Default)]
+    struct Warnings(std::sync::Arc<AtomicI64>);
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() == tracing::Level::WARN
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, _: &tracing::Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_hours_off_is_warned_of_once_and_one_that_is_a_little_off_is_not() {
+        const HOURS_MS: u64 = 5 * 3_600_000;
+        let warnings = Warnings::default();
+        let told = warnings.0.clone();
+        let _here = tracing::subscriber::set_default(warnings);
+        let told = || told.swap(0, Ordering::Relaxed);
+        let time = ShardTime::default();
+        // What was logged by a primary whose clock is hours ahead, and this one's own.
+        time.at(10 * HOURS_MS);
+        let warned: Vec<i64> = [
+            9 * HOURS_MS,
+            9 * HOURS_MS + 5_000,
+            // Set right.
+            10 * HOURS_MS,
+            10 * HOURS_MS + 5_000,
+            // Set forward.
+            11 * HOURS_MS,
+            11 * HOURS_MS,
+            // And back.
+            10 * HOURS_MS,
+        ]
+        .map(|wall_ms| {
+            time.watch(wall_ms);
+            told()
+        })
+        .into();
+        assert_eq!(warned, [1, 0, 0, 0, 1, 0, 1]);
+    }
 }

@@ -28,7 +28,7 @@ use slotkv_proto::{
     seam::{Chance, Clock},
 };
 use slotkv_replication::{
-    self as machine, Answer, Ask, Fetch, Load, Message, Ready, Record, Refusal as Unready, Standing,
+    self as machine, Answer, Ask, Fetch, Load, Message, Name, Ready, Record, Refusal as Unready, Standing,
     Write as DiskWrite,
 };
 use slotkv_storage::{Disk, Engine, Error, Log, Position, RowCache};

@@ -51,4 +51,4 @@ pub mod worker;
 pub use error::StartError;
 pub use link::{GrpcPeers, PeerTransport};
 pub use runner::Runner;
-pub use worker::{Ended, Options, Seams, Worker};
+pub use worker::{Ended, Options, Seams, Standby, Worker};

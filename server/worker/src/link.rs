@@ -311,3 +311,66 @@ impl Replication for PeerService {
         Ok(Response::new(answers.boxed()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use slotkv_proto::v1::{ReplicaMember, replica_message::Body};
+
+    use super::*;
+
+    fn hello() -> PeerHello {
+        PeerHello {
+            version_min: handshake::VERSION_MIN,
+            version_max: handshake::VERSION_MAX,
+            cluster_id: "c".into(),
+            shard: 3,
+            name: "a".into(),
+            address: "a:1".into(),
+        }
+    }
+
+    fn says(from: &str) -> ReplicaMessage {
+        let from = ReplicaMember { name: from.into(), inc: "i".into(), run: "r".into() };
+        let body = Some(Body::Refused(Default::default()));
+        ReplicaMessage { from: Some(from), to: "b".into(), epoch: 7, body }
+    }
+
+    /// How a connection that begins so ends, and what has arrived by it.
+    async fn ended(hello: Option<PeerHello>, messages: Vec<ReplicaMessage>) -> (Option<Status>, usize) {
+        let (arrived, mut arrives) = mpsc::channel(ARRIVED_MAX);
+        let service = PeerService::new(arrived, "c".into(), 3, Addresses::default());
+        let frames = [PeerFrame { hello, messages: vec![] }, PeerFrame { hello: None, messages }];
+        let end = service.take(stream::iter(frames.map(Ok))).await.err();
+        drop(service);
+        let mut count = 0;
+        while arrives.recv().await.is_some() {
+            count += 1;
+        }
+        (end, count)
+    }
+
+    #[tokio::test]
+    async fn who_is_no_replica_of_this_shard_and_cluster_is_refused_by_name_and_not_heard() {
+        let (end, count) = ended(Some(hello()), vec![says("a"), says("a")]).await;
+        assert!(end.is_none() && count == 2, "{end:?}");
+        let foreign = PeerHello { cluster_id: "other".into(), ..hello() };
+        let elsewhere = PeerHello { shard: 4, ..hello() };
+        let newer = PeerHello { version_min: 99, version_max: 99, ..hello() };
+        let nameless = PeerHello { name: String::new(), ..hello() };
+        for (hello, code, text) in [
+            (None, Code::InvalidArgument, "says no hello"),
+            (Some(foreign), Code::WrongCluster, "belongs to cluster c, not to other"),
+            (Some(elsewhere), Code::InvalidArgument, "a replica of shard 3, not of 4"),
+            (Some(newer), Code::Unsupported, "99"),
+            (Some(nameless), Code::InvalidArgument, "without a name"),
+        ] {
+            let (end, count) = ended(hello, vec![says("a")]).await;
+            let end = end.expect(text);
+            assert_eq!(code::code_of(&end), Some(code), "{end:?}");
+            assert!(end.message().contains(text) && count == 0, "{end:?}");
+        }
+        let (end, count) = ended(Some(hello()), vec![says("a"), says("b")]).await;
+        let end = end.expect("b is not a");
+        assert!(end.message().contains("a sends as b") && count == 1, "{end:?}");
+    }
+}

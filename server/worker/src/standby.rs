@@ -29,14 +29,16 @@ pub const STANDING: &str = "stands by";
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Waits, as a member without a shard, until a shard has lacked a replica for `after`, and claims the place. The claim ends
-/// with the session, or by [`release`].
+/// with the session, or by [`release`]. Calls `joined` once it is a member.
 pub async fn place(
     session: &dyn Session,
     view: &ClusterView,
     member: &MemberRecord,
     after: Duration,
+    joined: impl FnOnce(),
 ) -> Result<ShardId, StartError> {
     membership::join(session, member).await?;
+    joined();
     tracing::info!(name = member.name, "stands by for the place of a lost replica");
     let mut views = view.views();
     let mut state = session.state();

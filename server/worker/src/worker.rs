@@ -155,6 +155,15 @@ impl Worker {
     /// Starts a worker; returns when its replica runs, see [`Worker::placed`]. Waits for the coordinator and for the first
     /// master as long as it takes; dropping the future gives up.
     pub async fn start(options: Options, seams: Seams) -> Result<Worker, StartError> {
+        Self::start_or_stand_by(options, seams, |_| ()).await
+    }
+
+    /// The same. A worker that stands by calls `standing_by` once it is registered.
+    pub async fn start_or_stand_by(
+        options: Options,
+        seams: Seams,
+        standing_by: impl FnOnce(Standby),
+    ) -> Result<Worker, StartError> {
         check_options(&options)?;
         let mut home = Home::lock(seams.disk.clone(), &options.dir)?;
         check_home(&home, &options)?;
@@ -174,7 +183,7 @@ impl Worker {
                 (Some(shard), _) => shard,
                 (None, Some(after)) => {
                     let place;
-                    (place, session) = stand_by(session, &options, &seams, &name, after).await?;
+                    (place, session) = stand_by(session, &options, &seams, &name, after, standing_by).await?;
                     claimed = Some(place);
                     place
                 }
@@ -457,13 +466,7 @@ impl Worker {
         }
         self.membership.abort();
         let session = self.session.borrow().clone();
-        let leaving = async {
-            if let Err(error) = membership::leave(&*session, &self.member).await {
-                tracing::warn!(%error, "left without telling the coordinator");
-            }
-            session.close().await;
-        };
-        let _ = tokio::time::timeout(Duration::from_millis(LEAVE_MS_MAX), leaving).await;
+        leave(session, &self.member).await;
     }
 }
 
@@ -473,6 +476,37 @@ impl Drop for Worker {
         self.following.abort();
         self.membership.abort();
     }
+}
+
+/// A worker that stands by, to those outside of its start.
+#[derive(Clone)]
+pub struct Standby {
+    view: watch::Receiver<Arc<View>>,
+    session: watch::Receiver<Arc<dyn CoordinatorSession>>,
+    member: MemberRecord,
+}
+
+impl Standby {
+    /// The cluster as it sees it, until it has a place.
+    pub fn view(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
+    /// Leaves the cluster, after its start was dropped. Bounded in time.
+    pub async fn leave(self) {
+        let session = self.session.borrow().clone();
+        leave(session, &self.member).await;
+    }
+}
+
+async fn leave(session: Arc<dyn CoordinatorSession>, member: &MemberRecord) {
+    let leaving = async {
+        if let Err(error) = membership::leave(&*session, member).await {
+            tracing::warn!(%error, "left without telling the coordinator");
+        }
+        session.close().await;
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(LEAVE_MS_MAX), leaving).await;
 }
 
 /// Opens the data where it holds up nothing else: it may take longer than a session with the coordinator lasts.
@@ -501,6 +535,7 @@ async fn stand_by(
     seams: &Seams,
     name: &str,
     after: Duration,
+    standing_by: impl FnOnce(Standby),
 ) -> Result<(ShardId, Arc<dyn CoordinatorSession>), StartError> {
     let member = MemberRecord {
         name: name.to_owned(),
@@ -515,12 +550,20 @@ async fn stand_by(
         health: Default::default(),
     };
     let view = ClusterView::start(session.clone());
+    let (sessions, known) = watch::channel(session.clone());
+    let mut untold = Some(standing_by);
     loop {
-        match standby::place(&*session, &view, &member, after).await {
+        let joined = || {
+            if let Some(standing_by) = untold.take() {
+                standing_by(Standby { view: view.views(), session: known.clone(), member: member.clone() });
+            }
+        };
+        match standby::place(&*session, &view, &member, after, joined).await {
             Ok(shard) => return Ok((shard, session)),
             Err(StartError::Coordinator(error)) if error.is_over() => {
                 session = open_session(&*seams.coordinator, options.session_timeout).await;
                 view.attach(session.clone());
+                sessions.send_replace(session.clone());
             }
             Err(StartError::Coordinator(error)) if error.is_passing() => {
                 tracing::warn!(%error, "cannot stand by yet");

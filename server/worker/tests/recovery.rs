@@ -153,6 +153,25 @@ async fn another_replica_cannot_take_a_shard_and_a_wiped_one_says_what_is_missin
 }
 
 #[tokio::test(start_paused = true)]
+async fn data_of_another_shard_or_replica_is_refused_by_name_and_stays_as_it_is() {
+    let mut machine = Machine::new().await;
+    machine.start().await.shutdown().await;
+    for (shard, name, told) in [
+        (Some(7), None, "the data folder holds shard 0, not 7"),
+        (None, Some("w9"), "the data folder holds replica w0, not w9"),
+        (Some(0), Some("w9"), "the data folder holds replica w0, not w9"),
+    ] {
+        machine.options.shard = shard;
+        machine.options.name = name.map(str::to_owned);
+        let Err(error) = machine.try_start().await else { panic!("it started: {told}") };
+        assert!(matches!(error, StartError::OtherReplica { .. }), "{error}");
+        assert_eq!(error.to_string(), told);
+    }
+    (machine.options.shard, machine.options.name) = (Some(0), Some("w0".into()));
+    machine.start().await.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_start_leads_in_a_new_epoch() {
     let machine = Machine::new().await;
     for epoch in 1..=3 {

@@ -92,7 +92,7 @@ impl Bed {
         let node = paths::member(name, &record.run);
         let task = tokio::spawn(async move {
             let view = ClusterView::start(session.clone());
-            (standby::place(&*session, &view, &record, AFTER).await, session)
+            (standby::place(&*session, &view, &record, AFTER, || ()).await, session)
         });
         while self.outside.get(&node).await.unwrap().is_none() {
             tokio::time::sleep(Duration::from_millis(1)).await;

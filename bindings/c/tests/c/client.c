@@ -133,13 +133,13 @@ static void a_lifetime_is_told_and_ends(void) {
     CHECK(slotkv_call(client, &expire, &result) == SLOTKV_CODE_OK && result.status == SLOTKV_STATUS_UPDATED);
     slotkv_pair_t pair = {slotkv_text("c/lasting2"), slotkv_text("2")};
     CHECK(slotkv_put_many(client, &pair, 1, &soon, NULL) == SLOTKV_CODE_OK);
-    const struct timespec pause = {0, 5000000};
     slotkv_bytes_t keys[] = {key, pair.key};
     for (int at = 0; at < 2; at++) {
-        while (slotkv_has(client, keys[at], NULL, &result) == SLOTKV_CODE_OK && result.number == 1) {
-            nanosleep(&pause, NULL);
+        while (slotkv_get(client, keys[at], NULL, &result) == SLOTKV_CODE_OK && result.status == SLOTKV_STATUS_FOUND) {
+            nanosleep(&(struct timespec){.tv_nsec = (long)result.ttl_ms * 1000000}, NULL);
+            slotkv_result_free(&result);
         }
-        CHECK(result.code == SLOTKV_CODE_OK && result.number == 0);
+        CHECK(result.code == SLOTKV_CODE_OK && result.status == SLOTKV_STATUS_NOT_FOUND);
     }
     slotkv_expire(client, key, 1000, NULL, &result);
     CHECK(result.status == SLOTKV_STATUS_UNMET && result.version == 0);
@@ -301,7 +301,65 @@ static void a_client_tells_about_itself_and_the_cluster(void) {
     CHECK(slotkv_status(client, NULL, &result) == SLOTKV_CODE_OK);
     CHECK(result.cluster->shards_count > 0 && result.cluster->masters_count > 0);
     CHECK(result.cluster->slot_count > 0 && strlen(result.cluster->shards[0].durability) > 0);
+    for (size_t at = 0; at < result.cluster->shards_count; at++) {
+        const slotkv_shard_t *shard = &result.cluster->shards[at];
+        CHECK(shard->replicas == 1 && shard->loss_epoch == 0 && shard->copies_count == 1);
+        CHECK(strlen(shard->preferred) == 0 && strlen(shard->reason) == 0 && strlen(shard->recover) == 0);
+        const slotkv_replica_t *copy = &shard->copies[0];
+        CHECK(strcmp(copy->name, shard->primary) == 0 && copy->live && copy->in_isr && copy->since_ms > 0);
+        CHECK(strncmp(copy->state, "leader", 6) == 0 && strlen(copy->address) > 0 && strlen(copy->zone) == 0);
+    }
     slotkv_result_free(&result);
+}
+
+/* Whether a session's token is that of another, whose length is the same. */
+static bool has_seen_the_same(slotkv_session_t session, const slotkv_result_t *seen) {
+    slotkv_result_t now;
+    CHECK(slotkv_session_seen(session, &now) == SLOTKV_CODE_OK);
+    bool is_same = now.value.size == seen->value.size && memcmp(now.value.data, seen->value.data, now.value.size) == 0;
+    slotkv_result_free(&now);
+    return is_same;
+}
+
+static void a_session_sees_what_its_own_calls_have_seen_and_goes_on_from_its_token(void) {
+    slotkv_bytes_t key = slotkv_text("c/session");
+    slotkv_session_t session = 0, other = 0;
+    slotkv_result_t seen;
+    CHECK_CODE(SLOTKV_CODE_OK, slotkv_session_open(slotkv_bytes(NULL, 0), &session, &result));
+    slotkv_session_seen(session, &seen);
+    CHECK(slotkv_put(client, key, slotkv_text("1"), NULL, NULL) == SLOTKV_CODE_OK);
+    CHECK(has_seen_the_same(session, &seen));
+    slotkv_call_options_t own = slotkv_call_options();
+    own.session = session;
+    CHECK(slotkv_put(client, key, slotkv_text("2"), &own, NULL) == SLOTKV_CODE_OK);
+    CHECK(!has_seen_the_same(session, &seen));
+    slotkv_result_free(&seen);
+    slotkv_session_seen(session, &seen);
+    CHECK_CODE(SLOTKV_CODE_OK, slotkv_session_open(seen.value, &other, &result));
+    CHECK(has_seen_the_same(other, &seen));
+    own.session = other;
+    own.read_level = SLOTKV_READ_LEVEL_SESSION;
+    slotkv_get(client, key, &own, &result);
+    CHECK(result.status == SLOTKV_STATUS_FOUND && is_text(result.value, "2"));
+    slotkv_result_free(&result);
+    /* A token by itself does as well, but not both. */
+    own.session_token = seen.value;
+    CHECK_CODE(SLOTKV_CODE_INVALID_ARGUMENT, slotkv_get(client, key, &own, &result));
+    own.session = 0;
+    CHECK(slotkv_get(client, key, &own, NULL) == SLOTKV_CODE_OK);
+    slotkv_result_free(&seen);
+    CHECK_CODE(SLOTKV_CODE_OK, slotkv_session_close(other, &result));
+    CHECK_CODE(SLOTKV_CODE_CLOSED, slotkv_session_close(other, &result));
+    own = slotkv_call_options();
+    own.session = other;
+    CHECK_CODE(SLOTKV_CODE_CLOSED, slotkv_get(client, key, &own, &result));
+    own.session = client;
+    CHECK_CODE(SLOTKV_CODE_INVALID_ARGUMENT, slotkv_get(client, key, &own, &result));
+    CHECK_CODE(SLOTKV_CODE_INVALID_ARGUMENT, slotkv_session_seen(client, &result));
+    CHECK_CODE(SLOTKV_CODE_INVALID_ARGUMENT, slotkv_session_open(slotkv_bytes(NULL, 0), NULL, &result));
+    CHECK_CODE(SLOTKV_CODE_INVALID_ARGUMENT, slotkv_session_open(slotkv_text("\x01nonsense"), &other, &result));
+    CHECK_CODE(SLOTKV_CODE_UNSUPPORTED, slotkv_session_open(slotkv_text("\x02"), &other, &result));
+    CHECK_CODE(SLOTKV_CODE_OK, slotkv_session_close(session, &result));
 }
 
 static void wrong_handles_and_arguments_are_errors(void) {
@@ -798,6 +856,7 @@ int main(int count, char **arguments) {
         a_range_is_counted_scanned_dumped_and_gone_on_with,
         namespaces_do_not_see_each_other,
         a_client_tells_about_itself_and_the_cluster,
+        a_session_sees_what_its_own_calls_have_seen_and_goes_on_from_its_token,
         wrong_handles_and_arguments_are_errors,
         a_result_freed_twice_is_an_error,
         a_panic_is_an_error,

@@ -84,10 +84,26 @@ static void lifetimes_are_milliseconds(slotkv::Client &client) {
     CHECK(client.persist("cpp/lasting").updated());
     CHECK(!client.get("cpp/lasting").ttl());
     CHECK(client.expire("cpp/lasting", std::chrono::milliseconds(20)).updated());
-    while (client.has("cpp/lasting").number() == 1) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    while ((entry = client.get("cpp/lasting")).found()) {
+        std::this_thread::sleep_for(entry.ttl().value_or(std::chrono::milliseconds(0)));
     }
     CHECK(client.persist("cpp/lasting").unmet());
+}
+
+static void a_session_goes_on_where_its_token_stands(slotkv::Client &client) {
+    slotkv::Session session;
+    CHECK(session.opened().ok());
+    const std::string nothing = session.seen();
+    slotkv::CallOptions own;
+    own.session = session.raw();
+    CHECK(client.put("cpp/session", "1", own).ok());
+    CHECK(session.seen() != nothing);
+    slotkv::Session other(session.seen());
+    slotkv::Session moved = std::move(other);
+    CHECK(moved.seen() == session.seen());
+    own.session = moved.raw();
+    own.read_level = SLOTKV_READ_LEVEL_SESSION;
+    CHECK(client.get("cpp/session", own).value() == "1");
 }
 
 static void futures_come_true(slotkv::Client &client) {
@@ -171,9 +187,10 @@ int main(int count, char **arguments) {
     keys_are_put_got_and_removed(client);
     many_keys_and_scans(client);
     lifetimes_are_milliseconds(client);
+    a_session_goes_on_where_its_token_stands(client);
     futures_come_true(client);
     a_failure_says_why(client);
     a_client_tells_about_itself(client);
-    std::printf("5 passed\n");
+    std::printf("6 passed\n");
     return 0;
 }

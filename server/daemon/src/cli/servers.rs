@@ -1,9 +1,10 @@
 //! `dev`, `master` and `worker`: a server from its flags to its end.
 //!
-//! One line `ready slotkv://HOST:PORT` on stdout when it serves. The first SIGTERM or SIGINT asks for an orderly stop,
-//! which `--shutdown` bounds; a second one ends the process at once.
+//! One line `ready slotkv://HOST:PORT` on stdout when it serves: a standby, when it is registered and gives the slot table.
+//! The first SIGTERM or SIGINT asks for an orderly stop, which `--shutdown` bounds; a second one ends the process at once.
 
 use std::{
+    cell::Cell,
     future::Future,
     io::{self, Write},
     sync::Arc,
@@ -169,14 +170,23 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         options.replication.check_us = flags.store.check_interval.as_micros() as u64;
         let seams = seams(coordinator, Arc::new(RealDisk::new()), flags.store.engine_cache_bytes);
         let connections_max = descriptors::connections_max(flags.server.connections_max, 1);
+        // A standby is ready before it has a place, and has no second line when it takes one.
+        let address = listening.advertise().to_owned();
+        let waits = Cell::new(None);
+        let stands_by = |standby| waits.set(Some((ready(&address), standby)));
         let mut server = tokio::select! {
             biased;
-            name = &mut stop => return stopped_early(name),
-            started = WorkerServer::start(options, listening, connections_max, seams) => {
+            name = &mut stop => {
+                if let Some((_, standby)) = waits.take() {
+                    standby.leave().await;
+                }
+                return stopped_early(name);
+            }
+            started = WorkerServer::start(options, listening, connections_max, seams, stands_by) => {
                 started.map_err(serve_failure)?
             }
         };
-        ready(server.address())?;
+        waits.take().map_or_else(|| ready(server.address()), |(said, _)| said)?;
         let failed = tokio::select! {
             biased;
             name = &mut stop => {

@@ -130,7 +130,7 @@ async fn run(
         }
         Role::Worker { options, engine_cache_bytes } => {
             let seams = seams(coordinator, Arc::new(RealDisk::new()), engine_cache_bytes);
-            let starting = WorkerServer::start(*options, listening, connections_max, seams);
+            let starting = WorkerServer::start(*options, listening, connections_max, seams, |_| ());
             let server = tokio::select! {
                 biased;
                 _ = will(&mut told) => return None,

@@ -59,7 +59,8 @@ impl Listening {
         Ok(Self { listener, bound: bound.to_string(), advertise })
     }
 
-    /// The same socket once more. Whoever connects while nobody takes connections from it waits.
+    /// The same socket once more: what one does not accept, the other does. Whoever connects while nobody takes connections
+    /// from it waits.
     pub(crate) fn again(&self) -> std::io::Result<Self> {
         let Self { listener, bound, advertise } = self;
         let (bound, advertise) = (bound.clone(), advertise.clone());

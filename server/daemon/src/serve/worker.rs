@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use slotkv_coordination::Coordinator;
+use slotkv_coordination::{Coordinator, View};
 use slotkv_master::MasterService;
 use slotkv_proto::{
     Code,
@@ -14,7 +14,8 @@ use slotkv_proto::{
     v1::master_server::MasterServer as MasterGrpc,
 };
 use slotkv_storage::{Disk, FjallEngines, fjall_engine::FjallOptions};
-use slotkv_worker::{Ended, GrpcPeers, Options, Runner, Seams, Worker};
+use slotkv_worker::{Ended, GrpcPeers, Options, Runner, Seams, Standby, Worker};
+use tokio::sync::{oneshot, watch};
 
 use super::{
     ServeError,
@@ -48,15 +49,33 @@ struct Running {
 
 impl WorkerServer {
     /// Starts a worker and its server on the present runtime. What `options` say of the address is replaced by what
-    /// `listening` advertises. Waits for the coordinator and the first master as long as it takes.
+    /// `listening` advertises. Waits for the coordinator and the first master as long as it takes, and a standby for its
+    /// place; until then a standby serves `Master`, and calls `stands_by` when it does.
     pub async fn start(
         mut options: Options,
         listening: Listening,
         connections_max: usize,
         seams: Seams,
+        stands_by: impl FnOnce(Standby),
     ) -> Result<Self, ServeError> {
         options.address = listening.advertise().to_owned();
-        let running = Running::start(&options, &listening, connections_max, &seams).await?;
+        let (tell, told) = oneshot::channel();
+        let standby = async {
+            let Ok(standby): Result<Standby, _> = told.await else { return std::future::pending().await };
+            let serving = serve_standby(standby.view(), listening.again()?, connections_max).await?;
+            stands_by(standby);
+            // Until it has a place. Its callers connect again then, and find the rest.
+            std::future::pending::<()>().await;
+            drop(serving);
+            Ok(())
+        };
+        let (first, told_by) = (options.clone(), |standby| drop(tell.send(standby)));
+        let worker = tokio::select! {
+            biased;
+            worker = Worker::start_or_stand_by(first, seams.clone(), told_by) => worker?,
+            Err(error) = standby => return Err(error),
+        };
+        let running = Running::serve(worker, &listening, connections_max).await?;
         running.worker.placed().await?;
         let (attempts, begun) = (0, Instant::now());
         Ok(Self { running: Some(running), listening, options, connections_max, seams, attempts, begun })
@@ -98,7 +117,11 @@ impl WorkerServer {
             tracing::warn!(shard, why, attempt = self.attempts, ?pause, "the replica is begun anew");
             tokio::time::sleep(pause).await;
             let Self { options, listening, connections_max, seams, .. } = &*self;
-            match Running::start(options, listening, *connections_max, seams).await {
+            let started = async {
+                let worker = Worker::start(options.clone(), seams.clone()).await?;
+                Running::serve(worker, listening, *connections_max).await
+            };
+            match started.await {
                 Ok(running) => {
                     tracing::info!(shard, "the replica runs again");
                     self.running = Some(running);
@@ -133,16 +156,9 @@ impl WorkerServer {
 }
 
 impl Running {
-    async fn start(
-        options: &Options,
-        listening: &Listening,
-        connections_max: usize,
-        seams: &Seams,
-    ) -> Result<Self, ServeError> {
-        let worker = Worker::start(options.clone(), seams.clone()).await?;
+    async fn serve(worker: Worker, listening: &Listening, connections_max: usize) -> Result<Self, ServeError> {
         let (store, peers) = (worker.store_server(), worker.peer_server());
-        let table =
-            MasterGrpc::new(MasterService::new(worker.view())).max_encoding_message_size(FRAME_BYTES_MAX);
+        let table = table_server(worker.view());
         let names = &["slotkv.v1.Store", "slotkv.v1.Master", "slotkv.v1.Replication"];
         let services = Services::new(names, |routes| {
             routes.add_service(store).add_service(table).add_service(peers);
@@ -150,6 +166,26 @@ impl Running {
         let serving = services.serve(listening.again()?, connections_max).await?;
         Ok(Self { worker, serving })
     }
+}
+
+/// The slot table of a worker that has no place yet, once it is known.
+async fn serve_standby(
+    mut view: watch::Receiver<Arc<View>>,
+    listening: Listening,
+    connections_max: usize,
+) -> Result<Serving, ServeError> {
+    if view.wait_for(|view| view.table.is_some()).await.is_err() {
+        return std::future::pending().await;
+    }
+    let table = table_server(view);
+    let services = Services::new(&["slotkv.v1.Master"], |routes| {
+        routes.add_service(table);
+    });
+    Ok(services.serve(listening, connections_max).await?)
+}
+
+fn table_server(view: watch::Receiver<Arc<View>>) -> MasterGrpc<MasterService> {
+    MasterGrpc::new(MasterService::new(view)).max_encoding_message_size(FRAME_BYTES_MAX)
 }
 
 /// The machine's clock and chance, with a coordinator and a disk that the caller may choose; long work runs on threads

@@ -60,6 +60,9 @@ typealias MasterStatus = slotkv.ffi.MasterStatus
 /** A shard. */
 typealias ShardStatus = slotkv.ffi.ShardStatus
 
+/** A copy of a shard. */
+typealias ReplicaStatus = slotkv.ffi.ReplicaStatus
+
 /** A process of the cluster. */
 typealias MemberStatus = slotkv.ffi.MemberStatus
 

@@ -61,7 +61,9 @@ class ClientTest {
         assertTrue(client.persist("lasting").done)
         assertNull(client.getEntry("lasting")!!.ttl)
         client.putMany(mapOf("lasting" to "4", "lasting2" to "5"), ttl = 50.milliseconds)
-        while (client.has("lasting") || client.has("lasting2")) delay(5.milliseconds)
+        for (key in listOf("lasting", "lasting2")) {
+            while (true) delay(client.getEntry(key)?.run { ttl ?: Duration.ZERO } ?: break)
+        }
         assertEquals(Put(PutStatus.UNMET, 0u, false), client.persist("lasting"))
         assertFailsWith<IllegalArgumentException> { client.put("lasting", "6", ttl = Duration.ZERO) }
         assertFailsWith<InvalidArgumentException> { client.expire("lasting", 3651.days) }
@@ -161,6 +163,14 @@ class ClientTest {
         assertEquals(1uL to 3, stats.callsOk to stats.members.size)
         val status = client.status()
         assertEquals(explain.clusterId to 3, status.clusterId to status.shards.size)
+        for (shard in status.shards) {
+            assertEquals(listOf("", "", ""), listOf(shard.preferred, shard.reason, shard.recover))
+            assertEquals(1u to 0uL, shard.replicas to shard.lossEpoch)
+            val copy = shard.copies.single()
+            assertEquals(listOf(shard.primary) to shard.isr, listOf(copy.name) to listOf(copy.name))
+            assertTrue(copy.live && copy.inIsr && copy.state.startsWith("leader") && copy.sinceMs > 0u)
+            assertTrue(status.members.any { it.name == copy.name && it.address == copy.address })
+        }
     }
 
     @Test
