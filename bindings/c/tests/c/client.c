@@ -304,7 +304,7 @@ static void a_client_tells_about_itself_and_the_cluster(void) {
     for (size_t at = 0; at < result.cluster->shards_count; at++) {
         const slotkv_shard_t *shard = &result.cluster->shards[at];
         CHECK(shard->replicas == 1 && shard->loss_epoch == 0 && shard->copies_count == 1);
-        CHECK(strlen(shard->preferred) == 0 && strlen(shard->reason) == 0 && strlen(shard->recover) == 0);
+        CHECK(strcmp(shard->preferred, shard->primary) == 0 && strlen(shard->reason) == 0 && strlen(shard->recover) == 0);
         const slotkv_replica_t *copy = &shard->copies[0];
         CHECK(strcmp(copy->name, shard->primary) == 0 && copy->live && copy->in_isr && copy->since_ms > 0);
         CHECK(strncmp(copy->state, "leader", 6) == 0 && strlen(copy->address) > 0 && strlen(copy->zone) == 0);
@@ -324,7 +324,7 @@ static bool has_seen_the_same(slotkv_session_t session, const slotkv_result_t *s
 static void a_session_sees_what_its_own_calls_have_seen_and_goes_on_from_its_token(void) {
     slotkv_bytes_t key = slotkv_text("c/session");
     slotkv_session_t session = 0, other = 0;
-    slotkv_result_t seen;
+    slotkv_result_t seen, result;
     CHECK_CODE(SLOTKV_CODE_OK, slotkv_session_open(slotkv_bytes(NULL, 0), &session, &result));
     slotkv_session_seen(session, &seen);
     CHECK(slotkv_put(client, key, slotkv_text("1"), NULL, NULL) == SLOTKV_CODE_OK);

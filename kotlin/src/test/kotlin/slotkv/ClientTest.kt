@@ -164,7 +164,7 @@ class ClientTest {
         val status = client.status()
         assertEquals(explain.clusterId to 3, status.clusterId to status.shards.size)
         for (shard in status.shards) {
-            assertEquals(listOf("", "", ""), listOf(shard.preferred, shard.reason, shard.recover))
+            assertEquals(listOf(shard.primary, "", ""), listOf(shard.preferred, shard.reason, shard.recover))
             assertEquals(1u to 0uL, shard.replicas to shard.lossEpoch)
             val copy = shard.copies.single()
             assertEquals(listOf(shard.primary) to shard.isr, listOf(copy.name) to listOf(copy.name))
