@@ -279,6 +279,10 @@ def test_what_a_client_tells_about_itself(client: slotkv.Client) -> None:
     assert explained.connected and explained.shard is not None and explained.address
     stats = client.stats()
     assert stats.calls >= 1 and stats.calls_ok >= 1 and stats.members[0].address
+    # A master learns a moment later than clients who leads.
+    end = time.monotonic() + 30
+    while {shard.state for shard in client.status().shards} != {"leader"}:
+        assert time.monotonic() < end
     status = client.status()
     assert status.cluster_id == explained.cluster_id and len(status.shards) == 3
     assert sum(shard.slots for shard in status.shards) == status.slot_count
