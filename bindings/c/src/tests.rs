@@ -26,6 +26,7 @@ use crate::options::{slotkv_call_options, slotkv_connect_options, slotkv_range};
 use crate::queue::*;
 use crate::result::{slotkv_result, slotkv_result_free};
 use crate::scan::*;
+use crate::session::*;
 use crate::{SLOTKV_ABI_VERSION, slotkv_abi_version, slotkv_version};
 
 /// Added to a handle: a generation that no place has reached.
@@ -224,7 +225,7 @@ fn the_results_of_many_keys_are_freed_with_the_whole() {
 #[test]
 fn a_handle_that_is_closed_or_of_another_kind_or_made_up_is_an_error() {
     let client = connected();
-    let (mut scan, mut queue) = (0, 0);
+    let (mut scan, mut queue, mut session) = (0, 0, 0);
     let all = slotkv_bytes::NONE;
     assert_eq!(
         code(|to| unsafe { slotkv_scan(client, null(), all, null(), &mut scan, to) }),
@@ -232,11 +233,25 @@ fn a_handle_that_is_closed_or_of_another_kind_or_made_up_is_an_error() {
     );
     let open = |queue: &mut u64| code(|to| unsafe { slotkv_queue_open(client, None, null_mut(), queue, to) });
     assert_eq!(open(&mut queue), slotkv_code::Ok);
-    for wrong in [0, 1, u64::MAX, scan, queue, client + MUCH_LATER] {
+    assert_eq!(code(|to| unsafe { slotkv_session_open(all, &mut session, to) }), slotkv_code::Ok);
+    for wrong in [0, 1, u64::MAX, scan, queue, session, client + MUCH_LATER] {
         assert_eq!(code(|to| unsafe { slotkv_close(wrong, to) }), slotkv_code::InvalidArgument, "{wrong:#x}");
         assert_eq!(code(|to| unsafe { slotkv_stats(wrong, to) }), slotkv_code::InvalidArgument, "{wrong:#x}");
     }
     assert_eq!(code(|to| unsafe { slotkv_scan_next(queue, 1, to) }), slotkv_code::InvalidArgument);
+    assert_eq!(code(|to| unsafe { slotkv_session_seen(client, to) }), slotkv_code::InvalidArgument);
+    let own = |session| defaults!(slotkv_call_options { session: session });
+    let get =
+        |options: slotkv_call_options| code(|to| unsafe { slotkv_get(client, bytes("key"), &options, to) });
+    assert_eq!((get(own(session)), get(own(scan))), (slotkv_code::Ok, slotkv_code::InvalidArgument));
+    let seen = called(|to| unsafe { slotkv_session_seen(session, to) });
+    let token = seen.value;
+    let both = defaults!(slotkv_call_options { session: session, session_token: token });
+    assert_eq!(get(both), slotkv_code::InvalidArgument);
+    free(seen);
+    assert_eq!(code(|to| unsafe { slotkv_session_close(session, to) }), slotkv_code::Ok);
+    assert_eq!(code(|to| unsafe { slotkv_session_close(session, to) }), slotkv_code::Closed);
+    assert_eq!(get(own(session)), slotkv_code::Closed);
     assert_eq!(code(|to| unsafe { slotkv_queue_stats(scan, to) }), slotkv_code::InvalidArgument);
     assert_eq!(slotkv_queue_fd(client), -1);
     assert_eq!(code(|to| unsafe { slotkv_scan_close(scan, to) }), slotkv_code::Ok);
