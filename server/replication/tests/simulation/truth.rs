@@ -118,6 +118,13 @@ impl Truth {
         let lost = self.committed.len() - kept;
         self.lost.extend(self.committed.drain(kept..));
         self.spans.truncate(kept);
+        // An order may name a replica that knows nothing of an earlier loss: what was lost then is there again.
+        while let (None, Some(entry)) = (interval_us, log.get(self.committed.len()))
+            && self.lost.remove(entry)
+        {
+            self.committed.push(*entry);
+            self.spans.push(Span { from_us: self.now_us, upto_us: self.now_us, holders: 1 });
+        }
         self.visible = self.visible.min(kept as u64);
         self.losses.push(kept as u64);
         self.see();
