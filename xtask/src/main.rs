@@ -70,9 +70,11 @@ usage: cargo xtask VERB
         --quiet        nothing goes wrong
         --plant        a lost write among what the clients recorded, which has to be found
 
-  fuzz [--minutes N] [TARGET...]
-      bytes from outside (frames, log records, log files, slot tables) made up by libFuzzer, for one minute or N each; wants
-      a nightly toolchain
+  fuzz [--minutes N] [--keep] [--target NAME]...
+      bytes from outside (frames, log records, log files, snapshots, slot tables) and sequences of C calls, made up by
+      libFuzzer, for one minute or N each; wants a nightly toolchain
+        --keep     what reaches code that nothing in the tree reached goes to tests/fuzz/corpus
+        --target   one of them, instead of all
 
   simulate [--seeds N] [--from S] [--bugs]
       seeded runs in virtual time: N seeds (2000) of one shard's replicas, a tenth as many of whole clusters

@@ -17,10 +17,14 @@
 #![allow(non_camel_case_types)]
 
 pub mod bytes;
+#[cfg(any(test, fuzzing))]
+pub mod calls;
 pub mod client;
 pub mod code;
 pub mod error;
 pub mod export;
+#[cfg(any(test, fuzzing))]
+mod fake;
 mod fork;
 pub mod log;
 pub mod memory;

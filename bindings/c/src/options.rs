@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use slotkv_facade::core::{CallOptions, Code, Range, ReadLevel, Session};
 use slotkv_facade::error::FacadeError;
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 use slotkv_facade::settings::Network;
 use slotkv_facade::settings::Settings;
 
@@ -138,7 +138,9 @@ pub(crate) unsafe fn read<T: Growing>(place: *const T, what: &str) -> Result<T, 
 
 /// Refuses a size that cannot be, and fields that this library does not know.
 fn check_size<T>(place: *const T, size: usize, what: &str) -> Result<(), FacadeError> {
-    if !(size_of::<usize>()..=STRUCTURE_BYTES_MAX).contains(&size) {
+    // No program has one of half a pointer.
+    let is_whole = size.is_multiple_of(align_of::<T>());
+    if !is_whole || !(size_of::<usize>()..=STRUCTURE_BYTES_MAX).contains(&size) {
         return Err(invalid(format!("{what} says that it has {size} bytes; set size to its sizeof")));
     }
     if size > size_of::<T>() {
@@ -253,13 +255,13 @@ impl slotkv_range {
 }
 
 /// The network of every client: the real one.
-#[cfg(not(test))]
+#[cfg(not(any(test, fuzzing)))]
 fn network() -> Option<Network> {
     None
 }
 
-#[cfg(test)]
-use crate::tests::network;
+#[cfg(any(test, fuzzing))]
+use crate::fake::network;
 
 fn time(milliseconds: u32) -> Option<Duration> {
     (milliseconds > 0).then(|| Duration::from_millis(milliseconds.into()))
@@ -305,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_size_that_cannot_be_is_refused() {
-        for size in [0, 1, 7, STRUCTURE_BYTES_MAX + 1, usize::MAX] {
+        for size in [0, 1, 7, 20, 28, STRUCTURE_BYTES_MAX + 1, usize::MAX] {
             let error = read(&slotkv_call_options { size, ..zeroed() }).err();
             assert_eq!(error.map(|error| error.code), Some(Code::InvalidArgument), "{size}");
         }

@@ -1,9 +1,6 @@
 //! The exports as a C program calls them, with a cluster in memory: Miri can run these, and looks at every pointer that
 //! goes either way. The programs under `tests/c` try the library as it is built, with a real cluster.
 
-#[path = "../../facade/tests/fake/mod.rs"]
-mod fake;
-
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -13,13 +10,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, Once};
 
 use slotkv_facade::guard;
-use slotkv_facade::settings::Network;
 
-use self::fake::Fake;
 use crate::bytes::slotkv_bytes;
 use crate::client::*;
 use crate::code::{slotkv_code, slotkv_outcome, slotkv_status};
 use crate::export::slotkv_test_panic;
+use crate::fake::{FAKE, MUCH_LATER};
 use crate::log::{slotkv_level, slotkv_log, slotkv_record};
 use crate::operation::{slotkv_operation, slotkv_operation_kind, slotkv_pair};
 use crate::options::{slotkv_call_options, slotkv_connect_options, slotkv_range};
@@ -28,18 +24,6 @@ use crate::result::{slotkv_result, slotkv_result_free};
 use crate::scan::*;
 use crate::session::*;
 use crate::{SLOTKV_ABI_VERSION, slotkv_abi_version, slotkv_version};
-
-/// Added to a handle: a generation that no place has reached.
-const MUCH_LATER: u64 = 1 << 50;
-
-thread_local! {
-    static FAKE: Fake = Fake::default();
-}
-
-/// That of the clients which a test makes: a cluster of its own.
-pub(crate) fn network() -> Option<Network> {
-    FAKE.with(|fake| fake.settings().network)
-}
 
 /// A structure whose fields are all at their defaults, as C's initialisers make it.
 macro_rules! defaults {
@@ -608,4 +592,18 @@ fn threads_share_a_client() {
     let sum = called(|to| unsafe { slotkv_increment(client, bytes("n"), 0, null(), to) });
     assert_eq!(sum.number, 12);
     close(client);
+}
+
+/// What libFuzzer has kept of the sequences that it made up.
+#[test]
+#[cfg_attr(miri, ignore = "hundreds of calls")]
+fn sequences_of_calls_that_were_made_up_before_harm_nobody() {
+    speak();
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fuzz/corpus/c_calls");
+    let inputs: Vec<_> = std::fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(!inputs.is_empty());
+    for input in inputs {
+        let bytes = std::fs::read(&input).unwrap();
+        assert!(panic::catch_unwind(|| crate::calls::run(&bytes)).is_ok(), "{}", input.display());
+    }
 }

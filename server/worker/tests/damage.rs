@@ -5,13 +5,17 @@ mod common;
 
 use std::{
     fs,
+    ops::{Bound, ControlFlow},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use common::{Caller, Machine, get, put};
+use bytes::Bytes;
+use common::{Caller, Machine, data::Data, get, put};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
-use slotkv_storage::{Error, FjallEngines, RealDisk, fjall_engine::FjallOptions};
+use slotkv_storage::{
+    Engine, Engines, Error, FjallEngines, MemoryEngines, RealDisk, SimDisk, fjall_engine::FjallOptions, keys,
+};
 use slotkv_worker::{Options, StartError, Worker, home::Home};
 
 const KEYS: usize = 300;
@@ -19,15 +23,19 @@ const KEYS: usize = 300;
 const LOST_BYTES: usize = 4 << 10;
 const VALUE_BYTES: usize = 300;
 
-async fn start(machine: &Machine, dir: &Path) -> Result<Worker, StartError> {
-    let mut seams = machine.seams();
-    seams.disk = Arc::new(RealDisk::new());
-    seams.engines = Arc::new(FjallEngines::new(FjallOptions {
+fn engines() -> Arc<dyn Engines> {
+    Arc::new(FjallEngines::new(FjallOptions {
         cache_bytes: 1 << 20,
         memtable_bytes: 32 << 10,
         threads: 1,
         ..FjallOptions::default()
-    }));
+    }))
+}
+
+async fn start(machine: &Machine, dir: &Path) -> Result<Worker, StartError> {
+    let mut seams = machine.seams();
+    seams.disk = Arc::new(RealDisk::new());
+    seams.engines = engines();
     let options = Options {
         dir: dir.to_owned(),
         segment_bytes: 8 << 10,
@@ -166,6 +174,77 @@ async fn damage_anywhere_in_a_workers_folder_is_refused_or_does_no_harm() {
     }
     println!("{refused} did not start, {unread} refused requests, {served} served everything");
     assert!(refused > seeds / 3 && served > 0);
+}
+
+/// Data rows and slot rows, unless the engine finds damage.
+fn read(engine: &dyn Engine) -> Result<Vec<(Bytes, Bytes)>, Error> {
+    let (data, slot) = (keys::data_key_prefix(), keys::slot_key_prefix());
+    let mut rows = Vec::new();
+    engine.scan((Bound::Unbounded, Bound::Unbounded), &mut |key, value| {
+        if key.starts_with(&data) || key.starts_with(&slot) {
+            rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
+        }
+        ControlFlow::Continue(())
+    })?;
+    Ok(rows)
+}
+
+/// An engine that came by a snapshot, a log that begins behind it, and the parts of a further snapshot that was not taken
+/// over.
+#[tokio::test]
+async fn damage_anywhere_in_a_folder_that_took_a_snapshot_is_refused_or_does_no_harm() {
+    let seeds = if std::env::var_os("SLOTKV_TEST_LONG").is_some() { 3000 } else { 100 };
+    let mut source = Data::open(&SimDisk::new(1), &MemoryEngines::recoverable(1), 1).await.unwrap();
+    for number in 1..=200 {
+        source.write(1, number, true).await.unwrap();
+    }
+    let (at, parts) = source.parts(2_000);
+    let scratch = tempfile::tempdir().unwrap();
+    let whole = scratch.path().join("whole");
+    let open = async |dir: &Path| Data::open_on(Arc::new(RealDisk::new()), engines(), dir, 1).await;
+    let mut data = open(&whole).await.unwrap();
+    data.write(1, 1_000, true).await.unwrap();
+    data.install(at, &parts).await.unwrap();
+    for number in 1_001..1_030 {
+        data.write(2, number, true).await.unwrap();
+    }
+    data.home.begin_snapshot().await.unwrap();
+    parts[..parts.len() / 2].iter().try_for_each(|part| data.home.add_part(part)).unwrap();
+    let (rows, last_index) = (read(&*data.engine).unwrap(), data.log.last_index());
+    drop(data);
+    let files = files_under(&whole);
+
+    let damaged = scratch.path().join("damaged");
+    let (mut refused, mut right) = (0, 0);
+    for seed in 0..seeds {
+        let mut chance = SmallRng::seed_from_u64(seed);
+        copy(&whole, &damaged);
+        let name = files[chance.random_range(0..files.len())].strip_prefix(&whole).unwrap();
+        let mut bytes = fs::read(damaged.join(name)).unwrap();
+        if !bytes.is_empty() {
+            let how = damage(&mut bytes, &mut chance);
+            println!("seed {seed}: {name:?} {how}");
+            fs::write(damaged.join(name), &bytes).unwrap();
+        }
+        let outcome = match open(&damaged).await {
+            Err(StartError::Storage(error)) => Err(error),
+            Err(other) => panic!("seed {seed}: {name:?}: {other}"),
+            Ok(mut data) => data.catch_up().and_then(|()| Ok((read(&*data.engine)?, data.log.last_index()))),
+        };
+        match outcome {
+            Ok(found) => {
+                assert!(found == (rows.clone(), last_index), "seed {seed}: {name:?} is served");
+                right += 1;
+            }
+            Err(Error::Io { file, action, source }) => {
+                panic!("seed {seed}: {name:?}: cannot {action} {file:?}: {source}")
+            }
+            Err(_) => refused += 1,
+        }
+        fs::remove_dir_all(&damaged).unwrap();
+    }
+    println!("{refused} were refused, {right} are as they were");
+    assert!(refused > seeds / 4 && right > 0, "{refused} were refused, {right} are as they were");
 }
 
 #[tokio::test]

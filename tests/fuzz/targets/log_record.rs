@@ -1,14 +1,3 @@
-//! What a log record holds. A record that decodes is the same after it has been encoded again.
 #![no_main]
 
-use bytes::Bytes;
-use libfuzzer_sys::fuzz_target;
-use slotkv_storage::{LogRecord, SlotRow};
-
-fuzz_target!(|bytes: &[u8]| {
-    let Ok(record) = LogRecord::from_bytes(Bytes::copy_from_slice(bytes)) else { return };
-    assert_eq!(LogRecord::from_bytes(record.to_bytes()).expect("it had been decoded"), record);
-    if let Ok(row) = SlotRow::decode(&record.slot_row) {
-        assert_eq!(SlotRow::decode(&row.encode()).expect("it had been decoded"), row);
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| slotkv_fuzz::log_record::run(bytes));

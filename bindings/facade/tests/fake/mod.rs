@@ -67,6 +67,11 @@ impl Fake {
         }
     }
 
+    /// Begins anew, with nothing stored and nothing held.
+    pub fn forget(&self) {
+        *self.0.lock().unwrap() = State::default();
+    }
+
     /// How many have asked in vain.
     pub fn unanswered(&self) -> usize {
         self.0.lock().unwrap().unanswered
@@ -164,6 +169,17 @@ impl State {
     fn carry_out(&mut self, request: &v1::Request) -> v1::Reply {
         let known = self.data.get(&request.key).cloned();
         let mut reply = v1::Reply { id: request.id, ..Default::default() };
+        let stored = known.as_ref().map(|(_, version)| *version);
+        let holds = match request.condition() {
+            v1::Condition::Always => true,
+            v1::Condition::Absent => stored.is_none(),
+            v1::Condition::Present => stored.is_some(),
+            v1::Condition::Version => stored == Some(request.version),
+        };
+        if !holds {
+            reply.set_status(v1::Status::Unmet);
+            return v1::Reply { version: stored.unwrap_or(0), ..reply };
+        }
         let (status, version) = match request.operation() {
             v1::Operation::Get | v1::Operation::Has => match known {
                 Some((value, version)) => {
@@ -190,10 +206,22 @@ impl State {
                 self.data.insert(request.key.clone(), (request.value.clone(), self.version));
                 (if known.is_some() { v1::Status::Updated } else { v1::Status::Created }, self.version)
             }
+            v1::Operation::Expire => match known {
+                Some((value, _)) => {
+                    self.version += 1;
+                    self.data.insert(request.key.clone(), (value, self.version));
+                    (v1::Status::Updated, self.version)
+                }
+                None => (v1::Status::Unmet, 0),
+            },
             v1::Operation::Increment => {
+                let old = known.map_or(Some(0), |(value, _)| String::from_utf8_lossy(&value).parse().ok());
+                let Some(old) = old else { return refused(request, Code::NotANumber) };
+                let Some(sum) = i64::checked_add(old, request.delta) else {
+                    return refused(request, Code::Overflow);
+                };
                 self.version += 1;
-                let old: i64 = known.map_or(0, |(value, _)| String::from_utf8_lossy(&value).parse().unwrap());
-                reply.number = old + request.delta;
+                reply.number = sum;
                 let value = Bytes::from(reply.number.to_string());
                 self.data.insert(request.key.clone(), (value, self.version));
                 (v1::Status::Updated, self.version)
@@ -205,13 +233,19 @@ impl State {
                     None => (v1::Status::NotFound, 0),
                 }
             }
+            v1::Operation::Outcome => (v1::Status::NotApplied, 0),
+            v1::Operation::Count => {
+                let range = request.range.as_ref().unwrap();
+                reply.number = self.data.keys().filter(|key| is_within(key, range)).count() as i64;
+                (v1::Status::Counted, 0)
+            }
             v1::Operation::Scan => {
                 let range = request.range.as_ref().unwrap();
                 let after = range.resumed.then(|| (range.after_slot, range.after_key.clone()));
                 let mut places: Vec<(u32, Bytes)> = self
                     .data
                     .keys()
-                    .filter(|key| key.starts_with(&range.prefix))
+                    .filter(|key| is_within(key, range))
                     .map(|key| (slot_of(key), key.clone()))
                     .filter(|place| (range.slot_first..=range.slot_last).contains(&place.0))
                     .map(|(slot, key)| (if range.ordered { 0 } else { slot }, key))
@@ -235,6 +269,16 @@ impl State {
         reply.version = version;
         reply
     }
+}
+
+fn is_within(key: &[u8], range: &v1::Range) -> bool {
+    key.starts_with(&range.prefix)
+        && *key >= range.start[..]
+        && (range.end.is_empty() || *key < range.end[..])
+}
+
+fn refused(request: &v1::Request, code: Code) -> v1::Reply {
+    v1::Reply { id: request.id, code: code.number(), message: "refused".into(), ..Default::default() }
 }
 
 /// As it comes out of a message: kept by nobody but who got it, so that Miri sees a use of what is gone.
