@@ -230,6 +230,8 @@ fn an_aborted_slot_is_served_again_by_the_newer_table_only() {
     assert!(!source.party.serves(SLOT), "no timer lifts it");
     source.learn(table(8, Some(Outcome::Aborted)));
     assert!(source.party.serves(SLOT) && source.told(&Said::Done));
+    source.learn(table(7, None));
+    assert_eq!(source.party.known().version, 8, "an older table is a late one");
 
     target.learn(table(8, Some(Outcome::Aborted)));
     assert_eq!((target.sweeps, target.told(&Said::Done)), (1, false));
@@ -327,6 +329,9 @@ fn a_place_that_the_source_does_not_hold_begins_another_stream() {
     let read = source.reads.pop().expect("it reads on");
     source.party.read(source.now_us, HAND_OVER, read.from.as_ref(), Chunk::Gone);
     source.carry_out();
+    // The target says once more what it holds.
+    source.tick(1_000_000);
+    talk(&mut source, &mut target);
     source.read(item(1), 0);
     talk(&mut source, &mut target);
     let after = place(&target).unwrap();
