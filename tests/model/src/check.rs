@@ -1,15 +1,21 @@
-//! Explores a shard's states. What is refuted is refuted by a shortest path.
+//! Explores the states of a model. What is refuted is refuted by a shortest path.
 
 use std::fmt;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use stateright::{Checker, HasDiscoveries, Model, Path, Property};
 
-use crate::action::Action;
-use crate::properties;
-use crate::recovery::DeadEnd;
-use crate::shard::Shard;
-use crate::state::State;
+/// Rules that can be explored.
+pub trait Rules: Model<State: Shown, Action: Shown> + Clone + Send + Sync + 'static {
+    /// What is to be told about the last state of a path that refutes a property.
+    fn epilogue(&self, property: &str, last: &Self::State) -> String;
+}
+
+/// A state or a step.
+pub trait Shown: Clone + fmt::Debug + fmt::Display + PartialEq + Hash + Send + Sync {}
+
+impl<T: Clone + fmt::Debug + fmt::Display + PartialEq + Hash + Send + Sync> Shown for T {}
 
 /// How an exploration is run.
 #[derive(Clone, Copy)]
@@ -25,7 +31,7 @@ pub struct Effort {
 }
 
 /// What came of it.
-pub struct Verdict {
+pub struct Verdict<M: Rules> {
     /// States that differ.
     pub states: usize,
     /// Steps taken between them.
@@ -37,22 +43,22 @@ pub struct Verdict {
     /// Whether all states were seen.
     pub complete: bool,
     /// What does not hold, if anything.
-    pub refuted: Option<CounterExample>,
+    pub refuted: Option<CounterExample<M>>,
     /// What the bounds should let it reach, and did not.
     pub unreached: Vec<&'static str>,
 }
 
 /// A way to a state in which a property does not hold.
-pub struct CounterExample {
+pub struct CounterExample<M: Rules> {
     /// The property.
     pub property: &'static str,
     /// The states, each with the step that leads to the next one; the last has none.
-    pub path: Vec<(State, Option<Action>)>,
-    /// If the last state is a dead end: the recovery that fails.
-    pub dead_end: Option<DeadEnd>,
+    pub path: Vec<(M::State, Option<M::Action>)>,
+    /// More about the last state.
+    pub epilogue: String,
 }
 
-impl CounterExample {
+impl<M: Rules> CounterExample<M> {
     /// How many steps lead there.
     pub fn steps(&self) -> usize {
         self.path.len() - 1
@@ -68,11 +74,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Explores until something is refuted, everything is seen, or the time is over. A counter-example is looked for
 /// again on shorter and shorter paths, for the checker looks up from its work only now and then, and then
 /// tells the latest one it came across.
-pub fn explore(shard: Shard, effort: &Effort) -> Verdict {
-    let mut verdict = explore_to(&shard, effort, None);
+pub fn explore<M: Rules>(rules: M, effort: &Effort) -> Verdict<M> {
+    let mut verdict = explore_to(&rules, effort, None);
     while let Some(CounterExample { path, .. }) = &verdict.refuted {
         let breadth_first = Effort { threads: 1, frugal: false, ..*effort };
-        let shorter = explore_to(&shard, &breadth_first, Some(path.len()));
+        let shorter = explore_to(&rules, &breadth_first, Some(path.len()));
         if shorter.refuted.is_none() {
             break;
         }
@@ -82,8 +88,8 @@ pub fn explore(shard: Shard, effort: &Effort) -> Verdict {
 }
 
 /// Only paths of fewer states than `states_end` are looked at.
-fn explore_to(shard: &Shard, effort: &Effort, states_end: Option<usize>) -> Verdict {
-    let builder = shard.clone().checker().threads(effort.threads).timeout(effort.time_max);
+fn explore_to<M: Rules>(rules: &M, effort: &Effort, states_end: Option<usize>) -> Verdict<M> {
+    let builder = rules.clone().checker().threads(effort.threads).timeout(effort.time_max);
     let builder = builder.target_max_depth(states_end.unwrap_or(0));
     let builder = builder.finish_when(HasDiscoveries::AnyFailures);
     if effort.frugal {
@@ -93,7 +99,7 @@ fn explore_to(shard: &Shard, effort: &Effort, states_end: Option<usize>) -> Verd
     }
 }
 
-fn await_end(checker: impl Checker<Shard>, effort: &Effort) -> Verdict {
+fn await_end<M: Rules>(checker: impl Checker<M>, effort: &Effort) -> Verdict<M> {
     let begin = Instant::now();
     let mut told = begin;
     while !checker.is_done() && begin.elapsed() < effort.time_max {
@@ -106,8 +112,8 @@ fn await_end(checker: impl Checker<Shard>, effort: &Effort) -> Verdict {
     }
     let checker = checker.join();
     let duration = begin.elapsed();
-    let (shard, mut found) = (checker.model(), checker.discoveries());
-    let asked = shard.properties();
+    let (rules, mut found) = (checker.model(), checker.discoveries());
+    let asked = rules.properties();
     let failure = asked.iter().find(|property| fails(property) && found.contains_key(property.name));
     let unreached = asked.iter().filter(|property| !fails(property) && !found.contains_key(property.name));
     Verdict {
@@ -118,20 +124,19 @@ fn await_end(checker: impl Checker<Shard>, effort: &Effort) -> Verdict {
         complete: failure.is_none() && duration < effort.time_max,
         unreached: unreached.map(|property| property.name).collect(),
         refuted: failure.and_then(|property| {
-            let path: Path<State, Action> = found.remove(property.name)?;
+            let path: Path<M::State, M::Action> = found.remove(property.name)?;
             let path = path.into_vec();
-            let last = path.last().filter(|_| property.name == properties::NO_DEAD_END);
-            let dead_end = last.and_then(|(state, _)| shard.dead_end(state));
-            Some(CounterExample { property: property.name, path, dead_end })
+            let epilogue = path.last().map(|(last, _)| rules.epilogue(property.name, last));
+            Some(CounterExample { property: property.name, path, epilogue: epilogue.unwrap_or_default() })
         }),
     }
 }
 
-fn fails(property: &Property<Shard>) -> bool {
+fn fails<M: Rules>(property: &Property<M>) -> bool {
     property.expectation == stateright::Expectation::Always
 }
 
-impl fmt::Display for CounterExample {
+impl<M: Rules> fmt::Display for CounterExample<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "refuted: {}", self.property)?;
         for (number, (state, action)) in self.path.iter().enumerate() {
@@ -140,15 +145,11 @@ impl fmt::Display for CounterExample {
                 None => writeln!(f, "   => {state}")?,
             }
         }
-        let Some(DeadEnd { alive, steps, state }) = &self.dead_end else { return Ok(()) };
-        writeln!(f, "  with only {alive} alive from here on:")?;
-        steps.iter().try_for_each(|step| writeln!(f, "      {step}"))?;
-        writeln!(f, "   => {state}")?;
-        writeln!(f, "  and nothing more can be done")
+        write!(f, "{}", self.epilogue)
     }
 }
 
-impl fmt::Display for Verdict {
+impl<M: Rules> fmt::Display for Verdict<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(example) = &self.refuted {
             write!(f, "{example}")?;

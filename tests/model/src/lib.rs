@@ -17,6 +17,7 @@
 //! | [`variant`] | the rules made wrong |
 //! | [`bounds`] | how much may happen |
 //! | [`check`] | an exploration and its verdict |
+//! | [`handover`] | rule 16, a model of its own |
 //!
 //! ```
 //! use std::time::Duration;
@@ -32,6 +33,7 @@ pub mod action;
 pub mod bounds;
 pub mod check;
 pub mod configuration;
+pub mod handover;
 pub mod log;
 pub mod properties;
 pub mod recovery;

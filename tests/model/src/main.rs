@@ -27,6 +27,11 @@ Explores every state of the replication rules within bounds.
   --variant NAME            the rules with one mistake, which must be refuted
   --variants                all of them, and a table
   --show                    the counter-examples with --variants, too
+
+  handover                  instead: rule 16, the hand-over of slots, with
+    --writes N --plans N --source-fail-overs N --target-fail-overs N --tail N (2, 2, 1, 1, 2)
+    --no-ends                 does not ask every state whether it leads to an end
+    --threads, --minutes, --frugal, --variant, --variants, --show as above
 ";
 
 struct Options {
@@ -38,7 +43,92 @@ struct Options {
     show: bool,
 }
 
+mod handover {
+    //! The same for rule 16.
+
+    use super::*;
+    use slotkv_model::handover::mistake::Mistake;
+    use slotkv_model::handover::rules::{Bounds, Handover};
+
+    pub fn main(arguments: impl Iterator<Item = String>) -> ExitCode {
+        match run(arguments) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => ExitCode::FAILURE,
+            Err(complaint) => {
+                eprintln!("{complaint}; --help lists what there is");
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    fn run(mut arguments: impl Iterator<Item = String>) -> Result<bool, String> {
+        let (mut bounds, mut mistake) = (Bounds::default(), None::<Mistake>);
+        let (mut all, mut show, mut bounded) = (false, false, false);
+        let mut effort = EFFORT;
+        while let Some(flag) = arguments.next() {
+            let mut value = || arguments.next().ok_or(format!("{flag} needs a value"));
+            let number = |text: String| -> Result<u8, String> {
+                text.parse().map_err(|_| format!("{text} is no number"))
+            };
+            bounded |= !matches!(
+                flag.as_str(),
+                "--threads" | "--minutes" | "--frugal" | "--variant" | "--variants" | "--show"
+            );
+            match flag.as_str() {
+                "--writes" => bounds.writes = number(value()?)?,
+                "--plans" => bounds.plans = number(value()?)?,
+                "--source-fail-overs" => bounds.fail_overs[0] = number(value()?)?,
+                "--target-fail-overs" => bounds.fail_overs[1] = number(value()?)?,
+                "--tail" => bounds.tail = number(value()?)?.max(1),
+                "--threads" => effort.threads = usize::from(number(value()?)?.max(1)),
+                "--minutes" => effort.time_max = Duration::from_secs(60 * u64::from(number(value()?)?)),
+                "--frugal" => effort.frugal = true,
+                "--no-ends" => bounds.ends = false,
+                "--variant" => {
+                    let name = value()?;
+                    mistake = Some(Mistake::named(&name).ok_or(format!("there is no variant {name}"))?);
+                }
+                "--variants" => all = true,
+                "--show" => show = true,
+                other => return Err(format!("{other} is no flag")),
+            }
+        }
+        if all {
+            println!("| variant | what is wrong | breaks | steps | states |\n|---|---|---|---|---|");
+            let refuted = Mistake::ALL.map(|mistake| {
+                let refutation = mistake.refutation();
+                let bounds = if bounded { bounds } else { refutation.bounds };
+                let verdict = explore(Handover::wrong(mistake, bounds), &effort);
+                let broken = verdict.refuted.as_ref();
+                let (property, steps) =
+                    broken.map_or(("NOT REFUTED", 0), |example| (example.property, example.steps()));
+                let (name, about, states) = (refutation.name, refutation.about, verdict.states);
+                println!("| `{name}` | {about} | {property} | {steps} | {states} |");
+                if show {
+                    println!("\n{verdict}\n");
+                }
+                broken.is_some()
+            });
+            return Ok(refuted.into_iter().all(|refuted| refuted));
+        }
+        if let Some(mistake) = mistake.filter(|_| !bounded) {
+            bounds = mistake.refutation().bounds;
+        }
+        eprintln!("{bounds:?}");
+        let verdict = explore(Handover { bounds, mistake }, &effort);
+        println!("{verdict}");
+        let is_wrong = mistake.is_some_and(|mistake| Mistake::ALL.contains(&mistake));
+        Ok(if is_wrong { verdict.refuted.is_some() } else { verdict.complete })
+    }
+}
+
+const EFFORT: Effort =
+    Effort { threads: 2, time_max: Duration::from_secs(60 * 60), progress: true, frugal: false };
+
 fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|first| first == "handover") {
+        return handover::main(std::env::args().skip(2));
+    }
     match parse(std::env::args().skip(1)) {
         Ok(Some(options)) => run(options),
         Ok(None) => {
@@ -96,7 +186,7 @@ fn refute_all(options: &Options) -> ExitCode {
 
 /// None if help is asked for.
 fn parse(arguments: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
-    let effort = Effort { threads: 2, time_max: Duration::from_secs(60 * 60), progress: true, frugal: false };
+    let effort = EFFORT;
     let bounds = Bounds::default();
     let mut options = Options { bounds, bounded: false, effort, variant: None, variants: false, show: false };
     let mut arguments = arguments.peekable();

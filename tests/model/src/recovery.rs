@@ -5,6 +5,8 @@
 //! names. They are tried in every combination, with whatever is still on its way to the register arriving
 //! first, or never.
 
+use std::fmt;
+
 use crate::action::Action;
 use crate::bounds::RECOVERY_EPOCHS;
 use crate::log::{EPOCHS, Epoch};
@@ -24,6 +26,15 @@ pub struct DeadEnd {
     pub steps: Vec<Action>,
     /// What came of it.
     pub state: State,
+}
+
+impl fmt::Display for DeadEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "  with only {} alive from here on:", self.alive)?;
+        self.steps.iter().try_for_each(|step| writeln!(f, "      {step}"))?;
+        writeln!(f, "   => {}", self.state)?;
+        writeln!(f, "  and nothing more can be done")
+    }
 }
 
 impl Shard {

@@ -5,6 +5,7 @@ use stateright::{Model, Property};
 
 use crate::action::{self, Action};
 use crate::bounds::Bounds;
+use crate::check::Rules;
 use crate::properties;
 use crate::state::State;
 use crate::variant::Variant;
@@ -118,5 +119,12 @@ impl Model for Shard {
 
     fn properties(&self) -> Vec<Property<Self>> {
         properties::all(&self.bounds)
+    }
+}
+
+impl Rules for Shard {
+    fn epilogue(&self, property: &str, last: &State) -> String {
+        let dead_end = (property == properties::NO_DEAD_END).then(|| self.dead_end(last)).flatten();
+        dead_end.map(|dead_end| dead_end.to_string()).unwrap_or_default()
     }
 }

@@ -1,0 +1,58 @@
+//! Bug: mistakes that others shipped or that another wording of rule 16 would allow. With the feature `bugs` one can be switched
+//! on, to see that the tests find it; without it none is made.
+
+/// One mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Bug {
+    /// The source deletes once the target has everything, before the switch.
+    DeletesBeforeSwitch,
+    /// An item that was read before the records that were sent is staged over them.
+    ItemOverNewer,
+    /// A seal is lifted when the hand-over takes long.
+    UnsealsByTimer,
+    /// A shard serves what the table gives it, whatever its log says (Valkey #2724).
+    ServesByTable,
+    /// Cleaning up goes by its id, whatever has come to the slots since, and the next plan does not wait for it.
+    CleansLate,
+    /// The results of writes do not come along (MongoDB SERVER-67492).
+    ForgetsResults,
+    /// The next hand-over is planned while one is decided and not closed, and its staging begins over what is there.
+    PlansWhileOpen,
+    /// What is staged is served before the switch.
+    ServesStaged,
+    /// SEAL counts before it is committed.
+    SealUncommitted,
+    /// IMPORTED is reported before it is committed.
+    ImportedUncommitted,
+    /// Cleaning up forgets the seal.
+    CleanErasesSeal,
+    /// A seal is lifted by a table that is not newer.
+    UnsealsByOlderTable,
+    /// A new primary of the target drops its staging.
+    DropsStaging,
+    /// The target's counters stay where they are: logged time goes back, and so do the indexes that clients know.
+    KeepsLevels,
+    /// A part counts from wherever the target stands.
+    TakesAnyPart,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 15] = [
+        Bug::DeletesBeforeSwitch,
+        Bug::ItemOverNewer,
+        Bug::UnsealsByTimer,
+        Bug::ServesByTable,
+        Bug::CleansLate,
+        Bug::ForgetsResults,
+        Bug::PlansWhileOpen,
+        Bug::ServesStaged,
+        Bug::SealUncommitted,
+        Bug::ImportedUncommitted,
+        Bug::CleanErasesSeal,
+        Bug::UnsealsByOlderTable,
+        Bug::DropsStaging,
+        Bug::KeepsLevels,
+        Bug::TakesAnyPart,
+    ];
+}
