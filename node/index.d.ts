@@ -642,6 +642,20 @@ export interface ReplicaStatus {
   address: string
   /** Where it stands. */
   zone: string
+  /** What is wrong with its data, in words for people; may be empty. */
+  trouble: string
+  /** Times that its process has compared its data with that of others, at one record of the log. */
+  checks: number
+  /** Copies, its own included, that it found to differ while it led. */
+  different: number
+  /** Slots of its own whose rows were not what was written. */
+  rottenSlots: number
+  /** Full copies that it has begun to receive. */
+  copiesBegun: number
+  /** Full copies that have taken the place of its data. */
+  copiesInstalled: number
+  /** Times that it was begun anew within its process. */
+  restarts: number
 }
 
 /** A process of the cluster. */

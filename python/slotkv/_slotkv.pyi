@@ -881,6 +881,13 @@ class ReplicaStatus:
         "in_isr",
         "address",
         "zone",
+        "trouble",
+        "checks",
+        "different",
+        "rotten_slots",
+        "copies_begun",
+        "copies_installed",
+        "restarts",
     )
     def __new__(
         cls,
@@ -891,6 +898,13 @@ class ReplicaStatus:
         in_isr: bool,
         address: str,
         zone: str,
+        trouble: str,
+        checks: int,
+        different: int,
+        rotten_slots: int,
+        copies_begun: int,
+        copies_installed: int,
+        restarts: int,
     ) -> Self: ...
     @property
     def name(self) -> str: ...
@@ -906,6 +920,20 @@ class ReplicaStatus:
     def address(self) -> str: ...
     @property
     def zone(self) -> str: ...
+    @property
+    def trouble(self) -> str: ...
+    @property
+    def checks(self) -> int: ...
+    @property
+    def different(self) -> int: ...
+    @property
+    def rotten_slots(self) -> int: ...
+    @property
+    def copies_begun(self) -> int: ...
+    @property
+    def copies_installed(self) -> int: ...
+    @property
+    def restarts(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 

@@ -187,6 +187,20 @@ pub struct slotkv_replica {
     pub address: *const c_char,
     /// Where it stands.
     pub zone: *const c_char,
+    /// What is wrong with its data, in words for people; may be empty.
+    pub trouble: *const c_char,
+    /// Times that its process has compared its data with that of others, at one record of the log.
+    pub checks: u64,
+    /// Copies, its own included, that it found to differ while it led.
+    pub different: u64,
+    /// Slots of its own whose rows were not what was written.
+    pub rotten_slots: u64,
+    /// Full copies that it has begun to receive.
+    pub copies_begun: u64,
+    /// Full copies that have taken the place of its data.
+    pub copies_installed: u64,
+    /// Times that it was begun anew within its process.
+    pub restarts: u64,
 }
 
 /// A process of the cluster. Part of a result and freed with it.
@@ -322,6 +336,13 @@ pub(crate) fn cluster(arena: &mut Arena, status: core::v1::StatusReply) -> *cons
                 in_isr: copy.in_isr,
                 address: arena.text(copy.address),
                 zone: arena.text(copy.zone),
+                trouble: arena.text(copy.trouble),
+                checks: copy.checks,
+                different: copy.different,
+                rotten_slots: copy.rotten_slots,
+                copies_begun: copy.copies_begun,
+                copies_installed: copy.copies_installed,
+                restarts: copy.restarts,
             });
         }
         let (copies, copies_count) = arena.slice(copies);

@@ -102,6 +102,13 @@ pub struct ReplicaStatus {
     pub in_isr: bool,
     pub address: String,
     pub zone: String,
+    pub trouble: String,
+    pub checks: f64,
+    pub different: f64,
+    pub rotten_slots: f64,
+    pub copies_begun: f64,
+    pub copies_installed: f64,
+    pub restarts: f64,
 }
 
 /// A process of the cluster.
@@ -245,6 +252,13 @@ impl From<core::v1::ReplicaStatus> for ReplicaStatus {
             in_isr: status.in_isr,
             address: status.address,
             zone: status.zone,
+            trouble: status.trouble,
+            checks: status.checks as f64,
+            different: status.different as f64,
+            rotten_slots: status.rotten_slots as f64,
+            copies_begun: status.copies_begun as f64,
+            copies_installed: status.copies_installed as f64,
+            restarts: status.restarts as f64,
         }
     }
 }

@@ -177,6 +177,20 @@ record! {
         address: String,
         /// Where it stands.
         zone: String,
+        /// What is wrong with its data, in words for people; may be empty.
+        trouble: String,
+        /// Times that its process has compared its data with that of others, at one record of the log.
+        checks: u64,
+        /// Copies, its own included, that it found to differ while it led.
+        different: u64,
+        /// Slots of its own whose rows were not what was written.
+        rotten_slots: u64,
+        /// Full copies that it has begun to receive.
+        copies_begun: u64,
+        /// Full copies that have taken the place of its data.
+        copies_installed: u64,
+        /// Times that it was begun anew within its process.
+        restarts: u64,
     }
 }
 
@@ -335,6 +349,13 @@ impl From<core::v1::ReplicaStatus> for ReplicaStatus {
             in_isr: status.in_isr,
             address: status.address,
             zone: status.zone,
+            trouble: status.trouble,
+            checks: status.checks,
+            different: status.different,
+            rotten_slots: status.rotten_slots,
+            copies_begun: status.copies_begun,
+            copies_installed: status.copies_installed,
+            restarts: status.restarts,
         }
     }
 }

@@ -168,6 +168,20 @@ pub struct ReplicaStatus {
     pub address: String,
     /// Where it stands.
     pub zone: String,
+    /// What is wrong with its data, in words for people; may be empty.
+    pub trouble: String,
+    /// Times that its process has compared its data with that of others, at one record of the log.
+    pub checks: u64,
+    /// Copies, its own included, that it found to differ while it led.
+    pub different: u64,
+    /// Slots of its own whose rows were not what was written.
+    pub rotten_slots: u64,
+    /// Full copies that it has begun to receive.
+    pub copies_begun: u64,
+    /// Full copies that have taken the place of its data.
+    pub copies_installed: u64,
+    /// Times that it was begun anew within its process.
+    pub restarts: u64,
 }
 
 /// A process of the cluster.
@@ -326,6 +340,13 @@ impl From<core::v1::ReplicaStatus> for ReplicaStatus {
             in_isr: status.in_isr,
             address: status.address,
             zone: status.zone,
+            trouble: status.trouble,
+            checks: status.checks,
+            different: status.different,
+            rotten_slots: status.rotten_slots,
+            copies_begun: status.copies_begun,
+            copies_installed: status.copies_installed,
+            restarts: status.restarts,
         }
     }
 }

@@ -156,7 +156,11 @@ impl WorkerServer {
 }
 
 impl Running {
-    async fn serve(worker: Worker, listening: &Listening, connections_max: usize) -> Result<Self, ServeError> {
+    async fn serve(
+        worker: Worker,
+        listening: &Listening,
+        connections_max: usize,
+    ) -> Result<Self, ServeError> {
         let (store, peers) = (worker.store_server(), worker.peer_server());
         let table = table_server(worker.view());
         let names = &["slotkv.v1.Store", "slotkv.v1.Master", "slotkv.v1.Replication"];
