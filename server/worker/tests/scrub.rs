@@ -59,7 +59,11 @@ async fn digests_are_those_of_every_replica_that_has_applied_the_same() {
 fn follow(replica: &mut Replica, log: &Log, per_group: usize) {
     let mut group = replica.begin_logged();
     let mut count = 0;
-    for record in log.read(1, 1 << 20).unwrap() {
+    let mut records = Vec::new();
+    while (records.len() as u64) < log.last_index() {
+        records.extend(log.read(records.len() as u64 + 1, 1 << 20).unwrap());
+    }
+    for record in records {
         let position = Position { epoch: record.epoch, index: record.index };
         replica.stage_record(&mut group, position, &LogRecord::from_bytes(record.payload).unwrap()).unwrap();
         count += 1;
