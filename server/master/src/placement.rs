@@ -83,3 +83,68 @@ fn eligible(weights: &BTreeMap<ShardId, f64>, max: f64) -> Result<Vec<(ShardId, 
         weights.iter().map(|(&shard, &weight)| (shard, weight)).filter(|&(_, weight)| weight > 0.0).collect();
     if eligible.is_empty() { Err(PlacementError::NoShard) } else { Ok(eligible) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// For a plan of an optimised build; without optimisation a ring takes twenty times as long.
+    const PLAN_MAX: Duration = Duration::from_millis(100);
+
+    /// Slots that come to a shard, that it gives, and that move between others.
+    fn moved(before: &[ShardId], after: &[ShardId], shard: ShardId) -> (usize, usize, usize) {
+        let moves = before.iter().zip(after).filter(|(before, after)| before != after);
+        let (mut to, mut from, mut other) = (0, 0, 0);
+        for (before, after) in moves {
+            match (*before == shard, *after == shard) {
+                (_, true) => to += 1,
+                (true, _) => from += 1,
+                _ => other += 1,
+            }
+        }
+        (to, from, other)
+    }
+
+    #[test]
+    fn among_a_thousand_shards_only_what_must_move_moves() {
+        static SLOTS: [ShardId; 16384] = [UNALLOCATED; 16384];
+        for placement in [by_name(WeightedSlots::NAME).unwrap(), by_name(Ring::NAME).unwrap()] {
+            let name = placement.name();
+            let weights: BTreeMap<ShardId, f64> = (0..1000).map(|shard| (shard, 1.0)).collect();
+            let plan = |weights: &BTreeMap<ShardId, f64>, current: &[ShardId]| {
+                let begin = Instant::now();
+                let owners = placement.plan(weights, current).unwrap();
+                let duration = begin.elapsed();
+                println!("{name}: {duration:?}");
+                assert!(cfg!(debug_assertions) || duration < PLAN_MAX, "{name}: {duration:?}");
+                owners
+            };
+            let first = plan(&weights, &SLOTS);
+
+            let mut joined = weights.clone();
+            joined.insert(1000, 1.0);
+            let with = plan(&joined, &first);
+            let (to, from, other) = moved(&first, &with, 1000);
+            assert!((8..=32).contains(&to) && (from, other) == (0, 0), "{name}: {to} {from} {other}");
+
+            // Weight 0 is a drain.
+            let drained: BTreeMap<_, _> = joined
+                .iter()
+                .map(|(shard, weight)| (*shard, if *shard == 7 { 0.0 } else { *weight }))
+                .collect();
+            let without = plan(&drained, &with);
+            let (to, from, other) = moved(&with, &without, 7);
+            let had = with.iter().filter(|owner| **owner == 7).count();
+            assert!(to == 0 && from == had && other == 0, "{name}: {to} {from} {other} of {had}");
+
+            let mut heavier = drained.clone();
+            heavier.insert(8, 3.0);
+            let grown = plan(&heavier, &without);
+            let (to, from, other) = moved(&without, &grown, 8);
+            assert!(to >= 16 && from == 0, "{name}: {to} {from} {other}");
+            assert!(other <= 1000 / 8, "{name}: {other} slots move for rounding alone");
+        }
+    }
+}
