@@ -808,6 +808,34 @@ typedef struct slotkv_replica_t {
      * Where it stands.
      */
     const char *zone;
+    /**
+     * What is wrong with its data, in words for people; may be empty.
+     */
+    const char *trouble;
+    /**
+     * Times that its process has compared its data with that of others, at one record of the log.
+     */
+    uint64_t checks;
+    /**
+     * Copies, its own included, that it found to differ while it led.
+     */
+    uint64_t different;
+    /**
+     * Slots of its own whose rows were not what was written.
+     */
+    uint64_t rotten_slots;
+    /**
+     * Full copies that it has begun to receive.
+     */
+    uint64_t copies_begun;
+    /**
+     * Full copies that have taken the place of its data.
+     */
+    uint64_t copies_installed;
+    /**
+     * Times that it was begun anew within its process.
+     */
+    uint64_t restarts;
 } slotkv_replica_t;
 
 /**

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use slotkv_replication::Bug;
 use slotkv_tests::simulation::{Plan, Sabotage, run};
 
 /// With so many seeds, every fault of [`FAULTS`] has happened.
@@ -10,8 +11,11 @@ const SEEDS: u64 = 40;
 /// A sabotage must be found in so many seeds.
 const SABOTAGED_SEEDS: u64 = 40;
 
+/// As many for a stale read of a primary that was stopped.
+const STALE_SEEDS: u64 = 60;
+
 /// What the nemesis does, and what it comes to.
-const FAULTS: [&str; 26] = [
+const FAULTS: [&str; 29] = [
     "clock jump",
     "connections break",
     "coordinator away",
@@ -28,7 +32,10 @@ const FAULTS: [&str; 26] = [
     "nothing comes from a worker",
     "nothing goes to a worker",
     "old reads",
+    "one-way cut",
     "orderly restart",
+    "pair cut",
+    "pause",
     "power cut",
     "restart of a worker that nothing comes from",
     "session cut off",
@@ -94,6 +101,22 @@ fn is_found(sabotage: Sabotage) {
         }
     }
     panic!("{sabotage:?} was not noticed in {SABOTAGED_SEEDS} seeds");
+}
+
+/// The first seed in which it shows that a lease is believed until its holder looks at it again.
+fn first_stale_read(pauses: u64, seeds: u64) -> Option<u64> {
+    (1..=seeds).find(|seed| {
+        let (replicas, interval_ms, bug) = (3, None, Some(Bug::LeaseUntilLook));
+        let plan = Plan { replicas, interval_ms, bug, pauses, ..Plan::new(*seed) };
+        run(&plan).verdict.inspect_err(|why| println!("seed {seed}: {why}")).is_err()
+    })
+}
+
+#[test]
+fn stale_reads_of_a_primary_that_was_stopped_are_noticed() {
+    let found = first_stale_read(100, STALE_SEEDS);
+    assert!(found.is_some(), "not noticed in {STALE_SEEDS} seeds");
+    assert_eq!(first_stale_read(0, STALE_SEEDS / 4), None, "nobody was stopped");
 }
 
 #[test]

@@ -254,7 +254,7 @@ impl Program {
         let client = self.handle(feed, &self.clients);
         let mut handle = [0; 2];
         let place = Self::place_for(feed, &mut handle);
-        let callback: slotkv_callback = if feed.byte() % 2 == 0 { None } else { Some(call_back) };
+        let callback: slotkv_callback = if feed.byte().is_multiple_of(2) { None } else { Some(call_back) };
         let context = (&raw const *self.open).cast_mut().cast();
         let code = self.result(feed, |to| unsafe { slotkv_queue_open(client, callback, context, place, to) });
         assert_eq!(code == Code::Ok, handle[0] != 0);
@@ -275,7 +275,7 @@ impl Program {
         self.open.begin(contexts.clone());
         let mut names = vec![0; count];
         let mut begun = usize::MAX;
-        let wants_names = feed.byte() % 4 > 0;
+        let wants_names = !feed.byte().is_multiple_of(4);
         let pending = if wants_names { names.as_mut_ptr() } else { null_mut() };
         let code = self.result(feed, |to| unsafe {
             slotkv_queue_submit(queue, operations, count, pending, &mut begun, to)

@@ -142,6 +142,7 @@ impl Replica {
         if self.drop_prospect() {
             // What waited for it need not any more.
             self.advance_commit();
+            self.confirm_reads();
         }
         if let Some(to) = self.successor()
             && let Role::Primary(primary) = &mut self.role

@@ -1,6 +1,11 @@
 //! Where long work runs: threads in a process, tasks in the simulator.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::{Poll, Waker},
+};
 
 use parking_lot::Mutex;
 use tokio::{runtime::Handle, task::AbortHandle};
@@ -16,19 +21,64 @@ pub enum Runner {
 
 /// The tasks of one simulated process.
 #[derive(Clone, Debug, Default)]
-pub struct Tasks(Arc<Mutex<Vec<AbortHandle>>>);
+pub struct Tasks(Arc<Mutex<Process>>);
+
+#[derive(Debug, Default)]
+struct Process {
+    tasks: Vec<AbortHandle>,
+    is_paused: bool,
+    /// Tasks that would have taken a step since.
+    woken: Vec<Waker>,
+}
 
 impl Tasks {
     /// Ends the process as a power cut would: no task of it takes another step.
     pub fn kill(&self) {
-        self.0.lock().drain(..).for_each(|task| task.abort());
+        self.0.lock().tasks.drain(..).for_each(|task| task.abort());
+    }
+
+    /// Stops the process as SIGSTOP would: until [`resume`](Self::resume) no task of it takes a step, and its timers go on.
+    pub fn pause(&self) {
+        self.0.lock().is_paused = true;
+    }
+
+    /// Ends a pause; without one it does nothing. Who takes the first step is drawn: a number below the one that it is told.
+    pub fn resume(&self, draw: impl Fn(usize) -> usize) {
+        let mut process = self.0.lock();
+        process.is_paused = false;
+        let mut woken = std::mem::take(&mut process.woken);
+        drop(process);
+        while !woken.is_empty() {
+            woken.swap_remove(draw(woken.len())).wake();
+        }
+    }
+
+    /// Whether the process is stopped.
+    pub fn is_paused(&self) -> bool {
+        self.0.lock().is_paused
+    }
+
+    /// What the process does inside somebody else's task: it takes no step while the process is stopped.
+    pub async fn within<F: Future>(&self, work: F) -> F::Output {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            let mut process = self.0.lock();
+            if process.is_paused {
+                process.woken.push(context.waker().clone());
+                return Poll::Pending;
+            }
+            drop(process);
+            work.as_mut().poll(context)
+        })
+        .await
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        let task = tokio::spawn(task).abort_handle();
-        let mut tasks = self.0.lock();
-        tasks.retain(|task| !task.is_finished());
-        tasks.push(task.clone());
+        let own = self.clone();
+        let task = tokio::spawn(async move { own.within(task).await }).abort_handle();
+        let mut process = self.0.lock();
+        process.tasks.retain(|task| !task.is_finished());
+        process.tasks.push(task.clone());
         task
     }
 }
@@ -36,6 +86,13 @@ impl Tasks {
 /// A task that ends when this is dropped.
 #[derive(Debug)]
 pub struct Task(AbortHandle);
+
+impl Task {
+    /// Ends it.
+    pub fn abort(&self) {
+        self.0.abort();
+    }
+}
 
 impl Drop for Task {
     fn drop(&mut self) {

@@ -19,10 +19,7 @@ use slotkv_proto::{
     v1::{ClientFrame, PeerHello, replication_server::ReplicationServer},
 };
 use slotkv_storage::{Disk, Engines, RowCache};
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::JoinHandle,
-};
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 
 use crate::{
@@ -32,7 +29,7 @@ use crate::{
     join::{self, Wishes},
     link::{self, Addresses, Links, PeerService, PeerTransport},
     registrar::Registrar,
-    runner::Runner,
+    runner::{Runner, Task},
     service::{StoreFront, StoreService},
     session::Session,
     shard::{self, Shard, Stand},
@@ -141,8 +138,8 @@ pub struct Worker {
     shard: Arc<Shard>,
     view: Arc<ClusterView>,
     ended: watch::Receiver<Option<Ended>>,
-    membership: JoinHandle<()>,
-    following: JoinHandle<()>,
+    membership: Task,
+    following: Task,
     session: watch::Receiver<Arc<dyn CoordinatorSession>>,
     member: MemberRecord,
     peers: PeerService,
@@ -337,7 +334,7 @@ impl Worker {
             since_ms: 0,
             health: Default::default(),
         };
-        let following = tokio::spawn(follow(
+        let following = seams.runner.task(follow(
             view.clone(),
             shared.clone(),
             registrar,
@@ -348,7 +345,7 @@ impl Worker {
         if let Some(shard) = claimed {
             standby::release(&*session, shard).await;
         }
-        let membership = tokio::spawn(stay(
+        let membership = seams.runner.task(stay(
             seams.coordinator,
             options.session_timeout,
             session_sender,

@@ -45,7 +45,9 @@ impl Caller {
         let seen = Arc::new(Mutex::new([0; KEYS as usize]));
         let mut open = JoinSet::new();
         for call in 0..self.calls {
-            sleep(Duration::from_millis(self.chance.below(50))).await;
+            // In bursts, so that there are calls whatever happens, and when it happens.
+            let pause_ms = if self.chance.below(8) == 0 { 1500 } else { 50 };
+            sleep(Duration::from_millis(self.chance.below(pause_ms))).await;
             if open.len() >= OPEN_MAX {
                 let _ = open.join_next().await;
             }

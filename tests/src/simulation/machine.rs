@@ -16,13 +16,15 @@ use slotkv_coordination::{
     registers::{Ack, Durability, Health},
 };
 use slotkv_proto::seam::{Chance, Clock, SeededChance};
+use slotkv_replication::Bug;
 use slotkv_storage::{
     Batch, Disk, Engine, Error, File, Lock, MemoryEngine, MemoryEngines, Open, Reader, SimDisk, SlotRow, keys,
 };
-use slotkv_worker::{Options, Runner, Seams, StartError, Worker, runner::Tasks};
+use slotkv_worker::{Options, Runner, Seams, StartError, Worker};
 
 use super::{
     net::{Net, SimPeers},
+    process::Process,
     world::Plan,
 };
 
@@ -100,8 +102,10 @@ pub struct Machine {
     ack: Ack,
     interval_ms: Option<u64>,
     engines: MemoryEngines,
-    tasks: Tasks,
+    /// The worker's, or the one before it.
+    process: Option<Process>,
     sabotage: Option<Sabotage>,
+    bug: Option<Bug>,
 }
 
 impl Machine {
@@ -123,8 +127,9 @@ impl Machine {
             ack: plan.ack,
             interval_ms: plan.interval_ms,
             engines: MemoryEngines::recoverable(chance.next_u64()),
-            tasks: Tasks::default(),
+            process: None,
             sabotage: plan.sabotage,
+            bug: plan.bug,
         }
     }
 
@@ -145,7 +150,8 @@ impl Machine {
         coordinator: &Embedded,
         chance: u64,
     ) -> Result<(), StartError> {
-        self.tasks = Tasks::default();
+        let process = Process::new(&self.address, net.clone(), coordinator.clone());
+        self.process = Some(process.clone());
         self.damage();
         let mut options = Options::new(PathBuf::from("/replica"), self.address.clone());
         options.name = Some(self.name.clone());
@@ -157,37 +163,51 @@ impl Machine {
         options.segment_bytes = 4096;
         options.checkpoint_bytes = 8192;
         options.replication.check_us = 300_000;
+        options.replication.bug = self.bug;
         let disk: Arc<dyn Disk> = match self.sabotage {
             Some(Sabotage::SyncLies) => Arc::new(LyingDisk(self.disk.clone())),
             _ => Arc::new(self.disk.clone()),
         };
         let seams = Seams {
-            coordinator: Arc::new(coordinator.clone()),
+            coordinator: Arc::new(process.clone()),
             disk,
             engines: Arc::new(self.engines.clone()),
             clock: self.clock.clone(),
             chance: Arc::new(SeededChance::new(chance)),
-            runner: Runner::Inline(self.tasks.clone()),
+            runner: Runner::Inline(process.tasks.clone()),
             peers: Arc::new(SimPeers(net.clone(), self.address.clone())),
         };
         let worker = self.worker.insert(Worker::start(options, seams).await?);
-        net.add_worker(&self.address, worker.shard().clone(), worker.peers());
+        net.add_worker(&self.address, worker.shard().clone(), worker.peers(), process.tasks);
         worker.placed().await
     }
 
     /// The process ends where it stands.
     pub fn kill(&mut self) {
-        self.tasks.kill();
-        self.worker = None;
+        self.end();
         self.disk.kill();
     }
 
     /// The power goes.
     pub fn cut_power(&mut self) {
-        self.tasks.kill();
-        self.worker = None;
+        self.end();
         self.disk.crash();
         self.engines.crash();
+    }
+
+    fn end(&mut self) {
+        self.process.iter().for_each(|process| process.tasks.kill());
+        self.worker = None;
+    }
+
+    /// The process, if it runs.
+    pub fn running(&self) -> Option<&Process> {
+        self.process.as_ref().filter(|_| self.worker.is_some())
+    }
+
+    /// Whether its replica leads the shard.
+    pub fn leads(&self) -> bool {
+        self.worker.as_ref().is_some_and(|worker| worker.shard().check_serving().is_ok())
     }
 
     /// Why the worker has stopped by itself, if it has.

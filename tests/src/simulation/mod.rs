@@ -1,7 +1,7 @@
 //! A cluster in one thread, in virtual time, that one seed decides.
 //!
 //! Real are: the masters, the workers with their log, the embedded coordinator, the clients. Simulated are what they get
-//! as arguments: the network ([`net`]), the [`machine`]s with their disks, clocks and the engine's durability, chance. A
+//! as arguments: the network ([`net`]), the [`machine`]s with their disks, clocks and the engine's durability, the [`process`]es that can be stopped, chance. A
 //! [`world`] runs clients ([`calls`]) and faults (`nemesis`) side by side, then heals everything; [`history`] says what
 //! every call came to, and whether that can be so. A [`Sabotage`] breaks a promise on purpose, to show that it would be
 //! noticed.
@@ -11,6 +11,7 @@ pub mod history;
 pub mod machine;
 mod nemesis;
 pub mod net;
+pub mod process;
 pub mod world;
 
 pub use history::History;

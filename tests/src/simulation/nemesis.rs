@@ -12,12 +12,16 @@ use slotkv_worker::StartError;
 use tokio::time::sleep;
 
 use super::{
-    machine::SYNC_DELAY,
-    world::{MASTERS, RECOVERY_MAX, World},
+    machine::{Machine, SYNC_DELAY},
+    process::COORDINATOR,
+    world::{MASTERS, RECOVERY_MAX, World, client_name},
 };
 
 /// A worker that could not start is started again after so long, as a supervisor would.
 const RESTART_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long the members' sessions with the coordinator last in silence.
+const SESSION_MS: u64 = 5_000;
 
 impl World {
     fn chosen(&self, below: u64) -> u64 {
@@ -40,6 +44,7 @@ impl World {
         self.in_trouble = false;
         self.net.trouble(0, 0, 2);
         self.net.heal();
+        self.processes().for_each(|process| process.resume());
         let faults = self.coordinator.faults();
         faults.misbehave(None);
         faults.old_reads(false);
@@ -57,8 +62,12 @@ impl World {
     pub(super) async fn fault(&mut self) -> Result<(), String> {
         let at = self.chosen(self.machines.len() as u64) as usize;
         let while_ms = self.chosen(1500);
-        match self.chosen(24) {
-            20..=22 => return self.hand_over(at).await,
+        if self.chosen(100) < self.plan.pauses {
+            self.pause(while_ms).await;
+            return Ok(());
+        }
+        match self.chosen(26) {
+            23..=25 => return self.hand_over(at).await,
             0 | 1 => {
                 self.count("power cut", format!("at worker {at}, back after {while_ms} ms"));
                 self.machines[at].cut_power();
@@ -74,6 +83,7 @@ impl World {
             }
             3 => {
                 self.count("orderly restart", format!("of worker {at}"));
+                self.machines[at].running().into_iter().for_each(|process| process.resume());
                 if let Some(worker) = self.machines[at].worker.take() {
                     worker.shutdown().await;
                     self.kill_worker(at);
@@ -101,6 +111,7 @@ impl World {
             }
             10..=13 => return self.coordinator_fault(at, while_ms).await,
             14..=17 => self.disk_fault(at, while_ms).await,
+            18..=20 => self.cut_pair(while_ms),
             _ => {
                 let jump = self.chosen(40 * 60_000) as i64 - 20 * 60_000;
                 self.count("clock jump", format!("of worker {at} by {jump} ms"));
@@ -152,16 +163,91 @@ impl World {
             1 => return self.restart_unheard(at, while_ms).await,
             2 => {
                 self.count("nothing goes to a worker", format!("{address} for {while_ms} ms"));
-                self.net.cut(&address, true);
+                self.net.isolate(&address, true);
             }
             _ => {
                 self.count("nothing comes from a worker", format!("{address} for {while_ms} ms"));
-                self.net.cut(&address, false);
+                self.net.isolate(&address, false);
             }
         }
         sleep(Duration::from_millis(while_ms)).await;
-        self.net.heal();
+        self.net.join(&address);
         Ok(())
+    }
+
+    /// A process is stopped, mostly one that leads. Other faults come meanwhile.
+    async fn pause(&mut self, while_ms: u64) {
+        let leading = self.machines.iter().filter(|machine| machine.leads()).filter_map(Machine::running);
+        let processes: Vec<_> = match self.chosen(3) {
+            0 => self.processes().cloned().collect(),
+            _ => leading.cloned().collect(),
+        };
+        let Some(process) = processes.get(self.chosen(processes.len() as u64) as usize).cloned() else {
+            return;
+        };
+        // Shorter and longer than a lease, and than a session with the coordinator.
+        let while_ms = match self.chosen(4) {
+            0 => SESSION_MS + while_ms,
+            _ => while_ms,
+        };
+        self.count("pause", format!("of {} for {while_ms} ms", process.address));
+        process.pause();
+        // One that no master tells who leads now.
+        let client = client_name(self.chosen(2 * u64::from(self.plan.clients)) as u32);
+        MASTERS.iter().for_each(|master| self.net.cut(master, &client));
+        let net = self.net.clone();
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(while_ms)).await;
+            process.resume();
+            sleep(Duration::from_millis(100)).await;
+            MASTERS.iter().for_each(|master| net.mend(master, &client));
+        });
+        if self.chosen(2) == 0 {
+            sleep(Duration::from_millis(while_ms)).await;
+        }
+    }
+
+    /// Between two processes nothing goes, or nothing goes one way. Other faults come meanwhile.
+    fn cut_pair(&mut self, while_ms: u64) {
+        let workers: Vec<_> = self.machines.iter().map(|machine| machine.address.clone()).collect();
+        let some = |of: &[String]| of[self.chosen(of.len() as u64) as usize].clone();
+        let clients: Vec<_> = (0..self.plan.clients).map(client_name).collect();
+        let masters = MASTERS.map(String::from);
+        let (one, other) = match self.chosen(8) {
+            0..3 => (some(&workers), some(&workers)),
+            3..5 => (some(&clients), some(&workers)),
+            5 => (some(&clients), some(&masters)),
+            6 => (some(&masters), COORDINATOR.to_owned()),
+            _ => (some(&workers), COORDINATOR.to_owned()),
+        };
+        if one == other {
+            return;
+        }
+        let while_ms = 2 * while_ms;
+        let (there, back) =
+            [(true, true), (true, true), (true, false), (false, true)][self.chosen(4) as usize];
+        match (there, back) {
+            (true, true) => self.count("pair cut", format!("between {one} and {other} for {while_ms} ms")),
+            (true, false) => self.count("one-way cut", format!("from {one} to {other} for {while_ms} ms")),
+            _ => self.count("one-way cut", format!("from {other} to {one} for {while_ms} ms")),
+        }
+        let process =
+            self.processes().find(|process| other == COORDINATOR && process.address == one).cloned();
+        if there {
+            self.net.cut(&one, &other);
+            // The coordinator hears nothing any more; where only its answers get lost, the next one shows it.
+            process.iter().for_each(|process| process.silence());
+        }
+        if back {
+            self.net.cut(&other, &one);
+        }
+        let net = self.net.clone();
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(while_ms)).await;
+            net.mend(&one, &other);
+            net.mend(&other, &one);
+            process.iter().for_each(|process| process.hear());
+        });
     }
 
     /// What a worker does for some time is not heard of before its next process runs: clients have to ask that one.
@@ -170,13 +256,14 @@ impl World {
             "restart of a worker that nothing comes from",
             format!("worker {at}, after {while_ms} ms"),
         );
-        self.net.cut(&self.machines[at].address, false);
+        self.net.isolate(&self.machines[at].address, false);
         sleep(Duration::from_millis(while_ms)).await;
+        self.machines[at].running().into_iter().for_each(|process| process.resume());
         if let Some(worker) = self.machines[at].worker.take() {
             worker.shutdown().await;
         }
         self.kill_worker(at);
-        self.net.heal();
+        self.net.join(&self.machines[at].address);
         self.start_worker(at).await
     }
 

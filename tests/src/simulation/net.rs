@@ -20,7 +20,7 @@ use slotkv_proto::{
     seam::Chance,
     v1::{self, master_server::Master as _},
 };
-use slotkv_worker::{PeerTransport, link::PeerService, session::Session, shard::Shard};
+use slotkv_worker::{PeerTransport, link::PeerService, runner::Tasks, session::Session, shard::Shard};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep,
@@ -36,16 +36,34 @@ pub struct Net {
     changed: watch::Sender<u64>,
 }
 
+/// A worker as others reach it.
+#[derive(Clone)]
+struct Served {
+    shard: Arc<Shard>,
+    peers: PeerService,
+    tasks: Tasks,
+}
+
 #[derive(Default)]
 struct State {
-    workers: BTreeMap<String, (Arc<Shard>, PeerService)>,
-    masters: BTreeMap<String, MasterService>,
+    workers: BTreeMap<String, Served>,
+    masters: BTreeMap<String, (MasterService, Tasks)>,
     cut_to: BTreeSet<String>,
     cut_from: BTreeSet<String>,
+    /// From whom to whom nothing goes.
+    cut: BTreeSet<(String, String)>,
     links: Vec<(String, Weak<Link>)>,
     loss_permille: u64,
     double_permille: u64,
     delay_ms_max: u64,
+}
+
+impl State {
+    fn is_cut(&self, from: &str, to: &str) -> bool {
+        self.cut_to.contains(to)
+            || self.cut_from.contains(from)
+            || (!self.cut.is_empty() && self.cut.contains(&(from.to_owned(), to.to_owned())))
+    }
 }
 
 /// One connection; broken for the client first, for the worker a little later.
@@ -62,13 +80,13 @@ impl Net {
     }
 
     /// A worker can be reached at `address`.
-    pub fn add_worker(&self, address: &str, shard: Arc<Shard>, peers: PeerService) {
-        self.state.lock().workers.insert(address.to_owned(), (shard, peers));
+    pub fn add_worker(&self, address: &str, shard: Arc<Shard>, peers: PeerService, tasks: Tasks) {
+        self.state.lock().workers.insert(address.to_owned(), Served { shard, peers, tasks });
     }
 
     /// A master can be reached at `address`.
-    pub fn add_master(&self, address: &str, service: MasterService) {
-        self.state.lock().masters.insert(address.to_owned(), service);
+    pub fn add_master(&self, address: &str, service: MasterService, tasks: Tasks) {
+        self.state.lock().masters.insert(address.to_owned(), (service, tasks));
     }
 
     /// Nobody listens at `address` any more, and its connections are gone at once, with all that was under way.
@@ -93,11 +111,31 @@ impl Net {
         }
     }
 
-    /// Nothing reaches `address` (`to`), or nothing comes from it, until [`Net::heal`].
-    pub fn cut(&self, address: &str, to: bool) {
+    /// Nothing reaches `address` (`to`), or nothing comes from it, until [`Net::join`].
+    pub fn isolate(&self, address: &str, to: bool) {
         let mut state = self.state.lock();
         let set = if to { &mut state.cut_to } else { &mut state.cut_from };
         set.insert(address.to_owned());
+    }
+
+    /// Ends that.
+    pub fn join(&self, address: &str) {
+        let mut state = self.state.lock();
+        state.cut_to.remove(address);
+        state.cut_from.remove(address);
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Nothing goes from one to the other, until it is mended.
+    pub fn cut(&self, from: &str, to: &str) {
+        self.state.lock().cut.insert((from.to_owned(), to.to_owned()));
+    }
+
+    /// Ends a cut.
+    pub fn mend(&self, from: &str, to: &str) {
+        self.state.lock().cut.remove(&(from.to_owned(), to.to_owned()));
+        self.changed.send_modify(|count| *count += 1);
     }
 
     /// Frames are lost, with their connection, and doubled so often out of 1000; delays are up to so long.
@@ -107,9 +145,10 @@ impl Net {
             (loss_permille, double_permille, delay_ms_max);
     }
 
-    /// Ends cuts.
+    /// Ends everything of that.
     pub fn heal(&self) {
         let mut state = self.state.lock();
+        state.cut.clear();
         state.cut_to.clear();
         state.cut_from.clear();
         state.links.retain(|(_, link)| link.strong_count() > 0);
@@ -123,17 +162,9 @@ impl Net {
     }
 
     /// Waits while frames do not pass.
-    async fn pass(&self, address: &str, to: bool) {
+    async fn pass(&self, from: &str, to: &str) {
         let mut changed = self.changed.subscribe();
-        loop {
-            let cut = {
-                let state = self.state.lock();
-                if to { state.cut_to.contains(address) } else { state.cut_from.contains(address) }
-            };
-            if !cut || changed.changed().await.is_err() {
-                return;
-            }
-        }
+        while self.is_cut(from, to) && changed.changed().await.is_ok() {}
     }
 
     fn happens(&self, permille: impl Fn(&State) -> u64) -> bool {
@@ -141,24 +172,39 @@ impl Net {
         permille > 0 && self.chance.below(1000) < permille
     }
 
-    fn is_cut(&self, address: &str) -> bool {
-        let state = self.state.lock();
-        state.cut_to.contains(address) || state.cut_from.contains(address)
+    /// A number below `count`.
+    pub fn draw(&self, count: usize) -> usize {
+        self.chance.below(count as u64) as usize
     }
 
-    async fn master(&self, address: &str) -> Result<MasterService, TransportError> {
+    /// Whether nothing goes from one to the other.
+    pub fn is_cut(&self, from: &str, to: &str) -> bool {
+        self.state.lock().is_cut(from, to)
+    }
+
+    /// Takes a while, and as long as a connection takes to fail if none can be made.
+    async fn reach(&self, from: &str, to: &str) -> Result<(), TransportError> {
         self.delay().await;
-        if self.is_cut(address) {
+        if self.is_cut(from, to) || self.is_cut(to, from) {
             sleep(UNREACHABLE).await;
-            return Err(unavailable(address));
+            return Err(unavailable(to));
         }
-        self.state.lock().masters.get(address).cloned().ok_or_else(|| unavailable(address))
+        Ok(())
+    }
+
+    /// The master there, once it takes a step.
+    async fn master(&self, from: &str, address: &str) -> Result<MasterService, TransportError> {
+        self.reach(from, address).await?;
+        let master = self.state.lock().masters.get(address).cloned();
+        let (service, tasks) = master.ok_or_else(|| unavailable(address))?;
+        tasks.within(async {}).await;
+        Ok(service)
     }
 }
 
-/// The network as one client sees it.
+/// The network as one client sees it, which has this name there.
 #[derive(Clone)]
-pub struct SimTransport(pub Arc<Net>);
+pub struct SimTransport(pub Arc<Net>, pub String);
 
 impl Transport for SimTransport {
     fn open<'a>(
@@ -166,16 +212,12 @@ impl Transport for SimTransport {
         address: &'a str,
         outgoing: Outgoing,
     ) -> BoxFuture<'a, Result<Incoming, TransportError>> {
-        let net = self.0.clone();
+        let (net, own) = (self.0.clone(), self.1.clone());
         async move {
-            net.delay().await;
-            if net.is_cut(address) {
-                sleep(UNREACHABLE).await;
-                return Err(unavailable(address));
-            }
+            net.reach(&own, address).await?;
             let worker = net.state.lock().workers.get(address).cloned();
-            let (shard, _) = worker.ok_or_else(|| unavailable(address))?;
-            Ok(connect(net, address.to_owned(), shard, outgoing))
+            let worker = worker.ok_or_else(|| unavailable(address))?;
+            Ok(connect(net, own, address.to_owned(), worker, outgoing))
         }
         .boxed()
     }
@@ -186,7 +228,7 @@ impl Transport for SimTransport {
         request: v1::PingRequest,
     ) -> BoxFuture<'a, Result<v1::PingReply, TransportError>> {
         async move {
-            let reply = self.0.master(address).await?.ping(tonic::Request::new(request)).await;
+            let reply = self.0.master(&self.1, address).await?.ping(tonic::Request::new(request)).await;
             reply.map(|reply| reply.into_inner()).map_err(refused)
         }
         .boxed()
@@ -198,7 +240,8 @@ impl Transport for SimTransport {
         request: v1::SlotTableRequest,
     ) -> BoxFuture<'a, Result<v1::TableDelta, TransportError>> {
         async move {
-            let reply = self.0.master(address).await?.get_slot_table(tonic::Request::new(request)).await;
+            let reply =
+                self.0.master(&self.1, address).await?.get_slot_table(tonic::Request::new(request)).await;
             reply.map(|reply| reply.into_inner()).map_err(refused)
         }
         .boxed()
@@ -224,17 +267,11 @@ impl PeerTransport for SimPeers {
     ) -> BoxFuture<'static, tonic::Status> {
         let (net, own) = (self.0.clone(), self.1.clone());
         async move {
-            net.delay().await;
-            let cut = {
-                let state = net.state.lock();
-                state.cut_to.contains(&address) || state.cut_from.contains(&own)
-            };
-            if cut {
-                sleep(UNREACHABLE).await;
+            if net.reach(&own, &address).await.is_err() {
                 return tonic::Status::unavailable("nobody answers");
             }
             let worker = net.state.lock().workers.get(&address).cloned();
-            let Some((_, service)) = worker else { return tonic::Status::unavailable("nobody listens") };
+            let Some(worker) = worker else { return tonic::Status::unavailable("nobody listens") };
             let link =
                 Arc::new(Link { client: watch::Sender::new(false), worker: watch::Sender::new(false) });
             {
@@ -246,8 +283,7 @@ impl PeerTransport for SimPeers {
             let carry = async {
                 while let Some(frame) = frames.next().await {
                     net.delay().await;
-                    net.pass(&own, false).await;
-                    net.pass(&address, true).await;
+                    net.pass(&own, &address).await;
                     if net.happens(|state| state.loss_permille) || sent.send(Ok(frame)).is_err() {
                         return;
                     }
@@ -255,7 +291,7 @@ impl PeerTransport for SimPeers {
             };
             let input =
                 stream::unfold(arrived, |mut input| async { input.recv().await.map(|frame| (frame, input)) });
-            let taking = service.take(input);
+            let taking = worker.tasks.within(worker.peers.take(input));
             let (mut gone, mut broken) = (link.worker.subscribe(), link.client.subscribe());
             tokio::select! {
                 biased;
@@ -271,18 +307,18 @@ impl PeerTransport for SimPeers {
 }
 
 /// Two pipes between a client and a session of a worker.
-fn connect(net: Arc<Net>, address: String, shard: Arc<Shard>, mut outgoing: Outgoing) -> Incoming {
+fn connect(net: Arc<Net>, own: String, address: String, worker: Served, mut outgoing: Outgoing) -> Incoming {
     let link = Arc::new(Link { client: watch::Sender::new(false), worker: watch::Sender::new(false) });
     net.state.lock().links.push((address.clone(), Arc::downgrade(&link)));
     let (to_worker, at_worker) = mpsc::unbounded_channel::<Result<v1::ClientFrame, tonic::Status>>();
     let (to_client, at_client) = mpsc::unbounded_channel();
 
     let up = {
-        let (net, address, link) = (net.clone(), address.clone(), link.clone());
+        let (net, own, address, link) = (net.clone(), own.clone(), address.clone(), link.clone());
         async move {
             while let Some(frame) = outgoing.next().await {
                 net.delay().await;
-                net.pass(&address, true).await;
+                net.pass(&own, &address).await;
                 if net.happens(|state| state.loss_permille) {
                     link.client.send_replace(true);
                 }
@@ -304,10 +340,11 @@ fn connect(net: Arc<Net>, address: String, shard: Arc<Shard>, mut outgoing: Outg
             let input = stream::unfold(at_worker, |mut input| async {
                 input.recv().await.map(|frame| (frame, input))
             });
+            let Served { shard, tasks, .. } = worker;
             let mut session = Session::new(shard, Box::pin(input));
-            while let Some(Ok(frame)) = session.next().await {
+            while let Some(Ok(frame)) = tasks.within(session.next()).await {
                 net.delay().await;
-                net.pass(&address, false).await;
+                net.pass(&address, &own).await;
                 if net.happens(|state| state.loss_permille) {
                     link.client.send_replace(true);
                 }

@@ -9,6 +9,7 @@ use slotkv_proto::{
     SlotCount,
     seam::{Chance, SeededChance},
 };
+use slotkv_replication::Bug;
 use tokio::{task::JoinSet, time::sleep};
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
     history::{Call, End, History},
     machine::{Machine, Sabotage, SimClock},
     net::{Net, SimTransport},
+    process::Process,
 };
 
 /// What a run consists of.
@@ -39,6 +41,10 @@ pub struct Plan {
     pub interval_ms: Option<u64>,
     /// What the cluster is made to do wrong.
     pub sabotage: Option<Sabotage>,
+    /// What its replicas do wrong, where they are built with mistakes.
+    pub bug: Option<Bug>,
+    /// How many of 100 faults stop a process for a while.
+    pub pauses: u64,
 }
 
 impl Plan {
@@ -48,7 +54,19 @@ impl Plan {
         let replicas = [1, 3, 3, 2, 3, 3][seed as usize % 6];
         let ack = if seed % 5 < 3 { Ack::One } else { Ack::All };
         let shards = if replicas == 1 { 2 } else { 1 + seed as u32 / 6 % 2 };
-        Self { seed, shards, replicas, ack, clients: 3, calls: 60, faults: 12, interval_ms, sabotage: None }
+        Self {
+            seed,
+            shards,
+            replicas,
+            ack,
+            clients: 3,
+            calls: 60,
+            faults: 15,
+            interval_ms,
+            sabotage: None,
+            bug: None,
+            pauses: 12,
+        }
     }
 }
 
@@ -84,6 +102,11 @@ pub fn run(plan: &Plan) -> Report {
     runtime.block_on(async { World::new(plan).run().await })
 }
 
+/// What a client is called where links are cut.
+pub(super) fn client_name(number: u32) -> String {
+    format!("c{number}")
+}
+
 pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) chance: Arc<dyn Chance>,
@@ -93,7 +116,7 @@ pub(super) struct World {
     /// A power cut may have lost what was acknowledged, as the interval allows.
     pub(super) is_lossy: bool,
     pub(super) in_trouble: bool,
-    masters: Vec<Option<Master>>,
+    masters: Vec<Option<(Master, Process)>>,
     history: Arc<History>,
     trace: Vec<String>,
     faults: BTreeMap<&'static str, u64>,
@@ -194,10 +217,17 @@ impl World {
         let mut options = MasterOptions::new(MASTERS[at], self.plan.shards);
         options.slot_count = SlotCount::new(16).expect("a power of two");
         let chance = Arc::new(SeededChance::new(self.chance.next_u64()));
-        let master =
-            Master::start(options, Arc::new(self.coordinator.clone()), chance).expect("valid options");
-        self.net.add_master(MASTERS[at], MasterService::of_master(master.view(), master.standing()));
-        self.masters[at] = Some(master);
+        let process = Process::new(MASTERS[at], self.net.clone(), self.coordinator.clone());
+        let master = Master::start(options, Arc::new(process.clone()), chance).expect("valid options");
+        let service = MasterService::of_master(master.view(), master.standing());
+        self.net.add_master(MASTERS[at], service, process.tasks.clone());
+        self.masters[at] = Some((master, process));
+    }
+
+    /// Every process that runs.
+    pub(super) fn processes(&self) -> impl Iterator<Item = &Process> {
+        let masters = self.masters.iter().flatten().map(|(_, process)| process);
+        self.machines.iter().filter_map(Machine::running).chain(masters)
     }
 
     pub(super) fn kill_master(&mut self, at: usize) {
@@ -205,9 +235,9 @@ impl World {
         self.masters[at] = None;
     }
 
-    fn options(&self) -> ClientOptions {
+    fn options(&self, name: String) -> ClientOptions {
         ClientOptions {
-            transport: Arc::new(SimTransport(self.net.clone())),
+            transport: Arc::new(SimTransport(self.net.clone(), name)),
             chance: Arc::new(SeededChance::new(self.chance.next_u64())),
             clock: SimClock::new(&*self.chance),
             ..ClientOptions::default()
@@ -218,14 +248,14 @@ impl World {
         Caller {
             number,
             calls: self.plan.calls,
-            options: self.options(),
+            options: self.options(client_name(number)),
             history: self.history.clone(),
             chance: SeededChance::new(self.chance.next_u64()),
         }
     }
 
     async fn read_all(&self) -> Result<(), String> {
-        let client = Client::connect_with(URI, self.options())
+        let client = Client::connect_with(URI, self.options("reader".into()))
             .await
             .map_err(|error| format!("no client can connect at the end: {error}"))?;
         for n in 0..KEYS {
