@@ -79,7 +79,8 @@
 //! 4. `messages`, `asks`, `fetches`, `loads`, `sync`, in any order and at once. None of them depends on a write of the same
 //!    [`Ready`]: what must be durable before it is said is said only after [`Replica::written`]. So a primary's records
 //!    are on their way to the backups while its own sync runs, and a backup takes records while earlier ones are synced.
-//! 5. `commit`: the host applies up to there, now or later, never further. `reads` are answered with the value that was
+//! 5. `commit`: the host applies up to there, now or later, never further. Once it has answered, and has nothing more to append
+//!    at once, it calls [`Replica::tell_commit`]: under load the records that follow tell the backups, and no message of its own. `reads` are answered with the value that was
 //!    read before the round was asked for, `reads_refused` are not. `closes` let go of snapshots.
 //!
 //! **Time.** `now_us` is monotonic, goes on in suspend (CLOCK_BOOTTIME), and is read *after* the message or outcome

@@ -47,7 +47,7 @@ pub(crate) struct Primary {
     /// The log here held nothing of an epoch that began with a loss, or of a later one, before this one's.
     pub begins_after_loss: bool,
     pub watch: Watch,
-    /// Up to here `Commit` has been told to the peers.
+    /// Up to here `Committed` has been told to the peers.
     told_commit: u64,
 }
 
@@ -200,7 +200,7 @@ impl Replica {
         }
     }
 
-    /// After every input: commit, confirm reads, change what is due, tell and send.
+    /// After every input: commit, confirm reads, change what is due, send.
     pub(crate) fn settle_primary(&mut self) {
         self.drop_wishes();
         self.advance_commit();
@@ -228,16 +228,26 @@ impl Replica {
             let acknowledges = primary.isr_min() >= primary.confirmed.min_isr;
             self.ready.commit = Some(Commit { index: reached, acknowledges });
         }
-        if primary.told_commit < self.commit {
-            primary.told_commit = self.commit;
-            let last = self.history.last().index;
-            let idle = |peer: &&Peer| matches!(&peer.flow, Flow::Streaming(stream) if stream.next > last);
-            let names: Vec<Name> =
-                primary.peers.values().filter(idle).map(|peer| peer.member.name.clone()).collect();
-            let (epoch, commit) = (primary.epoch, self.commit);
-            for name in names {
-                self.send(&name, epoch, Body::Committed { commit });
-            }
+    }
+
+    /// The host has nothing more to append now. Who waits for no records is told by a message of its own how far they are
+    /// committed; else the next records say it, or the next heartbeat.
+    pub fn tell_commit(&mut self, now_us: u64) {
+        if matches!(&self.role, Role::Primary(primary) if primary.told_commit < self.commit) {
+            self.input(now_us, Self::tell_idle);
+        }
+    }
+
+    fn tell_idle(&mut self) {
+        let (commit, last) = (self.commit, self.history.last().index);
+        let Role::Primary(primary) = &mut self.role else { return };
+        primary.told_commit = commit;
+        let idle = |peer: &&Peer| matches!(&peer.flow, Flow::Streaming(stream) if stream.next > last);
+        let names: Vec<Name> =
+            primary.peers.values().filter(idle).map(|peer| peer.member.name.clone()).collect();
+        let epoch = primary.epoch;
+        for name in names {
+            self.send(&name, epoch, Body::Committed { commit });
         }
     }
 

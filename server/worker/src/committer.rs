@@ -4,14 +4,16 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use slotkv_proto::{Code, v1::Reply};
-use slotkv_storage::{Error, Position};
+use slotkv_storage::{Error, LogRecord, Position, log::Record};
 use tokio::time::Instant;
 
 use crate::{
     host::Host,
     outbox::Outbox,
     queue::Write,
+    recent::Recent,
     replica::{self, Group, Staged},
     request::{self, Refusal},
     shard::{StreamReplies, Unconfirmed},
@@ -52,8 +54,18 @@ impl Host {
         !self.backlog.is_empty() && self.group.is_none() && (self.serves() || self.machine.leads().is_none())
     }
 
-    /// Decides and logs what waits, until something has to be committed first.
+    /// Decides and logs what waits, until something has to be committed first; then, if nothing does, that keys have ended.
     pub(crate) async fn begin_group(&mut self) -> Result<(), Error> {
+        self.begin_backlog().await?;
+        let is_due = self.replica.is_expiry_due(self.clock.wall_ms()) || self.machine.is_check_due();
+        if self.may_expire() && is_due && self.check_own().is_ok() {
+            self.begin(Vec::new()).await?;
+            self.carry_out().await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn begin_backlog(&mut self) -> Result<(), Error> {
         while self.may_begin_backlog() {
             let Some(writes) = self.backlog.pop_front() else { break };
             let Some(writes) = self.writable(writes) else { continue };
@@ -64,11 +76,6 @@ impl Host {
                 }
                 return Err(error);
             }
-            self.carry_out().await?;
-        }
-        let is_due = self.replica.is_expiry_due(self.clock.wall_ms()) || self.machine.is_check_due();
-        if self.may_expire() && is_due && self.check_own().is_ok() {
-            self.begin(Vec::new()).await?;
             self.carry_out().await?;
         }
         Ok(())
@@ -107,8 +114,10 @@ impl Host {
         let before = self.log.last_index();
         let mut position = Position { epoch, index: before };
         let mut appended = self.log.group();
+        let mut payloads = Payloads::default();
         for record in self.replica.stage_expiries(&mut group, &mut position)? {
-            appended.push(epoch, |buffer| replica::encode(&record, buffer))?;
+            payloads.encode(&record);
+            appended.push(epoch, |buffer| buffer.extend_from_slice(payloads.last()))?;
         }
         for write in &writes {
             if let Some(refusal) = write.is_moot(now) {
@@ -122,7 +131,8 @@ impl Host {
                     replies.push(reply);
                 }
                 Staged::Log(record, reply) => {
-                    appended.push(epoch, |buffer| replica::encode(&record, buffer))?;
+                    payloads.encode(&record);
+                    appended.push(epoch, |buffer| buffer.extend_from_slice(payloads.last()))?;
                     replies.push(reply);
                 }
             }
@@ -130,7 +140,8 @@ impl Host {
         if self.machine.is_check_due() {
             position.index += 1;
             let record = self.replica.stage_check(&mut group, position);
-            appended.push(epoch, |buffer| replica::encode(&record, buffer))?;
+            payloads.encode(&record);
+            appended.push(epoch, |buffer| buffer.extend_from_slice(payloads.last()))?;
         }
         let checks = group.ends_with_check();
         let count = position.index - before;
@@ -141,7 +152,12 @@ impl Host {
             return Ok(());
         }
         match appended.commit() {
-            Ok(_) => self.durable.records += count,
+            Ok(_) => {
+                self.durable.records += count;
+                if self.durable.has_backups {
+                    payloads.remember(epoch, before + 1, &mut self.recent);
+                }
+            }
             Err(error) if error.is_disk_full() => {
                 // Until the log is synced a crash could bring back the first records of the refused group.
                 self.log.sync().await?;
@@ -194,6 +210,34 @@ impl Host {
 
     pub(crate) fn free_bytes(&self) -> u64 {
         self.disk.free_bytes(&self.settings.dir).unwrap_or(u64::MAX)
+    }
+}
+
+/// Records of a group as they are logged, one behind the other.
+#[derive(Default)]
+struct Payloads {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Payloads {
+    fn encode(&mut self, record: &LogRecord) {
+        replica::encode(record, &mut self.bytes);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn last(&self) -> &[u8] {
+        let begin = self.ends.len().checked_sub(2).map_or(0, |at| self.ends[at]);
+        &self.bytes[begin..]
+    }
+
+    /// The log has them now, from the record `first` on.
+    fn remember(self, epoch: u64, first: u64, recent: &mut Recent) {
+        let bytes = Bytes::from(self.bytes);
+        let begins = [0].into_iter().chain(self.ends.iter().copied());
+        for ((index, begin), &end) in (first..).zip(begins).zip(&self.ends) {
+            recent.push(Record { index, epoch, payload: bytes.slice(begin..end) });
+        }
     }
 }
 

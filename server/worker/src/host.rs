@@ -15,6 +15,7 @@ use std::{
     collections::{HashMap, VecDeque},
     future::pending,
     path::PathBuf,
+    pin::Pin,
     sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
@@ -34,7 +35,7 @@ use slotkv_replication::{
 use slotkv_storage::{Disk, Engine, Error, Log, Position, RowCache};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::Instant,
+    time::{Instant, Sleep},
 };
 
 use crate::{
@@ -43,6 +44,7 @@ use crate::{
     home::Home,
     link::{Addresses, Links},
     queue::Write,
+    recent::Recent,
     registrar::{self, Registrar},
     replica::{self, Replica},
     request::Refusal,
@@ -60,6 +62,8 @@ const APPLY_BYTES: usize = 4 << 20;
 const APPLY_ROUNDS_MAX: usize = 4;
 /// A host without anything to do looks up after this time all the same.
 const IDLE_MAX: Duration = Duration::from_secs(1);
+/// A timer that would be set so little earlier than it is stays as it is.
+const ALARM_SLACK: Duration = Duration::from_millis(1);
 
 /// What comes to a host beside messages and writes.
 pub enum Input {
@@ -150,6 +154,7 @@ pub struct Host {
     pub(crate) machine: machine::Replica,
     pub(crate) replica: Replica,
     pub(crate) log: Log,
+    pub(crate) recent: Recent,
     pub(crate) home: Home,
     pub(crate) process: Process,
     slots: SlotCount,
@@ -199,6 +204,9 @@ pub struct Host {
     /// What the last refusal of requests was made of; `None` while they are served.
     elsewhere: Option<(Standing, Option<Name>)>,
     resigning: Vec<oneshot::Sender<()>>,
+    /// When the host looks up although nothing comes: not later than it has to. Setting a timer that is earlier than all others
+    /// wakes the runtime's thread, so it is not done at every turn.
+    alarm: Pin<Box<Sleep>>,
     pub(crate) durable: Durable,
 }
 
@@ -211,6 +219,8 @@ pub(crate) struct Durable {
     pub log_bytes_at_checkpoint: u64,
     /// Kept behind a checkpoint, as the register has it.
     pub retain_bytes: u64,
+    /// Other replicas take what is logged here.
+    pub has_backups: bool,
     pub persisting: Option<Position>,
     pub persisted_index: Arc<AtomicU64>,
     pub free_checked: Option<Instant>,
@@ -247,6 +257,7 @@ impl Host {
             machine: parts.machine,
             replica: parts.replica,
             log: parts.log,
+            recent: Recent::default(),
             home: parts.home,
             process: parts.process,
             slots: parts.slots,
@@ -282,6 +293,7 @@ impl Host {
             register_version: None,
             elsewhere: None,
             resigning: Vec::new(),
+            alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             durable,
         }
     }
@@ -319,6 +331,7 @@ impl Host {
             }
             self.apply()?;
             self.tell_check().await?;
+            self.go_on().await?;
             self.publish();
             self.sync_if_due(false).await?;
             self.checkpoint_if_due().await?;
@@ -348,15 +361,36 @@ impl Host {
         let wait = deadline.into_iter().chain(self.idle_wait()).min().unwrap_or(IDLE_MAX).min(IDLE_MAX);
         let takes_writes = self.takes_writes();
         let queue = self.shard.clone();
+        let until = Instant::now() + wait;
+        if self.alarm.is_elapsed() || until + ALARM_SLACK < self.alarm.deadline() {
+            self.alarm.as_mut().reset(until);
+        }
         tokio::select! {
             biased;
             Some(message) = self.peers.recv() => Event::Message(message),
             Some(input) = self.inbox.recv() => Event::Input(input),
-            writes = async { if takes_writes { queue.queue().take(None).await } else { pending().await } } => {
+            writes = async { if takes_writes { queue.queue().take().await } else { pending().await } } => {
                 Event::Writes(writes)
             }
-            () = tokio::time::sleep(wait) => Event::Time,
+            () = &mut self.alarm => Event::Time,
         }
+    }
+
+    /// Begins at once what has come meanwhile: its records tell the backups, too, how far the ones before are committed. If nothing
+    /// has, they are told so.
+    async fn go_on(&mut self) -> Result<(), Error> {
+        if self.takes_writes() && self.machine.leads().is_some() {
+            let writes = self.shard.queue().take_waiting();
+            self.backlog.extend(crate::committer::groups(writes));
+            self.begin_backlog().await?;
+            self.flush().await?;
+        }
+        if self.group.is_none() {
+            let now = self.now();
+            self.machine.tell_commit(now);
+            self.carry_out().await?;
+        }
+        Ok(())
     }
 
     fn try_next(&mut self) -> Option<Event> {
@@ -503,12 +537,17 @@ impl Host {
         if fetch.from_index < self.log.first_index() {
             return Ok(Vec::new());
         }
-        let records = self.log.read(fetch.from_index, fetch.bytes_max)?;
+        let records = self.read_log(fetch.from_index, fetch.bytes_max)?;
         let position = |epoch, index| machine::Position { epoch, index };
         let upto = records.into_iter().take_while(|record| record.index <= fetch.upto_index);
         Ok(upto
             .map(|record| Record { position: position(record.epoch, record.index), payload: record.payload })
             .collect())
+    }
+
+    fn read_log(&self, from_index: u64, bytes_max: usize) -> Result<Vec<slotkv_storage::log::Record>, Error> {
+        let recent = self.recent.read(from_index, bytes_max);
+        recent.map_or_else(|| self.log.read(from_index, bytes_max), Ok)
     }
 
     /// Reads the next part of a snapshot on another thread.
@@ -570,8 +609,11 @@ impl Host {
                 for record in &records {
                     group.push(record.position.epoch, |buffer| buffer.extend_from_slice(&record.payload))?;
                 }
-                group.commit()?;
+                let last = group.commit()?;
                 self.durable.records += count;
+                let first = last + 1 - count;
+                self.recent
+                    .copy(first, records.iter().map(|record| (record.position.epoch, &record.payload)));
             }
             DiskWrite::Barrier(position) => {
                 let gap = if self.machine.began_with_loss() { replica::LOSS_GAP } else { 0 };
@@ -584,6 +626,7 @@ impl Host {
             }
             DiskWrite::Cut(index) => {
                 self.log.truncate_back(index + 1).await?;
+                self.recent.cut(index);
                 self.leaves_out = false;
             }
             DiskWrite::Promise(promise) => {
@@ -608,6 +651,7 @@ impl Host {
                 self.shard.set_rows(installed.engine, cache);
                 self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
                 self.health.copies_installed += 1;
+                self.recent.clear();
                 self.scrub = Scrub::default();
                 self.reading = None;
                 self.forget_checkpoint();
@@ -653,7 +697,7 @@ impl Host {
                 self.finish_group()?;
                 continue;
             }
-            let records = self.log.read(applied + 1, APPLY_BYTES)?;
+            let records = self.read_log(applied + 1, APPLY_BYTES)?;
             let mut group = self.replica.begin_logged();
             for record in records.into_iter().take_while(|record| record.index <= commit) {
                 let position = Position { epoch: record.epoch, index: record.index };

@@ -34,6 +34,7 @@ pub mod ownership;
 pub mod page;
 pub mod queue;
 pub mod read;
+mod recent;
 pub mod register;
 pub mod registrar;
 pub mod replica;

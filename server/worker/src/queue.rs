@@ -1,6 +1,6 @@
 //! Writes on their way to the committer: many streams push, one committer takes.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -110,26 +110,22 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits at most `wait` for writes and takes all of them; empty when none came in time.
-    pub async fn take(&self, wait: Option<Duration>) -> Vec<Write> {
-        let deadline = wait.map(|wait| Instant::now() + wait);
+    /// Waits for writes and takes all of them; empty when the queue is closed.
+    pub async fn take(&self) -> Vec<Write> {
         loop {
-            {
-                let mut state = self.state.lock();
-                if !state.writes.is_empty() || state.closed.is_some() {
-                    state.bytes = 0;
-                    return std::mem::take(&mut state.writes);
-                }
+            let writes = self.take_waiting();
+            if !writes.is_empty() || self.is_closed() {
+                return writes;
             }
-            match deadline {
-                None => self.arrived.notified().await,
-                Some(deadline) => {
-                    if tokio::time::timeout_at(deadline, self.arrived.notified()).await.is_err() {
-                        return Vec::new();
-                    }
-                }
-            }
+            self.arrived.notified().await;
         }
+    }
+
+    /// Takes what waits now.
+    pub fn take_waiting(&self) -> Vec<Write> {
+        let mut state = self.state.lock();
+        state.bytes = 0;
+        std::mem::take(&mut state.writes)
     }
 
     /// From now on writes are refused so; the committer still gets those that wait.

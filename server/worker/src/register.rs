@@ -38,7 +38,8 @@ impl Host {
             self.machine.syncs_apart(now, register.durability != Durability::Sync);
             self.carry_out().await?;
         }
-        self.durable.retain_bytes = if register.replicas == 1 { 0 } else { self.settings.retain_bytes };
+        self.durable.has_backups = register.replicas > 1;
+        self.durable.retain_bytes = if self.durable.has_backups { self.settings.retain_bytes } else { 0 };
         if register.preferred != self.preferred {
             let is_edit = self.preferred.is_some();
             self.preferred.clone_from(&register.preferred);

@@ -19,6 +19,35 @@ fn record_is_committed_once_w_disks_hold_it() {
 }
 
 #[test]
+fn commit_is_told_by_the_records_that_follow_and_by_a_message_of_its_own_if_none_do() {
+    let mut shard = Shard::new(3, Ack::One);
+    let primary = shard.elect();
+    let backups = [(primary + 1) % 3, (primary + 2) % 3];
+    let before = shard.get(primary).commit_index();
+    shard.has_more = true;
+    shard.sent.clear();
+    shard.write(primary, 1);
+    assert_eq!(shard.get(primary).commit_index(), before + 1);
+    for backup in backups {
+        assert_eq!(shard.get(backup).commit_index(), before);
+    }
+    shard.write(primary, 1);
+    for backup in backups {
+        assert_eq!(shard.get(backup).commit_index(), before + 1);
+    }
+    let told = |shard: &Shard| {
+        shard.sent.iter().filter(|message| matches!(message.body, Body::Committed { .. })).count()
+    };
+    assert_eq!(told(&shard), 0);
+    shard.has_more = false;
+    shard.settle();
+    for backup in backups {
+        assert_eq!(shard.get(backup).commit_index(), before + 2);
+    }
+    assert_eq!(told(&shard), 2);
+}
+
+#[test]
 fn ack_all_waits_for_all() {
     let mut shard = Shard::new(3, Ack::All);
     let primary = shard.elect();

@@ -29,6 +29,8 @@ pub struct Shard {
     pub cut_off: BTreeSet<usize>,
     /// The coordinator answers reads only.
     pub holds_changes: bool,
+    /// Every host has more to append in a moment.
+    pub has_more: bool,
     /// What a test keeps from arriving.
     pub loses: fn(&Message) -> bool,
     /// What was seen.
@@ -120,6 +122,7 @@ impl Shard {
             stalled: BTreeSet::new(),
             cut_off: BTreeSet::new(),
             holds_changes: false,
+            has_more: false,
             loses: |_| false,
             sent: Vec::new(),
             asked: Vec::new(),

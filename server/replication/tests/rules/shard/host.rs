@@ -11,7 +11,11 @@ impl Shard {
         for _ in 0..SETTLE_COUNT_MAX {
             let mut is_quiet = true;
             for (replica, name) in NAMES.iter().enumerate().take(self.replicas.len()) {
-                let Some(ready) = self.replicas[replica].as_mut().map(Replica::ready) else { continue };
+                let Some(machine) = &mut self.replicas[replica] else { continue };
+                if !self.has_more {
+                    machine.tell_commit(self.now_us);
+                }
+                let ready = machine.ready();
                 is_quiet &= ready.is_empty();
                 self.carry_out(replica, ready);
                 let violation = self.replicas[replica].as_ref().and_then(Replica::violation);
