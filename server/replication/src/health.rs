@@ -49,6 +49,9 @@ pub(crate) struct Watch {
     reading: u64,
     /// A suspect that it does not decide about.
     has_new: bool,
+    /// Who was told to give its data up. What comes in its place is a copy of this data, and not what the log would make of
+    /// it, for then the two would differ again.
+    owed: Vec<Name>,
 }
 
 /// What is held against a peer's data.
@@ -99,6 +102,11 @@ impl Watch {
         let after_us =
             if self.logged == 0 { options.check_us.min(options.silence_us) } else { options.check_us };
         self.logged_us + after_us
+    }
+
+    /// Whether this replica begins with a full copy, whatever the log holds.
+    pub fn owes(&self, name: &Name) -> bool {
+        self.owed.contains(name)
     }
 
     /// When whoever has not spoken is not waited for any more.
@@ -307,8 +315,11 @@ impl Replica {
         if !has_read || self.care.rotten || primary.watch.outvoted {
             return;
         }
-        for peer in primary.peers.values_mut().filter(|peer| peer.doubt != Doubt::Free) {
+        for (name, peer) in primary.peers.iter_mut().filter(|(_, peer)| peer.doubt != Doubt::Free) {
             peer.doubt = Doubt::Condemned;
+            if !primary.watch.owes(name) {
+                primary.watch.owed.push(name.clone());
+            }
         }
     }
 }

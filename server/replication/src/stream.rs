@@ -142,10 +142,14 @@ impl Replica {
 
     /// Rule 8.
     pub(crate) fn hear_match(&mut self, from: &Member, epoch: u64, nonce: u64, of_epoch: u64) {
-        let (end, begin) = (self.history.end_of_epoch(of_epoch), self.history.begin());
+        let (mut end, mut begin) = (self.history.end_of_epoch(of_epoch), self.history.begin());
         let Some(peer) = self.peer(from, epoch) else { return };
         if matches!(peer.flow, Flow::Streaming(_)) {
             peer.flow = Flow::Unmatched;
+        }
+        let Role::Primary(primary) = &self.role else { return };
+        if of_epoch == 0 && primary.watch.owes(&from.name) {
+            (end, begin.index) = (None, begin.index.max(1));
         }
         if end.is_none() {
             self.begin_snapshot(&from.name, &from.run);

@@ -550,6 +550,23 @@ impl Host {
         recent.map_or_else(|| self.log.read(from_index, bytes_max), Ok)
     }
 
+    /// The gaps of the records that are logged and not applied.
+    fn gaps_ahead(&self) -> Result<u64, Error> {
+        let mut gaps = 0_u64;
+        let mut index = self.replica.applied().index;
+        while index < self.log.last_index() {
+            let records = self.read_log(index + 1, APPLY_BYTES)?;
+            if records.is_empty() {
+                return Err(Error::Misfit(format!("record {} is not in the log", index + 1)));
+            }
+            for record in records {
+                gaps = gaps.saturating_add(slotkv_storage::LogRecord::from_bytes(record.payload)?.gap);
+                index = record.index;
+            }
+        }
+        Ok(gaps)
+    }
+
     /// Reads the next part of a snapshot on another thread.
     fn load(&mut self, Load { snapshot, to, bytes_max }: Load) {
         match self.sources.take(snapshot, || Source::open(&mut self.replica, &*self.engine)) {
@@ -616,7 +633,10 @@ impl Host {
                     .copy(first, records.iter().map(|record| (record.position.epoch, &record.payload)));
             }
             DiskWrite::Barrier(position) => {
-                let gap = if self.machine.began_with_loss() { replica::LOSS_GAP } else { 0 };
+                let gap = match self.machine.began_with_loss() {
+                    true => self.replica.gap(position.epoch, self.gaps_ahead()?),
+                    false => 0,
+                };
                 let time_ms = self.replica.begin(self.clock.wall_ms()).time_ms();
                 let mut group = self.log.group();
                 group.push(position.epoch, |buffer| {

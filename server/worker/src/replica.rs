@@ -47,8 +47,8 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const LOGGED_TIME: &str = "logged_time";
 /// The name of the meta row with what shown indexes are above log indexes.
 pub(crate) const SHOWN_BASE: &str = "shown_base";
-/// By how much shown indexes and version counters are raised once the last interval's writes may be lost. They were
-/// acknowledged and read, so their numbers must not be given again; nobody logs as many in an interval.
+/// Shown indexes and version counters are raised by a multiple of this once records that were acknowledged and read may be
+/// lost: their numbers must not be given again. Nobody loses as many.
 pub const LOSS_GAP: u64 = 1 << 32;
 /// Log bytes applied as one group.
 const APPLY_BYTES: usize = 4 << 20;
@@ -178,6 +178,13 @@ impl Replica {
     /// The applied index as clients are told it: never lower than one they were told before, whatever was lost.
     pub fn shown_index(&self) -> u64 {
         self.applied.index.saturating_add(self.shown_base)
+    }
+
+    /// By how much a BARRIER of this epoch goes on if records that clients may know of are lost, so that shown indexes are above
+    /// a multiple of [`LOSS_GAP`] that is the epoch's own. A step from where this data stands would not do: whoever was
+    /// lost may have gone on from a loss that this data knows nothing of. `ahead` are the gaps of what is logged and not applied.
+    pub fn gap(&self, epoch: u64, ahead: u64) -> u64 {
+        LOSS_GAP.saturating_mul(epoch).saturating_sub(self.shown_base.saturating_add(ahead))
     }
 
     /// The record up to which results are stored in the engine; the log is needed from the one behind it.
@@ -669,8 +676,8 @@ impl Group {
     }
 }
 
-/// The first record of a primary's epoch (protocol.md rule 7). `gap` is 0, or [`LOSS_GAP`] if records that clients may know
-/// of are lost and no record of the log makes up for them yet.
+/// The first record of a primary's epoch (protocol.md rule 7). `gap` is 0, or [`Replica::gap`] if records that clients may
+/// know of are lost and no record of the log makes up for them yet.
 pub fn barrier(time_ms: u64, gap: u64) -> LogRecord {
     LogRecord { format: record::FORMAT, time_ms, kind: Kind::Barrier as i32, gap, ..LogRecord::default() }
 }

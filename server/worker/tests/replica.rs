@@ -202,6 +202,31 @@ fn gap_raises_versions_and_the_shown_index_once_whatever_is_lost_then() {
 }
 
 #[test]
+fn no_number_is_given_again_by_data_that_missed_the_losses_of_others() {
+    // Both have the same up to epoch 5. One goes on to epoch 7, is lost, and is ordered to lead in epoch 10; the other led
+    // after a loss in epochs 8 and 9.
+    let begin = |replica: &mut Replica, epoch: u64, gap: u64, index: u64| {
+        let mut group = replica.begin(1_000);
+        replica.stage_record(&mut group, Position { epoch, index }, &barrier(1_000, gap)).unwrap();
+        replica.apply(group).unwrap();
+    };
+    let (mut lost, mut other) = (load(&MemoryEngine::new()), load(&MemoryEngine::new()));
+    begin(&mut lost, 5, 0, 1);
+    begin(&mut other, 5, 0, 1);
+    begin(&mut lost, 7, 0, 2);
+    for (epoch, index) in [(8, 2), (9, 3)] {
+        let gap = other.gap(epoch, 0);
+        begin(&mut other, epoch, gap, index);
+    }
+    let gap = lost.gap(10, 0);
+    begin(&mut lost, 10, gap, 3);
+    assert!(lost.shown_index() >= other.shown_index() + LOSS_GAP);
+    assert!(lost.slot_row_of(0).version_counter >= other.slot_row_of(0).version_counter + LOSS_GAP);
+    // What is logged and not applied counts, too.
+    assert_eq!(lost.gap(12, LOSS_GAP), LOSS_GAP);
+}
+
+#[test]
 fn a_record_that_changes_rows_without_their_slots_row_is_refused() {
     let replica = load(&MemoryEngine::new());
     let record = LogRecord {

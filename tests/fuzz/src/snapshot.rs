@@ -90,6 +90,19 @@ fn assert_fits(engine: &dyn Engine) {
     }
 }
 
+/// The rows of parts that were taken.
+fn rows(parts: &[Bytes]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut bytes = parts.iter().flat_map(|part| part.slice(HEAD_BYTES..)).peekable();
+    let mut rows = Vec::new();
+    while bytes.peek().is_some() {
+        let mut take = |count: usize| bytes.by_ref().take(count).collect::<Vec<u8>>();
+        let length = |bytes: Vec<u8>| u32::from_le_bytes(bytes.try_into().expect("a length")) as usize;
+        let (key, value) = (length(take(4)), length(take(4)));
+        rows.push((take(key), take(value)));
+    }
+    rows
+}
+
 /// The first byte says whether checksums are made right and whether slot rows are, the next two how long the first part is.
 pub fn run(bytes: &[u8]) {
     let Some((&[how, low, high], bytes)) = bytes.split_first_chunk() else { return };
@@ -115,22 +128,20 @@ pub fn run(bytes: &[u8]) {
             return;
         }
     }
-    // Every row is there as it was sent, and nothing else.
-    let mut sent = parts.iter().flat_map(|part| part.slice(HEAD_BYTES..)).peekable();
-    let mut take = |count: usize| sent.by_ref().take(count).collect::<Vec<u8>>();
-    let length = |bytes: Vec<u8>| u32::from_le_bytes(bytes.try_into().expect("a length")) as usize;
-    scan(&engine, |key, value| {
-        assert_eq!((length(take(4)), length(take(4))), (key.len(), value.len()));
-        assert_eq!((&take(key.len())[..], &take(value.len())[..]), (key, value));
-    });
-    assert!(take(1).is_empty());
-
-    let applied = engine.get(&keys::applied_key()).expect("it is in memory");
-    let at = applied.map_or(Position::default(), |row| Position::decode(&row).expect("it was checked"));
+    let sent = rows(&parts);
+    let applied_key = keys::applied_key();
+    let told = engine.get(&applied_key).expect("it is in memory");
+    assert!(told.is_none(), "a snapshot that is not whole says how far it goes");
+    let applied = sent.iter().find(|(key, _)| *key == applied_key);
+    let at = applied.map_or(Position::default(), |(_, row)| Position::decode(row).expect("it was checked"));
     let whole = match receiver.finish(at) {
         Ok(whole) => whole,
         Err(error) => return assert_refused(&error),
     };
+    // Every row is there as it was sent, and nothing else.
+    let mut found = Vec::with_capacity(sent.len());
+    scan(&*whole, |key, value| found.push((key.to_vec(), value.to_vec())));
+    assert_eq!(found, sent);
     assert_fits(&*whole);
     match Replica::load(
         whole,

@@ -99,6 +99,12 @@ fn backup_that_differs_from_two_is_removed_at_once_and_given_up_when_the_primary
     shard.run(2_000);
     assert_eq!((given_up(&shard), shard.isr()), (vec![odd], NAMES.to_vec()));
     assert_eq!(shard.get(primary).take_different(), 1);
+    let is_part =
+        |message: &&Message| matches!(message.body, Body::Part(_)) && message.to.as_str() == NAMES[odd];
+    assert!(
+        shard.sent.iter().any(|message| is_part(&message)),
+        "the log could have made it, but not the same"
+    );
 }
 
 #[test]
