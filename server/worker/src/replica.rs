@@ -184,7 +184,7 @@ impl Replica {
     /// a multiple of [`LOSS_GAP`] that is the epoch's own. A step from where this data stands would not do: whoever was
     /// lost may have gone on from a loss that this data knows nothing of. `ahead` are the gaps of what is logged and not applied.
     pub fn gap(&self, epoch: u64, ahead: u64) -> u64 {
-        LOSS_GAP.saturating_mul(epoch).saturating_sub(self.shown_base.saturating_add(ahead))
+        LOSS_GAP.saturating_mul(epoch).saturating_sub(self.shown_base.saturating_add(ahead)).max(LOSS_GAP)
     }
 
     /// The record up to which results are stored in the engine; the log is needed from the one behind it.
