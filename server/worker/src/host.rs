@@ -792,7 +792,6 @@ impl Host {
 
     /// Tells streams who answers, and until when without asking.
     fn publish_lead(&mut self) {
-        let status = self.machine.status();
         let leads = self.machine.leads();
         match leads {
             Some(epoch) if self.serves() || (self.machine.is_serving() && self.shard.leads(epoch)) => {
@@ -801,6 +800,7 @@ impl Host {
                 self.shard.lead(Leadership::Serving { epoch, lease_until_us });
             }
             _ => {
+                let status = self.machine.status();
                 let place = (status.standing.clone(), status.primary);
                 if self.elsewhere.as_ref() != Some(&place) {
                     let refusal = match leads {

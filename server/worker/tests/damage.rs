@@ -137,15 +137,7 @@ async fn damage_anywhere_in_a_workers_folder_is_refused_or_does_no_harm() {
     let damaged = scratch.path().join("damaged");
     let (mut refused, mut unread, mut served) = (0, 0, 0);
     for seed in 0..seeds {
-        let mut chance = SmallRng::seed_from_u64(seed);
-        copy(&whole, &damaged);
-        let name = files[chance.random_range(0..files.len())].strip_prefix(&whole).unwrap();
-        let mut bytes = fs::read(damaged.join(name)).unwrap();
-        if !bytes.is_empty() {
-            let how = damage(&mut bytes, &mut chance);
-            println!("seed {seed}: {name:?} {how}");
-            fs::write(damaged.join(name), &bytes).unwrap();
-        }
+        let name = copy_damaged(&whole, &damaged, &files, seed);
         match start(&machine, &damaged).await {
             Err(StartError::Storage(Error::Io { file, action, source })) => {
                 panic!("seed {seed}: {name:?}: cannot {action} {file:?}: {source}")
@@ -174,6 +166,20 @@ async fn damage_anywhere_in_a_workers_folder_is_refused_or_does_no_harm() {
     }
     println!("{refused} did not start, {unread} refused requests, {served} served everything");
     assert!(refused > seeds / 3 && served > 0);
+}
+
+/// A copy of a folder in which one of these files is damaged. Returns its name.
+fn copy_damaged<'a>(whole: &Path, damaged: &Path, files: &'a [PathBuf], seed: u64) -> &'a Path {
+    let mut chance = SmallRng::seed_from_u64(seed);
+    copy(whole, damaged);
+    let name = files[chance.random_range(0..files.len())].strip_prefix(whole).unwrap();
+    let mut bytes = fs::read(damaged.join(name)).unwrap();
+    if !bytes.is_empty() {
+        let how = damage(&mut bytes, &mut chance);
+        println!("seed {seed}: {name:?} {how}");
+        fs::write(damaged.join(name), &bytes).unwrap();
+    }
+    name
 }
 
 /// Data rows and slot rows, unless the engine finds damage.
@@ -217,15 +223,7 @@ async fn damage_anywhere_in_a_folder_that_took_a_snapshot_is_refused_or_does_no_
     let damaged = scratch.path().join("damaged");
     let (mut refused, mut right) = (0, 0);
     for seed in 0..seeds {
-        let mut chance = SmallRng::seed_from_u64(seed);
-        copy(&whole, &damaged);
-        let name = files[chance.random_range(0..files.len())].strip_prefix(&whole).unwrap();
-        let mut bytes = fs::read(damaged.join(name)).unwrap();
-        if !bytes.is_empty() {
-            let how = damage(&mut bytes, &mut chance);
-            println!("seed {seed}: {name:?} {how}");
-            fs::write(damaged.join(name), &bytes).unwrap();
-        }
+        let name = copy_damaged(&whole, &damaged, &files, seed);
         let outcome = match open(&damaged).await {
             Err(StartError::Storage(error)) => Err(error),
             Err(other) => panic!("seed {seed}: {name:?}: {other}"),
