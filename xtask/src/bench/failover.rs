@@ -117,17 +117,18 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
             _ => return Err(format!("bench failover does not take {argument} {value}").into()),
         }
     }
-    let rows = measure(&wish)?;
+    let (rows, is_whole) = measure(&wish)?;
     print!("\n{}", table(&rows).text());
     print_errors(&rows);
     let command = format!("cargo xtask bench failover {}", arguments.join(" ")).trim_end().to_owned();
-    if arguments.is_empty() {
+    if arguments.is_empty() && is_whole {
         report::write_part("failover", &command, &report::replicated_machine(), &table(&rows).markdown())?;
     }
-    Ok(true)
+    Ok(is_whole)
 }
 
-fn measure(wish: &Wish) -> Outcome<Vec<Row>> {
+/// The rows, and whether they are all there.
+fn measure(wish: &Wish) -> Outcome<(Vec<Row>, bool)> {
     let is_wanted = |name: &str| wish.only.as_deref().is_none_or(|only| only == name);
     machine::install(&[machine::JAVA, machine::ZOOKEEPER, machine::REDIS_SERVER, machine::REDIS_TOOLS])?;
     machine::install(&[machine::ETCD, machine::ETCD_CLIENT])?;
@@ -137,7 +138,7 @@ fn measure(wish: &Wish) -> Outcome<Vec<Row>> {
     if dir.exists() {
         std::fs::remove_dir_all(&dir)?;
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut is_whole) = (Vec::new(), true);
     for (name, _) in SYSTEMS.iter().filter(|(name, _)| is_wanted(name)) {
         let home = dir.join(name);
         // A default of 15 s is found out with fewer.
@@ -157,14 +158,22 @@ fn measure(wish: &Wish) -> Outcome<Vec<Row>> {
                 continue;
             }
             let calls = home.join("calls");
-            let (seen, seen_back) = faults(name, subject.as_mut(), &tools, fault, kills, &calls)?;
+            let (seen, seen_back) = match faults(name, subject.as_mut(), &tools, fault, kills, &calls) {
+                Ok(seen) => seen,
+                Err(error) => {
+                    // The rows of others, which took a while, are shown all the same.
+                    eprintln!("{name}, {}: {error}", fault.name());
+                    is_whole = false;
+                    break;
+                }
+            };
             rows.push(Row { system: name, fault, faults: kills, seen });
             if !seen_back.is_empty() {
                 rows.push(Row { system: name, fault: Fault::FailBack, faults: kills, seen: seen_back });
             }
         }
     }
-    Ok(rows)
+    Ok((rows, is_whole))
 }
 
 fn shape() -> replicas::Shape {

@@ -15,6 +15,9 @@ pub const MASTERS: usize = 3;
 /// Longest time until the servers answer, or a rewrite of the append-only file ends.
 const READY_TIMEOUT: Duration = Duration::from_secs(180);
 
+/// Redis gives a manual fail-over up after 5 s; then it can be asked for again.
+const MANUAL_FAILOVER_TIMEOUT: Duration = Duration::from_secs(6);
+
 /// What is started.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -105,13 +108,19 @@ impl RedisCluster {
         let of = format!("master_port:{}\r", self.ports[master]);
         let is_replica = |&&port: &&u16| self.ask(port, &["info", "replication"]).contains(&of);
         let replica = self.ports.iter().find(is_replica).ok_or("a Redis master has no replica")?;
-        let answer = self.ask(*replica, &["cluster", "failover"]);
-        if answer.trim() != "OK" {
-            return Err(format!("cluster failover: {answer:?}").into());
+        let end = Instant::now() + READY_TIMEOUT;
+        while Instant::now() < end {
+            let answer = self.ask(*replica, &["cluster", "failover"]);
+            let again = Instant::now() + MANUAL_FAILOVER_TIMEOUT;
+            while Instant::now() < again {
+                if self.ask(*replica, &["info", "replication"]).contains("role:master") {
+                    return Ok(());
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            eprintln!("a Redis replica does not lead after cluster failover, which answered {:?}", answer.trim());
         }
-        wait("the Redis replica to lead", || {
-            self.ask(*replica, &["info", "replication"]).contains("role:master")
-        })
+        Err(format!("waited {} s for the Redis replica to lead", READY_TIMEOUT.as_secs()).into())
     }
 
     /// SIGKILL.
