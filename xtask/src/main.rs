@@ -103,7 +103,7 @@ usage: cargo xtask VERB
         --micro    the micro benchmarks of the benches crate instead
 
   bench failover [--kills N] [--only slotkv|redis|redis-1s|etcd] [--fault kill|stop|planned] [--built]
-  bench failover --quiet-minutes N
+  bench failover --quiet-minutes N [--rate N]
       how long 50 clients in three languages cannot write when a primary is killed, stopped or handed over, beside Redis
       Cluster and etcd; or: load on all cores for N minutes, in which no shard may change its primary
         --built    the clients that the run before installed

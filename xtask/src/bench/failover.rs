@@ -85,12 +85,19 @@ struct Wish {
     is_built: bool,
 }
 
-/// `[--kills N] [--only SYSTEM] [--fault kill|stop|planned] [--built] | --quiet-minutes N`
+/// `[--kills N] [--only SYSTEM] [--fault kill|stop|planned] [--built] | --quiet-minutes N [--rate N]`
 pub fn run(arguments: &[String]) -> Outcome<bool> {
-    if let [flag, minutes] = arguments
+    if let [flag, minutes, more @ ..] = arguments
         && flag == "--quiet-minutes"
     {
-        return quiet::run(minutes.parse().map_err(|_| "--quiet-minutes wants a number")?);
+        let minutes = minutes.parse().map_err(|_| "--quiet-minutes wants a number")?;
+        return match more {
+            [] => quiet::run(minutes, None),
+            [flag, rate] if flag == "--rate" => {
+                quiet::run(minutes, Some(rate.parse().map_err(|_| "--rate wants a number")?))
+            }
+            _ => Err(format!("bench failover --quiet-minutes does not take {}", more.join(" ")).into()),
+        };
     }
     let mut wish = Wish { kills: KILLS, only: None, faults: Fault::ALL.to_vec(), is_built: false };
     let mut left = arguments.iter();

@@ -1,4 +1,5 @@
-//! `cargo xtask bench failover --quiet-minutes N`: load that keeps both cores busy, and no fail-over because of it.
+//! `cargo xtask bench failover --quiet-minutes N [--rate N]`: load that keeps both cores busy, and no fail-over because of it.
+//! With a rate the load is that alone, and whoever runs it sees to it that other processes keep the cores busy.
 
 use std::fs;
 use std::path::Path;
@@ -16,9 +17,11 @@ use super::replicas::{Replicas, Shape};
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 const IN_FLIGHT: &str = "500";
 const RECORDS: &str = "200000";
+/// More than are done in the longest run; `slotkv bench` wants a key for each.
+const OPERATIONS: &str = "100000000000";
 
-/// Runs the load for so many minutes; whether no shard has another epoch than before.
-pub fn run(minutes: u64) -> Outcome<bool> {
+/// Runs the load for so many minutes, at `rate` operations a second if there is one; whether no shard has another epoch than before.
+pub fn run(minutes: u64, rate: Option<u64>) -> Outcome<bool> {
     machine::install(&[machine::JAVA, machine::ZOOKEEPER])?;
     let slotkv = cluster::build(Profile::Release)?;
     let dir = project::scratch().join("bench-quiet");
@@ -31,8 +34,12 @@ pub fn run(minutes: u64) -> Outcome<bool> {
     // One of each for each core.
     for workload in ["a", "put"] {
         let mut command = bench(&slotkv, &cluster.uri, workload);
-        command.args(["--run-only", "--operations", &u64::MAX.to_string()]);
+        command.args(["--run-only", "--operations", OPERATIONS]);
         command.args(["--time", &format!("{}s", length.as_secs())]).stdout(Stdio::piped());
+        if let Some(rate) = rate {
+            // One of each.
+            command.args(["--rate", &rate.div_ceil(2).to_string()]);
+        }
         loads.push(process::tied(&mut command).spawn()?);
     }
     let (end, idle_before) = (Instant::now() + length, cpu_times()?);
@@ -40,6 +47,13 @@ pub fn run(minutes: u64) -> Outcome<bool> {
     let mut last = before.clone();
     while Instant::now() < end {
         std::thread::sleep(LOOK_EVERY.min(end.saturating_duration_since(Instant::now())));
+        for load in &mut loads {
+            if let Some(status) = load.try_wait()?
+                && Instant::now() + LOOK_EVERY < end
+            {
+                return Err(format!("a load ended early: {status}").into());
+            }
+        }
         let Some(now) = cluster.epochs() else { continue };
         if now != last {
             eprintln!("epochs {last:?} became {now:?}");
