@@ -17,6 +17,10 @@ use slotkv_storage::{
     keys::{self, DataKey},
 };
 use slotkv_tests::{WAIT_MAX, until};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 const SLOTS: u32 = 16;
 const COPIES: usize = 3;
@@ -29,6 +33,7 @@ fn options(folder: &Path, replicas: usize) -> DevOptions {
         slots: SLOTS,
         data: Some(folder.to_owned()),
         check_interval: Duration::from_millis(300),
+        metrics: Some("0".into()),
         ..DevOptions::default()
     }
 }
@@ -57,6 +62,18 @@ async fn replaced(client: &Client, name: &str, replicas: usize) -> v1::ShardStat
     };
     until("the copy is replaced", is_done).await;
     shard(client).await
+}
+
+/// The samples of a cluster's metrics.
+async fn metrics(dev: &Dev) -> BTreeMap<String, u64> {
+    let mut stream = TcpStream::connect(dev.metrics_address().unwrap()).await.unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.unwrap();
+    let samples = page.lines().filter(|line| line.starts_with("slotkv_"));
+    let sample =
+        |line: &str| line.rsplit_once(' ').map(|(name, value)| (name.to_owned(), value.parse().unwrap()));
+    samples.filter_map(sample).collect()
 }
 
 /// The folder of an engine in force: there is no other once a cluster has stopped.
@@ -177,6 +194,16 @@ async fn found(key: &str, value: Option<&str>, keeps_books: bool, leads: bool) {
     match keeps_books {
         true => assert!(different > 0 && planted.rotten_slots == 0, "{shard:?}"),
         false => assert!(different == 0 && planted.rotten_slots > 0, "{shard:?}"),
+    }
+    // Prometheus is told the same.
+    let metrics = metrics(&dev).await;
+    let told =
+        |metric: &str, name: &str| metrics[&format!("{metric}_total{{shard=\"0\",replica=\"{name}\"}}")];
+    for copy in &shard.copies {
+        assert_eq!(told("slotkv_replica_different_copies", &copy.name), copy.different, "{shard:?}");
+        assert_eq!(told("slotkv_replica_rotten_slots", &copy.name), copy.rotten_slots, "{shard:?}");
+        assert_eq!(told("slotkv_replica_copies_installed", &copy.name), copy.copies_installed, "{shard:?}");
+        assert_eq!(told("slotkv_replica_restarts", &copy.name), copy.restarts, "{shard:?}");
     }
     client.close().await;
     dev.shutdown().await;

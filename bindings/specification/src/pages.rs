@@ -156,7 +156,7 @@ pub fn results(specification: &Specification, surfaces: &Surfaces) -> String {
     let mut page = format!(
         "# Results\n{MADE}\nStructures that operations answer with, and their fields with the type that each language has for \
          them; a dash where a language\nhas another form. C gives all of it as parts of `slotkv_result_t`, which says more; C++ has the \
-         structures of C. In Node and Kotlin\nthe names are in camelCase.\n"
+         structures of C. In Node and Kotlin\nthe names are in camelCase, in Go in PascalCase (`cluster_id` is `ClusterID`).\n"
     );
     for record in &specification.records {
         self::record(&mut page, specification, surfaces, record);
@@ -170,32 +170,30 @@ fn record(page: &mut String, specification: &Specification, surfaces: &Surfaces,
         let words: Vec<String> = record.words.iter().map(|word| format!("`{word}`")).collect();
         let _ = write!(page, " Its status is one of {}.", words.join(", "));
     }
-    page.push_str("\n\n| field | | Rust | C | Python | Node | Kotlin |\n|---|---|---|---|---|---|---|\n");
-    let columns =
-        [("rust", "rust"), ("c", "c"), ("python", "python"), ("node", "node"), ("kotlin", "kotlin")];
-    let names: Vec<String> = columns
-        .iter()
-        .map(|(_, key)| {
-            let name =
-                record.structures.get(*key).or(record.structures.get("proto").filter(|_| *key == "rust"));
-            name.map_or("–".into(), |name| format!("`{name}`"))
-        })
-        .collect();
-    row(page, &["", "", &names[0], &names[1], &names[2], &names[3], &names[4]]);
+    let mut columns = vec!["rust", "c", "python", "node", "kotlin"];
+    columns.extend(record.structures.contains_key("go").then_some("go"));
+    let titles: Vec<&str> =
+        columns.iter().map(|&surface| specification.surfaces[surface].title.as_str()).collect();
+    let lines = "---|".repeat(columns.len() + 2);
+    let _ = write!(page, "\n\n| field | | {} |\n|{lines}\n", titles.join(" | "));
+    let name = |surface: &str| {
+        record.structures.get(surface).or(record.structures.get("proto").filter(|_| surface == "rust"))
+    };
+    let or_dash = |text: Option<String>| text.map_or("–".into(), code_of);
+    cells(page, String::new(), "", columns.iter().map(|&surface| or_dash(name(surface).cloned())));
     for field in &record.fields {
         let item = format!("{}.{}", record.name, field.name);
-        let kinds = columns.map(|(surface, key)| {
-            let name =
-                record.structures.get(key).or(record.structures.get("proto").filter(|_| key == "rust"))?;
-            let spelled = specification.spelled(surface, &item)?;
-            kind_of(&surfaces[surface], name, &spelled)
+        let kinds = columns.iter().map(|&surface| {
+            let spelled = specification.spelled(surface, &item);
+            or_dash(spelled.and_then(|spelled| kind_of(&surfaces[surface], name(surface)?, &spelled)))
         });
-        let cell = |at: usize| kinds[at].as_deref().map_or("–".into(), code_of);
-        row(
-            page,
-            &[&format!("`{}`", field.name), &field.doc, &cell(0), &cell(1), &cell(2), &cell(3), &cell(4)],
-        );
+        cells(page, code_of(&field.name), &field.doc, kinds);
     }
+}
+
+fn cells(page: &mut String, field: String, doc: &str, rest: impl Iterator<Item = String>) {
+    let cells: Vec<String> = [field, doc.to_owned()].into_iter().chain(rest).collect();
+    row(page, &cells.iter().map(String::as_str).collect::<Vec<_>>());
 }
 
 fn kind_of(declared: &Declared, structure: &str, field: &str) -> Option<String> {

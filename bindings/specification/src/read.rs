@@ -3,6 +3,7 @@
 
 pub mod c;
 pub mod cpp;
+pub mod go;
 pub mod kotlin;
 pub mod node;
 pub mod proto;

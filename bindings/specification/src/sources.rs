@@ -21,6 +21,7 @@ const FILES: &[&str] = &[
     "core/src/range.rs",
     "core/src/scan.rs",
     "core/src/stats.rs",
+    "examples/go/slotkv/status.go",
     "include/slotkv.h",
     "include/slotkv.hpp",
     "kotlin/src/main/kotlin/slotkv/Client.kt",

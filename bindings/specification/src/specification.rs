@@ -51,7 +51,7 @@ pub struct Specification {
 pub struct Surface {
     /// For people.
     pub title: String,
-    /// `snake` or `camel`.
+    /// `snake`, `camel` or `pascal`.
     pub spelling: String,
     /// In front of every function's name.
     #[serde(default)]
@@ -263,6 +263,7 @@ impl Specification {
         let name = if is_time { format!("{name}{}", known.time_suffix) } else { name.to_owned() };
         match known.spelling.as_str() {
             "camel" => camel(&name),
+            "pascal" => pascal(&name),
             _ => name,
         }
     }
@@ -301,4 +302,13 @@ pub fn camel(name: &str) -> String {
         spelled.push_str(letters.as_str());
     }
     spelled
+}
+
+/// `cluster_id` as `ClusterID`.
+fn pascal(name: &str) -> String {
+    let word = |word: &str| match word {
+        "id" | "isr" => word.to_ascii_uppercase(),
+        _ => camel(&format!("_{word}")),
+    };
+    name.split('_').map(word).collect()
 }

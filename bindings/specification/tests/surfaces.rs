@@ -6,6 +6,7 @@ use slotkv_specification::{compare, sources::Sources, specification::Specificati
 
 const CLIENT_KT: &str = "kotlin/src/main/kotlin/slotkv/Client.kt";
 const ERRORS_KT: &str = "kotlin/src/main/kotlin/slotkv/Errors.kt";
+const STATUS_GO: &str = "examples/go/slotkv/status.go";
 
 fn sources() -> Sources {
     Sources::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap()
@@ -172,6 +173,10 @@ fn an_option_a_field_and_an_error_that_a_surface_lacks_are_found() {
         ),
         ("kotlin", CLIENT_KT, "    keysOnly: Boolean = false,\n", "", "keysOnly"),
         ("kotlin", "bindings/uniffi/src/view.rs", "    pub redirects: u64,\n", "", "has no redirects"),
+        ("go", STATUS_GO, "\tRottenSlots uint64\n", "", "has no RottenSlots"),
+        ("go", STATUS_GO, "\tRottenSlots uint64\n", "\tRottenSlots int\n", "RottenSlots is int, not uint64"),
+        ("go", STATUS_GO, "\tCopies []ReplicaStatus\n", "\tCopies []string\n", "not []ReplicaStatus"),
+        ("go", STATUS_GO, "\tLive bool\n", "\tLive bool\n\tAlone bool\n", "Alone is not in"),
         ("kotlin", ERRORS_KT, "    30 -> DamagedException(failure)\n", "", "DAMAGED is"),
         ("kotlin", ERRORS_KT, "open class DamagedException", "class DamageException", "no DamagedException"),
         (
@@ -224,6 +229,13 @@ fn a_default_a_bound_and_a_sentence_that_a_comment_lacks_are_found() {
             "Removes a key",
         ),
         ("rust", "core/src/stats.rs", "/// Calls begun.", "/// Begun calls.", "Calls begun"),
+        (
+            "go",
+            STATUS_GO,
+            "Different are copies",
+            "Different is how many",
+            "does not begin with \"Copies, its own included",
+        ),
         ("kotlin", CLIENT_KT, "by default 16,384", "by default 6,384", "default 16384"),
         (
             "c",

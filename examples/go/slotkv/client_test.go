@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"reflect"
 	"runtime"
 	"runtime/pprof"
 	"strings"
@@ -143,6 +144,60 @@ func TestAReadOfALowerLevelGoesToAnyReplica(t *testing.T) {
 	failure(t, err, CodeInvalidArgument, OutcomeFailed)
 	_, err = client.WithReadLevel(Bounded(time.Hour)).Get(background, "key")
 	must(t, err)
+}
+
+func TestTheStatusTellsHowEveryCopyIs(t *testing.T) {
+	started := start(t, "--shards", "1", "--replicas", "2", "--check-interval", "200ms")
+	client, err := Connect(background, started.uri, Options{Deadline: patience})
+	must(t, err)
+	defer client.Close()
+	var status ClusterStatus
+	await(t, "two copies that were compared", func() bool {
+		_, err := client.Put(background, "key", nil)
+		must(t, err)
+		status, err = client.Status(background)
+		must(t, err)
+		copies := status.Shards[0].Copies
+		return len(status.Shards[0].ISR) == 2 && len(copies) == 2 && copies[0].Checks > 0 && copies[1].Checks > 0
+	})
+	if status.ClusterID == "" || status.SlotCount != 1024 || status.TableVersion == 0 || status.MasterEpoch == 0 ||
+		status.ShardsAnnounced != 1 || len(status.Notices) == 0 || len(status.Masters) != 2 || len(status.Members) != 2 {
+		t.Fatalf("%+v", status)
+	}
+	if first, second := status.Masters[0], status.Masters[1]; first.Leader == second.Leader || first.Address == second.Address {
+		t.Fatalf("%+v", status.Masters)
+	}
+	shard := status.Shards[0]
+	expected := ShardStatus{
+		Epoch: shard.Epoch, State: "leader", Primary: shard.Primary, ISR: shard.ISR, Ack: "all", MinISR: 1,
+		Durability: "sync", Weight: 1, Slots: 1024, Replicas: 2, Preferred: shard.Preferred, Copies: shard.Copies,
+	}
+	if shard.Epoch == 0 || !strings.HasPrefix(shard.Preferred, "worker-0-") || !reflect.DeepEqual(shard, expected) {
+		t.Fatalf("%+v", shard)
+	}
+	for at, its := range shard.Copies {
+		name, state := fmt.Sprintf("worker-0-%d", at), "in sync"
+		if name == shard.Primary {
+			state = "leader"
+		}
+		member := status.Members[at]
+		expected := ReplicaStatus{
+			Name: name, State: state, SinceMs: its.SinceMs, Live: true, InISR: true, Address: member.Address,
+			Checks: its.Checks, CopiesBegun: its.CopiesBegun, CopiesInstalled: its.CopiesBegun,
+		}
+		if its.SinceMs == 0 || member.Address == "" || its != expected {
+			t.Fatalf("%+v", its)
+		}
+		if member.Run == "" || member != (MemberStatus{name, member.Run, its.Address, 0, true, ""}) {
+			t.Fatalf("%+v", member)
+		}
+	}
+	if isr := strings.Join(shard.ISR, " "); !strings.Contains(isr, "worker-0-0") || !strings.Contains(isr, "worker-0-1") {
+		t.Fatal(isr)
+	}
+	must(t, client.Close())
+	_, err = client.Status(background)
+	failure(t, err, CodeClosed, OutcomeFailed)
 }
 
 func TestASessionGoesOnWhereItsTokenStands(t *testing.T) {

@@ -18,6 +18,7 @@ type reply struct {
 	cursor  []byte
 	items   []Item
 	many    []reply
+	cluster *ClusterStatus
 	err     *Error
 }
 
@@ -42,6 +43,7 @@ func replyOf(result *C.slotkv_result_t) reply {
 		ttl:     time.Duration(result.ttl_ms) * time.Millisecond,
 		value:   copyOf(result.value),
 		cursor:  copyOf(result.cursor),
+		cluster: clusterOf(result.cluster),
 		err:     errorOf(result),
 	}
 	if result.items_count > 0 {

@@ -117,6 +117,21 @@ fn what_cannot_be_started_is_refused_by_name() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     assert!(refused(&["dev", "--port", &port, "--shards", "1"], 3).contains(&port));
+    for server in [
+        &["dev", "--port", "0"][..],
+        &["master", "--listen", "127.0.0.1:0", "--coordinator", "zk://a:1"][..],
+        &[&worker[..], &[folder.path().to_str().unwrap()]].concat()[..],
+    ] {
+        let with_metrics = |at: &str, code| refused(&[server, &["--metrics", at][..]].concat(), code);
+        for at in [port.clone(), format!("127.0.0.1:{port}")] {
+            let told = with_metrics(&at, 3);
+            assert!(told.contains("--metrics: cannot listen on") && told.contains(&port), "{told}");
+        }
+        assert!(with_metrics("localhost", 2).contains("--metrics: \"localhost\" names no port"));
+        assert!(with_metrics("65536", 2).contains("\"65536\""));
+        assert!(with_metrics("a b:1", 2).contains("\"a b:1\""));
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was begun");
 }
 
 /// `slotkv dev` of one shard with these limits of file descriptors, soft and hard.

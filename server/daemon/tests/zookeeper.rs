@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use slotkv_coordination::ensemble::Ensemble;
-use support::Server;
+use support::{Server, free_ports, metrics};
 
 /// How long the standby may take to lead.
 const LEADING_MAX: Duration = Duration::from_secs(60);
@@ -104,11 +104,24 @@ async fn a_standby_is_ready_before_it_has_a_place_and_takes_one_in_the_same_proc
         let of_name = ["worker", "--data", &data, "--name", name];
         Server::start(&[&of_name[..], more, &common[..]].concat())
     };
-    let mut master = Server::spawn(&[&["master", "--shards", "1"], &common[..]].concat());
+    let watched = free_ports(2);
+    let of_master = ["master", "--shards", "1", "--metrics", &watched.to_string()];
+    let mut master = Server::spawn(&[&of_master[..], &common[..]].concat());
     let first = worker("a", &["--shard", "0", "--replicas", "2"]);
     let second = worker("b", &["--shard", "0"]);
     master.wait_until_ready();
-    let spare = worker("spare", &["--standby", "--standby-after", "1s"]);
+    let (watched_by_master, watched) = (watched, watched + 1);
+    let of_spare = ["--standby", "--standby-after", "1s", "--metrics", &watched.to_string()];
+    let spare = worker("spare", &of_spare);
+    let says = |shard: &str, standing: &str| {
+        let told = metrics(watched);
+        let sample = |standing: &str| {
+            let labels = format!("shard=\"{shard}\",replica=\"spare\",standing=\"{standing}\"");
+            told.get(&format!("slotkv_replica_standing{{{labels}}}")).copied()
+        };
+        sample(standing) == Some(1)
+    };
+    assert!(says("", "stands_by") && !says("0", "in_sync"));
     let other = worker("other", &["--standby", "--standby-after", "1h"]);
 
     // It answers as any member does: who names it is told the slot table.
@@ -140,6 +153,20 @@ async fn a_standby_is_ready_before_it_has_a_place_and_takes_one_in_the_same_proc
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(spare.run(&["get", "k"]).expect(0).text(), "v");
+    let begun = Instant::now();
+    while !says("0", "in_sync") {
+        assert!(begun.elapsed() < LEADING_MAX, "{:#?}", metrics(watched));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let of_master = |metric: &str| {
+        let told = metrics(watched_by_master);
+        let named = format!("{metric}{{master=\"{}\"}}", master.uri.strip_prefix("slotkv://").unwrap());
+        told.get(&named).copied()
+    };
+    // The first, and the spare; the second was killed, the other left.
+    assert_eq!(of_master("slotkv_members_live"), Some(2));
+    assert_eq!(of_master("slotkv_members_gone"), Some(1));
+    assert_eq!(of_master("slotkv_master_leads"), Some(1));
     drop(first);
     assert_eq!(spare.run(&["get", "k", "--deadline-ms", "20000"]).expect(0).text(), "v");
     // The ready line was the only one.

@@ -44,5 +44,6 @@ pub use admin::AdminService;
 pub use master::Master;
 pub use operator::Operator;
 pub use options::{MasterOptions, OptionsError};
+pub use replicas::SHARD_STATES;
 pub use service::MasterService;
 pub use standing::{Duty, Standing};

@@ -16,6 +16,17 @@ const LEAVES: &str = "handing the lead";
 /// What a replica says that takes no writes, before the reason.
 const READ_ONLY: &str = "read-only: ";
 
+/// Every state of a shard.
+pub const SHARD_STATES: [&str; 7] = [
+    "no primary",
+    "primary not live",
+    "read-only",
+    "failing over",
+    "taking office",
+    "waiting for slots",
+    "leader",
+];
+
 /// How a shard stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ShardState {
@@ -39,7 +50,10 @@ pub(crate) fn process<'a>(view: &'a View, primary: &Primary) -> Option<&'a Membe
 
 /// How a shard with so many slots stands.
 pub(crate) fn shard_state(view: &View, shard: ShardId, register: &ShardRegister, slots: u32) -> ShardState {
-    let state = |state, reason: String| ShardState { state, reason };
+    let state = |state, reason: String| {
+        debug_assert!(SHARD_STATES.contains(&state), "{state}");
+        ShardState { state, reason }
+    };
     let in_sync = register.isr.len();
     let needed = register.min_isr as usize;
     let Some(primary) = &register.primary else {

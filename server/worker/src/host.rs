@@ -43,6 +43,7 @@ use crate::{
     damage::{self, Reading},
     home::Home,
     link::{Addresses, Links},
+    measure::Measures,
     queue::Write,
     recent::Recent,
     registrar::{self, Registrar},
@@ -75,6 +76,8 @@ pub enum Input {
     Confirm(u64, Unconfirmed),
     /// A part of a snapshot was read.
     Loaded(Loaded),
+    /// Somebody watches this replica.
+    Measure(oneshot::Sender<Measures>),
     /// The process is about to stop: the lead shall go to another. Told when it has, or cannot.
     Resign(oneshot::Sender<()>),
 }
@@ -418,6 +421,7 @@ impl Host {
                 self.confirm(unconfirmed);
             }
             Event::Input(Input::Confirm(_, unconfirmed)) => unconfirmed.refuse(self.not_primary()),
+            Event::Input(Input::Measure(told)) => drop(told.send(self.measures())),
             Event::Input(Input::Resign(told)) => {
                 // Refused if there is nobody to lead instead: then the shard waits for this replica, or for an election.
                 if self.machine.wish_successor(now).is_ok() {

@@ -15,7 +15,7 @@
 //! coordinator, [`register`] what the register tells it beside · [`home`] the replica's folder, [`snapshot`] its data on the way to another, [`scrub`] its rows compared, [`damage`] what follows · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
 //! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
 //! · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`], [`retry`] the way
-//! of a write · [`expiry`] keys that end · [`outbox`] replies on their way · [`runner`] where long work runs.
+//! of a write · [`expiry`] keys that end · [`outbox`] replies on their way · [`measure`] numbers for who watches · [`runner`] where long work runs.
 
 pub mod checkpoint;
 pub mod codec;
@@ -29,6 +29,7 @@ pub mod host;
 pub mod intake;
 pub mod join;
 pub mod link;
+pub mod measure;
 pub mod outbox;
 pub mod ownership;
 pub mod page;

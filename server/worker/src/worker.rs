@@ -489,6 +489,11 @@ impl Standby {
         self.view.clone()
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.member.name
+    }
+
     /// Leaves the cluster, after its start was dropped. Bounded in time.
     pub async fn leave(self) {
         let session = self.session.borrow().clone();

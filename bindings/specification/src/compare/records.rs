@@ -41,7 +41,9 @@ impl Check<'_> {
                 self.say(format!("{name} has no {spelled}"));
                 continue;
             };
-            if key != "proto" && !begins(&found.doc, &field.doc) && field.kind != "word" {
+            let article = found.doc.strip_prefix("the ").filter(|_| key == "go");
+            let says = begins(&found.doc, &field.doc) || article.is_some_and(|doc| begins(doc, &field.doc));
+            if key != "proto" && !says && field.kind != "word" {
                 self.say(format!(
                     "the comment of {name}.{spelled} does not begin with {:?}: {}",
                     field.doc, found.doc
@@ -89,6 +91,7 @@ impl Check<'_> {
             "c" => format!("const struct {name} *"),
             "python" => format!("list[{name}]"),
             "kotlin" => format!("List<{name}>"),
+            "go" => format!("[]{name}"),
             _ => format!("{name}[]"),
         })
     }

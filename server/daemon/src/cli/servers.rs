@@ -21,11 +21,12 @@ use tokio::runtime::{Builder, Runtime};
 use super::{
     descriptors,
     exit::{Exit, Failure},
-    flags::{DevFlags, MasterFlags, WorkerFlags},
+    flags::{DevFlags, MasterFlags, ServerFlags, WorkerFlags},
 };
 use crate::{
     dev::{Dev, DevError, DevOptions},
-    serve::{Listening, MasterServer, ServeError, WorkerServer, worker::seams},
+    metrics::{Board, Endpoint, Serving, Source},
+    serve::{ListenError, Listening, MasterServer, ServeError, WorkerServer, worker::seams},
     signals,
 };
 
@@ -92,6 +93,7 @@ fn dev_options(flags: &DevFlags) -> Result<DevOptions, Failure> {
         check_interval: flags.store.check_interval,
         session_timeout: flags.server.session,
         connections_max: flags.server.connections_max,
+        metrics: flags.server.metrics.clone(),
         ..DevOptions::default()
     })
 }
@@ -99,6 +101,7 @@ fn dev_options(flags: &DevFlags) -> Result<DevOptions, Failure> {
 fn dev_failure(error: DevError) -> Failure {
     match error {
         DevError::Option(_) | DevError::Folder { .. } => Failure::usage(error),
+        DevError::Metrics(error) => metrics_failure(error),
         error => Failure::failed(error),
     }
 }
@@ -120,11 +123,14 @@ pub(crate) fn master(flags: MasterFlags) -> Result<Exit, Failure> {
             session_timeout: flags.server.session,
             ..MasterOptions::new("", flags.shards)
         };
+        let board = Board::default();
+        let _metrics = metrics(&flags.server, &board)?;
         let connections_max = descriptors::connections_max(flags.server.connections_max, 1);
         let server =
             MasterServer::start(options, listening, connections_max, coordinator, Arc::new(SystemChance))
                 .await
                 .map_err(serve_failure)?;
+        let _shown = board.show(server.source());
         tokio::select! {
             biased;
             name = &mut stop => tracing::info!("{name}: stops"),
@@ -153,6 +159,8 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         let stop = stop_requested()?;
         tokio::pin!(stop);
         let listening = listen(&flags.listen, WORKER_PORT, flags.server.advertise.as_deref())?;
+        let board = Board::default();
+        let _metrics = metrics(&flags.server, &board)?;
         let mut options = WorkerOptions::new(&flags.data, "");
         options.name = flags.name.clone();
         options.shard = flags.shard;
@@ -173,11 +181,14 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         // A standby is ready before it has a place, and has no second line when it takes one.
         let address = listening.advertise().to_owned();
         let waits = Cell::new(None);
-        let stands_by = |standby| waits.set(Some((ready(&address), standby)));
+        let stands_by = |standby| {
+            let shown = board.show(Source::standby(&standby));
+            waits.set(Some((ready(&address), standby, shown)));
+        };
         let mut server = tokio::select! {
             biased;
             name = &mut stop => {
-                if let Some((_, standby)) = waits.take() {
+                if let Some((_, standby, _)) = waits.take() {
                     standby.leave().await;
                 }
                 return stopped_early(name);
@@ -186,7 +197,8 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
                 started.map_err(serve_failure)?
             }
         };
-        waits.take().map_or_else(|| ready(server.address()), |(said, _)| said)?;
+        let _shown = board.show(server.source());
+        waits.take().map_or_else(|| ready(server.address()), |(said, ..)| said)?;
         let failed = tokio::select! {
             biased;
             name = &mut stop => {
@@ -225,9 +237,22 @@ fn listen(listen: &str, default_port: u16, advertise: Option<&str>) -> Result<Li
     Listening::bind(listen, default_port, advertise).map_err(|error| serve_failure(error.into()))
 }
 
+/// The port of the metrics, if one is asked for, and whoever is on the board.
+fn metrics(flags: &ServerFlags, board: &Board) -> Result<Option<Serving>, Failure> {
+    let Some(at) = &flags.metrics else { return Ok(None) };
+    let endpoint = Endpoint::bind(at).map_err(metrics_failure)?;
+    let serving = endpoint.serve(board.clone());
+    serving.map(Some).map_err(|error| Failure::io("cannot serve metrics", error))
+}
+
+fn metrics_failure(error: ListenError) -> Failure {
+    let Failure { exit, message } = serve_failure(error.into());
+    Failure { exit, message: format!("--metrics: {message}") }
+}
+
 fn serve_failure(error: ServeError) -> Failure {
     match error {
-        ServeError::Listen(crate::serve::ListenError::Bind { .. }) => Failure::failed(error),
+        ServeError::Listen(ListenError::Bind { .. }) => Failure::failed(error),
         ServeError::Listen(_)
         | ServeError::Master(_)
         | ServeError::Worker(StartError::OutOfBounds { .. }) => Failure::usage(error),

@@ -1,7 +1,7 @@
 //! Why a `dev` cluster does not start.
 
 use super::READY_MAX;
-use crate::serve::ServeError;
+use crate::serve::{ListenError, ServeError};
 
 /// Why a cluster does not start, or a member cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,9 @@ pub enum DevError {
         /// Why not.
         source: ServeError,
     },
+    /// The metrics cannot be there.
+    #[error("metrics: {0}")]
+    Metrics(ListenError),
     /// The slots were not all served in time.
     #[error("not every slot is served after {READY_MAX:?}: {0}")]
     NotReady(String),

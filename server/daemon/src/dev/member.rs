@@ -13,7 +13,10 @@ use tokio::{
     sync::{oneshot, watch},
 };
 
-use crate::serve::{Listening, MasterServer, ServeError, WorkerServer, worker::seams};
+use crate::{
+    metrics::Board,
+    serve::{Listening, MasterServer, ServeError, WorkerServer, worker::seams},
+};
 
 /// How long replies may take to reach their clients at an orderly stop.
 const REPLIES_WAIT: Duration = Duration::from_millis(300);
@@ -55,6 +58,7 @@ impl Member {
         listening: Listening,
         connections_max: usize,
         coordinator: Arc<dyn Coordinator>,
+        board: Board,
     ) -> Result<(Self, impl Future<Output = Result<(), ServeError>> + use<>), ServeError> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let name = match &role {
@@ -66,7 +70,8 @@ impl Member {
         let (started, starts) = oneshot::channel();
         let (ends, ended) = watch::channel(None);
         let run = move || {
-            let why = runtime.block_on(run(role, listening, connections_max, coordinator, told, started));
+            let running = run(role, listening, connections_max, coordinator, board, told, started);
+            let why = runtime.block_on(running);
             runtime.shutdown_timeout(THREADS_WAIT);
             ends.send_replace(Some(Ended { why }));
         };
@@ -110,6 +115,7 @@ async fn run(
     listening: Listening,
     connections_max: usize,
     coordinator: Arc<dyn Coordinator>,
+    board: Board,
     mut told: watch::Receiver<Will>,
     started: oneshot::Sender<Result<(), ServeError>>,
 ) -> Option<String> {
@@ -121,6 +127,7 @@ async fn run(
                     Ok(server) => server,
                     Err(error) => return report(started, error),
                 };
+            let _shown = board.show(server.source());
             let _ = started.send(Ok(()));
             match will(&mut told).await {
                 Will::Die => server.kill(),
@@ -140,6 +147,7 @@ async fn run(
                 Ok(server) => server,
                 Err(error) => return report(started, error),
             };
+            let _shown = board.show(server.source());
             let _ = started.send(Ok(()));
             let will = tokio::select! {
                 biased;

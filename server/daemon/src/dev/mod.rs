@@ -41,7 +41,10 @@ use self::{
     place::{Place, addresses, ended, take},
 };
 pub use self::{error::DevError, options::DevOptions};
-use crate::serve::ServeError;
+use crate::{
+    metrics::{Board, Endpoint, Serving},
+    serve::ServeError,
+};
 
 /// Most masters and most workers of one process.
 pub const MEMBERS_MAX: usize = 64;
@@ -61,12 +64,16 @@ pub struct Dev {
     workers: Vec<Place>,
     coordinator: Shared,
     folder: Arc<Folder>,
+    board: Board,
+    metrics: Option<Serving>,
 }
 
 impl Dev {
     /// Starts a cluster; returns when every slot is allocated and served.
     pub async fn start(options: DevOptions) -> Result<Self, DevError> {
         options.check()?;
+        let endpoint =
+            options.metrics.as_deref().map(Endpoint::bind).transpose().map_err(DevError::Metrics)?;
         let shape = Shape::new(options.shards as u32, options.slots, options.replicas as u32);
         let folder = Folder::open(options.data.as_deref(), shape)?;
         let embedded = match folder.coordinator() {
@@ -75,8 +82,11 @@ impl Dev {
         };
         folder.bind(shape).await?;
         let coordinator = Shared::start(embedded).map_err(DevError::System)?;
-        let mut dev =
-            Self { options, masters: Vec::new(), workers: Vec::new(), coordinator, folder: Arc::new(folder) };
+        let board = Board::default();
+        let metrics = endpoint.map(|endpoint| endpoint.serve(board.clone()));
+        let metrics = metrics.transpose().map_err(DevError::System)?;
+        let (masters, workers, folder) = (Vec::new(), Vec::new(), Arc::new(folder));
+        let mut dev = Self { options, masters, workers, coordinator, folder, board, metrics };
         dev.place_all();
         match dev.launch_all().await {
             Ok(()) => Ok(dev),
@@ -97,7 +107,7 @@ impl Dev {
         }
         let mut starting = Vec::new();
         for (place, listening) in self.masters.iter_mut().chain(&mut self.workers).zip(listening) {
-            starting.push(place.launch(&self.options, &self.coordinator, listening)?);
+            starting.push(place.launch(&self.options, &self.coordinator, &self.board, listening)?);
         }
         match timeout(READY_MAX, try_join_all(starting)).await {
             Ok(started) => started.map(drop)?,
@@ -160,6 +170,11 @@ impl Dev {
         addresses(&self.workers)
     }
 
+    /// `ip:port` of the metrics, if they are asked for.
+    pub fn metrics_address(&self) -> Option<&str> {
+        self.metrics.as_ref().map(Serving::address)
+    }
+
     /// Which worker has this name.
     pub fn worker_named(&self, name: &str) -> Option<usize> {
         (0..self.workers.len()).find(|index| self.worker_name(*index) == name)
@@ -220,7 +235,7 @@ impl Dev {
         let deadline = Instant::now() + FOLDER_WAIT;
         loop {
             let listening = place.bind(&self.options)?;
-            match place.launch(&self.options, &self.coordinator, listening)?.await {
+            match place.launch(&self.options, &self.coordinator, &self.board, listening)?.await {
                 Err(DevError::Member { source: ServeError::Worker(StartError::Storage(error)), .. })
                     if matches!(error, slotkv_storage::Error::Locked { .. }) && Instant::now() < deadline =>
                 {
@@ -252,7 +267,7 @@ impl Dev {
     pub async fn restart_master(&mut self, index: usize) -> Result<(), DevError> {
         let place = ended(&mut self.masters, index)?;
         let listening = place.bind(&self.options)?;
-        place.launch(&self.options, &self.coordinator, listening)?.await
+        place.launch(&self.options, &self.coordinator, &self.board, listening)?.await
     }
 
     /// Waits until a member has ended by itself, and says which and why.

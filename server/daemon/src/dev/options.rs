@@ -44,6 +44,8 @@ pub struct DevOptions {
     pub check_interval: Duration,
     /// Connections that each member takes.
     pub connections_max: usize,
+    /// Where Prometheus reads the metrics of all members: `host:port`, or a port of the loopback address. Default: nowhere.
+    pub metrics: Option<String>,
 }
 
 impl Default for DevOptions {
@@ -64,6 +66,7 @@ impl Default for DevOptions {
             session_timeout: Duration::from_secs(5),
             check_interval: Duration::from_secs(60),
             connections_max: CONNECTIONS_MAX,
+            metrics: None,
         }
     }
 }

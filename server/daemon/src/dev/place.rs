@@ -7,7 +7,10 @@ use super::{
     coordinator::Shared,
     member::{Member, Role},
 };
-use crate::serve::{ListenError, Listening};
+use crate::{
+    metrics::Board,
+    serve::{ListenError, Listening},
+};
 
 /// A place for a member: it keeps its address while the member is gone.
 pub(super) struct Place {
@@ -33,12 +36,14 @@ impl Place {
         &mut self,
         options: &DevOptions,
         coordinator: &Shared,
+        board: &Board,
         listening: Listening,
     ) -> Result<impl Future<Output = Result<(), DevError>> + use<>, DevError> {
         let label = self.label.clone();
         let failed = move |source| DevError::Member { member: label, source };
         let coordinator = Arc::new(coordinator.clone());
-        match Member::start(self.role.clone(), listening, options.connections_max, coordinator) {
+        match Member::start(self.role.clone(), listening, options.connections_max, coordinator, board.clone())
+        {
             Ok((member, starting)) => {
                 self.member = Some(member);
                 Ok(async move { starting.await.map_err(failed) })

@@ -19,6 +19,12 @@ pub enum ListenError {
         /// What was given.
         given: String,
     },
+    /// There is no port that it means by itself.
+    #[error("{given:?} names no port (host:port)")]
+    NoPort {
+        /// What was given.
+        given: String,
+    },
     /// The port belongs to another process, or the address to another machine.
     #[error("cannot listen on {given}: {source}")]
     Bind {
@@ -41,14 +47,7 @@ impl Listening {
     /// Binds `listen` (`host` or `host:port`, port 0 for a free one). Others are told `advertise` (`host` or
     /// `host:port`), or else the bound address.
     pub fn bind(listen: &str, default_port: u16, advertise: Option<&str>) -> Result<Self, ListenError> {
-        let (host, port) = split(listen);
-        let Some(host) = host else { return Err(ListenError::Malformed { given: listen.into() }) };
-        let port = port.unwrap_or(default_port);
-        let failed = |source| ListenError::Bind { given: listen.into(), source };
-        let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(failed)?.collect();
-        let listener = TcpListener::bind(&addresses[..]).map_err(failed)?;
-        listener.set_nonblocking(true).map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
+        let (listener, bound) = bind(listen, Some(default_port))?;
         let advertise = match advertise {
             Some(given) => advertised(given, bound.port())?,
             None if bound.ip().is_unspecified() => {
@@ -76,6 +75,22 @@ impl Listening {
     pub fn advertise(&self) -> &str {
         &self.advertise
     }
+}
+
+/// A socket for a runtime, and where it is.
+pub(crate) fn bind(
+    listen: &str,
+    default_port: Option<u16>,
+) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let (host, port) = split(listen);
+    let Some(host) = host else { return Err(ListenError::Malformed { given: listen.into() }) };
+    let Some(port) = port.or(default_port) else { return Err(ListenError::NoPort { given: listen.into() }) };
+    let failed = |source| ListenError::Bind { given: listen.into(), source };
+    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(failed)?.collect();
+    let listener = TcpListener::bind(&addresses[..]).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
 }
 
 fn advertised(given: &str, bound_port: u16) -> Result<String, ListenError> {

@@ -15,6 +15,7 @@ use super::{
     grpc::{Services, Serving},
     listen::Listening,
 };
+use crate::metrics::Source;
 
 /// A master that serves `Master` and `Admin`. Dropping it ends it as a crash would.
 pub struct MasterServer {
@@ -59,6 +60,12 @@ impl MasterServer {
     /// The master itself.
     pub fn master(&self) -> &Master {
         &self.master
+    }
+
+    /// What it tells whoever watches it.
+    pub fn source(&self) -> Source {
+        let (view, standing) = (self.master.view(), self.master.standing());
+        Source::Master { address: self.address.clone(), view, standing }
     }
 
     /// Waits until it has a slot table to serve, allocated or not: until it has reached the coordinator and the cluster

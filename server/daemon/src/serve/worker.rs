@@ -1,9 +1,6 @@
 //! A worker with its gRPC server.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use slotkv_coordination::{Coordinator, View};
 use slotkv_master::MasterService;
@@ -15,13 +12,17 @@ use slotkv_proto::{
 };
 use slotkv_storage::{Disk, FjallEngines, fjall_engine::FjallOptions};
 use slotkv_worker::{Ended, GrpcPeers, Options, Runner, Seams, Standby, Worker};
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 
 use super::{
     ServeError,
     grpc::{Services, Serving},
     listen::Listening,
 };
+use crate::metrics::{Source, WorkerState};
 
 /// A replica that had to stop is begun anew after this pause; each further time the pause is doubled.
 const ANEW_PAUSE: Duration = Duration::from_millis(100);
@@ -40,6 +41,8 @@ pub struct WorkerServer {
     seams: Seams,
     attempts: u32,
     begun: Instant,
+    /// For metrics.
+    state: watch::Sender<WorkerState>,
 }
 
 struct Running {
@@ -78,12 +81,19 @@ impl WorkerServer {
         let running = Running::serve(worker, &listening, connections_max).await?;
         running.worker.placed().await?;
         let (attempts, begun) = (0, Instant::now());
-        Ok(Self { running: Some(running), listening, options, connections_max, seams, attempts, begun })
+        let state = watch::Sender::new(running.state());
+        let running = Some(running);
+        Ok(Self { running, listening, options, connections_max, seams, attempts, begun, state })
     }
 
     /// `host:port` that others reach it by.
     pub fn address(&self) -> &str {
         self.listening.advertise()
+    }
+
+    /// What it tells whoever watches it, also while its replica is begun anew.
+    pub fn source(&self) -> Source {
+        Source::Worker(self.state.subscribe())
     }
 
     /// Waits until the worker has to stop, as after a failed sync, and says why. A replica that gives its data up, or that
@@ -108,6 +118,8 @@ impl WorkerServer {
         let Some(Running { worker, serving }) = self.running.take() else { return Ok(()) };
         let (shard, mut health) = (worker.shard().id(), worker.shard().standing().borrow().health.clone());
         health.restarts += 1;
+        let name = worker.shard().member().name.clone();
+        self.state.send_replace(WorkerState::BeginsAnew { shard, name, health: health.clone() });
         self.options.health = health;
         drop(serving);
         worker.shutdown().await;
@@ -124,6 +136,7 @@ impl WorkerServer {
             match started.await {
                 Ok(running) => {
                     tracing::info!(shard, "the replica runs again");
+                    self.state.send_replace(running.state());
                     self.running = Some(running);
                     self.begun = Instant::now();
                     return Ok(());
@@ -169,6 +182,10 @@ impl Running {
         });
         let serving = services.serve(listening.again()?, connections_max).await?;
         Ok(Self { worker, serving })
+    }
+
+    fn state(&self) -> WorkerState {
+        WorkerState::Runs { shard: Arc::downgrade(self.worker.shard()), view: self.worker.view() }
     }
 }
 

@@ -3,8 +3,9 @@
 #![allow(dead_code)]
 
 use std::{
-    io::{BufRead, BufReader, Write},
-    net::{Ipv4Addr, TcpListener},
+    collections::BTreeMap,
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     process::{Child, ChildStdout, Command, Output, Stdio},
     sync::{
         atomic::{AtomicU16, Ordering::Relaxed},
@@ -190,6 +191,31 @@ pub fn run(mut command: Command, stdin: &[u8]) -> Done {
     Done { code: status.code(), stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() }
 }
 
+/// What a server tells Prometheus: each sample by its name and labels as they stand there. Fails unless it is as the text
+/// format wants it.
+#[track_caller]
+pub fn metrics(port: u16) -> BTreeMap<String, u64> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, page) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    let (mut samples, mut families) = (BTreeMap::new(), BTreeMap::new());
+    for line in page.lines() {
+        if let Some(family) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = family.split_once(' ').unwrap();
+            assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+            assert!(families.insert(name, kind).is_none(), "{line} stands there twice");
+        } else if !line.starts_with("# HELP ") {
+            let (sample, value) = line.rsplit_once(' ').unwrap();
+            assert!(families.contains_key(sample.split('{').next().unwrap()), "{line} is of no family");
+            assert!(samples.insert(sample.to_owned(), value.parse().unwrap()).is_none(), "{line} twice");
+        }
+    }
+    samples
+}
+
 /// The first of so many free ports in a row. They are below those that the system gives to outgoing connections, and no
 /// other test of this process gets them; against another process, whoever binds one tries again.
 pub fn free_ports(count: u16) -> u16 {
@@ -209,10 +235,19 @@ pub fn free_ports(count: u16) -> u16 {
 
 /// `slotkv dev` on ports of the test's choice, of which the first is returned.
 pub fn dev_on_free_ports(members: u16, more: &[&str]) -> (Server, u16) {
+    on_free_ports(members, |port| Server::spawn(&[&["dev", "--port", port, "--log", "warn"], more].concat()))
+}
+
+/// `slotkv dev` with metrics on a port of the test's choice, which is returned.
+pub fn dev_with_metrics(more: &[&str]) -> (Server, u16) {
+    let args = ["dev", "--port", "0", "--log", "warn", "--metrics"];
+    on_free_ports(1, |port| Server::spawn(&[&args[..], &[port], more].concat()))
+}
+
+fn on_free_ports(count: u16, spawn: impl Fn(&str) -> Server) -> (Server, u16) {
     for _ in 0..10 {
-        let port = free_ports(members);
-        let args = ["dev", "--port", &port.to_string(), "--log", "warn"];
-        let mut server = Server::spawn(&[&args, more].concat());
+        let port = free_ports(count);
+        let mut server = spawn(&port.to_string());
         if let Ok(line) = server.stdout.recv_timeout(READY_MAX) {
             server.uri = uri_of(&line);
             return (server, port);

@@ -21,6 +21,9 @@ pub(crate) struct ServerFlags {
     /// Connections taken at the same time
     #[arg(long, value_name = "COUNT", default_value_t = slotkv_proto::limits::CONNECTIONS_MAX)]
     pub connections_max: usize,
+    /// Port, of the loopback address unless said, at which Prometheus reads /metrics [default: none]
+    #[arg(long, value_name = "[HOST:]PORT")]
+    pub metrics: Option<String>,
     /// How long an orderly stop may take
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = sizes::duration)]
     pub shutdown: Duration,
