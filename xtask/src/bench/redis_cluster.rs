@@ -118,7 +118,10 @@ impl RedisCluster {
                 }
                 std::thread::sleep(Duration::from_millis(100));
             }
-            eprintln!("a Redis replica does not lead after cluster failover, which answered {:?}", answer.trim());
+            eprintln!(
+                "a Redis replica does not lead after cluster failover, which answered {:?}",
+                answer.trim()
+            );
         }
         Err(format!("waited {} s for the Redis replica to lead", READY_TIMEOUT.as_secs()).into())
     }
