@@ -84,6 +84,8 @@ pub struct World {
     coordinator: Coordinator,
     /// What register changes may still land.
     asked: Vec<Register>,
+    /// And those that never will: who asked cannot know.
+    asked_in_vain: Vec<Register>,
     cut: BTreeSet<(usize, usize)>,
     /// When the last message on each link arrives.
     links: BTreeMap<(usize, usize), u64>,
@@ -153,6 +155,7 @@ impl World {
             hosts,
             coordinator: Coordinator::new(register),
             asked: Vec::new(),
+            asked_in_vain: Vec::new(),
             cut: BTreeSet::new(),
             links: BTreeMap::new(),
             cut_off: BTreeSet::new(),

@@ -135,7 +135,8 @@ impl World {
         let machine = &mut self.hosts[host];
         let life = machine.life.as_mut().unwrap();
         let from = std::mem::replace(&mut life.seen_commit, index);
-        let holders = self.asked.iter().chain([&self.coordinator.register]);
+        // As far as the primary knows, any of them may be what the register holds.
+        let holders = self.asked.iter().chain(&self.asked_in_vain).chain([&self.coordinator.register]);
         let holders = holders.map(|register| register.configuration.holders()).min().unwrap();
         let view = &machine.disk.view.entries;
         self.truth.committed(view, (from.min(index), index), self.now_us, holders)?;
@@ -199,9 +200,9 @@ impl World {
             let answer_us = self.rng.random_range(1..500) * MS;
             self.after(answer_us, Event::Answer { host, run, id, answer: Answer::Unknown });
         }
-        if let Ask::CompareAndSet(target) = &ask
-            && !matches!(lands, Lands::Never)
-        {
+        if let (Ask::CompareAndSet(target), Lands::Never) = (&ask, lands) {
+            self.asked_in_vain.push(target.clone());
+        } else if let Ask::CompareAndSet(target) = &ask {
             self.asked.push(target.clone());
             let names_another = target.epoch > self.coordinator.register.epoch;
             self.maybe_ambush(host, if names_another { 0.7 } else { 0.2 });
@@ -235,7 +236,9 @@ impl World {
             let is_own = register.primary.as_ref().is_some_and(|(name, _)| name.as_str() == NAMES[host]);
             self.summary.hand_backs += u64::from(register.epoch > epoch && !is_own);
             self.note(|| format!("register: {register:?}"));
-            self.asked.retain(|target| target.version >= register.version);
+            for asked in [&mut self.asked, &mut self.asked_in_vain] {
+                asked.retain(|target| target.version >= register.version);
+            }
             self.hint_all();
         }
         if matches!(lands, Lands::Answered) {
