@@ -36,6 +36,8 @@ const MS: u64 = 1000;
 const TICK_US: u64 = 10 * MS;
 /// How soon a healed shard serves, has all its replicas in sync, and has committed what it took.
 const RECOVERY_US: u64 = 6_000 * MS;
+/// And for each record that somebody lacks.
+const RECORD_US: u64 = 600;
 /// Lines of a trace that are printed.
 const TRACE_COUNT: usize = 400;
 /// Trims keep up to so many records.
