@@ -1,10 +1,8 @@
 //! The files of a log: bytes behind what was synced, and bytes in place of what was. The log opens with the synced records
-//! and nothing behind them, or says that it is damaged.
+//! and nothing behind them, or says that it is damaged. Each input has a log of its own: a fuzzer that watches comparisons would
+//! make up intact records for one that it knows, and those are no torn tail.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{Arc, LazyLock},
-};
+use std::{path::Path, sync::Arc};
 
 use futures_util::FutureExt;
 use slotkv_storage::{
@@ -15,25 +13,21 @@ use slotkv_storage::{
 const DIR: &str = "/log";
 const RECORDS: u64 = 3;
 
-/// The files of a log with a few records, all synced.
-static FILES: LazyLock<Vec<(PathBuf, Vec<u8>)>> = LazyLock::new(|| {
-    let disk = SimDisk::new(1);
-    let mut log = open(&disk).expect("a new log");
+/// A log with a few records, all synced.
+fn make(disk: &SimDisk, incarnation: &str) {
+    let mut log = open(disk, incarnation).expect("a new log");
     for number in 0..RECORDS {
         log.append(1, &[payload(number)]).expect("there is room");
         log.sync().now_or_never().expect("a simulated sync takes no time").expect("nothing fails");
     }
-    let names = disk.list(Path::new(DIR)).expect("it is there");
-    let paths = names.into_iter().map(|name| Path::new(DIR).join(name));
-    paths.map(|path| (path.clone(), disk.read(&path).expect("it is there"))).collect()
-});
+}
 
 fn payload(number: u64) -> Vec<u8> {
     vec![number as u8; 40]
 }
 
-fn open(disk: &SimDisk) -> Result<Log, Error> {
-    let identity = Identity { cluster_id: "c".into(), shard: 1, incarnation: "i".into() };
+fn open(disk: &SimDisk, incarnation: &str) -> Result<Log, Error> {
+    let identity = Identity { cluster_id: "c".into(), shard: 1, incarnation: incarnation.into() };
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
     let opened = Log::open(disk, Path::new(DIR), identity, Options::default()).now_or_never();
     opened.expect("a simulated disk takes no time").map(|(log, _)| log)
@@ -41,21 +35,18 @@ fn open(disk: &SimDisk) -> Result<Log, Error> {
 
 /// The first byte says which file, the second whether at its end, and the next two where else.
 pub fn run(bytes: &[u8]) {
+    let incarnation = format!("{:08x}", crc32c::crc32c(bytes));
     let Some((&[file, how, low, high], bytes)) = bytes.split_first_chunk() else { return };
     let disk = SimDisk::new(1);
     disk.create_dir_all(Path::new(DIR)).expect("it is empty");
-    let mut is_changed = false;
-    for (at, (path, content)) in FILES.iter().enumerate() {
-        let mut opened = disk.open(path, Open::Create).expect("it is not there");
-        opened.append(content).expect("there is room");
-        if at == usize::from(file) % FILES.len() {
-            let place =
-                if how % 2 == 0 { content.len() as u64 } else { u64::from(u16::from_le_bytes([low, high])) };
-            opened.write_at(bytes, place).expect("there is room");
-            is_changed = place < content.len() as u64;
-        }
-    }
-    match open(&disk) {
+    make(&disk, &incarnation);
+    let names = disk.list(Path::new(DIR)).expect("it is there");
+    let path = Path::new(DIR).join(&names[usize::from(file) % names.len()]);
+    let length = disk.read(&path).expect("it is there").len() as u64;
+    let place = if how % 2 == 0 { length } else { u64::from(u16::from_le_bytes([low, high])) };
+    disk.open(&path, Open::Existing).expect("it is there").write_at(bytes, place).expect("there is room");
+    let is_changed = place < length;
+    match open(&disk, &incarnation) {
         Ok(log) => {
             assert_eq!((log.first_index(), log.last_index()), (1, RECORDS));
             let records = log.read(1, usize::MAX).expect("it opened");
