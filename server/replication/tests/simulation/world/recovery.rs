@@ -73,9 +73,13 @@ impl World {
             let mut lives = world.hosts.iter().filter_map(|host| host.life.as_ref());
             lives.any(|life| life.replica.is_serving())
         };
+        let mut order_us = gone_us + RECOVERY_US / 3;
         while !leads(self) {
             self.next()?;
-            if !self.ordered && self.now_us > gone_us + RECOVERY_US / 3 {
+            // Once more if that was in vain: something of a primary that is gone has arrived after it.
+            let is_due = !self.ordered || self.now_us > order_us + RECOVERY_US / 3;
+            if is_due && self.now_us > order_us {
+                order_us = if self.ordered { self.now_us } else { order_us };
                 self.order(survivor)?;
             }
             if self.now_us > gone_us + RECOVERY_US {
