@@ -73,7 +73,8 @@ pub enum Write {
     Append(Vec<Record>),
     /// Append a BARRIER of this epoch at this index.
     Barrier(Position),
-    /// Drop everything behind this index from the log.
+    /// Drop everything behind this index from the log. Once it is reported it is synced, with everything before it, under
+    /// `interval` durability, too: what was cut would win an election with its higher epoch if it were there again.
     Cut(u64),
     /// Add a part to the snapshot that is being received, beside the data. Number 0 begins one, whatever is left of
     /// another. It need not be synced.

@@ -142,6 +142,11 @@ impl Disk {
             self.done_id = pending.id;
             match pending.change {
                 Change::Promise(_) => self.durable.apply(&pending.change),
+                // As `Log::truncate_back` does it: synced, with everything before it, under either durability.
+                Change::Cut(_) => {
+                    self.sync();
+                    self.durable.apply(&pending.change);
+                }
                 Change::Install => {
                     self.sync();
                     self.durable.apply(&pending.change);
@@ -178,7 +183,7 @@ impl Disk {
         let lost = rng.random_bool(0.7).then(|| rng.random_range(0..=self.cached.len()));
         if let Some(kept) = lost.filter(|kept| *kept < self.cached.len()) {
             self.cached.truncate(kept);
-            // A promise is synced by itself; nothing else that was begun can be there.
+            // Promises and cuts are synced by themselves; nothing else that was begun can be there.
             self.pending.clear();
         }
         self.sync();
