@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    fleet::Fleet,
     operator::Operator,
     replicas::{self, ShardState},
     service::{check_cluster, check_hello},
@@ -31,6 +32,7 @@ pub struct AdminService {
     view: watch::Receiver<Arc<View>>,
     standing: watch::Receiver<Standing>,
     operator: Operator,
+    fleet: Arc<Fleet>,
     address: String,
 }
 
@@ -42,7 +44,12 @@ impl AdminService {
         operator: Operator,
         address: impl Into<String>,
     ) -> Self {
-        Self { view, standing, operator, address: address.into() }
+        Self { view, standing, operator, fleet: Arc::default(), address: address.into() }
+    }
+
+    /// Tells of these clients.
+    pub fn with_fleet(self, fleet: Arc<Fleet>) -> Self {
+        Self { fleet, ..self }
     }
 
     async fn wish(&self, hello: Option<&v1::Hello>, wish: Wish) -> Result<Response<v1::WishReply>, Status> {
@@ -94,6 +101,19 @@ impl v1::admin_server::Admin for AdminService {
     async fn recover(&self, request: Request<v1::RecoverRequest>) -> Result<Response<v1::WishReply>, Status> {
         let v1::RecoverRequest { hello, shard, name } = request.into_inner();
         self.wish(hello.as_ref(), Wish::Recover(shard, name)).await
+    }
+
+    async fn clients(
+        &self,
+        request: Request<v1::ClientsRequest>,
+    ) -> Result<Response<v1::ClientsReply>, Status> {
+        let request = request.into_inner();
+        let hello = check_hello(request.hello.as_ref())?;
+        let view = self.view.borrow().clone();
+        check_cluster(view.table.as_deref(), &hello.cluster_id)?;
+        let (clients, more) = self.fleet.clients();
+        let table_version = view.table.as_ref().map_or(0, |table| table.version());
+        Ok(Response::new(v1::ClientsReply { table_version, clients, more }))
     }
 }
 

@@ -25,10 +25,11 @@
 //!
 //! Layout: [`master`] one master from start to end · `lock` the queue · `office` what a leader does and what fences it ·
 //! [`placement`] which shard gets which slot · [`service`] and [`admin`] what it serves · `replicas` how shards stand ·
-//! [`wish`] what operators may change, [`operator`] the way there · [`standing`] what it is now · [`options`] what it is
+//! [`fleet`] the clients that ping · [`wish`] what operators may change, [`operator`] the way there · [`standing`] what it is now · [`options`] what it is
 //! told.
 
 pub mod admin;
+pub mod fleet;
 mod lock;
 pub mod master;
 mod office;
@@ -41,6 +42,7 @@ pub mod standing;
 pub mod wish;
 
 pub use admin::AdminService;
+pub use fleet::Fleet;
 pub use master::Master;
 pub use operator::Operator;
 pub use options::{MasterOptions, OptionsError};

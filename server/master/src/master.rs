@@ -23,6 +23,7 @@ use tokio::{
 };
 
 use crate::{
+    fleet::Fleet,
     lock::{self, Turn},
     office::{Office, OfficeError, Progress},
     operator::{Answer, Call, Operator},
@@ -44,6 +45,7 @@ pub struct Master {
     view: watch::Receiver<Arc<View>>,
     standing: watch::Receiver<Standing>,
     operator: Operator,
+    fleet: Arc<Fleet>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -64,7 +66,7 @@ impl Master {
         let calls = Mutex::new(calls);
         let runner = Runner { options, coordinator, chance, views, standing: standing_to, calls };
         let task = tokio::spawn(runner.run(stopped));
-        Ok(Self { view, standing, operator, stop, task })
+        Ok(Self { view, standing, operator, fleet: Arc::default(), stop, task })
     }
 
     /// The cluster as this master sees it.
@@ -80,6 +82,11 @@ impl Master {
     /// Takes what operators wish for to its office.
     pub fn operator(&self) -> Operator {
         self.operator.clone()
+    }
+
+    /// The clients that ping it.
+    pub fn fleet(&self) -> Arc<Fleet> {
+        self.fleet.clone()
     }
 
     /// Gives its place up, so that the next master leads at once, and ends. Takes at most 3 s.

@@ -16,7 +16,7 @@ use slotkv_proto::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::{Request, Response, Status};
 
-use crate::standing::Standing;
+use crate::{fleet::Fleet, standing::Standing};
 
 /// Callers of WatchSlotTable at once; past it they are refused with OVERLOADED, and poll.
 pub const WATCHERS_MAX: usize = 1024;
@@ -26,18 +26,24 @@ pub const WATCHERS_MAX: usize = 1024;
 pub struct MasterService {
     view: watch::Receiver<Arc<View>>,
     standing: Option<watch::Receiver<Standing>>,
+    fleet: Option<Arc<Fleet>>,
     watchers: Arc<Semaphore>,
 }
 
 impl MasterService {
     /// For a member that is no master: it never says that it leads.
     pub fn new(view: watch::Receiver<Arc<View>>) -> Self {
-        Self { view, standing: None, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) }
+        Self { view, standing: None, fleet: None, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)) }
     }
 
     /// For a master.
     pub fn of_master(view: watch::Receiver<Arc<View>>, standing: watch::Receiver<Standing>) -> Self {
         Self { standing: Some(standing), ..Self::new(view) }
+    }
+
+    /// Tells this fleet who pings.
+    pub fn with_fleet(self, fleet: Arc<Fleet>) -> Self {
+        Self { fleet: Some(fleet), ..self }
     }
 
     /// With another bound than [`WATCHERS_MAX`].
@@ -59,6 +65,9 @@ impl v1::master_server::Master for MasterService {
         let view = self.view.borrow().clone();
         let table = view.table.as_deref();
         check_cluster(table, &ping.cluster_id)?;
+        if let Some(fleet) = &self.fleet {
+            fleet.note(&ping.client_id, &ping.client_name, ping.table_version);
+        }
         let standing = self.standing();
         Ok(Response::new(v1::PingReply {
             version,

@@ -83,6 +83,12 @@ pub(crate) enum AdminVerb {
     Promote(PromoteFlags),
     /// Let a shard without a primary go on with one replica's data; what only others hold is lost
     Recover(RecoverFlags),
+    /// List the clients that ping the masters, and by which slot table they go
+    Clients(ClientsFlags),
+    /// Tell whether a member may be stopped without harm; exit code 1 if not
+    Safe(SafeFlags),
+    /// Restart every process of the cluster, one after the other; a program that was replaced takes over
+    Restart(RestartFlags),
 }
 
 /// What is drilled.

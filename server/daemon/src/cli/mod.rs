@@ -19,7 +19,7 @@ use self::{
 };
 use crate::{
     bench,
-    client::{listing, operator, single, slot, status},
+    client::{fleet, listing, operator, restart, single, slot, status},
     drill,
     lines::{export, import},
     shell,
@@ -74,6 +74,9 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Admin(AdminVerb::Failover(flags)) => client(operator::failover(flags)),
         Verb::Admin(AdminVerb::Promote(flags)) => client(operator::promote(flags)),
         Verb::Admin(AdminVerb::Recover(flags)) => client(operator::recover(flags)),
+        Verb::Admin(AdminVerb::Clients(flags)) => client(fleet::clients(flags)),
+        Verb::Admin(AdminVerb::Safe(flags)) => client(fleet::safe(flags)),
+        Verb::Admin(AdminVerb::Restart(flags)) => client(restart::restart(flags)),
         Verb::Drill(verb) => drill::drill(verb),
         Verb::Import(flags) => client(import::import(flags)),
         Verb::Export(flags) => client(export::export(flags)),

@@ -49,7 +49,7 @@ pub(crate) fn dev(flags: DevFlags) -> Result<Exit, Failure> {
         tokio::pin!(stop);
         let dev = tokio::select! {
             biased;
-            name = &mut stop => return stopped_early(name),
+            name = &mut stop => return Ok(stopped_early(name)),
             dev = Dev::start(options) => dev.map_err(dev_failure)?,
         };
         let addresses = dev.master_addresses();
@@ -64,8 +64,9 @@ pub(crate) fn dev(flags: DevFlags) -> Result<Exit, Failure> {
             why = dev.failed() => Some(why),
         };
         bounded(flags.server.shutdown, dev.shutdown()).await?;
-        failed.map_or(Ok(Exit::Done), |why| Err(Failure::failed(why)))
+        failed.map_or(Ok(End::Done), |why| Err(Failure::failed(why)))
     })
+    .map(|_| Exit::Done)
 }
 
 fn dev_options(flags: &DevFlags) -> Result<DevOptions, Failure> {
@@ -113,7 +114,8 @@ pub(crate) fn master(flags: MasterFlags) -> Result<Exit, Failure> {
         Failure::usage(format_args!("--slots {}: wants a power of two up to 16384", flags.cluster.slots))
     })?;
     let runtime = runtime(Builder::new_current_thread())?;
-    finish(runtime, async {
+    let program = Program::new()?;
+    let end = finish(runtime, async {
         let stop = stop_requested()?;
         tokio::pin!(stop);
         let listening = listen(&flags.listen, MASTER_PORT, flags.server.advertise.as_deref())?;
@@ -131,18 +133,24 @@ pub(crate) fn master(flags: MasterFlags) -> Result<Exit, Failure> {
                 .await
                 .map_err(serve_failure)?;
         let _shown = board.show(server.source());
-        tokio::select! {
+        let served = async {
+            server.ready().await;
+            ready(server.address())?;
+            std::future::pending().await
+        };
+        let end = tokio::select! {
             biased;
-            name = &mut stop => tracing::info!("{name}: stops"),
-            () = server.ready() => {
-                ready(server.address())?;
-                let name = stop.await;
+            name = &mut stop => {
                 tracing::info!("{name}: stops");
+                End::Done
             }
-        }
+            () = server.restart_wished() => End::Again,
+            failed = served => return failed,
+        };
         bounded(flags.server.shutdown, server.shutdown(REPLIES_WAIT)).await?;
-        Ok(Exit::Done)
-    })
+        Ok(end)
+    });
+    program.go_on(end)
 }
 
 /// `slotkv worker`.
@@ -155,7 +163,8 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
     builder.worker_threads(flags.threads as usize);
     let runtime = runtime(builder)?;
     let cache_bytes = memory(flags.store.cache_bytes)?;
-    finish(runtime, async {
+    let program = Program::new()?;
+    let end = finish(runtime, async {
         let stop = stop_requested()?;
         tokio::pin!(stop);
         let listening = listen(&flags.listen, WORKER_PORT, flags.server.advertise.as_deref())?;
@@ -191,7 +200,7 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
                 if let Some((_, standby, _)) = waits.take() {
                     standby.leave().await;
                 }
-                return stopped_early(name);
+                return Ok(stopped_early(name));
             }
             started = WorkerServer::start(options, listening, connections_max, seams, stands_by) => {
                 started.map_err(serve_failure)?
@@ -199,18 +208,58 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         };
         let _shown = board.show(server.source());
         waits.take().map_or_else(|| ready(server.address()), |(said, ..)| said)?;
-        let failed = tokio::select! {
+        let process = server.process().clone();
+        let end = tokio::select! {
             biased;
             name = &mut stop => {
                 tracing::info!("{name}: stops");
-                None
+                Ok(End::Done)
             }
-            why = server.failed() => Some(why),
+            () = process.restart_wished() => Ok(End::Again),
+            why = server.failed() => Err(Failure::failed(format_args!("the worker had to stop: {why}"))),
         };
         bounded(flags.server.shutdown, server.shutdown(REPLIES_WAIT)).await?;
-        failed
-            .map_or(Ok(Exit::Done), |why| Err(Failure::failed(format_args!("the worker had to stop: {why}"))))
-    })
+        end
+    });
+    program.go_on(end)
+}
+
+/// How a server ends that did not fail.
+enum End {
+    Done,
+    /// It is to be executed anew.
+    Again,
+}
+
+/// What this process executes. Found out at its start: the file may be another one later.
+struct Program(std::path::PathBuf);
+
+impl Program {
+    fn new() -> Result<Self, Failure> {
+        let program = std::env::current_exe();
+        program.map(Self).map_err(|error| Failure::io("cannot find the program of this process", error))
+    }
+
+    /// Ends the command, or executes the program again, with the same arguments and variables.
+    fn go_on(self, end: Result<End, Failure>) -> Result<Exit, Failure> {
+        match end? {
+            End::Done => Ok(Exit::Done),
+            End::Again => Err(self.execute()),
+        }
+    }
+
+    #[cfg(unix)]
+    fn execute(self) -> Failure {
+        use std::os::unix::process::CommandExt;
+        tracing::info!(program = %self.0.display(), "executes its program anew");
+        let error = std::process::Command::new(&self.0).args(std::env::args_os().skip(1)).exec();
+        Failure::io(format_args!("cannot execute {}", self.0.display()), error)
+    }
+
+    #[cfg(not(unix))]
+    fn execute(self) -> Failure {
+        Failure::failed(format_args!("this system cannot execute {} anew", self.0.display()))
+    }
 }
 
 fn runtime(mut builder: Builder) -> Result<Runtime, Failure> {
@@ -218,7 +267,7 @@ fn runtime(mut builder: Builder) -> Result<Runtime, Failure> {
 }
 
 /// Runs a server to its end; threads that still work do not hold up the process for long.
-fn finish(runtime: Runtime, run: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+fn finish(runtime: Runtime, run: impl Future<Output = Result<End, Failure>>) -> Result<End, Failure> {
     let outcome = runtime.block_on(run);
     runtime.shutdown_timeout(THREADS_WAIT);
     outcome
@@ -228,9 +277,9 @@ fn stop_requested() -> Result<impl Future<Output = &'static str>, Failure> {
     signals::stop_requested().map_err(|error| Failure::io("cannot wait for signals", error))
 }
 
-fn stopped_early(name: &str) -> Result<Exit, Failure> {
+fn stopped_early(name: &str) -> End {
     tracing::info!("{name}: stops before it served");
-    Ok(Exit::Done)
+    End::Done
 }
 
 fn listen(listen: &str, default_port: u16, advertise: Option<&str>) -> Result<Listening, Failure> {

@@ -1,8 +1,11 @@
 //! The commands that are clients: how they reach the cluster, how their answers are shown.
 
+pub(crate) mod fleet;
 pub(crate) mod listing;
 pub(crate) mod operator;
 pub(crate) mod output;
+mod reach;
+pub(crate) mod restart;
 pub(crate) mod single;
 pub(crate) mod slot;
 pub(crate) mod status;

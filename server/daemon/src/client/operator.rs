@@ -4,24 +4,20 @@
 use std::time::Duration;
 
 use serde_json::json;
-use slotkv::{Client, Error, Outcome};
+use slotkv::{Client, Error};
 use slotkv_proto::{
     Code,
-    code::{Applied, code_of},
-    handshake,
     v1::{self, admin_client::AdminClient},
 };
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tonic::{Response, Status, transport::Channel};
 
-use super::{connect, failure, output::Output};
+use super::{connect, failure, output::Output, reach};
 use crate::cli::{
     exit::{Exit, Failure},
     flags::{ClientFlags, FailoverFlags, PromoteFlags, RecoverFlags},
 };
 
-/// Longest time that connecting to the leader and its answer may take; the leader's own bound is 10 s.
-const ANSWER_MAX: Duration = Duration::from_secs(12);
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -59,7 +55,7 @@ async fn wish(
 ) -> Result<Exit, Failure> {
     let client = connect(flags).await?;
     let deadline = Instant::now() + wait;
-    let outcome = match asked(&client, deadline, ask).await {
+    let outcome = match ask_leader(&client, deadline, ask).await {
         Ok(wish) => come_true(&client, deadline, &wish).await.map(|epoch| (wish, epoch)),
         Err(error) => Err(failure(error)),
     };
@@ -77,17 +73,17 @@ async fn wish(
 }
 
 /// Asks the leader; while another is about to lead, that one.
-async fn asked(
+pub(crate) async fn ask_leader<T>(
     client: &Client,
     deadline: Instant,
-    ask: impl AsyncFn(AdminClient<Channel>, v1::Hello) -> Result<Response<v1::WishReply>, Status>,
-) -> Result<v1::WishReply, Error> {
+    ask: impl AsyncFn(AdminClient<Channel>, v1::Hello) -> Result<Response<T>, Status>,
+) -> Result<T, Error> {
     loop {
+        let ask = async |channel, hello| ask(AdminClient::new(channel), hello).await;
         let error = match leader(client).await {
-            Ok(address) => match timeout(ANSWER_MAX, ask_at(client, &address, &ask)).await {
-                Ok(Ok(wish)) => return Ok(wish),
-                Ok(Err(error)) => error,
-                Err(_) => Error::new(Code::Timeout, format!("no answer of {address} in {ANSWER_MAX:?}")),
+            Ok(address) => match reach::at(client, &address, ask).await {
+                Ok(reply) => return Ok(reply),
+                Err(error) => error,
             },
             Err(error) => error,
         };
@@ -103,43 +99,6 @@ async fn leader(client: &Client) -> Result<String, Error> {
     let status = client.status().await?;
     let leader = status.masters.into_iter().find(|master| master.leader);
     leader.map(|master| master.address).ok_or_else(|| Error::new(Code::NoMaster, "no master leads now"))
-}
-
-async fn ask_at(
-    client: &Client,
-    address: &str,
-    ask: impl AsyncFn(AdminClient<Channel>, v1::Hello) -> Result<Response<v1::WishReply>, Status>,
-) -> Result<v1::WishReply, Error> {
-    let unreached = |error: tonic::transport::Error| {
-        let mut text = format!("no connection to {address}: {error}");
-        if let Some(source) = std::error::Error::source(&error) {
-            text.push_str(&format!(": {source}"));
-        }
-        Error::new(Code::Unavailable, text)
-    };
-    let endpoint = Channel::from_shared(format!("http://{address}")).map_err(|error| {
-        Error::new(Code::InvalidArgument, format!("{address:?} is no host:port: {error}"))
-    })?;
-    let channel = endpoint.connect().await.map_err(unreached)?;
-    let hello = v1::Hello {
-        version_min: handshake::VERSION_MIN,
-        version_max: handshake::VERSION_MAX,
-        cluster_id: client.cluster_id().to_owned(),
-        ..v1::Hello::default()
-    };
-    match ask(AdminClient::new(channel), hello).await {
-        Ok(reply) => Ok(reply.into_inner()),
-        Err(status) => {
-            let code = code_of(&status).unwrap_or(Code::ConnectionLost);
-            let text = status.message();
-            let mut error = Error::new(code, text.split_once(": ").map_or(text, |(_, text)| text));
-            error.member = Some(address.to_owned());
-            if code.applied() == Applied::Maybe {
-                error.outcome = Outcome::Unknown;
-            }
-            Err(error)
-        }
-    }
 }
 
 /// Waits until the register names who shall lead, and says in which epoch. That the wait ends means nothing for the wish:

@@ -11,7 +11,7 @@ use slotkv_proto::{
 };
 
 use super::{
-    ServeError,
+    Process, ServeError,
     grpc::{Services, Serving},
     listen::Listening,
 };
@@ -22,6 +22,7 @@ pub struct MasterServer {
     master: Master,
     serving: Serving,
     address: String,
+    process: Process,
 }
 
 impl MasterServer {
@@ -36,20 +37,18 @@ impl MasterServer {
     ) -> Result<Self, ServeError> {
         let address = listening.advertise().to_owned();
         options.advertise = address.clone();
+        let process = Process::new("master", &address, &*chance);
         let master = Master::start(options, coordinator, chance)?;
-        let table = MasterService::of_master(master.view(), master.standing());
+        let table = MasterService::of_master(master.view(), master.standing()).with_fleet(master.fleet());
         let table = MasterGrpc::new(table).max_encoding_message_size(FRAME_BYTES_MAX);
-        let admin = AdminServer::new(AdminService::new(
-            master.view(),
-            master.standing(),
-            master.operator(),
-            address.clone(),
-        ));
-        let services = Services::new(&["slotkv.v1.Master", "slotkv.v1.Admin"], |routes| {
-            routes.add_service(table.max_encoding_message_size(FRAME_BYTES_MAX)).add_service(admin);
+        let admin = AdminService::new(master.view(), master.standing(), master.operator(), address.clone());
+        let admin = AdminServer::new(admin.with_fleet(master.fleet()));
+        let names = &["slotkv.v1.Master", "slotkv.v1.Admin", "slotkv.v1.Process"];
+        let services = Services::new(names, |routes| {
+            routes.add_service(table).add_service(admin).add_service(process.server());
         });
         let serving = services.serve(listening, connections_max).await?;
-        Ok(Self { master, serving, address })
+        Ok(Self { master, serving, address, process })
     }
 
     /// `host:port` that others reach it by.
@@ -60,6 +59,11 @@ impl MasterServer {
     /// The master itself.
     pub fn master(&self) -> &Master {
         &self.master
+    }
+
+    /// Returns when an operator wishes that the process restarts.
+    pub async fn restart_wished(&self) {
+        self.process.restart_wished().await;
     }
 
     /// What it tells whoever watches it.

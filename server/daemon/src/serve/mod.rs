@@ -2,16 +2,18 @@
 //! tests compose them; coordinator and disk are arguments.
 //!
 //! Layout: [`listen`] addresses · `incoming` connections and their bounds · `grpc` one server · [`master`] and
-//! [`worker`] the roles.
+//! [`worker`] the roles · [`process`] which process it is.
 
 pub(crate) mod grpc;
 pub(crate) mod incoming;
 pub mod listen;
 pub mod master;
+pub mod process;
 pub mod worker;
 
 pub use listen::{ListenError, Listening};
 pub use master::MasterServer;
+pub use process::Process;
 pub use worker::WorkerServer;
 
 /// Why a server does not start.

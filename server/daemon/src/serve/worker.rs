@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    ServeError,
+    Process, ServeError,
     grpc::{Services, Serving},
     listen::Listening,
 };
@@ -43,6 +43,7 @@ pub struct WorkerServer {
     begun: Instant,
     /// For metrics.
     state: watch::Sender<WorkerState>,
+    process: Process,
 }
 
 struct Running {
@@ -78,12 +79,13 @@ impl WorkerServer {
             worker = Worker::start_or_stand_by(first, seams.clone(), told_by) => worker?,
             Err(error) = standby => return Err(error),
         };
-        let running = Running::serve(worker, &listening, connections_max).await?;
+        let process = Process::new("worker", &worker.shard().member().name, &*seams.chance);
+        let running = Running::serve(worker, &listening, connections_max, &process).await?;
         running.worker.placed().await?;
         let (attempts, begun) = (0, Instant::now());
         let state = watch::Sender::new(running.state());
         let running = Some(running);
-        Ok(Self { running, listening, options, connections_max, seams, attempts, begun, state })
+        Ok(Self { running, listening, options, connections_max, seams, attempts, begun, state, process })
     }
 
     /// `host:port` that others reach it by.
@@ -94,6 +96,11 @@ impl WorkerServer {
     /// What it tells whoever watches it, also while its replica is begun anew.
     pub fn source(&self) -> Source {
         Source::Worker(self.state.subscribe())
+    }
+
+    /// Which process it is.
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// Waits until the worker has to stop, as after a failed sync, and says why. A replica that gives its data up, or that
@@ -128,10 +135,10 @@ impl WorkerServer {
             self.attempts += 1;
             tracing::warn!(shard, why, attempt = self.attempts, ?pause, "the replica is begun anew");
             tokio::time::sleep(pause).await;
-            let Self { options, listening, connections_max, seams, .. } = &*self;
+            let Self { options, listening, connections_max, seams, process, .. } = &*self;
             let started = async {
                 let worker = Worker::start(options.clone(), seams.clone()).await?;
-                Running::serve(worker, listening, *connections_max).await
+                Running::serve(worker, listening, *connections_max, process).await
             };
             match started.await {
                 Ok(running) => {
@@ -173,12 +180,13 @@ impl Running {
         worker: Worker,
         listening: &Listening,
         connections_max: usize,
+        process: &Process,
     ) -> Result<Self, ServeError> {
         let (store, peers) = (worker.store_server(), worker.peer_server());
         let table = table_server(worker.view());
-        let names = &["slotkv.v1.Store", "slotkv.v1.Master", "slotkv.v1.Replication"];
+        let names = &["slotkv.v1.Store", "slotkv.v1.Master", "slotkv.v1.Replication", "slotkv.v1.Process"];
         let services = Services::new(names, |routes| {
-            routes.add_service(store).add_service(table).add_service(peers);
+            routes.add_service(store).add_service(table).add_service(peers).add_service(process.server());
         });
         let serving = services.serve(listening.again()?, connections_max).await?;
         Ok(Self { worker, serving })

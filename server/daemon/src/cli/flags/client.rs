@@ -209,6 +209,34 @@ pub(crate) struct RecoverFlags {
     pub client: ClientFlags,
 }
 
+/// Flags of `admin clients`.
+#[derive(Args, Debug)]
+pub(crate) struct ClientsFlags {
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `admin safe`.
+#[derive(Args, Debug)]
+pub(crate) struct SafeFlags {
+    /// Name of a worker, or address of a master
+    pub name: String,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `admin restart`.
+#[derive(Args, Debug)]
+pub(crate) struct RestartFlags {
+    /// Names of workers and addresses of masters [default: all]
+    pub members: Vec<String>,
+    /// How long each may take, from the look at its shard to when it counts again
+    #[arg(long, value_name = "DURATION", default_value = "120s", value_parser = sizes::duration)]
+    pub wait: Duration,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
 /// Flags of `shell`.
 #[derive(Args, Debug)]
 pub(crate) struct ShellFlags {
