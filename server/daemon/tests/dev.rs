@@ -171,8 +171,11 @@ async fn each_member_tells_what_it_serves_and_when_it_stops() {
     const NOT_SERVING: i32 = 2;
     let dev = Dev::start(DevOptions { masters: 1, shards: 1, ..options() }).await.unwrap();
     let members = [
-        (dev.master_addresses().remove(0), &["slotkv.v1.Admin", "slotkv.v1.Master"][..]),
-        (dev.worker_addresses().remove(0), &["slotkv.v1.Master", "slotkv.v1.Replication", "slotkv.v1.Store"]),
+        (dev.master_addresses().remove(0), &["slotkv.v1.Admin", "slotkv.v1.Master", "slotkv.v1.Process"][..]),
+        (
+            dev.worker_addresses().remove(0),
+            &["slotkv.v1.Master", "slotkv.v1.Process", "slotkv.v1.Replication", "slotkv.v1.Store"],
+        ),
     ];
     let mut watched = Vec::new();
     for (address, services) in members {
