@@ -1,0 +1,232 @@
+//! What clients notice of slots that go from shard to shard: nothing.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use slotkv::{Client, PutOptions, Range, Scan};
+use slotkv_daemon::dev::{Dev, DevOptions};
+use slotkv_proto::{
+    handshake,
+    v1::{self, admin_client::AdminClient},
+};
+use slotkv_tests::{WAIT_MAX, load::Load};
+use tonic::transport::Channel;
+
+/// Keys that stay throughout, in many slots.
+const KEYS: usize = 3000;
+/// Slots of the cluster.
+const SLOTS: u32 = 256;
+
+/// Orders to the only master.
+struct Operator {
+    admin: AdminClient<Channel>,
+}
+
+impl Operator {
+    async fn of(dev: &Dev) -> Self {
+        let address = dev.master_addresses().remove(0);
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        Self { admin: AdminClient::new(channel) }
+    }
+
+    fn hello() -> Option<v1::Hello> {
+        let (version_min, version_max) = (handshake::VERSION_MIN, handshake::VERSION_MAX);
+        Some(v1::Hello { version_min, version_max, ..v1::Hello::default() })
+    }
+
+    async fn weigh(&mut self, shard: u32, weight: f64) {
+        let order = v1::WeightRequest { hello: Self::hello(), shard, weight: Some(weight) };
+        self.admin.weight(order).await.unwrap();
+    }
+
+    async fn movements(&mut self) -> v1::MigrationsReply {
+        let request = v1::MigrationsRequest { hello: Self::hello() };
+        self.admin.migrations(request).await.unwrap().into_inner()
+    }
+
+    async fn slots_of(&mut self, shard: u32) -> u32 {
+        let request = v1::StatusRequest { hello: Self::hello() };
+        let status = self.admin.status(request).await.unwrap().into_inner();
+        status.shards.iter().find(|found| found.shard == shard).map_or(0, |found| found.slots)
+    }
+
+    /// Waits until everything is where it belongs and both sides of every hand-over are done.
+    async fn settled(&mut self) {
+        let (end, pause) = (tokio::time::Instant::now() + WAIT_MAX, Duration::from_millis(20));
+        loop {
+            let movements = self.movements().await;
+            if movements.planned && movements.open.is_empty() && movements.left.is_empty() {
+                return;
+            }
+            assert!(tokio::time::Instant::now() < end, "it does not settle: {movements:?}");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// Slots leave every shard in turn and come back.
+    async fn round(&mut self, shards: u32) {
+        for shard in 0..shards {
+            self.weigh(shard, 0.0).await;
+            self.settled().await;
+            assert_eq!(self.slots_of(shard).await, 0);
+            self.weigh(shard, 1.0).await;
+            self.settled().await;
+            assert!(self.slots_of(shard).await > 0);
+        }
+    }
+}
+
+async fn cluster() -> Dev {
+    let options = DevOptions { masters: 1, shards: 3, slots: SLOTS, ..DevOptions::default() };
+    Dev::start(options).await.unwrap()
+}
+
+fn key(number: usize) -> String {
+    format!("stays/{number:05}")
+}
+
+async fn fill(client: &Client) {
+    let mut puts = tokio::task::JoinSet::new();
+    for number in 0..KEYS {
+        let client = client.clone();
+        puts.spawn(async move { client.put(key(number), format!("value {number}")).await.map(drop) });
+        if puts.len() >= 256 {
+            puts.join_next().await.unwrap().unwrap().unwrap();
+        }
+    }
+    while let Some(put) = puts.join_next().await {
+        put.unwrap().unwrap();
+    }
+}
+
+/// Every key that stays, once, in the order that was asked for.
+async fn scanned(mut scan: Scan, is_ordered: bool) -> usize {
+    let (mut found, mut last) = (BTreeSet::new(), Vec::new());
+    while let Some(item) = scan.next().await {
+        let item = item.unwrap();
+        let number: usize = String::from_utf8_lossy(&item.key)["stays/".len()..].parse().unwrap();
+        assert_eq!(item.value, format!("value {number}"));
+        assert!(found.insert(number), "key {number} comes twice");
+        assert!(!is_ordered || last < item.key.to_vec(), "{:?} comes behind {last:?}", item.key);
+        last = item.key.to_vec();
+    }
+    assert_eq!(found.len(), KEYS, "keys are missing");
+    found.len()
+}
+
+/// Scans, counts and batches, one after the other, until it is told to stop. How many.
+async fn look(client: Client, stop: Arc<AtomicBool>) -> usize {
+    let range = || Range::prefix("stays/").items_max(50);
+    let mut looks = 0;
+    while !stop.load(Relaxed) {
+        scanned(client.scan(range()).unwrap(), false).await;
+        scanned(client.scan(range().ordered()).unwrap(), true).await;
+        assert_eq!(client.count(range()).await.unwrap(), KEYS as u64);
+        let all = client.get_many((0..KEYS).map(key)).await;
+        for (number, value) in all.into_iter().enumerate() {
+            assert_eq!(value.unwrap().unwrap(), format!("value {number}"));
+        }
+        looks += 4;
+    }
+    looks
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_call_fails_and_no_scan_misses_or_doubles_a_key_while_slots_move() {
+    let dev = cluster().await;
+    let client = Client::connect(&dev.uri()).await.unwrap().with_deadline(WAIT_MAX);
+    fill(&client).await;
+    let stop = Arc::<AtomicBool>::default();
+    let mut load = Load::start(&client, 8, Duration::from_millis(1));
+    let looking = tokio::spawn(look(client.clone(), stop.clone()));
+    let mut operator = Operator::of(&dev).await;
+    operator.round(3).await;
+    load.goes_on(100).await;
+    stop.store(true, Relaxed);
+    let looks = looking.await.unwrap();
+    assert!(looks > 0);
+    load.end(&client).await;
+    scanned(client.scan(Range::prefix("stays/")).unwrap(), false).await;
+    let (movements, stats) = (operator.movements().await, client.stats());
+    let totals = movements.totals.unwrap();
+    println!("{} slots moved, {looks} looks, {} redirects within the client", totals.slots, stats.redirects);
+    assert!(totals.slots >= u64::from(SLOTS), "{totals:?}");
+    client.close().await;
+    dev.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_goes_on_at_whoever_has_the_slot_by_then() {
+    let dev = cluster().await;
+    let client = Client::connect(&dev.uri()).await.unwrap().with_deadline(WAIT_MAX);
+    fill(&client).await;
+    let mut operator = Operator::of(&dev).await;
+    let range = || Range::prefix("stays/").items_max(10);
+    let (mut found, mut cursor) = (BTreeSet::new(), None::<Bytes>);
+    for shard in [0, 1, 2] {
+        let mut scan = match &cursor {
+            None => client.scan(range()).unwrap(),
+            Some(cursor) => client.scan_from(range(), cursor).unwrap(),
+        };
+        for _ in 0..KEYS / 4 {
+            let item = scan.next().await.unwrap().unwrap();
+            assert!(found.insert(item.key.clone()), "{:?} comes twice", item.key);
+        }
+        cursor = Some(scan.cursor());
+        operator.weigh(shard, 0.0).await;
+        operator.settled().await;
+        operator.weigh(shard, 1.0).await;
+        operator.settled().await;
+    }
+    let mut scan = client.scan_from(range(), &cursor.unwrap()).unwrap();
+    while let Some(item) = scan.next().await {
+        assert!(found.insert(item.unwrap().key), "a key comes twice");
+    }
+    assert_eq!(found.len(), KEYS);
+    client.close().await;
+    dev.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_reads_its_own_writes_and_a_lifetime_goes_on_wherever_the_slot_is() {
+    let dev = cluster().await;
+    let client = Client::connect(&dev.uri()).await.unwrap().with_deadline(WAIT_MAX);
+    let session = client.with_session_token(b"").unwrap();
+    let keys: Vec<String> = (0..64).map(|number| format!("of a session {number}")).collect();
+    let lifetime = Duration::from_secs(3600);
+    let mut operator = Operator::of(&dev).await;
+    for round in 0..3_u32 {
+        for key in &keys {
+            session.put_with(key.clone(), round.to_string(), PutOptions::ttl(lifetime)).await.unwrap();
+        }
+        let before: Vec<u64> = versions(&session, &keys).await;
+        operator.weigh(round, 0.0).await;
+        operator.settled().await;
+        for key in &keys {
+            let entry = session.get_entry(key.clone()).await.unwrap().unwrap();
+            assert_eq!(entry.value, round.to_string());
+            let left = entry.ttl.expect("it ends");
+            assert!(left <= lifetime && left > lifetime / 2, "{left:?}");
+        }
+        assert_eq!(versions(&session, &keys).await, before, "a hand-over is no write");
+        operator.weigh(round, 1.0).await;
+        operator.settled().await;
+    }
+    client.close().await;
+    dev.shutdown().await;
+}
+
+async fn versions(client: &Client, keys: &[String]) -> Vec<u64> {
+    let mut versions = Vec::new();
+    for key in keys {
+        versions.push(client.get_entry(key.clone()).await.unwrap().unwrap().version);
+    }
+    versions
+}
