@@ -82,6 +82,11 @@ impl Ledger {
         self.marks.get(&slot).copied().unwrap_or(Mark::Held(Id(0)))
     }
 
+    /// How it stands to those that a record names, ascending.
+    pub fn marks(&self) -> impl Iterator<Item = (Slot, Mark)> + '_ {
+        self.marks.iter().map(|(slot, mark)| (*slot, *mark))
+    }
+
     /// Hand-overs that have left something to be done.
     pub fn work(&self) -> &BTreeMap<Id, Work> {
         &self.work
