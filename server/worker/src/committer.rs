@@ -171,7 +171,7 @@ impl Host {
         let mut handovers =
             migrations::stage(&self.replica, &mut group, &mut position, handovers, |record| {
                 payloads.encode(record);
-                appended.push(epoch, |buffer| buffer.extend_from_slice(payloads.last()))
+                appended.push(epoch, |buffer| buffer.extend_from_slice(payloads.last())).map(drop)
             })?;
         if self.machine.is_check_due() {
             position.index += 1;

@@ -372,7 +372,13 @@ impl Host {
         let deadline =
             self.machine.next_deadline_us().map(|at| Duration::from_micros(at.saturating_sub(now)));
         let migrations = self.migrations.wait(now);
-        let wait = deadline.into_iter().chain(self.idle_wait()).chain(migrations).min().unwrap_or(IDLE_MAX).min(IDLE_MAX);
+        let wait = deadline
+            .into_iter()
+            .chain(self.idle_wait())
+            .chain(migrations)
+            .min()
+            .unwrap_or(IDLE_MAX)
+            .min(IDLE_MAX);
         let takes_writes = self.takes_writes();
         let queue = self.shard.clone();
         let until = Instant::now() + wait;

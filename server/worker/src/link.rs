@@ -21,7 +21,10 @@ use slotkv_proto::{
 use slotkv_replication::Message;
 use slotkv_storage::log::PAYLOAD_BYTES_MAX;
 use tokio::sync::mpsc;
-use tonic::{Request, Response, Status, Streaming, transport::{Channel, Endpoint}};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
 
 use crate::{
     bridge,

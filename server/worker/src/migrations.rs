@@ -7,10 +7,16 @@
 //! What is served follows from the table and from the ledger, which is published whenever a mark in it changes: the primary's
 //! with what is appended, before anybody is sent it; a backup's with what is applied.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use slotkv_coordination::ClusterView;
-use slotkv_migration::{Chunk, Id, Ledger, Message, Options, Party, Place, Read, Ready, Record, Start, Table};
+use slotkv_migration::{
+    Chunk, Id, Ledger, Message, Options, Party, Place, Read, Ready, Record, Report, Said, Start, Table,
+};
 use slotkv_storage::{Error, Kind, LogRecord, Position};
 use tokio::sync::mpsc;
 
@@ -18,7 +24,7 @@ use crate::{
     bridge::Bridge,
     host::{APPLY_BYTES, Host, Input},
     replica::{Group, Replica},
-    reports::Reporter,
+    reports::{Figures, Reporter},
 };
 
 /// How often a party with open hand-overs is told the time.
@@ -95,6 +101,8 @@ pub(crate) struct Migrations {
     refresh_at_us: Option<u64>,
     is_refreshing: bool,
     refreshed_us: u64,
+    /// Of the hand-overs in the table.
+    figures: BTreeMap<Id, Figures>,
     /// What was published last.
     published: Option<Arc<Ledger>>,
 }
@@ -118,7 +126,43 @@ impl Migrations {
             refresh_at_us: None,
             is_refreshing: false,
             refreshed_us: 0,
+            figures: BTreeMap::new(),
             published: None,
+        }
+    }
+
+    /// What a report says in numbers.
+    fn note(&mut self, report: &Report) -> Figures {
+        let figures = self.figures.entry(report.id).or_default();
+        match report.said {
+            Said::Copying { sent_bytes, behind_bytes } => {
+                (figures.bytes, figures.behind_bytes) = (sent_bytes, behind_bytes);
+            }
+            _ => figures.behind_bytes = 0,
+        }
+        *figures
+    }
+
+    /// A record is in the log.
+    fn note_logged(&mut self, now_us: u64, record: &Record) {
+        match record {
+            Record::Stage { id, bytes, .. } => {
+                self.figures.entry(*id).or_default().bytes += bytes.len() as u64;
+            }
+            Record::Seal { id, .. } => self.figures.entry(*id).or_default().sealed_us = Some(now_us),
+            _ => {}
+        }
+    }
+
+    /// A table decides.
+    fn note_table(&mut self, now_us: u64, table: &Table) {
+        self.figures.retain(|id, _| table.migration(*id).is_some());
+        for (id, figures) in &mut self.figures {
+            if let (None, Some(sealed_us)) = (table.in_flight(*id), figures.sealed_us)
+                && figures.pause_us == 0
+            {
+                figures.pause_us = now_us.saturating_sub(sealed_us).max(1);
+            }
         }
     }
 
@@ -165,9 +209,9 @@ impl Migrations {
 
     /// Whether there is a hand-over that concerns this shard.
     fn is_open(&self) -> bool {
-        self.party.as_ref().is_some_and(|party| {
-            !party.known().migrations.is_empty() || !party.ledger().work().is_empty()
-        })
+        self.party
+            .as_ref()
+            .is_some_and(|party| !party.known().migrations.is_empty() || !party.ledger().work().is_empty())
     }
 
     /// How long nothing may come before there is something else to do.
@@ -195,6 +239,7 @@ impl Migrations {
         self.table = None;
         self.latency_us = None;
         self.refresh_at_us = None;
+        self.figures.clear();
         self.bridge.close();
     }
 }
@@ -297,6 +342,8 @@ impl Host {
                 return Ok(());
             }
             if let Some(table) = self.migrations.table.take() {
+                let now_us = self.now();
+                self.migrations.note_table(now_us, &table);
                 self.feed(|party, now_us| party.table(now_us, Table::clone(&table)))?;
             } else if std::mem::take(&mut self.migrations.heard) {
                 self.feed(|party, now_us| party.heard(now_us))?;
@@ -368,7 +415,8 @@ impl Host {
         if let Some(epoch) = self.machine.leads() {
             let session = self.sessions.borrow().clone();
             for report in reports {
-                self.migrations.reporter.tell(&self.runner, &session, epoch, report);
+                let figures = self.migrations.note(&report);
+                self.migrations.reporter.tell(&self.runner, &session, epoch, report, &figures);
             }
         }
         if refresh {
@@ -420,6 +468,8 @@ impl Host {
     pub(crate) fn handovers_logged(&mut self, staged: Staged, first: Position) -> Result<(), Error> {
         for (index, record) in (first.index..).zip(staged.records) {
             let at = slotkv_migration::Position { epoch: first.epoch, index };
+            let now_us = self.now();
+            self.migrations.note_logged(now_us, &record);
             self.feed(|party, now_us| party.logged(now_us, at, record))?;
         }
         self.handovers_dropped(staged.dropped)?;

@@ -7,12 +7,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use slotkv_migration::{Id, Ledger, Mark, Owner, Table};
-use slotkv_proto::{
-    Code, SlotTable,
-    limits::SHARDS_MAX,
-    table::ShardId,
-    v1,
-};
+use slotkv_proto::{Code, SlotTable, limits::SHARDS_MAX, table::ShardId, v1};
 
 /// How a shard stands to a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

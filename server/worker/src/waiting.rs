@@ -152,7 +152,8 @@ impl Waiting {
         let waits = |waiter: &Waiter| {
             runs && ownership.is_sealed(waiter.slot) && waiter.until > now && !waiter.is_closed()
         };
-        let (stay, mut go): (Vec<_>, Vec<_>) = std::mem::take(&mut state.waiters).into_iter().partition(waits);
+        let (stay, mut go): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.waiters).into_iter().partition(waits);
         state.waiters = stay;
         state.bytes -= go.iter().map(Waiter::bytes).sum::<usize>().min(state.bytes);
         // Those that came in late may have been kept before others that stood in the queue of writes.
@@ -212,17 +213,15 @@ fn go_on(shard: &Arc<Shard>, ownership: &Arc<Ownership>, waiter: Waiter) {
     if let Err(refusal) = shard.check_running() {
         return waiter.refuse(refusal);
     }
-    if ownership.is_sealed(waiter.slot) {
-        return waiter.refuse(too_late(waiter.slot));
+    let slot = waiter.slot;
+    if ownership.is_sealed(slot) {
+        return waiter.refuse(too_late(slot));
     }
     match waiter.what {
-        What::Write(write) => {
-            let may = shard.check_serving().and_then(|()| ownership.check_slot(write.slot));
-            match may {
-                Ok(()) => shard.queue().push(&mut vec![write]),
-                Err(refusal) => write.refuse(refusal),
-            }
-        }
+        What::Write(write) => match shard.check_serving().and_then(|()| ownership.check_slot(write.slot)) {
+            Ok(()) => shard.queue().push(&mut vec![write]),
+            Err(refusal) => write.refuse(refusal),
+        },
         What::Request { request, sender, received, outbox, admitted_bytes } => {
             let (id, level) = (request.id, request.read_level());
             let intake = Intake {
@@ -236,8 +235,8 @@ fn go_on(shard: &Arc<Shard>, ownership: &Arc<Ownership>, waiter: Waiter) {
                 has_waited: true,
             };
             let mut writes = Vec::new();
-            let started = admit(shard, level, &request)
-                .and_then(|()| intake.start(*request, None, &mut writes));
+            let started =
+                admit(shard, level, &request).and_then(|()| intake.start(*request, None, &mut writes));
             if !writes.is_empty() {
                 shard.queue().push(&mut writes);
             }

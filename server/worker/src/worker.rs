@@ -7,11 +7,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::Stream;
 use parking_lot::Mutex;
-use slotkv_migration::Table;
 use slotkv_coordination::{
     ClusterView, Coordinator, Session as CoordinatorSession, SessionState, View, membership, paths,
     registers::{Cluster, Health, MemberRecord, Primary, Register, Replica, Role},
 };
+use slotkv_migration::Table;
 use slotkv_proto::{
     Code, SlotCount, handshake,
     limits::SHARDS_MAX,
