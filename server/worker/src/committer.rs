@@ -115,7 +115,7 @@ impl Host {
         let mut position = Position { epoch, index: before };
         let mut appended = self.log.group();
         let mut payloads = Payloads::default();
-        for record in self.replica.stage_expiries(&mut group, &mut position)? {
+        for record in self.replica.stage_expiries(&mut group, &mut position, &|_| true)? {
             payloads.encode(&record);
             appended.push(epoch, |buffer| buffer.extend_from_slice(payloads.last()))?;
         }

@@ -15,7 +15,7 @@
 //! coordinator, [`register`] what the register tells it beside · [`home`] the replica's folder, [`snapshot`] its data on the way to another, [`scrub`] its rows compared, [`damage`] what follows · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
 //! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
 //! · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`], [`retry`] the way
-//! of a write · [`expiry`] keys that end · [`outbox`] replies on their way · [`measure`] numbers for who watches · [`runner`] where long work runs.
+//! of a write · [`handover`] slots on their way from or to another shard · [`expiry`] keys that end · [`outbox`] replies on their way · [`measure`] numbers for who watches · [`runner`] where long work runs.
 
 pub mod checkpoint;
 pub mod codec;
@@ -24,6 +24,8 @@ pub mod damage;
 pub mod decide;
 pub mod error;
 pub mod expiry;
+mod group;
+pub mod handover;
 pub mod home;
 pub mod host;
 pub mod intake;
