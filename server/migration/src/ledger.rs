@@ -70,10 +70,10 @@ pub enum State {
 /// What the log says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    marks: BTreeMap<Slot, Mark>,
-    work: BTreeMap<Id, Work>,
-    version: u64,
-    last_index: u64,
+    pub(crate) marks: BTreeMap<Slot, Mark>,
+    pub(crate) work: BTreeMap<Id, Work>,
+    pub(crate) version: u64,
+    pub(crate) last_index: u64,
 }
 
 impl Ledger {

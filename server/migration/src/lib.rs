@@ -110,7 +110,7 @@
 //! of it. `tests/model` explores the rules to the last state.
 //!
 //! Layout: [`party`] inputs and outputs · [`leader`] · [`ledger`] what a log says · [`place`] · [`record`] · [`message`] · [`table`] · [`ready`]
-//! outputs · [`options`] · [`pace`] · [`bug`] known mistakes, for tests.
+//! outputs · [`options`] · [`pace`] · `wire` all of it as bytes, with the feature of that name · [`bug`] known mistakes, for tests.
 
 pub mod bug;
 mod incoming;
@@ -125,6 +125,8 @@ pub mod place;
 pub mod ready;
 pub mod record;
 pub mod table;
+#[cfg(feature = "wire")]
+pub mod wire;
 
 pub use bug::Bug;
 pub use leader::{Answer, Ask, Leader, Note, Progress};
@@ -136,6 +138,8 @@ pub use place::{Cursor, Id, Place, Position, Stream};
 pub use ready::{Chunk, Read, Ready, Report, Said, Sweep, Tally};
 pub use record::Record;
 pub use table::{Migration, Outcome, Owner, Table};
+#[cfg(feature = "wire")]
+pub use wire::Malformed;
 
 /// A shard.
 pub type ShardId = u32;

@@ -145,7 +145,9 @@ impl Host {
         let mut position = Position { epoch, index: before };
         let mut appended = self.log.group();
         let mut payloads = Payloads::default();
-        for record in self.replica.stage_expiries(&mut group, &mut position)? {
+        let ownership = self.shard.ownership();
+        let serves = |slot| ownership.owns(slot);
+        for record in self.replica.stage_expiries(&mut group, &mut position, &serves)? {
             payloads.encode(&record);
             appended.push(epoch, |buffer| buffer.extend_from_slice(payloads.last()))?;
         }

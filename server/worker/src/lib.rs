@@ -15,7 +15,7 @@
 //! coordinator, [`register`] what the register tells it beside · [`home`] the replica's folder, [`snapshot`] its data on the way to another, [`scrub`] its rows compared, [`damage`] what follows · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
 //! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
 //! · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`], [`retry`] the way
-//! of a write · [`expiry`] keys that end · [`migrations`] slots on their way to and from other shards, [`bridge`] the way there, [`reports`] what the leader is told, [`waiting`]
+//! of a write · [`expiry`] keys that end · [`handover`] slots on their way from or to another shard, as rows and results, [`migrations`] the host's part in that, [`bridge`] the way there, [`reports`] what the leader is told, [`waiting`]
 //! requests for what is sealed · [`outbox`] replies on their way · [`measure`] numbers for who watches · [`runner`] where long work runs.
 
 pub mod bridge;
@@ -27,6 +27,8 @@ pub mod decide;
 mod disk;
 pub mod error;
 pub mod expiry;
+mod group;
+pub mod handover;
 pub mod home;
 pub mod host;
 pub mod intake;

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     bridge::Bridge,
+    handover::refused,
     host::{APPLY_BYTES, Host, Input},
     replica::{Group, Replica},
     reports::{Figures, Reporter},
@@ -564,8 +565,7 @@ fn give(party: &mut Party, now_us: u64, answer: Answer) {
 
 /// The record of a hand-over that a record of the log holds.
 pub(crate) fn handover(logged: &LogRecord) -> Result<Record, Error> {
-    Record::from_bytes(logged.handover.clone())
-        .map_err(|why| Error::Malformed { what: "record of a hand-over", why: why.to_string() })
+    Record::from_bytes(logged.handover.clone()).map_err(refused)
 }
 
 /// Whether others wait until a record is settled.
