@@ -35,6 +35,7 @@ struct Side {
     log: Vec<Record>,
     holds_back: bool,
     settles: bool,
+    hears: bool,
     messages: Vec<Message>,
     reads: Vec<Read>,
     reports: Vec<Report>,
@@ -48,6 +49,7 @@ impl Side {
             Start { shard: me, epoch: 1, ledger: Ledger::default(), tail: vec![], commit_index: 10, table };
         let mut side = Side {
             party: Party::new(0, options, start),
+            hears: true,
             me,
             epoch: 1,
             now_us: 0,
@@ -83,6 +85,9 @@ impl Side {
     }
 
     fn commit(&mut self) {
+        if self.hears {
+            self.party.heard(self.now_us);
+        }
         let settled = if self.settles { self.index } else { 0 };
         self.party.committed(self.now_us, self.index, settled);
         self.carry_out();
@@ -116,6 +121,9 @@ impl Side {
 
     fn tick(&mut self, us: u64) {
         self.now_us += us;
+        if self.hears {
+            self.party.heard(self.now_us);
+        }
         self.party.tick(self.now_us);
         self.carry_out();
     }
@@ -410,6 +418,36 @@ fn the_seal_comes_however_much_is_written() {
     }
     source.tick(patience_us);
     assert!(is_sealed(&source));
+}
+
+#[test]
+fn nothing_is_sealed_while_no_leader_is_heard() {
+    let heard_us_max = options().heard_us_max;
+    let mut source = Side::new(SOURCE, options(), table(7, None));
+    source.hears = false;
+    source.fail_over(options(), table(7, None));
+    let mut target = Side::new(TARGET, options(), table(7, None));
+    talk(&mut source, &mut target);
+    source.read(Cursor::End, 0);
+    talk(&mut source, &mut target);
+    source.tick(60_000_000);
+    assert!(!source.logs(|record| matches!(record, Record::Seal { .. })), "nobody was ever heard");
+
+    // What was heard too long ago, while something was missing, counts no more.
+    let mut target = Side::new(TARGET, options(), table(7, None));
+    let mut source = Side::new(SOURCE, options(), table(7, None));
+    source.hears = false;
+    talk(&mut source, &mut target);
+    let started = source.now_us;
+    source.tick(heard_us_max);
+    talk(&mut source, &mut target);
+    source.read(Cursor::End, 0);
+    talk(&mut source, &mut target);
+    assert_eq!(source.now_us, started + heard_us_max);
+    assert!(!source.logs(|record| matches!(record, Record::Seal { .. })));
+    source.party.heard(source.now_us);
+    source.carry_out();
+    assert!(source.logs(|record| matches!(record, Record::Seal { .. })));
 }
 
 #[test]
