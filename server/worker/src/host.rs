@@ -27,6 +27,7 @@ use slotkv_coordination::{
 use slotkv_proto::{
     Code, SlotCount,
     seam::{Chance, Clock},
+    v1::InspectReply,
 };
 use slotkv_replication::{
     self as machine, Answer, Ask, Fetch, Load, Message, Name, Ready, Refusal as Unready, Standing,
@@ -80,6 +81,8 @@ pub enum Input {
     Migration(migrations::Event),
     /// Somebody watches this replica.
     Measure(oneshot::Sender<Measures>),
+    /// Somebody looks whether it holds what it should.
+    Inspect(oneshot::Sender<InspectReply>),
     /// The process is about to stop: the lead shall go to another. Told when it has, or cannot.
     Resign(oneshot::Sender<()>),
 }
@@ -445,6 +448,7 @@ impl Host {
             }
             Event::Input(Input::Confirm(_, unconfirmed)) => unconfirmed.refuse(self.not_primary()),
             Event::Input(Input::Measure(told)) => drop(told.send(self.measures())),
+            Event::Input(Input::Inspect(told)) => drop(told.send(self.inspect())),
             Event::Input(Input::Resign(told)) => {
                 // Refused if there is nobody to lead instead: then the shard waits for this replica, or for an election.
                 if self.machine.wish_successor(now).is_ok() {

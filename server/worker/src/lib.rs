@@ -16,7 +16,7 @@
 //! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
 //! · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`], [`retry`] the way
 //! of a write · [`expiry`] keys that end · [`handover`] slots on their way from or to another shard, as rows and results, [`migrations`] the host's part in that, [`bridge`] the way there, [`reports`] what the leader is told, [`waiting`]
-//! requests for what is sealed · [`outbox`] replies on their way · [`measure`] numbers for who watches · [`runner`] where long work runs.
+//! requests for what is sealed · [`outbox`] replies on their way · [`measure`] numbers for who watches, `inspect` what is held of each slot · [`runner`] where long work runs.
 
 pub mod bridge;
 pub mod checkpoint;
@@ -31,6 +31,7 @@ mod group;
 pub mod handover;
 pub mod home;
 pub mod host;
+mod inspect;
 pub mod intake;
 pub mod join;
 pub mod link;

@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use slotkv_proto::{
     Code, code, handshake,
     v1::{
-        HandoverFrame, PeerFrame, PeerHello, ReplicaMessage,
+        HandoverFrame, InspectReply, InspectRequest, PeerFrame, PeerHello, ReplicaMessage,
         replication_client::ReplicationClient,
         replication_server::{Replication, ReplicationServer},
     },
@@ -29,6 +29,7 @@ use tonic::{
 use crate::{
     bridge,
     runner::{Runner, Task},
+    shard::Shard,
 };
 
 /// Messages that wait for one replica's connection; past it new ones are dropped. What they hold is bounded by the machine
@@ -50,6 +51,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(1);
 const KEEPALIVE: Duration = Duration::from_secs(2);
 /// How long a connection's first frame may take.
 const HELLO_MAX: Duration = Duration::from_secs(5);
+/// How long an inspection may take.
+const INSPECT_MAX: Duration = Duration::from_secs(10);
 
 /// How frames reach another process: gRPC, or the simulator's network.
 pub trait PeerTransport: Send + Sync + 'static {
@@ -256,12 +259,19 @@ pub struct PeerService {
     cluster_id: String,
     shard: u32,
     addresses: Addresses,
+    /// What can be inspected.
+    replica: Option<Arc<Shard>>,
 }
 
 impl PeerService {
     /// Hands messages for replicas of this shard to `arrived`.
     pub fn new(arrived: mpsc::Sender<Message>, cluster_id: String, shard: u32, addresses: Addresses) -> Self {
-        Self { arrived, cluster_id, shard, addresses }
+        Self { arrived, cluster_id, shard, addresses, replica: None }
+    }
+
+    /// The same, of a replica that may be inspected.
+    pub fn with_replica(self, replica: Arc<Shard>) -> Self {
+        Self { replica: Some(replica), ..self }
     }
 
     /// Its gRPC server.
@@ -334,6 +344,32 @@ impl Replication for PeerService {
         let taking = async move { service.take(frames).await.err().map(Err) };
         let answers = stream::once(taking).filter_map(|end| async move { end });
         Ok(Response::new(answers.boxed()))
+    }
+
+    async fn inspect(&self, request: Request<InspectRequest>) -> Result<Response<InspectReply>, Status> {
+        let hello = request.into_inner().hello;
+        let Some(hello) = hello else {
+            return Err(code::status_of(Code::InvalidArgument, "the request says no hello: who calls?"));
+        };
+        if handshake::agree(hello.version_min, hello.version_max).is_none() {
+            let text = handshake::refusal(hello.version_min, hello.version_max);
+            return Err(code::status_of(Code::Unsupported, text));
+        }
+        if !hello.cluster_id.is_empty() && hello.cluster_id != self.cluster_id {
+            let text = format!(
+                "this replica belongs to cluster {}, the caller to {}",
+                self.cluster_id, hello.cluster_id
+            );
+            return Err(code::status_of(Code::WrongCluster, text));
+        }
+        let stopping = || code::status_of(Code::ShuttingDown, "this replica is stopping");
+        let replica = self.replica.as_ref().ok_or_else(stopping)?;
+        let inspected = tokio::time::timeout(INSPECT_MAX, replica.inspect()).await;
+        match inspected {
+            Ok(Ok(inspected)) => Ok(Response::new(inspected)),
+            Ok(Err(_)) => Err(stopping()),
+            Err(_) => Err(code::status_of(Code::Timeout, "this replica does not come to it")),
+        }
     }
 }
 

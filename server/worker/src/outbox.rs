@@ -112,6 +112,11 @@ impl Outbox {
         state.waiting_count == 0 && state.replies.is_empty()
     }
 
+    /// Wakes the stream, as after a reply.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
     /// Who is woken by the next reply.
     pub fn register(&self, waker: &Waker) {
         self.waker.register(waker);

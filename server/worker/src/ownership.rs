@@ -174,6 +174,12 @@ impl Ownership {
         }
     }
 
+    /// Shards that slots of this one are on their way to.
+    fn heirs(&self) -> impl Iterator<Item = ShardId> + '_ {
+        let open = self.slots.migrations.iter();
+        open.filter(|migration| migration.source == self.shard).map(|migration| migration.target)
+    }
+
     /// What a client at `version` that takes the shard for one of `epoch` lacks; `None` if nothing.
     pub fn correction(&self, version: u64, epoch: u64) -> Option<v1::TableDelta> {
         let known = self.table.route(self.shard).map_or(0, |route| route.epoch);
@@ -188,6 +194,8 @@ impl Ownership {
             .iter()
             .map(|range| range.shard)
             .chain([self.shard])
+            // Who is about to get slots of this shard: the client connects before it is needed.
+            .chain(self.heirs())
             .collect();
         Some(self.table.delta_since(version, |shard| if owners.contains(&shard) { 0 } else { u64::MAX }))
     }

@@ -79,6 +79,8 @@ where
 {
     /// Serves the frames of `input`.
     pub fn new(shard: Arc<Shard>, input: S) -> Self {
+        let outbox = Arc::new(Outbox::default());
+        shard.keep_informed(&outbox);
         Self {
             shard,
             input: Some(input),
@@ -91,7 +93,7 @@ where
             writes: Vec::new(),
             gives_way: false,
             broken: None,
-            outbox: Arc::new(Outbox::default()),
+            outbox,
             sent_version: 0,
             sent_epoch: 0,
         }
@@ -228,6 +230,13 @@ where
         }
     }
 
+    /// Whether the client is to be told of a newer slot table although it is owed no reply: what it sends next goes the right way
+    /// then, and to whom it will have to go it is connected before. One that has sent nothing learns it with its first reply.
+    fn has_news(&self) -> bool {
+        let known_version = self.todo.table_version.max(self.sent_version);
+        known_version > 0 && self.shard.ownership_version() > known_version
+    }
+
     fn poll_hello(&mut self, cx: &mut Context<'_>) -> Poll<Option<ServerFrame>> {
         let Some(input) = &mut self.input else { return Poll::Ready(None) };
         match Pin::new(input).poll_next(cx) {
@@ -340,7 +349,7 @@ where
             session.ready.clear();
             return Poll::Ready(Some(Err(error)));
         }
-        if !session.ready.is_empty() {
+        if !session.ready.is_empty() || session.has_news() {
             return Poll::Ready(Some(Ok(session.frame())));
         }
         if budget == 0 {

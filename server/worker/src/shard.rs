@@ -2,7 +2,7 @@
 //! Many streams read it at once; the host and the view's task are its only writers.
 
 use std::sync::{
-    Arc,
+    Arc, Weak,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -51,6 +51,8 @@ pub struct Shard {
     /// Held while the ownership is replaced: the table, the log and the epoch come from different tasks.
     replacing: Mutex<()>,
     waiting: Waiting,
+    /// Streams to be woken when their client may lack something of the slot table. Of some the end is not known yet.
+    streams: Mutex<Vec<Weak<Outbox>>>,
     version: watch::Sender<u64>,
     /// Told when another answers for the shard, as far as is known here.
     turned: watch::Sender<()>,
@@ -166,6 +168,7 @@ impl Shard {
             ownership: ArcSwap::from_pointee(Ownership::new(parts.table, Arc::default(), None, parts.id, 0)),
             ownership_number: AtomicU64::new(0),
             waiting: Waiting::default(),
+            streams: Mutex::default(),
             id: parts.id,
             member: parts.member,
             zone: parts.zone,
@@ -227,13 +230,41 @@ impl Shard {
         self.ownership.load_full()
     }
 
+    /// The version of the slot table as the shard sees it now.
+    pub fn ownership_version(&self) -> u64 {
+        self.ownership.load().table().version()
+    }
+
     /// Takes a new slot table, and the same with tenures and hand-overs, which decide. Its caller makes sure that the first one is
     /// not older than the one before; the second one is left out if it is.
     pub fn set_table(&self, table: Arc<SlotTable>, slots: Arc<Table>) {
         let version = table.version();
         self.replace(|known| Some(known.with_table(table, slots)));
-        self.version.send_replace(version);
+        let is_newer = self.version.send_replace(version) < version;
         self.turned.send_replace(());
+        if is_newer {
+            self.wake_streams();
+        }
+    }
+
+    /// Has a stream woken whenever there is a newer slot table.
+    pub fn keep_informed(&self, stream: &Arc<Outbox>) {
+        let mut streams = self.streams.lock();
+        if streams.len() == streams.capacity() {
+            streams.retain(|stream| stream.strong_count() > 0);
+        }
+        streams.push(Arc::downgrade(stream));
+    }
+
+    fn wake_streams(&self) {
+        let mut streams = self.streams.lock();
+        streams.retain(|stream| match stream.upgrade() {
+            Some(stream) => {
+                stream.wake();
+                true
+            }
+            None => false,
+        });
     }
 
     /// Takes only what decides, if it is newer.

@@ -452,7 +452,7 @@ impl Worker {
 
     /// The gRPC service for other replicas of the shard.
     pub fn peer_server(&self) -> ReplicationServer<PeerService> {
-        self.peers.clone().server()
+        self.peers.clone().with_replica(self.shard.clone()).server()
     }
 
     /// Takes what other replicas send without gRPC, as the simulator does.

@@ -87,6 +87,8 @@ pub(crate) enum AdminVerb {
     Clients(ClientsFlags),
     /// Tell whether a member may be stopped without harm; exit code 1 if not
     Safe(SafeFlags),
+    /// Look whether every slot has one owner, nothing is left of hand-overs, and replicas hold the same
+    Check(CheckFlags),
     /// Restart every process of the cluster, one after the other; a program that was replaced takes over
     Restart(RestartFlags),
 }

@@ -19,7 +19,7 @@ use self::{
 };
 use crate::{
     bench,
-    client::{fleet, listing, operator, restart, single, slot, status},
+    client::{check, fleet, listing, operator, restart, single, slot, status},
     drill,
     lines::{export, import},
     shell,
@@ -76,6 +76,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Admin(AdminVerb::Recover(flags)) => client(operator::recover(flags)),
         Verb::Admin(AdminVerb::Clients(flags)) => client(fleet::clients(flags)),
         Verb::Admin(AdminVerb::Safe(flags)) => client(fleet::safe(flags)),
+        Verb::Admin(AdminVerb::Check(flags)) => client(check::check(flags)),
         Verb::Admin(AdminVerb::Restart(flags)) => client(restart::restart(flags)),
         Verb::Drill(verb) => drill::drill(verb),
         Verb::Import(flags) => client(import::import(flags)),

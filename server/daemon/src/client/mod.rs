@@ -1,5 +1,6 @@
 //! The commands that are clients: how they reach the cluster, how their answers are shown.
 
+pub(crate) mod check;
 pub(crate) mod fleet;
 pub(crate) mod listing;
 pub(crate) mod operator;

@@ -225,6 +225,16 @@ pub(crate) struct SafeFlags {
     pub client: ClientFlags,
 }
 
+/// Flags of `admin check`.
+#[derive(Args, Debug)]
+pub(crate) struct CheckFlags {
+    /// How long what is on its way may take to arrive, and replicas to be at the same record
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = sizes::duration)]
+    pub wait: Duration,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
 /// Flags of `admin restart`.
 #[derive(Args, Debug)]
 pub(crate) struct RestartFlags {
