@@ -43,6 +43,7 @@ impl MasterServer {
             master.view(),
             master.standing(),
             master.operator(),
+            master.movement(),
             address.clone(),
         ));
         let services = Services::new(&["slotkv.v1.Master", "slotkv.v1.Admin"], |routes| {
