@@ -44,8 +44,9 @@ impl Wishes {
         }
     }
 
-    /// A register with what operators may change at any time: all but `ack`, which is the primary's. Another number of
-    /// replicas brings its own `min_isr`, unless one is wished for.
+    /// A register with what operators may change at any time: all but `ack`, which is the primary's, and the weight, which counts when
+    /// the shard is made: a worker that starts again with its old flags must not undo a drain. Another number of replicas
+    /// brings its own `min_isr`, unless one is wished for.
     pub fn edit(&self, known: ShardRegister) -> Result<ShardRegister, StartError> {
         let replicas = self.replicas.unwrap_or(known.replicas);
         let min_isr = match self.min_isr {
@@ -59,7 +60,6 @@ impl Wishes {
             replicas,
             min_isr,
             durability: self.durability.unwrap_or(known.durability),
-            weight: self.weight.unwrap_or(known.weight),
             ..known
         })
     }
@@ -131,7 +131,7 @@ fn first(own: &Replica, wishes: &Wishes) -> ShardRegister {
         replicas: 1,
         preferred: Some(own.name.clone()),
         durability: Durability::default(),
-        weight: 1.0,
+        weight: wishes.weight.unwrap_or(1.0),
         loss_epoch: 0,
         recover: None,
     }

@@ -41,7 +41,13 @@ impl MasterServer {
         let master = Master::start(options, coordinator, chance)?;
         let table = MasterService::of_master(master.view(), master.standing()).with_fleet(master.fleet());
         let table = MasterGrpc::new(table).max_encoding_message_size(FRAME_BYTES_MAX);
-        let admin = AdminService::new(master.view(), master.standing(), master.operator(), address.clone());
+        let admin = AdminService::new(
+            master.view(),
+            master.standing(),
+            master.operator(),
+            master.movement(),
+            address.clone(),
+        );
         let admin = AdminServer::new(admin.with_fleet(master.fleet()));
         let names = &["slotkv.v1.Master", "slotkv.v1.Admin", "slotkv.v1.Process"];
         let services = Services::new(names, |routes| {
