@@ -8,7 +8,7 @@ use slotkv_proto::{SlotCount, limits::SHARDS_MAX};
 use crate::placement::{self, PlacementError};
 
 /// Whether leaders move slots, unless told otherwise. Hand-overs that are open are brought to their end in any case.
-pub const MOVES: bool = false;
+pub const MOVES: bool = true;
 
 /// What a master is told at its start. What concerns the whole cluster counts only for the master that creates it;
 /// afterwards the cluster's register decides.
