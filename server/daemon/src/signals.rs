@@ -9,16 +9,34 @@ const EXIT_SIGTERM: i32 = 143;
 /// Takes over both signals. The future is ready at the first one; from then on the second one ends the process, if the
 /// calling runtime still runs.
 pub(crate) fn stop_requested() -> io::Result<impl Future<Output = &'static str>> {
-    let mut signals = Signals::new()?;
+    let mut stop = Stop::new()?;
     Ok(async move {
-        let (name, _) = signals.next().await;
-        tokio::spawn(async move {
-            let (name, code) = signals.next().await;
-            eprintln!("slotkv: a second {name}, ending at once");
-            std::process::exit(code);
-        });
+        let name = stop.requested().await;
+        tokio::spawn(async move { stop.insisted().await });
         name
     })
+}
+
+/// Both signals, taken over.
+pub(crate) struct Stop(Signals);
+
+impl Stop {
+    /// Takes over both signals.
+    pub fn new() -> io::Result<Self> {
+        Signals::new().map(Self)
+    }
+
+    /// Returns at the next signal.
+    pub async fn requested(&mut self) -> &'static str {
+        self.0.next().await.0
+    }
+
+    /// Ends the process at the next signal.
+    pub async fn insisted(&mut self) {
+        let (name, code) = self.0.next().await;
+        eprintln!("slotkv: a second {name}, ending at once");
+        std::process::exit(code);
+    }
 }
 
 #[cfg(unix)]

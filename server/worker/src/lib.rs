@@ -62,4 +62,4 @@ pub mod worker;
 pub use error::StartError;
 pub use link::{GrpcPeers, PeerTransport};
 pub use runner::Runner;
-pub use worker::{Ended, Options, Seams, Standby, Worker};
+pub use worker::{Ended, LEAVING, Options, Seams, Standby, Worker};

@@ -91,6 +91,8 @@ pub struct Stand {
     pub since_ms: u64,
     /// How its data is.
     pub health: Health,
+    /// Its process is about to end.
+    pub is_leaving: bool,
 }
 
 /// Who answers for the shard, as far as this replica knows.
@@ -186,6 +188,7 @@ impl Shard {
                 standing: Standing::Alone,
                 since_ms: 0,
                 health: Health::default(),
+                is_leaving: false,
             }),
             applied: Mutex::default(),
             fresh_as_of_us: AtomicU64::new(0),
@@ -494,8 +497,16 @@ impl Shard {
             known.standing == standing && known.health == *health
         };
         if !is_known {
-            self.standing.send_replace(Stand { standing, since_ms: since_ms(), health: health.clone() });
+            self.standing.send_modify(|known| {
+                let is_leaving = known.is_leaving;
+                *known = Stand { standing, since_ms: since_ms(), health: health.clone(), is_leaving };
+            });
         }
+    }
+
+    /// Says that its process is about to end, or is not.
+    pub fn announce_leave(&self, is_leaving: bool) {
+        self.standing.send_modify(|stand| stand.is_leaving = is_leaving);
     }
 
     /// Where this replica stands.

@@ -53,6 +53,8 @@ const RESIGN_MS_MAX: u64 = 2_000;
 pub const PLACE_MS_MAX: u64 = 5_000;
 /// Where a replica stands is told to people no more often than this.
 const STANDING_PAUSE: Duration = Duration::from_millis(200);
+/// What follows how a replica stands whose process is about to end.
+pub const LEAVING: &str = ", leaving";
 /// Longest time that leaving the cluster may take; without it the coordinator finds out by itself.
 const LEAVE_MS_MAX: u64 = 3_000;
 
@@ -747,7 +749,10 @@ async fn stay(
     loop {
         let session = sessions.borrow().clone();
         let stand = standing.borrow_and_update().clone();
-        member.standing = stand.standing.to_string();
+        member.standing = match stand.is_leaving {
+            true => format!("{}{LEAVING}", stand.standing),
+            false => stand.standing.to_string(),
+        };
         member.since_ms = stand.since_ms;
         member.health = stand.health;
         match membership::join(&*session, &member).await {

@@ -26,8 +26,8 @@ use super::{
 use crate::{
     dev::{Dev, DevError, DevOptions},
     metrics::{Board, Endpoint, Serving, Source},
-    serve::{ListenError, Listening, MasterServer, ServeError, WorkerServer, worker::seams},
-    signals,
+    serve::{ListenError, Listening, MasterServer, ServeError, WorkerServer, leave::leave, worker::seams},
+    signals::{self, Stop},
 };
 
 /// Ports that `--listen HOST` alone means.
@@ -165,8 +165,7 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
     let cache_bytes = memory(flags.store.cache_bytes)?;
     let program = Program::new()?;
     let end = finish(runtime, async {
-        let stop = stop_requested()?;
-        tokio::pin!(stop);
+        let mut stop = Stop::new().map_err(signals_failure)?;
         let listening = listen(&flags.listen, WORKER_PORT, flags.server.advertise.as_deref())?;
         let board = Board::default();
         let _metrics = metrics(&flags.server, &board)?;
@@ -196,7 +195,7 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         };
         let mut server = tokio::select! {
             biased;
-            name = &mut stop => {
+            name = stop.requested() => {
                 if let Some((_, standby, _)) = waits.take() {
                     standby.leave().await;
                 }
@@ -209,15 +208,31 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         let _shown = board.show(server.source());
         waits.take().map_or_else(|| ready(server.address()), |(said, ..)| said)?;
         let process = server.process().clone();
-        let end = tokio::select! {
-            biased;
-            name = &mut stop => {
-                tracing::info!("{name}: stops");
-                Ok(End::Done)
+        let end = loop {
+            tokio::select! {
+                biased;
+                name = stop.requested() => {
+                    let left = async { if flags.drain { leave(&server).await } else { Ok(()) } };
+                    let left = tokio::select! {
+                        left = left => left,
+                        () = stop.insisted() => continue,
+                    };
+                    match left {
+                        Ok(()) => tracing::info!("{name}: stops"),
+                        Err(why) => {
+                            tracing::error!("{name}: stays, since it cannot leave: {why}");
+                            continue;
+                        }
+                    }
+                    break Ok(End::Done);
+                }
+                () = process.restart_wished() => break Ok(End::Again),
+                why = server.failed() => {
+                    break Err(Failure::failed(format_args!("the worker had to stop: {why}")));
+                }
             }
-            () = process.restart_wished() => Ok(End::Again),
-            why = server.failed() => Err(Failure::failed(format_args!("the worker had to stop: {why}"))),
         };
+        tokio::spawn(async move { stop.insisted().await });
         bounded(flags.server.shutdown, server.shutdown(REPLIES_WAIT)).await?;
         end
     });
@@ -274,7 +289,11 @@ fn finish(runtime: Runtime, run: impl Future<Output = Result<End, Failure>>) -> 
 }
 
 fn stop_requested() -> Result<impl Future<Output = &'static str>, Failure> {
-    signals::stop_requested().map_err(|error| Failure::io("cannot wait for signals", error))
+    signals::stop_requested().map_err(signals_failure)
+}
+
+fn signals_failure(error: io::Error) -> Failure {
+    Failure::io("cannot wait for signals", error)
 }
 
 fn stopped_early(name: &str) -> End {

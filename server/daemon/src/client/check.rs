@@ -114,7 +114,8 @@ impl Look {
                 "hand-over {id} of {slot_count} slots from shard {source} to shard {target} is {state}"
             ));
         }
-        for shard in &self.status.shards {
+        // Whoever has given its slots away may go.
+        for shard in self.status.shards.iter().filter(|shard| shard.slots > 0) {
             if shard.primary.is_empty() {
                 problems.push(format!("shard {} has no primary: {}", shard.shard, shard.reason));
             }
@@ -153,7 +154,13 @@ impl Look {
             slots.entry(wrong).or_default().push(slot);
         }
         let text = |(wrong, slots): (&str, Vec<usize>)| {
-            format!("{} of shard {}: {} slots {wrong}: {}", replica.name, replica.shard, slots.len(), listed(&slots))
+            format!(
+                "{} of shard {}: {} slots {wrong}: {}",
+                replica.name,
+                replica.shard,
+                slots.len(),
+                listed(&slots)
+            )
         };
         slots.into_iter().map(text).collect()
     }
@@ -188,10 +195,10 @@ impl Look {
         };
         let (ours, theirs) = (slots(one), slots(other));
         let all: BTreeSet<usize> = ours.keys().chain(theirs.keys()).copied().collect();
-        let different: Vec<usize> = all.into_iter().filter(|slot| ours.get(slot) != theirs.get(slot)).collect();
-        (!different.is_empty()).then(|| {
-            format!("{one} and {other} differ in {} slots: {}", different.len(), listed(&different))
-        })
+        let different: Vec<usize> =
+            all.into_iter().filter(|slot| ours.get(slot) != theirs.get(slot)).collect();
+        (!different.is_empty())
+            .then(|| format!("{one} and {other} differ in {} slots: {}", different.len(), listed(&different)))
     }
 }
 
@@ -289,13 +296,19 @@ mod tests {
     }
 
     fn replica(name: &str, shard: u32, applied_index: u64, slots: Vec<HeldSlot>) -> (String, InspectReply) {
-        (name.to_owned(), InspectReply { name: name.into(), shard, applied_index, slots, ..Default::default() })
+        (
+            name.to_owned(),
+            InspectReply { name: name.into(), shard, applied_index, slots, ..Default::default() },
+        )
     }
 
     fn look(replicas: Vec<(String, InspectReply)>) -> Look {
         let copy = |name: &String| ReplicaStatus { name: name.clone(), live: true, ..Default::default() };
-        let shard =
-            ShardStatus { primary: "a".into(), copies: replicas.iter().map(|(name, _)| copy(name)).collect(), ..Default::default() };
+        let shard = ShardStatus {
+            primary: "a".into(),
+            copies: replicas.iter().map(|(name, _)| copy(name)).collect(),
+            ..Default::default()
+        };
         Look {
             status: StatusReply { shards: vec![shard], ..Default::default() },
             movements: v1::MigrationsReply::default(),
@@ -329,16 +342,26 @@ mod tests {
             assert!(problems.len() == 1 && problems[0].contains(part), "{part}: {problems:?}");
         }
         let mut open = look(vec![]);
-        open.movements.open.push(v1::MigrationStatus { id: 9, state: "copying".into(), ..Default::default() });
+        open.movements.open.push(v1::MigrationStatus {
+            id: 9,
+            state: "copying".into(),
+            ..Default::default()
+        });
         open.owners[1] = UNALLOCATED;
         let problems = open.problems();
-        assert!(problems[0].contains("1 slots have no owner: 1") && problems[1].contains("hand-over 9"), "{problems:?}");
+        assert!(
+            problems[0].contains("1 slots have no owner: 1") && problems[1].contains("hand-over 9"),
+            "{problems:?}"
+        );
     }
 
     #[test]
     fn replicas_are_compared_once_they_have_applied_the_same_record() {
         let at = |index, count| {
-            vec![replica("a", 0, 7, vec![held(0, 3, Hold::Held)]), replica("b", 0, index, vec![held(0, count, Hold::Held)])]
+            vec![
+                replica("a", 0, 7, vec![held(0, 3, Hold::Held)]),
+                replica("b", 0, index, vec![held(0, count, Hold::Held)]),
+            ]
         };
         let mut findings = Findings::default();
         findings.add(&look(at(6, 2)));

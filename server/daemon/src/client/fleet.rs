@@ -3,6 +3,7 @@
 use serde_json::json;
 use slotkv::Client;
 use slotkv_proto::v1::{self, ClientStatus, ShardStatus, StatusReply, admin_client::AdminClient};
+use slotkv_worker::LEAVING;
 
 use super::{connect, failure, output::Output, reach, table::Table};
 use crate::cli::{
@@ -124,8 +125,7 @@ pub(crate) async fn safe(flags: SafeFlags) -> Result<Exit, Failure> {
     let client = connect(&flags.client).await?;
     let looked = async {
         let status = client.status().await.map_err(failure)?;
-        let fleet = asked(&client, &status).await;
-        verdict(&status, &fleet, &flags.name)
+        reasons(&client, &status, &flags.name).await
     };
     let looked = looked.await;
     client.close().await;
@@ -145,6 +145,20 @@ pub(crate) async fn safe(flags: SafeFlags) -> Result<Exit, Failure> {
         }
     };
     output.end(if is_safe { Exit::Done } else { Exit::No })
+}
+
+/// What speaks against stopping a member.
+pub(crate) async fn reasons(
+    client: &Client,
+    status: &StatusReply,
+    name: &str,
+) -> Result<Vec<String>, Failure> {
+    verdict(status, &asked(client, status).await, name)
+}
+
+/// Whether a copy says that its process is about to end.
+pub(crate) fn is_leaving(copy: &v1::ReplicaStatus) -> bool {
+    copy.state.ends_with(LEAVING)
 }
 
 /// What speaks against stopping a member, a master by its address or a worker by its name.
@@ -186,7 +200,8 @@ fn of_shard(shard: &ShardStatus, name: &str) -> Vec<String> {
     if shard.slots == 0 {
         return vec![];
     }
-    let counts = |copy: &&v1::ReplicaStatus| copy.live && copy.in_isr && copy.name != name;
+    let counts =
+        |copy: &&v1::ReplicaStatus| copy.live && copy.in_isr && copy.name != name && !is_leaving(copy);
     let left = shard.copies.iter().filter(counts).count() as u32;
     match left {
         0 => vec![format!("shard {} has {} slots and no other copy in sync", shard.shard, shard.slots)],
@@ -249,6 +264,10 @@ mod tests {
         // One that does not count may go.
         assert_eq!(reasons(shard(1, false), "b"), Vec::<String>::new());
         assert!(reasons(shard(1, true), "m:1")[0].contains("only master"));
+        // Nor does one that is about to go.
+        let mut leaving = shard(1, true);
+        leaving.copies[1].state = format!("in sync{LEAVING}");
+        assert!(reasons(leaving, "a")[0].contains("no other copy"));
         assert_eq!(verdict(&status(shard(1, true)), &fleet(vec![]), "x").unwrap_err().exit, Exit::Usage);
     }
 

@@ -2,10 +2,12 @@
 //! tests compose them; coordinator and disk are arguments.
 //!
 //! Layout: [`listen`] addresses · `incoming` connections and their bounds · `grpc` one server · [`master`] and
-//! [`worker`] the roles · [`process`] which process it is.
+//! [`worker`] the roles · [`process`] which process it is · `leave`
+//! what a worker does before it ends.
 
 pub(crate) mod grpc;
 pub(crate) mod incoming;
+pub(crate) mod leave;
 pub mod listen;
 pub mod master;
 pub mod process;

@@ -8,6 +8,7 @@ use slotkv_proto::{
     Code,
     limits::FRAME_BYTES_MAX,
     seam::{SystemChance, SystemClock},
+    table::ShardId,
     v1::master_server::MasterServer as MasterGrpc,
 };
 use slotkv_storage::{Disk, FjallEngines, fjall_engine::FjallOptions};
@@ -96,6 +97,20 @@ impl WorkerServer {
     /// What it tells whoever watches it, also while its replica is begun anew.
     pub fn source(&self) -> Source {
         Source::Worker(self.state.subscribe())
+    }
+
+    /// Its shard and its name, and the masters that it knows of; `None` while its replica is begun anew.
+    pub(crate) fn place(&self) -> Option<(ShardId, String, Vec<String>)> {
+        let worker = &self.running.as_ref()?.worker;
+        let shard = worker.shard();
+        Some((shard.id(), shard.member().name.clone(), worker.view().borrow().masters.clone()))
+    }
+
+    /// Says to people and to the other copies that this one is about to leave, or stays.
+    pub(crate) fn announce_leave(&self, is_leaving: bool) {
+        if let Some(Running { worker, .. }) = &self.running {
+            worker.shard().announce_leave(is_leaving);
+        }
     }
 
     /// Which process it is.

@@ -137,6 +137,9 @@ pub(crate) struct WorkerFlags {
     /// How long a replica must have been gone before its place is taken
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = sizes::duration)]
     pub standby_after: Duration,
+    /// At SIGTERM or SIGINT: end only once nothing depends on this worker; give the shard's slots to others if no other copy is in sync
+    #[arg(long)]
+    pub drain: bool,
     /// Where this worker stands, as a rack or a data centre
     #[arg(long, default_value = "")]
     pub zone: String,
