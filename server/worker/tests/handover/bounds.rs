@@ -109,7 +109,7 @@ async fn rows_of_staged_slots_end_after_the_switch_and_hold_up_nobody_before() {
     let mut world = World::new(3, Options { part_bytes_max: 4_000, ..options() }).await;
     world.writes_per_step = 0;
     for key in 0..5_000 {
-        world.write_change(4, format!("short{key}"), put(3, 50)).await;
+        world.write_change(4, format!("short{key}"), put(3, 20_000)).await;
     }
     let id = world.plan(&[3, 4], 0, 1).await;
     // The target's own, of a slot that it has got before.
@@ -117,7 +117,7 @@ async fn rows_of_staged_slots_end_after_the_switch_and_hold_up_nobody_before() {
     world.decide(id, Outcome::Moved).await;
     world.finish(id).await;
     let back = world.plan(&[4], 1, 0).await;
-    world.write_change(3, "mine".into(), put(3, 100)).await;
+    world.write_change(3, "mine".into(), put(3, 20_000)).await;
     world.until_imported(back).await;
     let hidden = rows_of(&world.shards[0].engine, &[4]).len();
     assert!(hidden > 4_000, "{hidden} rows are hidden");

@@ -146,7 +146,8 @@ async fn a_new_stream_replaces_what_an_older_one_has_staged() {
 #[tokio::test]
 async fn a_source_whose_log_has_been_cut_begins_anew() {
     let mut world = World::new(5, options()).await;
-    for _ in 0..300 {
+    world.values = 300;
+    for _ in 0..600 {
         world.write().await;
     }
     let id = world.plan(&MOVING, 0, 1).await;

@@ -214,7 +214,7 @@ impl Shard {
         let records =
             self.replica.stage_expiries(&mut group, &mut position, &|slot| party.serves(slot)).unwrap();
         if records.is_empty() {
-            // As the committer does.
+            self.replica.take_sweep(group);
             return 0;
         }
         for record in &records {
