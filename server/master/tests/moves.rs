@@ -200,7 +200,7 @@ fn a_shard_that_joins_gets_its_share_by_a_plan_a_decision_and_a_close() {
         let (ended, totals) = (&told.ended[0], told.totals.clone().unwrap());
         assert_eq!((ended.id, ended.moved, ended.slot_count, ended.pause_us), (2, true, 8, 700));
         assert_eq!((totals.slots, totals.bytes, totals.pause_us_max), (8, 1000, 700));
-        assert!(told.planned && told.left.is_empty() && told.open.is_empty(), "{told:?}");
+        assert!(told.planned && told.moves && told.left.is_empty() && told.open.is_empty(), "{told:?}");
     });
 }
 
