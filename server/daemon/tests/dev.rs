@@ -174,7 +174,13 @@ async fn each_member_tells_what_it_serves_and_when_it_stops() {
         (dev.master_addresses().remove(0), &["slotkv.v1.Admin", "slotkv.v1.Master", "slotkv.v1.Process"][..]),
         (
             dev.worker_addresses().remove(0),
-            &["slotkv.v1.Master", "slotkv.v1.Process", "slotkv.v1.Replication", "slotkv.v1.Store"],
+            &[
+                "slotkv.v1.Handover",
+                "slotkv.v1.Master",
+                "slotkv.v1.Process",
+                "slotkv.v1.Replication",
+                "slotkv.v1.Store",
+            ],
         ),
     ];
     let mut watched = Vec::new();

@@ -88,6 +88,8 @@ enum Stale {
 
 impl Mover {
     pub(crate) fn new(moves: bool, movement: watch::Sender<Arc<Movement>>) -> Self {
+        // What an earlier office of this master told is nothing any more.
+        movement.send_replace(Arc::new(Movement { moves, ..Movement::default() }));
         Self {
             moves,
             options: LeaderOptions::default(),
@@ -465,7 +467,8 @@ impl Mover {
         let movement = Movement {
             moves: self.moves,
             version: slots.version,
-            weights: plan::weights(view),
+            // Where there is no plan, there is none by any weights.
+            weights: if self.problem.is_none() { plan::weights(view) } else { BTreeMap::new() },
             holds: view.holds.number,
             open: open.collect(),
             ended: self.history.ended.clone(),

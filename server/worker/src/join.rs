@@ -216,6 +216,16 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_counts_when_the_shard_is_made_and_a_worker_that_starts_again_does_not_undo_a_drain() {
+        let own = Replica { name: "w".into(), inc: "i".into(), run: "r".into(), address: "a:1".into() };
+        let wishes = Wishes { weight: Some(2.0), ..Wishes::default() };
+        let made = wishes.edit(first(&own, &wishes)).unwrap();
+        assert_eq!(made.weight, 2.0);
+        let drained = ShardRegister { weight: 0.0, ..made };
+        assert_eq!(wishes.edit(drained).unwrap().weight, 0.0);
+    }
+
+    #[test]
     fn another_number_of_replicas_brings_its_own_min_isr_unless_one_is_wished_for() {
         let edit = |replicas, min_isr| {
             let edited = Wishes { replicas, min_isr, ..Wishes::default() }.edit(register()).unwrap();

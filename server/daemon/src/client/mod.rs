@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod fleet;
 pub(crate) mod listing;
+pub(crate) mod moves;
 pub(crate) mod operator;
 pub(crate) mod output;
 mod reach;

@@ -1,0 +1,135 @@
+//! Workers with `--drain` that get SIGTERM: they end once nothing depends on them, and stay if they cannot.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use slotkv_coordination::ensemble::Ensemble;
+use support::{Server, signal};
+
+const KEYS: usize = 300;
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// A master and workers on a ZooKeeper.
+struct Cluster {
+    coordinator: String,
+    folder: tempfile::TempDir,
+    master: Server,
+}
+
+impl Cluster {
+    fn new(ensemble: &Ensemble, shards: &str) -> Self {
+        let coordinator = ensemble.uri("/slotkv");
+        let master = Server::spawn(&[&["master", "--shards", shards][..], &common(&coordinator)].concat());
+        Self { coordinator, folder: tempfile::tempdir().unwrap(), master }
+    }
+
+    fn worker(&self, name: &str, shard: &str, replicas: &str) -> Server {
+        let data = self.folder.path().join(name).display().to_string();
+        let of_name = ["worker", "--drain", "--data", &data, "--name", name];
+        let of_shard = ["--shard", shard, "--replicas", replicas];
+        Server::spawn(&[&of_name[..], &of_shard, &common(&self.coordinator)].concat())
+    }
+
+    fn fill(&self) {
+        let lines: String = (0..KEYS).map(|n| format!("{{\"key\":\"k{n}\",\"value\":\"v{n}\"}}\n")).collect();
+        self.master.run_with(&["import", "-"], lines.as_bytes()).expect(0);
+    }
+
+    fn status(&self) -> Value {
+        let json = self.master.run(&["admin", "status", "--json"]).expect(0).stdout;
+        serde_json::from_slice(&json).unwrap()
+    }
+
+    fn keys(&self) -> String {
+        self.master.run(&["count", "--deadline-ms", "20000"]).expect(0).text()
+    }
+
+    fn slots_of(&self, shard: usize) -> u64 {
+        self.status()["shards"][shard]["slots"].as_u64().unwrap()
+    }
+}
+
+fn common(coordinator: &str) -> [&str; 8] {
+    ["--listen", "127.0.0.1:0", "--coordinator", coordinator, "--session", "3s", "--log", "error"]
+}
+
+#[test]
+fn a_worker_gives_its_slots_to_others_before_it_ends_and_the_last_one_stays() {
+    if Ensemble::skips("workers that leave with --drain") {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let ensemble = runtime.block_on(Ensemble::start(1)).unwrap();
+    let mut cluster = Cluster::new(&ensemble, "2");
+    let mut workers = [cluster.worker("a", "0", "1"), cluster.worker("b", "1", "1")];
+    workers.iter_mut().for_each(Server::wait_until_ready);
+    cluster.master.wait_until_ready();
+    cluster.fill();
+    let [a, b] = workers;
+    assert!(cluster.slots_of(0) > 0);
+    assert_eq!(a.terminate().0, Some(0));
+    assert_eq!(cluster.slots_of(0), 0);
+    assert_eq!(cluster.keys(), format!("{KEYS}\n"));
+    let check = cluster.master.run(&["admin", "check"]);
+    assert_eq!(check.code, Some(0), "{check:?}");
+    // There is nobody left to give anything to.
+    cluster.master.run(&["admin", "safe", "b"]).expect(1);
+    signal(b.pid(), libc::SIGTERM);
+    let begun = Instant::now();
+    let copies = || cluster.status()["shards"][1]["copies"][0]["state"].as_str().unwrap().to_owned();
+    while !copies().ends_with("leaving") {
+        assert!(begun.elapsed() < WAIT_MAX, "it never said that it leaves: {}", copies());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    while copies().ends_with("leaving") {
+        assert!(begun.elapsed() < WAIT_MAX, "it does not say that it stays");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(cluster.keys(), format!("{KEYS}\n"));
+    assert_eq!(cluster.slots_of(1), 1024);
+    // The folder of the one that left may be used again: it has no slots until it is given a weight.
+    let mut a = cluster.worker("a", "0", "1");
+    a.wait_until_ready();
+    cluster.master.run(&["admin", "add", "0"]).expect(0);
+    assert!(cluster.slots_of(0) > 0);
+    assert_eq!(b.terminate().0, Some(0));
+    assert_eq!(cluster.keys(), format!("{KEYS}\n"));
+}
+
+#[test]
+fn a_copy_among_several_leaves_at_once_and_of_two_that_leave_together_one_gives_its_slots_away_first() {
+    if Ensemble::skips("copies that leave with --drain") {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let ensemble = runtime.block_on(Ensemble::start(1)).unwrap();
+    let mut cluster = Cluster::new(&ensemble, "2");
+    let mut workers = [("a", "0"), ("b", "0"), ("c", "1")]
+        .map(|(name, shard)| cluster.worker(name, shard, if shard == "0" { "2" } else { "1" }));
+    workers.iter_mut().for_each(Server::wait_until_ready);
+    cluster.master.wait_until_ready();
+    cluster.fill();
+    let in_sync = || cluster.status()["shards"][0]["isr"].as_array().unwrap().len();
+    let begun = Instant::now();
+    while in_sync() < 2 {
+        assert!(begun.elapsed() < WAIT_MAX, "they do not come in sync");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let slots = cluster.slots_of(0);
+    let [a, b, _c] = workers;
+    assert_eq!(a.terminate().0, Some(0));
+    assert_eq!(cluster.slots_of(0), slots);
+    let mut a = cluster.worker("a", "0", "2");
+    a.wait_until_ready();
+    while in_sync() < 2 {
+        assert!(begun.elapsed() < WAIT_MAX, "they do not come in sync again");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    signal(a.pid(), libc::SIGTERM);
+    assert_eq!(b.terminate().0, Some(0));
+    assert_eq!(a.end().0, Some(0));
+    assert_eq!(cluster.slots_of(0), 0);
+    assert_eq!(cluster.keys(), format!("{KEYS}\n"));
+}
