@@ -114,7 +114,7 @@ async fn a_whole_cluster_restarts_by_one_command_and_no_request_fails() {
     stop.store(true, Relaxed);
     let failures = calls.await.unwrap();
     assert_eq!(failures, Vec::<String>::new(), "of {} calls", count.load(Relaxed));
-    assert!(count.load(Relaxed) > 100);
+    assert!(count.load(Relaxed) > 10);
 
     // A restart of one that is named, and one that is refused: what is meant is gone.
     assert_eq!(admin(&["admin", "restart", "b", "--json"]).expect(0).text().lines().count(), 1);
