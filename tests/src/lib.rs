@@ -1,9 +1,10 @@
 //! Whole-cluster tests. This library holds what they share: [`simulation`], a cluster of real masters, workers and
 //! clients in one thread, in virtual time, on a network and on disks that one seed makes fail; [`process`], masters and
 //! workers as processes on a real ZooKeeper; [`proxy`], a link that can go silent without closing; [`raw`], peers that
-//! say what no peer of ours says; [`load`], readers and writers that remember what was acknowledged.
+//! say what no peer of ours says; [`load`], readers and writers that remember what was acknowledged; [`operator`], who has slots moved.
 
 pub mod load;
+pub mod operator;
 pub mod process;
 pub mod proxy;
 pub mod raw;

@@ -12,76 +12,12 @@ use std::{
 use bytes::Bytes;
 use slotkv::{Client, PutOptions, Range, Scan};
 use slotkv_daemon::dev::{Dev, DevOptions};
-use slotkv_proto::{
-    handshake,
-    v1::{self, admin_client::AdminClient},
-};
-use slotkv_tests::{WAIT_MAX, load::Load};
-use tonic::transport::Channel;
+use slotkv_tests::{WAIT_MAX, load::Load, operator::Operator};
 
 /// Keys that stay throughout, in many slots.
 const KEYS: usize = 3000;
 /// Slots of the cluster.
 const SLOTS: u32 = 256;
-
-/// Orders to the only master.
-struct Operator {
-    admin: AdminClient<Channel>,
-}
-
-impl Operator {
-    async fn of(dev: &Dev) -> Self {
-        let address = dev.master_addresses().remove(0);
-        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Self { admin: AdminClient::new(channel) }
-    }
-
-    fn hello() -> Option<v1::Hello> {
-        let (version_min, version_max) = (handshake::VERSION_MIN, handshake::VERSION_MAX);
-        Some(v1::Hello { version_min, version_max, ..v1::Hello::default() })
-    }
-
-    async fn weigh(&mut self, shard: u32, weight: f64) {
-        let order = v1::WeightRequest { hello: Self::hello(), shard, weight: Some(weight) };
-        self.admin.weight(order).await.unwrap();
-    }
-
-    async fn movements(&mut self) -> v1::MigrationsReply {
-        let request = v1::MigrationsRequest { hello: Self::hello() };
-        self.admin.migrations(request).await.unwrap().into_inner()
-    }
-
-    async fn slots_of(&mut self, shard: u32) -> u32 {
-        let request = v1::StatusRequest { hello: Self::hello() };
-        let status = self.admin.status(request).await.unwrap().into_inner();
-        status.shards.iter().find(|found| found.shard == shard).map_or(0, |found| found.slots)
-    }
-
-    /// Waits until everything is where it belongs and both sides of every hand-over are done.
-    async fn settled(&mut self) {
-        let (end, pause) = (tokio::time::Instant::now() + WAIT_MAX, Duration::from_millis(20));
-        loop {
-            let movements = self.movements().await;
-            if movements.planned && movements.open.is_empty() && movements.left.is_empty() {
-                return;
-            }
-            assert!(tokio::time::Instant::now() < end, "it does not settle: {movements:?}");
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    /// Slots leave every shard in turn and come back.
-    async fn round(&mut self, shards: u32) {
-        for shard in 0..shards {
-            self.weigh(shard, 0.0).await;
-            self.settled().await;
-            assert_eq!(self.slots_of(shard).await, 0);
-            self.weigh(shard, 1.0).await;
-            self.settled().await;
-            assert!(self.slots_of(shard).await > 0);
-        }
-    }
-}
 
 async fn cluster() -> Dev {
     let options = DevOptions { masters: 1, shards: 3, slots: SLOTS, ..DevOptions::default() };
@@ -146,8 +82,10 @@ async fn no_call_fails_and_no_scan_misses_or_doubles_a_key_while_slots_move() {
     let stop = Arc::<AtomicBool>::default();
     let mut load = Load::start(&client, 8, Duration::from_millis(1));
     let looking = tokio::spawn(look(client.clone(), stop.clone()));
-    let mut operator = Operator::of(&dev).await;
-    operator.round(3).await;
+    let mut operator = Operator::at(&dev.master_addresses()[0]).await;
+    for shard in 0..3 {
+        operator.there_and_back(shard).await;
+    }
     load.goes_on(100).await;
     stop.store(true, Relaxed);
     let looks = looking.await.unwrap();
@@ -167,7 +105,7 @@ async fn a_cursor_goes_on_at_whoever_has_the_slot_by_then() {
     let dev = cluster().await;
     let client = Client::connect(&dev.uri()).await.unwrap().with_deadline(WAIT_MAX);
     fill(&client).await;
-    let mut operator = Operator::of(&dev).await;
+    let mut operator = Operator::at(&dev.master_addresses()[0]).await;
     let range = || Range::prefix("stays/").items_max(10);
     let (mut found, mut cursor) = (BTreeSet::new(), None::<Bytes>);
     for shard in [0, 1, 2] {
@@ -201,7 +139,7 @@ async fn a_session_reads_its_own_writes_and_a_lifetime_goes_on_wherever_the_slot
     let session = client.with_session_token(b"").unwrap();
     let keys: Vec<String> = (0..64).map(|number| format!("of a session {number}")).collect();
     let lifetime = Duration::from_secs(3600);
-    let mut operator = Operator::of(&dev).await;
+    let mut operator = Operator::at(&dev.master_addresses()[0]).await;
     for round in 0..3_u32 {
         for key in &keys {
             session.put_with(key.clone(), round.to_string(), PutOptions::ttl(lifetime)).await.unwrap();
