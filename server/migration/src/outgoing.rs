@@ -55,7 +55,9 @@ impl Party {
             _ => None,
         };
         let holds = migration.slots.iter().all(|slot| match self.appended.mark(*slot) {
-            Mark::Held(of) => self.table.owner(*slot).is_some_and(|owner| owner.tenure == of),
+            Mark::Held(of) => {
+                self.table.owner(*slot).is_some_and(|owner| owner.shard == self.me && owner.tenure == of)
+            }
             Mark::Sealed { id: of, .. } => of == id,
             _ => false,
         });

@@ -518,3 +518,22 @@ fn limits_fit_each_other() {
     assert!(options.part_bytes_max < options.flight_bytes_max && options.rate_min < options.rate_max);
     assert!(slotkv_migration::LeaderOptions::default().slot_count_max <= options::SLOT_COUNT_MAX);
 }
+
+#[test]
+fn neither_side_takes_part_in_a_plan_whose_owner_is_another() {
+    // A table that nobody writes: the source owns nothing of it, the target everything.
+    let mut wrong = table(7, None);
+    wrong.owners[0].shard = TARGET;
+    let mut source = Side::new(SOURCE, options(), wrong.clone());
+    assert!(matches!(source.reports.last().map(|report| &report.said), Some(Said::Failed(_))));
+    let mut target = Side::new(TARGET, options(), wrong);
+    talk(&mut source, &mut target);
+    let to = Place {
+        stream: Stream { epoch: 1, number: 1 },
+        cursor: Cursor::End,
+        at: Position { epoch: 1, index: 9 },
+    };
+    let body = Body::Part { from: None, to, bytes: Bytes::new() };
+    target.hear(Message { id: HAND_OVER, from: SOURCE, to: TARGET, version: 7, body });
+    assert!(target.log.is_empty() && target.party.serves(SLOT));
+}

@@ -109,7 +109,7 @@ impl Machine {
 
     /// Keys of a slot that lie in its engine.
     pub fn rows_of(&self, slot: u16) -> usize {
-        let prefix = slot_prefix(slot);
+        let prefix = keys::data_prefix(slot, "");
         let end = keys::prefix_end(&prefix);
         let mut count = 0;
         let bounds = (
@@ -123,15 +123,6 @@ impl Machine {
         scanned.expect("memory can be read");
         count
     }
-}
-
-/// What the data keys of a slot begin with, whatever their namespace.
-fn slot_prefix(slot: u16) -> Vec<u8> {
-    let (one, other) = (keys::data_key(slot, "a", b""), keys::data_key(slot, "b", b""));
-    let common = one.iter().zip(&other).take_while(|(a, b)| a == b).count();
-    let next = keys::data_key(slot + 1, "a", b"");
-    let own = one.iter().zip(&next).take_while(|(a, b)| a == b).count();
-    one[..common.max(own + 1)].to_vec()
 }
 
 /// All of it.
