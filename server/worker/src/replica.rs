@@ -485,8 +485,8 @@ impl Replica {
         self.check.take()
     }
 
-    /// Takes over what a group found of deadlines that came to nothing to log.
-    pub(crate) fn take_sweep(&mut self, group: Group) {
+    /// Takes over what a group has found of deadlines, if it came to nothing to log.
+    pub fn take_sweep(&mut self, group: Group) {
         if let Some(swept) = group.swept {
             self.deadlines.sweep(swept);
         }

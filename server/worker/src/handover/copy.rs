@@ -23,6 +23,9 @@ use super::{
 };
 use crate::{replica::Replica, retry::ClientId};
 
+/// What a part has beside items and their changes, roughly: its head, and the range that it replaces.
+const OVERHEAD_BYTES: usize = 128;
+
 /// A part that is being made.
 pub struct Copy(Step);
 
@@ -79,23 +82,24 @@ impl Replica {
             Some(from) => Some(from),
         };
         let after = from.map_or(Cursor::Start, |from| from.cursor.clone());
-        let Some(changes) = self.changes(log, read, from)? else { return done(Chunk::Gone) };
-        let at = changes.at;
-        let left = log.last_index().saturating_sub(at.index);
-        let behind = (changes.bytes / changes.count.max(1)).saturating_mul(left);
-        let mut part = Writer::new();
-        self.write_changes(&changes, &mut part);
         let mut tail = Writer::new();
         for &slot in &read.slots {
             tail.floor(slot, self.results_of(slot).map_or(0, |results| results.forgotten_index()));
         }
         tail.shown(self.shown_index());
+        let bytes_max = read.bytes_max.saturating_sub(tail.len() + OVERHEAD_BYTES);
+        let Some(changes) = self.changes(log, read, from, bytes_max)? else { return done(Chunk::Gone) };
+        let at = changes.at;
+        let left = log.last_index().saturating_sub(at.index);
+        let behind = (changes.bytes / changes.count.max(1)).saturating_mul(left);
+        let mut part = Writer::new();
+        self.write_changes(&changes, &mut part);
         let is_whole = after == Cursor::End || at.index < applied.index || !read.with_items;
-        if is_whole || part.len() >= read.bytes_max {
+        if is_whole || (part.len() > 0 && part.len() >= bytes_max) {
             part.append(&tail);
             return done(Chunk::Part { cursor: after, at, bytes: part.finish(), item_bytes: 0, behind });
         }
-        let room = read.bytes_max - part.len();
+        let room = bytes_max.saturating_sub(part.len()).max(1);
         let (slots, is_all) = self.items(&read.slots, &after, room);
         let reader = self.engine().snapshot()?;
         let items = Items { reader, at, behind, after, changes: part, tail, slots, is_all, room };
@@ -103,14 +107,20 @@ impl Replica {
     }
 
     /// Changes of copied items behind a place. `None`: the log has what no copy goes across.
-    fn changes(&self, log: &Log, read: &Read, from: Option<&Place>) -> Result<Option<Changes>, Error> {
+    fn changes(
+        &self,
+        log: &Log,
+        read: &Read,
+        from: Option<&Place>,
+        bytes_max: usize,
+    ) -> Result<Option<Changes>, Error> {
         let applied = self.applied();
         let applied = Position { epoch: applied.epoch, index: applied.index };
         let (rows, clients) = (BTreeMap::new(), BTreeSet::new());
         let mut changes = Changes { rows, clients, at: applied, bytes: 0, count: 0 };
         let Some(from) = from else { return Ok(Some(changes)) };
         changes.at = from.at;
-        let mut left = read.bytes_max.max(1);
+        let mut left = bytes_max.max(1);
         while changes.at.index < applied.index && left > 0 {
             let records = log.read(changes.at.index + 1, left)?;
             if records.is_empty() {
