@@ -55,7 +55,9 @@ impl Party {
             _ => None,
         };
         let holds = migration.slots.iter().all(|slot| match self.appended.mark(*slot) {
-            Mark::Held(of) => self.table.owner(*slot).is_some_and(|owner| owner.tenure == of),
+            Mark::Held(of) => {
+                self.table.owner(*slot).is_some_and(|owner| owner.shard == self.me && owner.tenure == of)
+            }
             Mark::Sealed { id: of, .. } => of == id,
             _ => false,
         });
@@ -84,8 +86,9 @@ impl Party {
         let allowed = sealed.is_some() || self.pace.allows(self.now_us);
         let options = &self.options;
         let Some(outgoing) = self.outgoing.get_mut(&migration.id) else { return };
-        let waits =
-            !outgoing.is_met || outgoing.is_reading || outgoing.flight_bytes >= options.flight_bytes_max;
+        let is_full = outgoing.flight_bytes >= options.flight_bytes_max
+            || outgoing.flight.len() >= options.flight_count_max;
+        let waits = !outgoing.is_met || outgoing.is_reading || is_full;
         let goal = sealed.map_or(upto_index, |at| at.index.min(upto_index));
         let lacks_items = outgoing.next.as_ref().is_none_or(|next| next.cursor < Cursor::End);
         let lacks_records = outgoing.next.as_ref().is_some_and(|next| next.at.index < goal);

@@ -390,6 +390,21 @@ fn what_is_on_the_way_is_bounded() {
 }
 
 #[test]
+fn small_parts_on_the_way_are_bounded_too() {
+    let few = Options { flight_bytes_max: 10_000, flight_count_max: 2, ..options() };
+    let mut source = Side::new(SOURCE, few, table(7, None));
+    let mut target = Side::new(TARGET, options(), table(7, None));
+    talk(&mut source, &mut target);
+    for number in 1..=2 {
+        source.read(item(number), 0);
+    }
+    source.tick(1_000);
+    assert!(source.reads.is_empty(), "two parts are on their way");
+    talk(&mut source, &mut target);
+    assert_eq!(source.reads.len(), 1);
+}
+
+#[test]
 fn a_target_that_cannot_commit_takes_no_more_than_its_bound() {
     let mut source = Side::new(SOURCE, Options { flight_bytes_max: 10_000, ..options() }, table(7, None));
     let mut target = Side::new(TARGET, Options { stage_bytes_max: 250, ..options() }, table(7, None));
@@ -517,4 +532,23 @@ fn limits_fit_each_other() {
     let options = Options::default();
     assert!(options.part_bytes_max < options.flight_bytes_max && options.rate_min < options.rate_max);
     assert!(slotkv_migration::LeaderOptions::default().slot_count_max <= options::SLOT_COUNT_MAX);
+}
+
+#[test]
+fn neither_side_takes_part_in_a_plan_whose_owner_is_another() {
+    // A table that nobody writes: the source owns nothing of it, the target everything.
+    let mut wrong = table(7, None);
+    wrong.owners[0].shard = TARGET;
+    let mut source = Side::new(SOURCE, options(), wrong.clone());
+    assert!(matches!(source.reports.last().map(|report| &report.said), Some(Said::Failed(_))));
+    let mut target = Side::new(TARGET, options(), wrong);
+    talk(&mut source, &mut target);
+    let to = Place {
+        stream: Stream { epoch: 1, number: 1 },
+        cursor: Cursor::End,
+        at: Position { epoch: 1, index: 9 },
+    };
+    let body = Body::Part { from: None, to, bytes: Bytes::new() };
+    target.hear(Message { id: HAND_OVER, from: SOURCE, to: TARGET, version: 7, body });
+    assert!(target.log.is_empty() && target.party.serves(SLOT));
 }

@@ -217,7 +217,9 @@ impl Migrations {
 
     /// How long nothing may come before there is something else to do.
     pub fn wait(&self, now_us: u64) -> Option<Duration> {
-        let tick = self.is_open().then_some(self.ticked_us + TICK_US);
+        // While records wait it is told nothing.
+        let is_told = self.is_open() && !self.has_appends();
+        let tick = is_told.then_some(self.ticked_us + TICK_US);
         let refresh = self.refresh_at_us.filter(|_| !self.is_refreshing);
         let at_us = tick.into_iter().chain(refresh).min()?;
         Some(Duration::from_micros(at_us.saturating_sub(now_us)))
