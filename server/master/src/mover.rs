@@ -74,8 +74,9 @@ pub(crate) struct Mover {
 struct Known {
     source: Option<HandoverReport>,
     target: Option<HandoverReport>,
-    /// The most that any of its sources has sent.
-    sent_bytes: u64,
+    /// The most that any primary says to have sent or logged: a source that seals at once never says how much it was, and a
+    /// target knows of its own part only.
+    moved_bytes: u64,
     sealed_at: Option<Instant>,
 }
 
@@ -300,9 +301,7 @@ impl Mover {
         if side.as_ref().is_some_and(|last| last.epoch > report.epoch) {
             return;
         }
-        if report.is_source {
-            known.sent_bytes = known.sent_bytes.max(report.sent_bytes);
-        }
+        known.moved_bytes = known.moved_bytes.max(report.sent_bytes);
         let said = report.report();
         if said.said == Said::Sealed {
             known.sealed_at.get_or_insert_with(Instant::now);
@@ -429,7 +428,7 @@ impl Mover {
                 slots,
                 outcome: note.outcome,
                 why: note.why,
-                bytes: known.sent_bytes,
+                bytes: known.moved_bytes,
                 pause_us,
                 failed_count: note.failed_count,
             });
@@ -445,7 +444,7 @@ impl Mover {
             if let Some(known) = self.known.remove(&id) {
                 let sides = [&known.source, &known.target].into_iter().flatten();
                 let pause_us = sides.map(|report| report.pause_us).max().unwrap_or(0);
-                self.history.close(id, known.sent_bytes, pause_us);
+                self.history.close(id, known.moved_bytes, pause_us);
             }
             report::forget(office.session(), id).await?;
         }
@@ -506,7 +505,7 @@ impl Mover {
             target: migration.target,
             slots: migration.slots.clone(),
             state,
-            sent_bytes: known.map_or(0, |known| known.sent_bytes),
+            sent_bytes: known.map_or(0, |known| known.moved_bytes),
             behind_bytes: source.map_or(0, |report| report.behind_bytes),
             age_ms,
             is_cancelled: is_open && holds.has(migration.id, migration.source, migration.target),
