@@ -148,6 +148,10 @@ impl Admin for Server {
         Err(Status::unimplemented("not of this server"))
     }
 
+    async fn clients(&self, _: Request<v1::ClientsRequest>) -> Result<Response<v1::ClientsReply>, Status> {
+        Err(Status::unimplemented("not of this server"))
+    }
+
     async fn weight(&self, _: Request<v1::WeightRequest>) -> Result<Response<v1::OrderReply>, Status> {
         Err(Status::unimplemented("not of this server"))
     }
