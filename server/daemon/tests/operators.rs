@@ -71,13 +71,6 @@ fn slots_leave_a_shard_and_come_back_and_every_key_stays() {
     }
     let plan = dev.run(&["admin", "rebalance", "--dry-run"]).expect(0).text();
     assert_eq!(plan, "nothing is to move\n");
-    if !slotkv_master::options::MOVES {
-        let refused = dev.run(&["admin", "drain", "1"]).expect(2).stderr;
-        assert!(refused.contains("masters move no slots"), "{refused}");
-        assert!(dev.run(&["admin", "migrations"]).expect(0).text().contains("move no slots"));
-        dev.terminate();
-        return;
-    }
     let slots = |dev: &Server| {
         let status = status(dev);
         (0..3).map(|shard| status["shards"][shard]["slots"].as_u64().unwrap()).collect::<Vec<_>>()
@@ -108,9 +101,6 @@ fn slots_leave_a_shard_and_come_back_and_every_key_stays() {
 
 #[test]
 fn a_cancel_ends_the_wait_of_another_operator_with_a_code_of_its_own() {
-    if !slotkv_master::options::MOVES {
-        return;
-    }
     let dev = Server::dev(&["--shards", "2", "--slots", "16"]);
     dev.run(&["admin", "cancel"]).expect(0);
     dev.run(&["admin", "weight", "0", "3", "--no-wait"]).expect(0);

@@ -18,7 +18,6 @@ use crate::{
     fleet::Fleet,
     movement::{EndedMove, Movement, OpenMove},
     operator::Operator,
-    options::MOVES,
     order::{Cancel, Done, Order},
     plan::{self, Move},
     replicas::{self, ShardState},
@@ -27,9 +26,6 @@ use crate::{
     wish::Wish,
 };
 
-/// Said by every status where slots do not move.
-pub const NOTHING_MOVES: &str =
-    "nothing moves until hand-over exists: slots stay with the shards that got them first";
 /// Said while operators have stopped everything.
 pub const ALL_HELD: &str = "an operator has cancelled every move; admin rebalance lets it go on";
 
@@ -368,15 +364,6 @@ fn allocation_notices(view: &View) -> Vec<String> {
     let open = view.slots.migrations.len();
     if open > 0 {
         notices.push(format!("{open} hand-overs of slots are open; see admin migrations"));
-    }
-    if MOVES {
-        return notices;
-    }
-    notices.push(NOTHING_MOVES.to_owned());
-    let without: Vec<String> =
-        view.shards.keys().filter(|&&shard| slots_of(view, shard) == 0).map(ShardId::to_string).collect();
-    if !without.is_empty() {
-        notices.push(format!("without slots until then: shard {}", without.join(", ")));
     }
     notices
 }

@@ -7,9 +7,6 @@ use slotkv_proto::{SlotCount, limits::SHARDS_MAX};
 
 use crate::placement::{self, PlacementError};
 
-/// Whether leaders move slots, unless told otherwise. Hand-overs that are open are brought to their end in any case.
-pub const MOVES: bool = true;
-
 /// What a master is told at its start. What concerns the whole cluster counts only for the master that creates it;
 /// afterwards the cluster's register decides.
 #[derive(Clone, Debug)]
@@ -36,7 +33,7 @@ impl MasterOptions {
             shards_announced,
             slot_count: SlotCount::default(),
             placement: placement::DEFAULT.to_owned(),
-            moves: MOVES,
+            moves: true,
             session_timeout: Duration::from_secs(5),
         }
     }

@@ -68,34 +68,6 @@ fn a_shard_without_a_primary_does_not_count_yet() {
 }
 
 #[test]
-fn nothing_moves_afterwards_and_status_says_so() {
-    run(async {
-        let masters = Masters::start(2, 1).await;
-        masters.put_shard(0, &shard(1.0)).await;
-        masters.view(0, |view| view.slots.version > 0).await;
-        masters.put_shard(1, &shard(5.0)).await;
-        masters.put_member("w", "r").await;
-        masters.coordinator.faults().expire(masters.session_at(0).await);
-        masters.leads(1).await;
-        sleep(A_WHILE).await;
-
-        let (slots, node_version) = masters.slots().await.unwrap();
-        assert_eq!((slots.version, slots.owners, node_version), (1, vec![(0, 1023, 0)], 0));
-        let view =
-            masters.view(0, |view| view.shards.len() == 2 && view.members.len() == 1 && view.connected).await;
-        let status = admin::status(&view, &masters.masters[0].standing().borrow().clone(), "");
-        assert!(status.notices.contains(&admin::NOTHING_MOVES.to_owned()), "{:?}", status.notices);
-        assert!(
-            status.notices.contains(&"without slots until then: shard 1".to_owned()),
-            "{:?}",
-            status.notices
-        );
-        let states: Vec<_> = status.shards.iter().map(|shard| (shard.slots, shard.state.as_str())).collect();
-        assert_eq!(states, [(1024, "leader"), (0, "waiting for slots")]);
-    });
-}
-
-#[test]
 fn the_register_of_the_cluster_decides_and_not_a_later_masters_options() {
     run(async {
         let mut masters = Masters::start(1, 2).await;
