@@ -12,7 +12,7 @@ use tonic::{Status, transport::Channel};
 use crate::WAIT_MAX;
 
 /// Pause between two looks.
-const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Calls to one master, which leads.
 #[derive(Clone)]

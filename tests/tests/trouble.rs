@@ -28,7 +28,8 @@ use slotkv_worker::Options;
 
 /// Keys that a move has to take along.
 const KEYS: usize = 2000;
-const VALUE_BYTES: usize = 4096;
+/// So many that a move takes a while.
+const VALUE_BYTES: usize = 16 << 10;
 
 fn value(number: usize) -> Vec<u8> {
     let mut value = vec![b'v'; VALUE_BYTES];
@@ -57,10 +58,6 @@ async fn client_of(uri: &str) -> Client {
     Client::connect(uri).await.unwrap().with_deadline(WAIT_MAX)
 }
 
-fn is_copying(movements: &v1::MigrationsReply) -> bool {
-    movements.open.iter().any(|open| open.sent_bytes > 0)
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_sides_restart_together_and_the_hand_over_goes_on() {
     let options = DevOptions { masters: 1, shards: 2, slots: 64, ..DevOptions::default() };
@@ -70,7 +67,7 @@ async fn both_sides_restart_together_and_the_hand_over_goes_on() {
     let mut operator = Operator::at(&dev.master_addresses()[0]).await;
     for shard in [0, 1] {
         operator.weigh(shard, 0.0).await;
-        operator.until("something is on its way", is_copying).await;
+        operator.until("a hand-over is open", |movements| !movements.open.is_empty()).await;
         for worker in [0, 1] {
             dev.kill_worker(worker).await.unwrap();
         }

@@ -15,6 +15,9 @@ use crate::{
     table::{Migration, Outcome, Owner, Table},
 };
 
+/// So often in a row the time that a seal may take is doubled.
+const SEALED_DOUBLED_MAX: u32 = 4;
+
 /// A question to the coordinator. One is open at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
@@ -315,12 +318,16 @@ impl Leader {
             Some(Said::Failed(why)) => Some(why.clone()),
             _ => None,
         });
-        let late = |since_us: u64, us: u64| self.now_us >= since_us + us;
+        let late = |since_us: u64, us: u64| self.now_us >= since_us.saturating_add(us);
+        // Slow machines may never do it in the time of fast ones: after each failure they have twice as much.
+        let failed_count =
+            self.failures.get(&(migration.source, migration.target)).map_or(0, |failure| failure.count);
+        let sealed_us_max = self.options.sealed_us_max << failed_count.min(SEALED_DOUBLED_MAX);
         let why = if let Some(why) = failed {
             why
         } else if watched.is_cancelled {
             "it was cancelled".into()
-        } else if watched.sealed_us.is_some_and(|sealed_us| late(sealed_us, self.options.sealed_us_max)) {
+        } else if watched.sealed_us.is_some_and(|sealed_us| late(sealed_us, sealed_us_max)) {
             "it was sealed for too long".into()
         } else if late(watched.moved_us, self.options.stall_us) {
             "it came no further".into()

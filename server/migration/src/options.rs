@@ -45,7 +45,7 @@ impl Default for Options {
         Self {
             part_bytes_max: 1 << 20,
             flight_bytes_max: 8 << 20,
-            flight_count_max: 64,
+            flight_count_max: 4,
             stage_bytes_max: 16 << 20,
             resend_us: 250_000,
             report_us: 1_000_000,
@@ -83,7 +83,8 @@ pub struct LeaderOptions {
     pub per_shard_count_max: usize,
     /// A hand-over that comes no further for so long is aborted.
     pub stall_us: u64,
-    /// So is one that is sealed for so long: its slots are not served.
+    /// So is one that is sealed for so long: its slots are not served. After each failure of the same two shards it may take twice as long, up to
+    /// sixteen times.
     pub sealed_us_max: u64,
     /// After a failure the same two shards are tried again so much later, and twice as late each time.
     pub retry_us: u64,

@@ -110,14 +110,14 @@ fn a_join_takes_from_every_shard_within_the_limits() {
 }
 
 #[test]
-fn a_seal_that_lasts_too_long_is_aborted_and_tried_again_later_and_later() {
+fn a_seal_that_lasts_too_long_is_aborted_and_tried_again_later_and_later_with_more_time() {
     let mut desk = Desk::new(&[0], options());
     desk.want(&[1]);
     let mut waits = Vec::new();
-    for count in 1..4 {
+    for count in 1..4_u32 {
         let id = desk.table.migrations[0].id.0;
         desk.say(id, true, Said::Sealed);
-        desk.pass(SECOND - 1);
+        desk.pass((SECOND << (count - 1)) - 1);
         assert_eq!(desk.table.migrations[0].outcome, None);
         desk.pass(1);
         assert_eq!(desk.table.migrations[0].outcome, Some(Outcome::Aborted));

@@ -406,7 +406,8 @@ fn small_parts_on_the_way_are_bounded_too() {
 
 #[test]
 fn a_target_that_cannot_commit_takes_no_more_than_its_bound() {
-    let mut source = Side::new(SOURCE, Options { flight_bytes_max: 10_000, ..options() }, table(7, None));
+    let wide = Options { flight_bytes_max: 10_000, flight_count_max: 64, ..options() };
+    let mut source = Side::new(SOURCE, wide, table(7, None));
     let mut target = Side::new(TARGET, Options { stage_bytes_max: 250, ..options() }, table(7, None));
     talk(&mut source, &mut target);
     target.holds_back = true;
