@@ -148,6 +148,10 @@ impl Admin for Server {
         Err(Status::unimplemented("not of this server"))
     }
 
+    async fn slots(&self, _: Request<v1::SlotsRequest>) -> Result<Response<v1::SlotsReply>, Status> {
+        Err(Status::unimplemented("not of this server"))
+    }
+
     async fn clients(&self, _: Request<v1::ClientsRequest>) -> Result<Response<v1::ClientsReply>, Status> {
         Err(Status::unimplemented("not of this server"))
     }

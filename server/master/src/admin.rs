@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use slotkv_coordination::{View, registers::MemberRecord, view::ShardView};
+use slotkv_coordination::{
+    View,
+    registers::{MemberRecord, Register},
+    view::ShardView,
+};
 use slotkv_migration::Outcome;
 use slotkv_proto::{
     Code,
@@ -125,6 +129,17 @@ impl v1::admin_server::Admin for AdminService {
     async fn recover(&self, request: Request<v1::RecoverRequest>) -> Result<Response<v1::WishReply>, Status> {
         let v1::RecoverRequest { hello, shard, name } = request.into_inner();
         self.wish(hello.as_ref(), Wish::Recover(shard, name)).await
+    }
+
+    async fn slots(&self, request: Request<v1::SlotsRequest>) -> Result<Response<v1::SlotsReply>, Status> {
+        let request = request.into_inner();
+        let hello = check_hello(request.hello.as_ref())?;
+        let view = self.view.borrow().clone();
+        check_cluster(view.table.as_deref(), &hello.cluster_id)?;
+        match view.slots.encode() {
+            Ok(register) => Ok(Response::new(v1::SlotsReply { register })),
+            Err(error) => Err(status_of(Code::Unexpected, error.to_string())),
+        }
     }
 
     async fn clients(

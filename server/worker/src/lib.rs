@@ -10,7 +10,7 @@
 //!                                        └──► registrar: the shard's register
 //! ```
 //!
-//! Layout: [`worker`] start, run and stop · [`join`] its place in the shard, [`standby`] that of a lost replica · [`host`] the replica's
+//! Layout: [`worker`] start, run and stop · `follow` the newest slot table · [`join`] its place in the shard, [`standby`] that of a lost replica · [`host`] the replica's
 //! only writer, which carries out what `slotkv-replication` decides · `disk` what it writes and reads for that, [`checkpoint`] its syncs and checkpoints · [`link`] other replicas · [`registrar`] what a replica asks of the
 //! coordinator, [`register`] what the register tells it beside · [`home`] the replica's folder, [`snapshot`] its data on the way to another, [`scrub`] its rows compared, [`damage`] what follows · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
 //! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
@@ -27,6 +27,7 @@ pub mod decide;
 mod disk;
 pub mod error;
 pub mod expiry;
+mod follow;
 mod group;
 pub mod handover;
 pub mod home;

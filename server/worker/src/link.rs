@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use futures_util::{
     FutureExt, Stream, StreamExt,
     future::BoxFuture,
@@ -13,7 +14,9 @@ use parking_lot::RwLock;
 use slotkv_proto::{
     Code, code, handshake,
     v1::{
-        HandoverFrame, InspectReply, InspectRequest, PeerFrame, PeerHello, ReplicaMessage,
+        HandoverFrame, Hello, InspectReply, InspectRequest, PeerFrame, PeerHello, ReplicaMessage,
+        SlotsRequest,
+        admin_client::AdminClient,
         replication_client::ReplicationClient,
         replication_server::{Replication, ReplicationServer},
     },
@@ -64,6 +67,12 @@ pub trait PeerTransport: Send + Sync + 'static {
         let text = format!("there is no way to another shard at {address}");
         std::future::ready(Status::unimplemented(text)).boxed()
     }
+
+    /// Asks a master of this cluster for the newest register of slots that it has read; `None`: it does not tell.
+    fn slots(&self, master: String, cluster_id: String) -> BoxFuture<'static, Option<Bytes>> {
+        let _ = (master, cluster_id);
+        std::future::ready(None).boxed()
+    }
 }
 
 /// Frames over gRPC.
@@ -81,6 +90,18 @@ impl PeerTransport for GrpcPeers {
         frames: BoxStream<'static, HandoverFrame>,
     ) -> BoxFuture<'static, Status> {
         bridge::exchange(address, frames)
+    }
+
+    fn slots(&self, master: String, cluster_id: String) -> BoxFuture<'static, Option<Bytes>> {
+        async move {
+            let channel = connect(&master).await.ok()?;
+            let (version_min, version_max) = (handshake::VERSION_MIN, handshake::VERSION_MAX);
+            let hello = Hello { version_min, version_max, cluster_id, ..Hello::default() };
+            let mut admin = AdminClient::new(channel);
+            let reply = admin.slots(SlotsRequest { hello: Some(hello) }).boxed().await.ok()?;
+            Some(reply.into_inner().register)
+        }
+        .boxed()
     }
 }
 

@@ -11,7 +11,6 @@ use slotkv_coordination::{
     ClusterView, Coordinator, Session as CoordinatorSession, SessionState, View, membership, paths,
     registers::{Cluster, Health, MemberRecord, Primary, Register, Replica, Role},
 };
-use slotkv_migration::Table;
 use slotkv_proto::{
     Code, SlotCount, handshake,
     limits::SHARDS_MAX,
@@ -29,6 +28,7 @@ use tonic::Status;
 use crate::{
     bridge::{self, Bridge, BridgeService},
     error::StartError,
+    follow,
     home::{Home, Opened},
     host::{self, Failed, Host, Input, Settings},
     join::{self, Wishes},
@@ -365,12 +365,13 @@ impl Worker {
             since_ms: 0,
             health: Default::default(),
         };
-        let following = seams.runner.task(follow(
+        let following = seams.runner.task(follow::follow(
             view.clone(),
             shared.clone(),
             registrar,
             addresses.clone(),
             member.name.clone(),
+            seams.peers.clone(),
         ));
         membership::join(&*session, &member).await.or_else(passing)?;
         if let Some(shard) = claimed {
@@ -680,60 +681,6 @@ async fn wait_for_cluster(session: &Arc<dyn CoordinatorSession>) -> Result<Clust
 /// What a later attempt may cure is no reason to stop.
 fn passing(error: slotkv_coordination::Error) -> Result<(), slotkv_coordination::Error> {
     if error.is_passing() || error.is_over() { Ok(()) } else { Err(error) }
-}
-
-/// Gives the shard every newer slot table, and the host what it may want to look at.
-async fn follow(
-    view: Arc<ClusterView>,
-    shard: Arc<Shard>,
-    registrar: Arc<Registrar>,
-    addresses: Addresses,
-    own: String,
-) {
-    let mut views = view.views();
-    let mut wanted = shard.wanted_version();
-    let mut slots = Arc::new(Table::default());
-    // What the leader did before this process looked says nothing of whether it lives.
-    let mut beat = None;
-    loop {
-        let now = views.borrow_and_update().clone();
-        if now.slots.version > slots.version {
-            slots = Arc::new(now.slots.to_table());
-            let _ = shard.inbox().send(Input::Migration(migrations::Event::Slots(slots.clone())));
-        }
-        if let Some(table) = now.table.clone() {
-            shard.set_table(table, slots.clone());
-        }
-        if now.loaded && beat.as_ref() != Some(&now.mover) {
-            if beat.is_some() && now.mover.is_some() {
-                let _ = shard.inbox().send(Input::Migration(migrations::Event::Heard));
-            }
-            beat = Some(now.mover.clone());
-        }
-        for member in now.members.values() {
-            if member.shard == Some(shard.id()) && member.name != own {
-                addresses.set(&member.name, &member.address);
-            }
-        }
-        if let Some(known) = now.shards.get(&shard.id())
-            && registrar.newest().is_none_or(|(version, _)| known.version > version)
-        {
-            let _ = shard.inbox().send(Input::Hint);
-        }
-        tokio::select! {
-            biased;
-            changed = views.changed() => if changed.is_err() { return },
-            changed = wanted.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-                wanted.borrow_and_update();
-                if let Err(error) = view.refresh().await {
-                    tracing::debug!(%error, "cannot catch up with a client");
-                }
-            }
-        }
-    }
 }
 
 /// Keeps the process a member, and says where its replica stands. When its session is over, it opens a new one and joins
