@@ -56,7 +56,7 @@ pub(crate) async fn follow(
             if beat.is_some() && now.mover.is_some() {
                 let _ = shard.inbox().send(Input::Migration(migrations::Event::Heard));
             }
-            beat = Some(now.mover.clone());
+            beat = Some(now.mover);
         }
         for member in now.members.values() {
             if member.shard == Some(shard.id()) && member.name != own {
