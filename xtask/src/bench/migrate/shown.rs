@@ -22,7 +22,6 @@ struct Side {
     seconds: f64,
     keys: u64,
     slots: u64,
-    hand_overs: u64,
     steady: [f64; 3],
     moving: [f64; 3],
     steady_gaps: Vec<f64>,
@@ -47,7 +46,6 @@ impl Side {
             seconds: median_of(&|round| round.moved.length.as_secs_f64()),
             keys: median_of(&|round| round.moved.keys as f64) as u64,
             slots: median_of(&|round| round.moved.slots as f64) as u64,
-            hand_overs: median_of(&|round| round.moved.hand_overs as f64) as u64,
             steady: [
                 median_of(&|round| round.steady.rate),
                 median_of(&|round| round.steady.p50_us),
