@@ -56,7 +56,8 @@ impl RedisCluster {
         Ok(cluster)
     }
 
-    /// Starts three masters, of which two share the slots and the third has none. `redis-cli --cluster create` wants slots for all.
+    /// Starts three masters, of which two share the slots and the third has a single one. `redis-cli --cluster create`
+    /// wants slots for all.
     pub fn start_two_of_three(dir: &Path, shape: Shape) -> Outcome<Self> {
         let mut ports = cluster::free_ports(2 * MASTERS)?;
         let bus_ports = ports.split_off(MASTERS);
@@ -67,7 +68,8 @@ impl RedisCluster {
         }
         let addresses: Vec<String> = cluster.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         wait("Redis to listen", || addresses.iter().all(|address| TcpStream::connect(address).is_ok()))?;
-        for (&port, range) in cluster.ports.iter().zip([["0", "8191"], ["8192", "16383"]]) {
+        let ranges = [["0", "8191"], ["8192", "16382"], ["16383", "16383"]];
+        for (&port, range) in cluster.ports.iter().zip(ranges) {
             cluster.order(port, &["cluster", "addslotsrange", range[0], range[1]])?;
         }
         let first = cluster.ports[0];

@@ -1,4 +1,5 @@
-//! What became of hand-overs, as `slotkv admin migrations --json` showed them from time to time.
+//! What became of hand-overs, as `slotkv admin migrations --json` showed them from time to time: which are open, and which
+//! the leader has decided of late.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -43,30 +44,41 @@ pub struct Counts {
 }
 
 impl HandOvers {
-    /// Takes in what is open now.
+    /// Takes in what is open now, and what the leader has decided.
     pub fn see(&mut self, migrations: &Value, now: Instant) {
-        for migration in Self::listed(migrations).into_iter().flatten() {
-            let Some(id) = migration["id"].as_u64() else { continue };
-            let new = HandOver { first: now, last: now, outcome: None, sealed_ms: 0.0 };
-            let one = self.seen.entry(id).or_insert(new);
-            one.last = now;
-            one.outcome = match migration["outcome"].as_str() {
-                Some("moved") => Some(Decided::Moved),
-                Some("aborted") => Some(Decided::Aborted),
-                _ => one.outcome,
-            };
-            let sealed_ms = migration["sealed_ms"].as_f64().unwrap_or(0.0);
+        for open in migrations["open"].as_array().into_iter().flatten() {
+            if let Some(id) = open["id"].as_u64() {
+                self.seen(id, now).last = now;
+            }
+        }
+        for ended in migrations["ended"].as_array().into_iter().flatten() {
+            let Some(id) = ended["id"].as_u64() else { continue };
+            let one = self.seen(id, now);
+            if one.outcome.is_none() {
+                let is_moved = ended["moved"].as_bool().unwrap_or(false);
+                one.outcome = Some(if is_moved { Decided::Moved } else { Decided::Aborted });
+                one.last = now;
+            }
+            let sealed_ms = ended["pause_us"].as_f64().unwrap_or(0.0) / 1000.0;
             one.sealed_ms = one.sealed_ms.max(sealed_ms);
         }
     }
 
-    /// How many are open; `None`: that is not told.
-    pub fn open_in(migrations: &Value) -> Option<usize> {
-        Self::listed(migrations).map(Vec::len)
+    fn seen(&mut self, id: u64, now: Instant) -> &mut HandOver {
+        let new = HandOver { first: now, last: now, outcome: None, sealed_ms: 0.0 };
+        self.seen.entry(id).or_insert(new)
     }
 
-    fn listed(migrations: &Value) -> Option<&Vec<Value>> {
-        migrations["migrations"].as_array()
+    /// Why not everything is where it shall be, as far as a master tells.
+    pub fn unsettled(migrations: &Value) -> Option<String> {
+        let count = |name: &str| migrations[name].as_array().map(Vec::len);
+        match (count("open"), count("left")) {
+            (Some(0), Some(0)) => None,
+            (Some(open), Some(left)) => {
+                Some(format!("{open} hand-overs are open, {left} to come: {migrations}"))
+            }
+            _ => Some(format!("no master tells of hand-overs: {migrations}")),
+        }
     }
 
     /// Counts them; `faults` are the times in which a fault was in force.
@@ -98,15 +110,22 @@ mod tests {
         let begin = at(0);
         let after = |seconds: u64| begin + Duration::from_secs(seconds);
         let mut hand_overs = HandOvers::default();
-        let list = |of: Value| json!({ "migrations": of });
-        hand_overs.see(&list(json!([{ "id": 4, "outcome": null, "sealed_ms": 7.5 }, { "id": 5 }])), after(0));
-        hand_overs.see(&list(json!([{ "id": 4, "outcome": "moved", "sealed_ms": 3.0 }])), after(10));
-        hand_overs.see(&list(json!([{ "id": 9, "outcome": "aborted" }])), after(20));
-        let counts = hand_overs.counts(&[(after(5), after(6)), (after(30), after(31))]);
+        hand_overs.see(&json!({ "open": [{ "id": 4 }, { "id": 5 }], "ended": [] }), after(0));
+        let ended = json!([{ "id": 4, "moved": true, "pause_us": 7500 }]);
+        hand_overs.see(&json!({ "open": [], "ended": ended }), after(10));
+        let ended = json!([{ "id": 4, "moved": true }, { "id": 9, "moved": false }]);
+        hand_overs.see(&json!({ "open": [], "ended": ended }), after(20));
+        let counts = hand_overs.counts(&[(after(5), after(6)), (after(15), after(16))]);
         let expected =
             Counts { planned: 3, moved: 1, aborted: 1, unseen: 1, under_fault: 1, sealed_ms_max: 7.5 };
         assert_eq!(counts, expected);
-        assert_eq!(HandOvers::open_in(&list(json!([]))), Some(0));
-        assert_eq!(HandOvers::open_in(&json!({ "error": "no master" })), None);
+    }
+
+    #[test]
+    fn only_a_master_that_knows_of_nothing_is_settled() {
+        assert_eq!(HandOvers::unsettled(&json!({ "open": [], "left": [] })), None);
+        for other in [json!({ "open": [], "left": [1] }), json!({ "open": [1], "left": [] }), json!({})] {
+            assert!(HandOvers::unsettled(&other).is_some(), "{other}");
+        }
     }
 }

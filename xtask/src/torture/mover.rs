@@ -108,15 +108,18 @@ impl<'a> Mover<'a> {
     /// Gives every shard its weight back and waits until nothing moves any more; `meanwhile` looks after the servers.
     pub fn settle(&self, mut meanwhile: impl FnMut() -> Outcome<()>) -> Outcome<()> {
         let end = Instant::now() + SETTLE_MAX;
-        for shard in 0..self.shards {
-            let shard = shard.to_string();
-            let mut order = Ask::new(self, "settle", &["weight", &shard, "1"])?;
+        let weights =
+            (0..self.shards).map(|shard| vec!["weight".to_owned(), shard.to_string(), "1".to_owned()]);
+        // What was cancelled goes on by it.
+        for words in weights.chain([vec!["rebalance".to_owned()]]) {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let mut order = Ask::new(self, "settle", &words)?;
             while !order.wait(LAST_ORDER_MAX, &mut meanwhile)?.is_some_and(|status| status.success()) {
                 if Instant::now() > end {
-                    let why = format!("shard {shard} did not get its weight back: {}", order.said());
+                    let why = format!("no admin {} at the end: {}", words.join(" "), order.said());
                     return self.trouble(why);
                 }
-                order = Ask::new(self, "settle", &["weight", &shard, "1"])?;
+                order = Ask::new(self, "settle", &words)?;
             }
         }
         loop {
@@ -144,8 +147,8 @@ impl<'a> Mover<'a> {
         look.wait(LOOK_MAX, meanwhile)?;
         let Some(migrations) = look.json() else { return Ok(Err(look.said())) };
         self.see(&migrations)?;
-        if HandOvers::open_in(&migrations) != Some(0) {
-            return Ok(Err(format!("hand-overs are open: {migrations}")));
+        if let Some(why) = HandOvers::unsettled(&migrations) {
+            return Ok(Err(why));
         }
         let mut look = Ask::new(self, "settle", &["status", "--json"])?;
         look.wait(LOOK_MAX, meanwhile)?;

@@ -1,6 +1,7 @@
 //! slotkv that grows from two shards to three: the third has joined with a weight of 0, then `slotkv admin weight` gives it
 //! its share.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -49,15 +50,27 @@ impl Ours {
         command
     }
 
-    /// Slots of each shard, and whether hand-overs are open.
-    fn standing(&self) -> Option<(Vec<u64>, bool)> {
+    /// What stands now; `None` while no master answers.
+    fn standing(&self) -> Option<Standing> {
         let status = self.cluster.status()?;
         let slots = status["shards"].as_array()?.iter().map(|shard| shard["slots"].as_u64().unwrap_or(0));
         let slots = slots.collect();
         let out = process::tied(&mut self.admin(&["migrations", "--json"])).output().ok()?;
         let migrations: Value = serde_json::from_slice(&out.stdout).ok()?;
-        Some((slots, !migrations["migrations"].as_array()?.is_empty()))
+        let is_over = migrations["open"].as_array()?.is_empty() && migrations["left"].as_array()?.is_empty();
+        let moved = migrations["ended"].as_array()?.iter().filter(|ended| ended["moved"] == true);
+        let pause = |ended: &Value| Some((ended["id"].as_u64()?, ended["pause_us"].as_f64()? / 1000.0));
+        Some(Standing { slots, is_over, pauses_ms: moved.filter_map(pause).collect() })
     }
+}
+
+/// How far a move is.
+struct Standing {
+    /// Of each shard.
+    slots: Vec<u64>,
+    is_over: bool,
+    /// Of each hand-over that the leader has ended of late, by id.
+    pauses_ms: BTreeMap<u64, f64>,
 }
 
 impl Growing for Ours {
@@ -90,7 +103,7 @@ impl Growing for Ours {
     }
 
     fn shift(&mut self, what: What) -> Outcome<Moved> {
-        let (before, _) = self.standing().ok_or("no master answers")?;
+        let before = self.standing().ok_or("no master answers")?.slots;
         let all: u64 = before.iter().sum();
         let begun = Instant::now();
         let new = NEW.to_string();
@@ -107,20 +120,22 @@ impl Growing for Ours {
             What::Third => all / 3,
             What::HeavySlot => all / 2,
         };
+        let mut pauses_ms = BTreeMap::new();
         loop {
-            if let Some((slots, is_open)) = self.standing()
-                && slots.get(NEW).is_some_and(|slots| *slots >= least)
-                && !is_open
-            {
-                let length = begun.elapsed();
-                let moved: u64 =
-                    before.iter().zip(&slots).map(|(before, now)| before.saturating_sub(*now)).sum();
-                return Ok(Moved { length, keys: 0, slots: moved, pauses_ms: Vec::new(), hand_overs: 0 });
+            let standing = self.standing();
+            let length = begun.elapsed();
+            if let Some(Standing { slots, is_over, pauses_ms: ended }) = standing {
+                pauses_ms.extend(ended);
+                if is_over && slots.get(NEW).is_some_and(|slots| *slots >= least) {
+                    let slots =
+                        before.iter().zip(&slots).map(|(before, now)| before.saturating_sub(*now)).sum();
+                    let hand_overs = pauses_ms.len() as u64;
+                    let pauses_ms = pauses_ms.into_values().collect();
+                    return Ok(Moved { length, keys: 0, slots, pauses_ms, hand_overs });
+                }
             }
-            if begun.elapsed() > MOVE_TIMEOUT {
-                return Err(
-                    format!("the slots are not moved after {MOVE_TIMEOUT:?}: {:?}", self.standing()).into()
-                );
+            if length > MOVE_TIMEOUT {
+                return Err(format!("the slots are not moved after {MOVE_TIMEOUT:?}").into());
             }
             std::thread::sleep(LOOK_EVERY);
         }
