@@ -23,9 +23,9 @@ use slotkv_benches::{clock, histogram::Histogram, store::Store};
 /// A line on the load each so often.
 const TELL_EVERY: Duration = Duration::from_millis(50);
 const KEY_BYTES: usize = 16;
-/// Probes that share a client; callers have one of their own. redis-rs (1.8.1) stands still for ever when more than 50 calls wait
-/// for a server while it reads the slots anew.
-const PROBES_PER_CLIENT: usize = 30;
+/// Callers, and probes, that share a client. With 50 and more redis-rs (1.8.1) may stand still for ever when it reads the slots
+/// anew: calls that wait for a connection's queue are not let go on meanwhile, and its own question waits behind them.
+const TASKS_PER_CLIENT: usize = 10;
 const USAGE: &str = "usage: bench-steady slotkv|redis TO fill PREFIX KEYS VALUE_BYTES IN_FLIGHT, or \
                      ... load PREFIX KEYS VALUE_BYTES CALLERS PROBES INTERVAL_MS FILE";
 
@@ -86,7 +86,8 @@ async fn main() -> Outcome<()> {
             let interval = Duration::from_millis(interval_ms.parse()?);
             let (callers, probes) = (callers.parse()?, probes.parse()?);
             let mut stores = vec![store];
-            for _ in (0..probes).step_by(PROBES_PER_CLIENT) {
+            let clients = (callers + probes).div_ceil(TASKS_PER_CLIENT);
+            while stores.len() < clients {
                 stores.push(Store::open(client, to).await?);
             }
             load(stores, keys, callers, probes, interval, file).await
@@ -116,11 +117,11 @@ async fn fill(store: Store, keys: Keys, in_flight: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// The first client is the callers'.
+/// Callers first, then probes, so many for each client.
 async fn load(
     stores: Vec<Store>,
     keys: Keys,
-    callers: u64,
+    callers: usize,
     probes: usize,
     interval: Duration,
     file: &str,
@@ -130,12 +131,13 @@ async fn load(
     let told = Arc::new(Mutex::new(told));
     let redirects = move |stores: &[Store]| stores.iter().map(Store::redirects).sum::<Option<u64>>();
     for caller in 0..callers {
-        tokio::spawn(call(caller, stores[0].clone(), keys.clone(), told.clone()));
+        let store = stores[caller / TASKS_PER_CLIENT].clone();
+        tokio::spawn(call(caller as u64, store, keys.clone(), told.clone()));
     }
     let ready = Arc::new(AtomicUsize::new(0));
     for probe in 0..probes {
         let first = interval * probe as u32 / probes.max(1) as u32;
-        let (store, value) = (stores[1 + probe / PROBES_PER_CLIENT].clone(), keys.value.clone());
+        let (store, value) = (stores[(callers + probe) / TASKS_PER_CLIENT].clone(), keys.value.clone());
         let (told, ready) = (told.clone(), ready.clone());
         tokio::spawn(async move {
             tokio::time::sleep(first).await;

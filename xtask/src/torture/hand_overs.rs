@@ -73,7 +73,7 @@ impl HandOvers {
     pub fn unsettled(migrations: &Value) -> Option<String> {
         let count = |name: &str| migrations[name].as_array().map(Vec::len);
         match (count("open"), count("left")) {
-            (Some(0), Some(0)) => None,
+            (Some(0), Some(0)) if migrations["planned"] != false => None,
             (Some(open), Some(left)) => {
                 Some(format!("{open} hand-overs are open, {left} to come: {migrations}"))
             }

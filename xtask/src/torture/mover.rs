@@ -31,8 +31,9 @@ const WEIGHTS: [u32; 4] = [1, 1, 2, 4];
 const SETTLE_MAX: Duration = Duration::from_secs(120);
 /// Of an order at the end, when nothing is wrong any more.
 const LAST_ORDER_MAX: Duration = Duration::from_secs(30);
-/// As `slotkv` ends when an argument is wrong, and when it panicked.
-const ENDS_OF_MISTAKES: [i32; 2] = [2, 101];
+/// How `slotkv` ends when it panicked, and what it says when it does not know an argument.
+const END_OF_PANIC: i32 = 101;
+const SAID_OF_ARGUMENTS: &str = "try '--help'";
 
 /// The verbs, by their names in the report.
 const VERBS: [&str; 5] = ["drain", "add", "weight", "rebalance", "cancel"];
@@ -202,8 +203,10 @@ impl<'a> Mover<'a> {
             Some(_) => orders.other += 1,
             None => orders.left += 1,
         }
-        let is_mistake =
-            ended.is_some_and(|status| status.code().is_none_or(|code| ENDS_OF_MISTAKES.contains(&code)));
+        let is_mistake = ended.is_some_and(|status| match status.code() {
+            Some(END_OF_PANIC) | None => true,
+            _ => order.said().contains(SAID_OF_ARGUMENTS),
+        });
         if let (true, Some(status)) = (is_mistake, ended) {
             let why = format!("admin {} ended with {status}: {}", words.join(" "), order.said());
             moves.troubles.push(why);

@@ -108,12 +108,12 @@ impl Growing for Ours {
         let begun = Instant::now();
         let new = NEW.to_string();
         match what {
-            What::Third => process::output(&mut self.admin(&["weight", &new, "1"]))?,
+            What::Third => process::output(&mut self.admin(&["weight", &new, "1", "--no-wait"]))?,
             // One slot alone is not moved by any command: the shard that has it gives all away, to the new one as well.
             What::HeavySlot => {
                 let owner = self.owner(super::HEAVY).ok_or("the heavy slot has no owner")?;
-                process::output(&mut self.admin(&["weight", &new, "1"]))?;
-                process::output(&mut self.admin(&["weight", &owner.to_string(), "0"]))?
+                process::output(&mut self.admin(&["weight", &new, "1", "--no-wait"]))?;
+                process::output(&mut self.admin(&["weight", &owner.to_string(), "0", "--no-wait"]))?
             }
         };
         let least = match what {
