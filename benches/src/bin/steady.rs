@@ -84,7 +84,7 @@ async fn main() -> Outcome<()> {
         ("fill", [in_flight]) => fill(store, keys, in_flight.parse()?).await,
         ("load", [callers, probes, interval_ms, file]) => {
             let interval = Duration::from_millis(interval_ms.parse()?);
-            let (callers, probes) = (callers.parse()?, probes.parse()?);
+            let (callers, probes): (usize, usize) = (callers.parse()?, probes.parse()?);
             let mut stores = vec![store];
             let clients = (callers + probes).div_ceil(TASKS_PER_CLIENT);
             while stores.len() < clients {
