@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn what_was_told_is_not_told_again() {
         let mut histogram = Histogram::default();
-        [3, 3, 40].map(|us| histogram.add(us));
+        [3, 3, 40].into_iter().for_each(|us| histogram.add(us));
         assert_eq!(histogram.take_text(), " 3:2 40:1");
         assert_eq!(histogram.take_text(), "");
     }
