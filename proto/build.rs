@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["store", "master", "admin", "table", "replication", "peer"]
+    let files = ["store", "master", "admin", "table", "replication", "peer", "handover"]
         .map(|name| format!("proto/slotkv/v1/{name}.proto"));
     for file in &files {
         println!("cargo:rerun-if-changed={file}");

@@ -151,6 +151,18 @@ impl SlotTable {
     /// Takes a newer ownership: runs of (first slot, last slot, shard); slots not named stay unallocated.
     /// Returns false, with the table unchanged, if `version` is not newer.
     pub fn set_owners(&mut self, version: u64, runs: &[(u16, u16, ShardId)]) -> Result<bool, TableError> {
+        let unseen = version.saturating_sub(self.version) > 1;
+        self.set_owners_that_moved(version, runs, |_| unseen)
+    }
+
+    /// The same, for who knows which slots may have moved since this table's version, whether they came back or not. One whose
+    /// owner is another now has moved in any case.
+    pub fn set_owners_that_moved(
+        &mut self,
+        version: u64,
+        runs: &[(u16, u16, ShardId)],
+        has_moved: impl Fn(u16) -> bool,
+    ) -> Result<bool, TableError> {
         if version <= self.version {
             return Ok(false);
         }
@@ -163,9 +175,8 @@ impl SlotTable {
                 )));
             }
         }
-        let unseen = version - self.version > 1;
         for (slot, (old, new)) in self.owners.iter().zip(&owners).enumerate() {
-            if unseen || old != new {
+            if old != new || has_moved(slot as u16) {
                 self.changed_at[slot] = version;
             }
         }

@@ -84,7 +84,7 @@ async fn change(session: &dyn Session, version: u64) -> Vec<(u16, u16, u32)> {
     let owners: Vec<_> = (0..SLOTS)
         .map(|slot| (slot, slot, u32::from((u64::from(slot) + version).is_multiple_of(2))))
         .collect();
-    let slots = Slots { version, owners: owners.clone(), migrations: Vec::new() };
+    let slots = Slots { version, owners: owners.clone(), ..Slots::default() };
     session.set(paths::SLOTS, slots.encode().unwrap(), Expect::Any).await.unwrap();
     owners
 }

@@ -18,7 +18,8 @@
 //!
 //! Layout: [`coordinator`] the trait · [`error`] what can go wrong and whether a write may have been applied ·
 //! [`watch`] hints of changes · [`zookeeper`] and [`embedded`] the implementations · [`uri`] which one a text names ·
-//! [`paths`] and [`registers`] what the nodes are called and hold · [`membership`] joining and leaving ·
+//! [`paths`] and [`registers`] what the nodes are called and hold · [`handover`] who owns which slot, and what moves ·
+//! [`report`] what shards tell of that · [`membership`] joining and leaving ·
 //! [`view`] a fresh copy of all of it that never goes back · `ensemble` real ZooKeeper servers for tests.
 
 pub mod coordinator;
@@ -26,9 +27,11 @@ pub mod embedded;
 #[cfg(feature = "ensemble")]
 pub mod ensemble;
 pub mod error;
+pub mod handover;
 pub mod membership;
 pub mod paths;
 pub mod registers;
+pub mod report;
 pub mod uri;
 pub mod view;
 pub mod watch;

@@ -23,8 +23,12 @@ pub const KNOWN: &str = "/known";
 pub const SHARDS: &str = "/shards";
 /// Which shard owns which slot.
 pub const SLOTS: &str = "/slots";
-/// Under it the plans of hand-overs.
+/// Under it what the shards tell the leader about hand-overs.
 pub const MIGRATIONS: &str = "/migrations";
+/// Says that a leader looks after the hand-overs.
+pub const MOVER: &str = "/mover";
+/// What operators have cancelled.
+pub const HOLDS: &str = "/holds";
 /// Counts the shard ids given.
 pub const SHARD_IDS: &str = "/shard_ids";
 
@@ -78,9 +82,20 @@ pub fn claim(shard: ShardId) -> String {
     format!("{SHARDS}/{shard}/claim")
 }
 
-/// The plan of a hand-over.
-pub fn migration(id: &str) -> String {
-    format!("{MIGRATIONS}/{id}")
+/// What a side of a hand-over says of it.
+pub fn report(id: u64, is_source: bool) -> String {
+    format!("{MIGRATIONS}/{id}-{}", if is_source { "source" } else { "target" })
+}
+
+/// The hand-over and the side whose word is at `path`; `None` for another path.
+pub fn report_of(path: &str) -> Option<(u64, bool)> {
+    let (id, side) = child_of(path, MIGRATIONS)?.split_once('-')?;
+    let number: u64 = id.parse().ok().filter(|number: &u64| number.to_string() == id)?;
+    match side {
+        "source" => Some((number, true)),
+        "target" => Some((number, false)),
+        _ => None,
+    }
 }
 
 /// The name of the node at `path` if `parent` is the node right above it.
@@ -154,6 +169,12 @@ mod tests {
         assert_eq!(shard_of("/shards/4095"), Some(4095));
         for name in ["4096", "4294967295", "4294967296", "-1", "+1", "01", "x"] {
             assert_eq!(shard_of(&format!("/shards/{name}")), None, "{name}");
+        }
+        for (id, is_source) in [(7, true), (u64::MAX, false)] {
+            assert_eq!(report_of(&report(id, is_source)), Some((id, is_source)));
+        }
+        for name in ["7", "7-", "7-both", "07-source", "-source", "7-source/x"] {
+            assert_eq!(report_of(&format!("{MIGRATIONS}/{name}")), None, "{name}");
         }
         assert!(is_within("/a/b", "/a") && is_within("/a", "/a") && is_within("/a", "/"));
         assert!(!is_within("/ab", "/a"));

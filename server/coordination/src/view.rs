@@ -26,7 +26,8 @@ use tracing::{debug, warn};
 use crate::{
     Error, Hint, Node, Session, SessionState, Watch, paths,
     registers::{
-        Cluster, KnownMember, MasterEpoch, MasterRecord, MemberRecord, Register, ShardRegister, Slots,
+        Cluster, Holds, KnownMember, MasterEpoch, MasterRecord, MemberRecord, Mover, Register, ShardRegister,
+        Slots,
     },
 };
 
@@ -52,6 +53,10 @@ pub struct View {
     pub table: Option<Arc<SlotTable>>,
     /// The newest ownership; version 0 until the slots are allocated.
     pub slots: Slots,
+    /// The last beat of a leader that looks after hand-overs; `None`: none ever did.
+    pub mover: Option<Mover>,
+    /// What operators have cancelled; number 0: nothing ever.
+    pub holds: Holds,
     /// The highest master epoch seen.
     pub master_epoch: u64,
     /// `host:port` of the masters that live, the leader first.
@@ -125,7 +130,18 @@ impl View {
             paths::SLOTS => {
                 let slots = Slots::decode(path, &node.data)?;
                 if slots.version > self.slots.version {
-                    self.slots = slots;
+                    self.take_slots(slots);
+                }
+                Ok(())
+            }
+            paths::MOVER => {
+                self.mover = self.mover.max(Some(Mover::decode(path, &node.data)?));
+                Ok(())
+            }
+            paths::HOLDS => {
+                let holds = Holds::decode(path, &node.data)?;
+                if holds.number > self.holds.number {
+                    self.holds = holds;
                 }
                 Ok(())
             }
@@ -134,6 +150,25 @@ impl View {
                 Ok(())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Takes a newer ownership. Where tenures tell that a slot did not move, it did not, however many versions were passed
+    /// over: so what clients are sent stays as small as what changed.
+    fn take_slots(&mut self, slots: Slots) {
+        let known = std::mem::replace(&mut self.slots, slots);
+        let Some(table) = self.table.as_deref().filter(|table| table.version() == known.version) else {
+            return;
+        };
+        if known.version == 0 || self.slots.tenures.is_empty() {
+            return;
+        }
+        let (before, after) = (known.to_table().owners, self.slots.to_table().owners);
+        let has_moved = |slot: u16| before.get(usize::from(slot)) != after.get(usize::from(slot));
+        let mut next = table.clone();
+        // What cannot be taken is told by `settle`.
+        if next.set_owners_that_moved(self.slots.version, &self.slots.owners, has_moved) == Ok(true) {
+            self.table = Some(Arc::new(next));
         }
     }
 
@@ -395,7 +430,10 @@ impl Follower {
     /// All paths to read: those that exist, and those that were known and may be gone.
     async fn everything(&mut self, session: &dyn Session) -> Result<BTreeSet<String>, Error> {
         let mut all: BTreeSet<String> =
-            [paths::CLUSTER, paths::SLOTS, paths::MASTER_EPOCH].into_iter().map(str::to_owned).collect();
+            [paths::CLUSTER, paths::SLOTS, paths::MASTER_EPOCH, paths::MOVER, paths::HOLDS]
+                .into_iter()
+                .map(str::to_owned)
+                .collect();
         for parent in [paths::MASTERS, paths::MEMBERS, paths::KNOWN, paths::SHARDS] {
             let names = session.children(parent).await?;
             all.extend(names.into_iter().map(|name| format!("{parent}/{name}")));
@@ -440,6 +478,6 @@ fn gather(first: Hint, watch: &mut Watch) -> Stale {
 
 fn is_register(path: &str) -> bool {
     let parents = [paths::MASTERS, paths::MEMBERS, paths::KNOWN, paths::SHARDS];
-    matches!(path, paths::CLUSTER | paths::SLOTS | paths::MASTER_EPOCH)
+    matches!(path, paths::CLUSTER | paths::SLOTS | paths::MASTER_EPOCH | paths::MOVER | paths::HOLDS)
         || parents.iter().any(|parent| paths::child_of(path, parent).is_some())
 }

@@ -65,7 +65,7 @@ impl Process {
             placement: "weighted".into(),
         };
         session.create(paths::CLUSTER, cluster.encode().unwrap(), Mode::Persistent).await.unwrap();
-        let slots = Slots { version: 1, owners: vec![(0, SLOTS as u16 - 1, 0)], migrations: vec![] };
+        let slots = Slots { version: 1, owners: vec![(0, SLOTS as u16 - 1, 0)], ..Slots::default() };
         session.create(paths::SLOTS, slots.encode().unwrap(), Mode::Persistent).await.unwrap();
         session.close().await;
 

@@ -149,7 +149,7 @@ impl Office {
         }
         let nobody = vec![UNALLOCATED; usize::from(cluster.slots()?.get())];
         let owners = placement::by_name(&cluster.placement)?.plan(&weights, &nobody)?;
-        let slots = Slots { version: 1, owners: placement::runs(&owners), migrations: Vec::new() };
+        let slots = Slots { version: 1, owners: placement::runs(&owners), ..Slots::default() };
         self.write(Op::create(paths::SLOTS, slots.encode()?, Mode::Persistent)).await?;
         tracing::info!(shards = weights.len(), placement = cluster.placement, "slots given out");
         Ok(Progress::Allocated)

@@ -102,6 +102,10 @@ impl Party {
     fn is_expected(&self, id: Id, source: ShardId) -> bool {
         let migration = self.table.in_flight(id);
         let is_ours = migration.is_some_and(|found| found.source == source && found.target == self.me);
+        // Nobody plans that, but it would replace what is served.
+        let owns = migration.is_some_and(|found| {
+            found.slots.iter().any(|slot| self.table.owner(*slot).is_some_and(|owner| owner.shard == self.me))
+        });
         let is_open = match self.appended.work().get(&id).map(|work| &work.state) {
             None => migration.is_some_and(|found| {
                 found.slots.iter().all(|slot| self.appended.may_stage(*slot, id, self.options.bug()))
@@ -109,7 +113,7 @@ impl Party {
             Some(State::Staging(_)) => true,
             Some(_) => false,
         };
-        is_ours && is_open
+        is_ours && !owns && is_open
     }
 
     pub(crate) fn hear_offer(&mut self, id: Id, source: ShardId) {

@@ -70,16 +70,21 @@ pub enum State {
 /// What the log says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    marks: BTreeMap<Slot, Mark>,
-    work: BTreeMap<Id, Work>,
-    version: u64,
-    last_index: u64,
+    pub(crate) marks: BTreeMap<Slot, Mark>,
+    pub(crate) work: BTreeMap<Id, Work>,
+    pub(crate) version: u64,
+    pub(crate) last_index: u64,
 }
 
 impl Ledger {
     /// How the shard stands to a slot.
     pub fn mark(&self, slot: Slot) -> Mark {
         self.marks.get(&slot).copied().unwrap_or(Mark::Held(Id(0)))
+    }
+
+    /// How it stands to those that a record names, ascending.
+    pub fn marks(&self) -> impl Iterator<Item = (Slot, Mark)> + '_ {
+        self.marks.iter().map(|(slot, mark)| (*slot, *mark))
     }
 
     /// Hand-overs that have left something to be done.

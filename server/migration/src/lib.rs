@@ -11,7 +11,8 @@
 //!   it is committed, and settled committed(now, …)        │    .ready()       │ tallies    of slots, to hand in
 //!   items and records were read  read(now, id, …)         │                   │ sweeps     what a clean-up deletes next
 //!   time has passed              tick(now)                │                   │ reports    to the leader, by the coordinator
-//!   how long requests take       foreground(now, us)      ┘                   └ refresh    the table is to be read
+//!   how long requests take       foreground(now, us)      │                   └ refresh    the table is to be read
+//!   the leader lives             heard(now)               ┘
 //! ```
 //!
 //! One running example. The leader writes version 7 of the table, which plans hand-over 7 of slot 3 from shard 0 to shard 1. Shard 0
@@ -49,7 +50,7 @@
 //!   both sides have said that they are done; rule 16 asks that the next one wait for the clean-up, and a leader that is new must
 //!   see that it does. `leader.rs`.
 //! - **b** copy: rule 16's snapshot at index i with every later record is a way through places, see above. `outgoing.rs`, `incoming.rs`.
-//! - **c** SEAL: once whole and [`Options::seal_lag_bytes`] behind. That bound doubles with every [`Options::patience_us`], so that no load puts the end
+//! - **c** SEAL: once whole and [`Options::seal_lag_bytes`] behind, and only while a leader is heard ([`Party::heard`]): who else would end it? That bound doubles with every [`Options::patience_us`], so that no load puts the end
 //!   off for ever. SEAL goes to the target when it is *settled*: committed, and on the disks of enough members. Under `interval`
 //!   durability "committed" is not enough, since one shard's loss must not undo what another shard has acted on; the same holds for
 //!   IMPORTED, and for "done". `outgoing.rs`.
@@ -109,7 +110,7 @@
 //! of it. `tests/model` explores the rules to the last state.
 //!
 //! Layout: [`party`] inputs and outputs · [`leader`] · [`ledger`] what a log says · [`place`] · [`record`] · [`message`] · [`table`] · [`ready`]
-//! outputs · [`options`] · [`pace`] · [`bug`] known mistakes, for tests.
+//! outputs · [`options`] · [`pace`] · `wire` all of it as bytes, with the feature of that name · [`bug`] known mistakes, for tests.
 
 pub mod bug;
 mod incoming;
@@ -124,6 +125,8 @@ pub mod place;
 pub mod ready;
 pub mod record;
 pub mod table;
+#[cfg(feature = "wire")]
+pub mod wire;
 
 pub use bug::Bug;
 pub use leader::{Answer, Ask, Leader, Note, Progress};
@@ -135,6 +138,8 @@ pub use place::{Cursor, Id, Place, Position, Stream};
 pub use ready::{Chunk, Read, Ready, Report, Said, Sweep, Tally};
 pub use record::Record;
 pub use table::{Migration, Outcome, Owner, Table};
+#[cfg(feature = "wire")]
+pub use wire::Malformed;
 
 /// A shard.
 pub type ShardId = u32;

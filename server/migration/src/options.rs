@@ -29,6 +29,9 @@ pub struct Options {
     /// After each such time without a seal twice as much is allowed, so that no load can put the end off for ever (Valkey
     /// #4545).
     pub patience_us: u64,
+    /// The source seals only if it has heard of a leader so short a time ago: without one nobody decides, and a sealed slot
+    /// is not served.
+    pub heard_us_max: u64,
     /// Items that one CLEAN deletes.
     pub clean_count_max: usize,
     /// A mistake to make.
@@ -48,6 +51,7 @@ impl Default for Options {
             latency_us_max: 5_000,
             seal_lag_bytes: 64 << 10,
             patience_us: 2_000_000,
+            heard_us_max: 2_000_000,
             clean_count_max: 1024,
             bug: None,
         }

@@ -55,7 +55,9 @@ impl Party {
             _ => None,
         };
         let holds = migration.slots.iter().all(|slot| match self.appended.mark(*slot) {
-            Mark::Held(of) => self.table.owner(*slot).is_some_and(|owner| owner.tenure == of),
+            Mark::Held(of) => {
+                self.table.owner(*slot).is_some_and(|owner| owner.shard == self.me && owner.tenure == of)
+            }
             Mark::Sealed { id: of, .. } => of == id,
             _ => false,
         });
@@ -107,6 +109,7 @@ impl Party {
         let (id, now_us) = (migration.id, self.now_us);
         let early = self.options.has(Bug::SealUncommitted);
         let settled = if early { u64::MAX } else { self.settled };
+        let hears_leader = self.hears_leader();
         let Some(outgoing) = self.outgoing.get_mut(&id) else { return };
         let whole = outgoing.held.as_ref().filter(|held| held.cursor == Cursor::End);
         let Some(held) = whole else {
@@ -118,7 +121,7 @@ impl Party {
             let doubled = ((now_us - whole_us) / self.options.patience_us.max(1)).min(32);
             let lag_max = self.options.seal_lag_bytes.saturating_mul(1 << doubled);
             let lag = outgoing.behind.saturating_add(outgoing.flight_bytes as u64);
-            if lag <= lag_max && !self.asked.contains(&id) {
+            if lag <= lag_max && hears_leader && !self.asked.contains(&id) {
                 let version = self.table.version;
                 self.append(Record::Seal { id, version, slots: migration.slots.clone() });
             }

@@ -59,6 +59,8 @@ pub struct Party {
     pub(crate) pace: Pace,
     told: BTreeMap<Id, (Said, u64)>,
     sealed_us: BTreeMap<Id, u64>,
+    /// When a leader was heard of last, by this process.
+    heard_us: Option<u64>,
     pub(crate) ready: Ready,
 }
 
@@ -85,6 +87,7 @@ impl Party {
             pace,
             told: BTreeMap::new(),
             sealed_us: BTreeMap::new(),
+            heard_us: None,
             ready: Ready::default(),
         };
         for (position, record) in start.tail {
@@ -108,6 +111,11 @@ impl Party {
     /// Time has passed. To be called every few milliseconds while hand-overs are open, and seldom otherwise.
     pub fn tick(&mut self, now_us: u64) {
         self.input(now_us, |_| {});
+    }
+
+    /// The leader lives: it has done something that it had not done when it was looked at before.
+    pub fn heard(&mut self, now_us: u64) {
+        self.input(now_us, |party| party.heard_us = Some(party.now_us));
     }
 
     /// The table was read. An older one than is known, or than the log knows, is ignored.
@@ -222,6 +230,12 @@ impl Party {
         self.now_us = self.now_us.max(now_us);
         take(self);
         self.advance();
+    }
+
+    /// Whether somebody is there to decide about what is sealed.
+    pub(crate) fn hears_leader(&self) -> bool {
+        let heard_us_max = self.options.heard_us_max;
+        self.heard_us.is_some_and(|heard_us| self.now_us < heard_us.saturating_add(heard_us_max))
     }
 
     pub(crate) fn send(&mut self, id: Id, to: ShardId, body: Body) {

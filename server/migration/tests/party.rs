@@ -35,6 +35,7 @@ struct Side {
     log: Vec<Record>,
     holds_back: bool,
     settles: bool,
+    hears: bool,
     messages: Vec<Message>,
     reads: Vec<Read>,
     reports: Vec<Report>,
@@ -48,6 +49,7 @@ impl Side {
             Start { shard: me, epoch: 1, ledger: Ledger::default(), tail: vec![], commit_index: 10, table };
         let mut side = Side {
             party: Party::new(0, options, start),
+            hears: true,
             me,
             epoch: 1,
             now_us: 0,
@@ -83,6 +85,9 @@ impl Side {
     }
 
     fn commit(&mut self) {
+        if self.hears {
+            self.party.heard(self.now_us);
+        }
         let settled = if self.settles { self.index } else { 0 };
         self.party.committed(self.now_us, self.index, settled);
         self.carry_out();
@@ -116,6 +121,9 @@ impl Side {
 
     fn tick(&mut self, us: u64) {
         self.now_us += us;
+        if self.hears {
+            self.party.heard(self.now_us);
+        }
         self.party.tick(self.now_us);
         self.carry_out();
     }
@@ -413,6 +421,36 @@ fn the_seal_comes_however_much_is_written() {
 }
 
 #[test]
+fn nothing_is_sealed_while_no_leader_is_heard() {
+    let heard_us_max = options().heard_us_max;
+    let mut source = Side::new(SOURCE, options(), table(7, None));
+    source.hears = false;
+    source.fail_over(options(), table(7, None));
+    let mut target = Side::new(TARGET, options(), table(7, None));
+    talk(&mut source, &mut target);
+    source.read(Cursor::End, 0);
+    talk(&mut source, &mut target);
+    source.tick(60_000_000);
+    assert!(!source.logs(|record| matches!(record, Record::Seal { .. })), "nobody was ever heard");
+
+    // What was heard too long ago, while something was missing, counts no more.
+    let mut target = Side::new(TARGET, options(), table(7, None));
+    let mut source = Side::new(SOURCE, options(), table(7, None));
+    source.hears = false;
+    talk(&mut source, &mut target);
+    let started = source.now_us;
+    source.tick(heard_us_max);
+    talk(&mut source, &mut target);
+    source.read(Cursor::End, 0);
+    talk(&mut source, &mut target);
+    assert_eq!(source.now_us, started + heard_us_max);
+    assert!(!source.logs(|record| matches!(record, Record::Seal { .. })));
+    source.party.heard(source.now_us);
+    source.carry_out();
+    assert!(source.logs(|record| matches!(record, Record::Seal { .. })));
+}
+
+#[test]
 fn a_slow_foreground_holds_up_items_and_no_records() {
     let slow = Options { rate_max: 1_000, rate_min: 10, ..options() };
     let mut source = Side::new(SOURCE, slow, table(7, None));
@@ -479,4 +517,23 @@ fn limits_fit_each_other() {
     let options = Options::default();
     assert!(options.part_bytes_max < options.flight_bytes_max && options.rate_min < options.rate_max);
     assert!(slotkv_migration::LeaderOptions::default().slot_count_max <= options::SLOT_COUNT_MAX);
+}
+
+#[test]
+fn neither_side_takes_part_in_a_plan_whose_owner_is_another() {
+    // A table that nobody writes: the source owns nothing of it, the target everything.
+    let mut wrong = table(7, None);
+    wrong.owners[0].shard = TARGET;
+    let mut source = Side::new(SOURCE, options(), wrong.clone());
+    assert!(matches!(source.reports.last().map(|report| &report.said), Some(Said::Failed(_))));
+    let mut target = Side::new(TARGET, options(), wrong);
+    talk(&mut source, &mut target);
+    let to = Place {
+        stream: Stream { epoch: 1, number: 1 },
+        cursor: Cursor::End,
+        at: Position { epoch: 1, index: 9 },
+    };
+    let body = Body::Part { from: None, to, bytes: Bytes::new() };
+    target.hear(Message { id: HAND_OVER, from: SOURCE, to: TARGET, version: 7, body });
+    assert!(target.log.is_empty() && target.party.serves(SLOT));
 }

@@ -49,6 +49,8 @@ pub(crate) struct Primary {
     pub watch: Watch,
     /// Up to here `Committed` has been told to the peers.
     told_commit: u64,
+    /// Up to here everything is to be synced soon.
+    wished_sync: u64,
 }
 
 impl Primary {
@@ -72,6 +74,7 @@ impl Primary {
             wished_primary: None,
             watch: Watch::new(now_us),
             told_commit: 0,
+            wished_sync: 0,
         }
     }
 
@@ -164,6 +167,32 @@ impl Replica {
             }
             Role::Backup(_) => false,
         }
+    }
+
+    /// Up to where what is committed cannot be lost by unclean stops of any members but w: as many have synced it, in every
+    /// configuration that the register may have. Where records are synced before they are acked that is the commit index. 0 where
+    /// this replica does not lead.
+    pub fn settled_index(&self) -> u64 {
+        let Role::Primary(primary) = &self.role else { return 0 };
+        if !self.syncs_apart {
+            return self.commit;
+        }
+        primary.reached(&self.me, self.history.synced(), |peer| peer.synced, None).min(self.commit)
+    }
+
+    /// Others wait until this record is settled: it is to be synced now, here and at the backups, and not at the interval.
+    pub fn wish_settled(&mut self, now_us: u64, index: u64) {
+        self.input(now_us, |replica| {
+            let is_settled = replica.settled_index() >= index;
+            let synced = replica.history.synced();
+            let Role::Primary(primary) = &mut replica.role else { return };
+            if is_settled || primary.wished_sync >= index {
+                return;
+            }
+            primary.wished_sync = index;
+            replica.ready.sync |= synced < index;
+            replica.heartbeat();
+        });
     }
 
     pub(crate) fn tick_primary(&mut self) {
@@ -263,7 +292,9 @@ impl Replica {
         }
         let Role::Primary(primary) = &self.role else { return };
         let (epoch, sequence) = (primary.epoch, primary.sequence);
-        let sync_index = primary.prospect.as_ref().map_or(0, |prospect| prospect.floor);
+        let floor = primary.prospect.as_ref().map_or(0, |prospect| prospect.floor);
+        let wished = if self.settled_index() < primary.wished_sync { primary.wished_sync } else { 0 };
+        let sync_index = floor.max(wished);
         let mut beats = Vec::with_capacity(primary.peers.len());
         for (name, peer) in &primary.peers {
             let streaming = matches!(peer.flow, Flow::Streaming(_));

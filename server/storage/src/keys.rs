@@ -92,6 +92,11 @@ impl<'a> DataKey<'a> {
     }
 }
 
+/// The slot of a user's row by its key; `None` if it is none.
+pub fn slot_of_data_key(key: &[u8]) -> Option<u16> {
+    slot_of("data key", kind_checked("data key", key, KeyKind::Data).ok()?).ok().map(|(slot, _)| slot)
+}
+
 /// The smallest key greater than every key that begins with `prefix`; `None` if there is none.
 pub fn prefix_end(prefix: &[u8]) -> Option<Bytes> {
     let last = prefix.iter().rposition(|&byte| byte != u8::MAX)?;

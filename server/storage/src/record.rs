@@ -10,8 +10,10 @@ use crate::error::Error;
 pub const FORMAT: u32 = 1;
 /// Format of a CHECK. A release that does not know that kind refuses it by this number.
 pub const FORMAT_CHECK: u32 = 2;
+/// Format of a record of a hand-over. A release that knows none refuses it by this number.
+pub const FORMAT_HANDOVER: u32 = 3;
 /// The newest format known here.
-const FORMAT_MAX: u32 = FORMAT_CHECK;
+const FORMAT_MAX: u32 = FORMAT_HANDOVER;
 
 /// The byte that a record begins with: field 1, a number.
 const FORMAT_TAG: u8 = 1 << 3;
@@ -30,12 +32,14 @@ pub enum Kind {
     Expiry = 3,
     /// Changes nothing: replicas compare what they hold once they have applied it.
     Check = 4,
+    /// A step of a hand-over of slots: what it is lies in [`LogRecord::handover`].
+    Handover = 5,
 }
 
 /// What a log record holds: the effects of a decision, not the request that asked for it.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct LogRecord {
-    /// [`FORMAT`], or [`FORMAT_CHECK`].
+    /// [`FORMAT`], [`FORMAT_CHECK`] or [`FORMAT_HANDOVER`].
     #[prost(uint32, tag = "1")]
     pub format: u32,
     /// Logged time, in wall milliseconds.
@@ -72,6 +76,9 @@ pub struct LogRecord {
     /// numbers may be lost.
     #[prost(uint64, tag = "12")]
     pub gap: u64,
+    /// Of a HANDOVER: a record of `slotkv-migration` in its wire form. Storage does not look inside.
+    #[prost(bytes = "bytes", tag = "13")]
+    pub handover: Bytes,
 }
 
 /// One changed row.
@@ -148,7 +155,10 @@ impl LogRecord {
         match record.kind() {
             Kind::Write | Kind::Barrier | Kind::Expiry => Ok(record),
             Kind::Check if record.format >= FORMAT_CHECK => Ok(record),
-            Kind::Unspecified | Kind::Check => Err(malformed(format!("its kind is {}", record.kind))),
+            Kind::Handover if record.format >= FORMAT_HANDOVER => Ok(record),
+            Kind::Unspecified | Kind::Check | Kind::Handover => {
+                Err(malformed(format!("its kind is {}", record.kind)))
+            }
         }
     }
 }
@@ -168,6 +178,7 @@ mod tests {
             LogRecord { kind: 0, ..record.clone() },
             LogRecord { kind: 77, ..record.clone() },
             LogRecord { kind: Kind::Check.into(), ..record.clone() },
+            LogRecord { kind: Kind::Handover.into(), format: FORMAT_CHECK, ..record.clone() },
         ] {
             let refusal = LogRecord::from_bytes(wrong.to_bytes()).unwrap_err();
             assert!(matches!(refusal, Error::Malformed { .. }), "{refusal}");

@@ -73,6 +73,7 @@ fn write_record() -> LogRecord {
         result: Some(Outcome { status: 5, version: 302, number: -42, code: 9 }),
         slot_row: SlotRow { count: 3, version_counter: 302, ..SlotRow::default() }.encode(),
         gap: 0,
+        handover: Bytes::new(),
     }
 }
 
@@ -84,18 +85,27 @@ fn check_record() -> LogRecord {
     LogRecord { format: 2, kind: Kind::Check.into(), ..barrier_record() }
 }
 
+fn handover_record() -> LogRecord {
+    let handover = Bytes::from_static(b"what slotkv-migration made");
+    LogRecord { format: 3, kind: Kind::Handover.into(), handover, ..barrier_record() }
+}
+
 #[test]
 fn log_records_are_as_they_were() {
     for (name, record) in [("record-write.bin", write_record()), ("record-barrier.bin", barrier_record())] {
         let bytes = checked(name, &record.to_bytes());
         assert_eq!(LogRecord::from_bytes(bytes.clone()).unwrap(), record);
-        assert_newer(LogRecord::from_bytes(with_byte(&bytes, 1, 3)), "log record", 3);
+        assert_newer(LogRecord::from_bytes(with_byte(&bytes, 1, 4)), "log record", 4);
     }
     // Format 2 has one kind more, and is said by the first byte that a reader of format 1 looks at.
     let bytes = checked("record-check.bin", &check_record().to_bytes());
     assert_eq!(LogRecord::from_bytes(bytes.clone()).unwrap(), check_record());
     assert_eq!(bytes[..2], [8, 2]);
-    assert_newer(LogRecord::from_bytes(with_byte(&bytes, 1, 3)), "log record", 3);
+    assert_newer(LogRecord::from_bytes(with_byte(&bytes, 1, 4)), "log record", 4);
+    // Format 3 has hand-overs.
+    let bytes = checked("record-handover.bin", &handover_record().to_bytes());
+    assert_eq!(LogRecord::from_bytes(bytes.clone()).unwrap(), handover_record());
+    assert_eq!(bytes[..2], [8, 3]);
 }
 
 #[test]

@@ -185,7 +185,8 @@ impl Host {
 
     /// Records up to here are needed no more: neither for the next start, nor by a replica that is a little behind.
     pub(crate) fn droppable(&self) -> u64 {
-        let needed = self.machine.needed_from_index().saturating_sub(1);
+        let needed = self.machine.needed_from_index().min(self.migrations.needed_from_index());
+        let needed = needed.saturating_sub(1);
         let retain_bytes = self.durable.retain_bytes;
         let kept = self.log.front_to_keep(retain_bytes);
         // A replica that is far behind takes a snapshot rather than keep the log of all.

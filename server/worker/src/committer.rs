@@ -11,12 +11,14 @@ use tokio::time::Instant;
 
 use crate::{
     host::Host,
+    migrations,
     outbox::Outbox,
     queue::Write,
     recent::Recent,
     replica::{self, Group, Staged},
     request::{self, Refusal},
     shard::{StreamReplies, Unconfirmed},
+    waiting::Waiter,
 };
 
 /// Writes in one group.
@@ -40,6 +42,10 @@ pub(crate) struct InFlight {
     group: Group,
     writes: Vec<Write>,
     replies: Vec<Reply>,
+    /// When it was decided.
+    begun_us: u64,
+    /// Others wait until it is settled.
+    is_waited_for: bool,
 }
 
 impl InFlight {
@@ -57,7 +63,9 @@ impl Host {
     /// Decides and logs what waits, until something has to be committed first; then, if nothing does, that keys have ended.
     pub(crate) async fn begin_group(&mut self) -> Result<(), Error> {
         self.begin_backlog().await?;
-        let is_due = self.replica.is_expiry_due(self.clock.wall_ms()) || self.machine.is_check_due();
+        let is_due = self.replica.is_expiry_due(self.clock.wall_ms())
+            || self.machine.is_check_due()
+            || self.migrations.has_appends();
         if self.may_expire() && is_due && self.check_own().is_ok() {
             self.begin(Vec::new()).await?;
             self.carry_out().await?;
@@ -69,6 +77,7 @@ impl Host {
         while self.may_begin_backlog() {
             let Some(writes) = self.backlog.pop_front() else { break };
             let Some(writes) = self.writable(writes) else { continue };
+            let writes = self.served(writes);
             if let Err(error) = self.begin(writes).await {
                 let text = format!("the shard has stopped: {error}");
                 for write in self.backlog.drain(..).flatten() {
@@ -100,6 +109,26 @@ impl Host {
         (!reads.is_empty()).then_some(reads)
     }
 
+    /// What of a group is for slots that are served now; the rest waits until it is decided who serves them, or goes elsewhere.
+    fn served(&self, writes: Vec<Write>) -> Vec<Write> {
+        let ownership = self.shard.ownership();
+        if writes.iter().all(|write| ownership.owns(write.slot)) {
+            return writes;
+        }
+        let (served, others): (Vec<_>, Vec<_>) =
+            writes.into_iter().partition(|write| ownership.owns(write.slot));
+        for write in others {
+            match ownership.check_slot(write.slot) {
+                Err(_) if ownership.is_sealed(write.slot) => {
+                    self.shard.waiting().keep(Waiter::of_write(write));
+                }
+                Err(refusal) => write.refuse(refusal),
+                Ok(()) => {}
+            }
+        }
+        served
+    }
+
     /// Whether records of the shard's own may be logged: too few copies in sync do not hold them up.
     fn check_own(&mut self) -> Result<(), Refusal> {
         self.machine.may_write_internal().map_err(|refusal| self.refusal(refusal))?;
@@ -111,11 +140,14 @@ impl Host {
         let now = Instant::now();
         let mut group = self.replica.begin(self.clock.wall_ms());
         let mut replies = Vec::with_capacity(writes.len());
+        let handovers = self.migrations.take_appends();
         let before = self.log.last_index();
         let mut position = Position { epoch, index: before };
         let mut appended = self.log.group();
         let mut payloads = Payloads::default();
-        for record in self.replica.stage_expiries(&mut group, &mut position)? {
+        let ownership = self.shard.ownership();
+        let serves = |slot| ownership.owns(slot);
+        for record in self.replica.stage_expiries(&mut group, &mut position, &serves)? {
             payloads.encode(&record);
             appended.push(epoch, |buffer| buffer.extend_from_slice(payloads.last()))?;
         }
@@ -137,6 +169,12 @@ impl Host {
                 }
             }
         }
+        let behind = position;
+        let mut handovers =
+            migrations::stage(&self.replica, &mut group, &mut position, handovers, |record| {
+                payloads.encode(record);
+                appended.push(epoch, |buffer| buffer.extend_from_slice(payloads.last())).map(drop)
+            })?;
         if self.machine.is_check_due() {
             position.index += 1;
             let record = self.replica.stage_check(&mut group, position);
@@ -149,7 +187,7 @@ impl Host {
             self.replica.take_sweep(group);
             // Answers that changed nothing are reads: of stored results, or of what a condition was about.
             self.confirm(by_stream(&writes, replies));
-            return Ok(());
+            return self.handovers_dropped(handovers.take_dropped());
         }
         match appended.commit() {
             Ok(_) => {
@@ -163,12 +201,23 @@ impl Host {
                 self.log.sync().await?;
                 let text = error.to_string();
                 writes.iter().for_each(|write| write.refuse((Code::ReadOnly, text.clone())));
-                return Ok(());
+                self.migrations.put_back(std::mem::take(&mut handovers.records));
+                return self.handovers_dropped(handovers.take_dropped());
             }
             Err(error) => return Err(error),
         }
-        self.group =
-            Some(InFlight { last_index: position.index, acknowledges: true, group, writes, replies });
+        let is_waited_for = handovers.is_waited_for();
+        // Requests are answered by these records before anybody else is told of them.
+        self.handovers_logged(handovers, Position { index: behind.index + 1, ..behind })?;
+        self.group = Some(InFlight {
+            last_index: position.index,
+            acknowledges: true,
+            group,
+            writes,
+            replies,
+            begun_us: self.clock.uptime_us(),
+            is_waited_for,
+        });
         let id = self.machine.appended(self.clock.uptime_us(), count);
         if checks {
             self.machine.check_logged(self.clock.uptime_us(), position.index);
@@ -182,6 +231,13 @@ impl Host {
         let Some(done) = self.group.take() else { return Ok(()) };
         self.replica.apply(done.group)?;
         self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
+        let now_us = self.clock.uptime_us();
+        if !done.writes.is_empty() {
+            self.migrations.foreground(now_us.saturating_sub(done.begun_us));
+        }
+        if done.is_waited_for {
+            self.machine.wish_settled(now_us, done.last_index);
+        }
         if done.acknowledges {
             by_stream(&done.writes, done.replies).hold();
         } else {

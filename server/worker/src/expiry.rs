@@ -23,6 +23,11 @@ use crate::replica::{Group, Replica};
 pub const EXPIRIES_PER_GROUP_MAX: usize = 1024;
 /// Keys of rows that one group lets end, in bytes; one row is always let.
 const EXPIRY_BYTES_MAX: usize = 1 << 20;
+/// Deadlines that one group looks at, those of slots that are not served among them.
+const DEADLINES_PER_GROUP_MAX: usize = 4 * EXPIRIES_PER_GROUP_MAX;
+/// After so much logged time deadlines that were passed over are looked at again: rows of a slot that has come end so much late
+/// at most, and are absent all the same.
+const AGAIN_MS: u64 = 1_000;
 /// Pause while more has ended than one group takes, or none can be logged.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Wall clocks jump, so nobody waits for a deadline longer than this without a look at them.
@@ -100,40 +105,56 @@ impl ShardTime {
     }
 }
 
-/// Where the deadlines of a replica stand.
-#[derive(Default)]
+/// Where the deadlines of a replica stand. Rows of slots that are not served (they are being handed over) end where they
+/// are: their deadlines are passed over, and looked at again now and then, since nobody says when the slot is served.
+#[derive(Clone, Default)]
 pub(crate) struct Deadlines {
-    /// No row ends before this time; `None`: none ends.
+    /// Nothing is to be looked at before this time; `None`: none ends.
     next_ms: Option<u64>,
-    /// No deadline's key lies before this one.
+    /// No deadline's key lies before this one, but for those that were passed over.
     begin: Bytes,
+    /// The first of these.
+    passed: Option<Bytes>,
+    /// When to go back to it.
+    again_ms: u64,
 }
 
 /// What looking at the deadlines came to, to be taken over when its group is applied.
-#[derive(Clone)]
-pub(crate) struct Swept {
-    next_ms: Option<u64>,
-    begin: Bytes,
-}
+pub(crate) type Swept = Deadlines;
 
 impl Deadlines {
     pub(crate) fn load(engine: &dyn Engine) -> Result<Self, Error> {
-        let mut deadlines = Self { next_ms: None, begin: keys::deadline_key_prefix() };
+        let mut deadlines = Self { begin: keys::deadline_key_prefix(), ..Self::default() };
         deadlines.next_ms = first(engine, &deadlines.begin)?;
         Ok(deadlines)
     }
 
     pub(crate) fn sweep(&mut self, swept: Swept) {
-        (self.next_ms, self.begin) = (swept.next_ms, swept.begin);
+        *self = swept;
     }
 
-    /// A row was written that ends so.
-    pub(crate) fn add(&mut self, deadline_key: &Bytes) {
+    /// A row was written that ends so; it may be one of a slot that is not served.
+    pub(crate) fn add(&mut self, deadline_key: &Bytes, is_hidden: bool) {
         let Ok((expires_ms, _)) = keys::decode_deadline_key(deadline_key) else { return };
-        self.next_ms = Some(self.next_ms.map_or(expires_ms, |next| next.min(expires_ms)));
+        if is_hidden && *deadline_key < self.begin {
+            self.pass(deadline_key);
+            self.wake(self.again_ms.max(expires_ms));
+            return;
+        }
+        self.wake(expires_ms);
         if *deadline_key < self.begin {
             self.begin = deadline_key.clone();
         }
+    }
+
+    fn pass(&mut self, deadline_key: &Bytes) {
+        if self.passed.as_ref().is_none_or(|passed| deadline_key < passed) {
+            self.passed = Some(deadline_key.clone());
+        }
+    }
+
+    fn wake(&mut self, at_ms: u64) {
+        self.next_ms = Some(self.next_ms.map_or(at_ms, |next_ms| next_ms.min(at_ms)));
     }
 }
 
@@ -176,18 +197,19 @@ impl Replica {
         self.deadlines().next_ms.is_some_and(|next_ms| next_ms <= self.time().at(wall_ms))
     }
 
-    /// Takes into a group, before anything else, the deletes of rows whose time is over, up to
+    /// Takes into a group, before anything else, the deletes of rows whose time is over and whose slots are served, up to
     /// [`EXPIRIES_PER_GROUP_MAX`]; returns their records, to be logged behind `position`, which then is the last one's.
     pub fn stage_expiries(
         &self,
         group: &mut Group,
         position: &mut Position,
+        serves: &dyn Fn(u16) -> bool,
     ) -> Result<Vec<LogRecord>, Error> {
         let time_ms = group.time_ms();
         if self.deadlines().next_ms.is_none_or(|next_ms| next_ms > time_ms) {
             return Ok(Vec::new());
         }
-        let due = self.due(time_ms)?;
+        let due = self.due(time_ms, serves)?;
         let (mut records, mut idle) = (Vec::with_capacity(due.deadlines.len()), Batch::new());
         for deadline in due.deadlines {
             let (expires_ms, data_key) = keys::decode_deadline_key(&deadline)?;
@@ -210,30 +232,49 @@ impl Replica {
         Ok(records)
     }
 
-    fn due(&self, time_ms: u64) -> Result<Due, Error> {
+    fn due(&self, time_ms: u64, serves: &dyn Fn(u16) -> bool) -> Result<Due, Error> {
         let known = self.deadlines();
-        let swept = Swept { next_ms: None, begin: known.begin.clone() };
+        let swept = Swept { next_ms: None, ..known.clone() };
         let mut due = Due { deadlines: Vec::new(), swept };
-        let (mut bytes, mut failed) = (0, None);
-        visit(&**self.engine(), &known.begin, &mut |key| {
-            let expires_ms = match keys::decode_deadline_key(key) {
-                Ok((expires_ms, _)) => expires_ms,
+        if known.passed.is_some() && known.again_ms <= time_ms {
+            due.swept.begin = due.swept.passed.take().unwrap_or_default();
+            due.swept.again_ms = time_ms.saturating_add(AGAIN_MS);
+        }
+        let begin = due.swept.begin.clone();
+        let (mut bytes, mut count, mut failed) = (0, 0, None);
+        visit(&**self.engine(), &begin, &mut |key| {
+            let (expires_ms, slot) = match keys::decode_deadline_key(key) {
+                Ok((expires_ms, data_key)) => (expires_ms, keys::slot_of_data_key(data_key)),
                 Err(error) => {
                     failed = Some(error);
                     return ControlFlow::Break(());
                 }
             };
             let is_full = due.deadlines.len() >= EXPIRIES_PER_GROUP_MAX
+                || count >= DEADLINES_PER_GROUP_MAX
                 || (bytes + key.len() > EXPIRY_BYTES_MAX && bytes > 0);
             due.swept.begin = Bytes::copy_from_slice(key);
             if expires_ms > time_ms || is_full {
                 due.swept.next_ms = Some(expires_ms);
                 return ControlFlow::Break(());
             }
+            count += 1;
+            if slot.is_some_and(|slot| !serves(slot)) {
+                let deadline = due.swept.begin.clone();
+                due.swept.pass(&deadline);
+                return ControlFlow::Continue(());
+            }
             bytes += key.len();
             due.deadlines.push(due.swept.begin.clone());
             ControlFlow::Continue(())
         })?;
+        if due.swept.passed.is_some() {
+            if due.swept.again_ms <= time_ms {
+                due.swept.again_ms = time_ms.saturating_add(AGAIN_MS);
+            }
+            let again_ms = due.swept.again_ms;
+            due.swept.wake(again_ms);
+        }
         failed.map_or(Ok(due), Err)
     }
 

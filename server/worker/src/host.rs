@@ -29,10 +29,9 @@ use slotkv_proto::{
     seam::{Chance, Clock},
 };
 use slotkv_replication::{
-    self as machine, Answer, Ask, Fetch, Load, Message, Name, Ready, Record, Refusal as Unready, Standing,
-    Write as DiskWrite,
+    self as machine, Answer, Ask, Fetch, Load, Message, Name, Ready, Refusal as Unready, Standing,
 };
-use slotkv_storage::{Disk, Engine, Error, Log, Position, RowCache};
+use slotkv_storage::{Disk, Engine, Error, Kind, Log, Position};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, Sleep},
@@ -44,10 +43,11 @@ use crate::{
     home::Home,
     link::{Addresses, Links},
     measure::Measures,
+    migrations::{self, Migrations, handover, is_waited_for},
     queue::Write,
     recent::Recent,
     registrar::{self, Registrar},
-    replica::{self, Replica},
+    replica::Replica,
     request::Refusal,
     runner::Runner,
     scrub::Scrub,
@@ -58,7 +58,7 @@ use crate::{
 /// Inputs that are taken before what they asked of the disk is synced.
 const INPUTS_MAX: usize = 512;
 /// Payload bytes of committed records that are applied as one group.
-const APPLY_BYTES: usize = 4 << 20;
+pub(crate) const APPLY_BYTES: usize = 4 << 20;
 /// Records that are applied before inputs are looked at again.
 const APPLY_ROUNDS_MAX: usize = 4;
 /// A host without anything to do looks up after this time all the same.
@@ -76,6 +76,8 @@ pub enum Input {
     Confirm(u64, Unconfirmed),
     /// A part of a snapshot was read.
     Loaded(Loaded),
+    /// Something that concerns hand-overs.
+    Migration(migrations::Event),
     /// Somebody watches this replica.
     Measure(oneshot::Sender<Measures>),
     /// The process is about to stop: the lead shall go to another. Told when it has, or cannot.
@@ -138,6 +140,8 @@ pub struct Parts {
     pub addresses: Addresses,
     /// Messages of other replicas.
     pub peers: mpsc::Receiver<Message>,
+    /// What hand-overs are carried out with.
+    pub migrations: migrations::Parts,
     /// Everything else.
     pub inbox: mpsc::UnboundedReceiver<Input>,
 }
@@ -160,7 +164,7 @@ pub struct Host {
     pub(crate) recent: Recent,
     pub(crate) home: Home,
     pub(crate) process: Process,
-    slots: SlotCount,
+    pub(crate) slots: SlotCount,
     pub(crate) settings: Settings,
     ack: Option<registers::Ack>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -169,7 +173,7 @@ pub struct Host {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) runner: Runner,
     pub(crate) registrar: Arc<Registrar>,
-    sessions: watch::Receiver<Arc<dyn Session>>,
+    pub(crate) sessions: watch::Receiver<Arc<dyn Session>>,
     links: Links,
     pub(crate) addresses: Addresses,
     peers: mpsc::Receiver<Message>,
@@ -177,7 +181,7 @@ pub struct Host {
     /// Inputs that the machine has asked for, or that its outputs lead to.
     errands: VecDeque<Errand>,
     /// The last write that was begun and not reported.
-    unreported: Option<u64>,
+    pub(crate) unreported: Option<u64>,
     /// The last write that was reported.
     pub(crate) reported: u64,
     /// It cannot go on, and another may in the same process: neither the disk nor what is on it is to blame.
@@ -191,7 +195,7 @@ pub struct Host {
     pub(crate) reading: Option<Reading>,
     pub(crate) scrub_due_us: u64,
     /// The disk was full: what the machine asks for is left out until it cuts the log.
-    leaves_out: bool,
+    pub(crate) leaves_out: bool,
     /// Snapshots that are being read.
     sources: Sources,
     /// Replies that wait for a round, by token.
@@ -211,6 +215,7 @@ pub struct Host {
     /// wakes the runtime's thread, so it is not done at every turn.
     alarm: Pin<Box<Sleep>>,
     pub(crate) durable: Durable,
+    pub(crate) migrations: Migrations,
 }
 
 /// How far the disk is.
@@ -241,6 +246,7 @@ enum Event {
     Message(Message),
     Input(Input),
     Writes(Vec<Write>),
+    Handover(slotkv_migration::Message),
     Time,
 }
 
@@ -298,6 +304,7 @@ impl Host {
             resigning: Vec::new(),
             alarm: Box::pin(tokio::time::sleep(Duration::ZERO)),
             durable,
+            migrations: Migrations::new(parts.migrations),
         }
     }
 
@@ -314,6 +321,7 @@ impl Host {
     }
 
     async fn serve(&mut self) -> Result<(), Error> {
+        self.publish_ledger();
         self.carry_out().await?;
         self.publish();
         loop {
@@ -327,12 +335,14 @@ impl Host {
                 let Some(event) = self.try_next() else { break };
                 self.take(event).await?;
             }
+            self.drive_migrations()?;
             self.begin_group().await?;
             self.flush().await?;
             if std::mem::take(&mut self.sync_now) {
                 self.sync_all().await?;
             }
             self.apply()?;
+            self.drive_migrations()?;
             self.tell_check().await?;
             self.go_on().await?;
             self.publish();
@@ -361,7 +371,14 @@ impl Host {
         let now = self.now();
         let deadline =
             self.machine.next_deadline_us().map(|at| Duration::from_micros(at.saturating_sub(now)));
-        let wait = deadline.into_iter().chain(self.idle_wait()).min().unwrap_or(IDLE_MAX).min(IDLE_MAX);
+        let migrations = self.migrations.wait(now);
+        let wait = deadline
+            .into_iter()
+            .chain(self.idle_wait())
+            .chain(migrations)
+            .min()
+            .unwrap_or(IDLE_MAX)
+            .min(IDLE_MAX);
         let takes_writes = self.takes_writes();
         let queue = self.shard.clone();
         let until = Instant::now() + wait;
@@ -372,6 +389,7 @@ impl Host {
             biased;
             Some(message) = self.peers.recv() => Event::Message(message),
             Some(input) = self.inbox.recv() => Event::Input(input),
+            Some(message) = self.migrations.message() => Event::Handover(message),
             writes = async { if takes_writes { queue.queue().take().await } else { pending().await } } => {
                 Event::Writes(writes)
             }
@@ -400,7 +418,10 @@ impl Host {
         if let Ok(message) = self.peers.try_recv() {
             return Some(Event::Message(message));
         }
-        self.inbox.try_recv().ok().map(Event::Input)
+        if let Ok(input) = self.inbox.try_recv() {
+            return Some(Event::Input(input));
+        }
+        self.migrations.try_message().map(Event::Handover)
     }
 
     async fn take(&mut self, event: Event) -> Result<(), Error> {
@@ -416,6 +437,8 @@ impl Host {
                 }
             }
             Event::Input(Input::Loaded(loaded)) => self.loaded(loaded),
+            Event::Input(Input::Migration(event)) => self.hear_migration(event)?,
+            Event::Handover(message) => self.hear_shard(message)?,
             Event::Input(Input::Hint) => self.machine.hint(now),
             Event::Input(Input::Confirm(epoch, unconfirmed)) if self.machine.leads() == Some(epoch) => {
                 self.confirm(unconfirmed);
@@ -536,41 +559,6 @@ impl Host {
         Ok(())
     }
 
-    /// Records that a backup lacks; none if the log's front is gone meanwhile.
-    fn records(&self, fetch: &Fetch) -> Result<Vec<Record>, Error> {
-        if fetch.from_index < self.log.first_index() {
-            return Ok(Vec::new());
-        }
-        let records = self.read_log(fetch.from_index, fetch.bytes_max)?;
-        let position = |epoch, index| machine::Position { epoch, index };
-        let upto = records.into_iter().take_while(|record| record.index <= fetch.upto_index);
-        Ok(upto
-            .map(|record| Record { position: position(record.epoch, record.index), payload: record.payload })
-            .collect())
-    }
-
-    fn read_log(&self, from_index: u64, bytes_max: usize) -> Result<Vec<slotkv_storage::log::Record>, Error> {
-        let recent = self.recent.read(from_index, bytes_max);
-        recent.map_or_else(|| self.log.read(from_index, bytes_max), Ok)
-    }
-
-    /// The gaps of the records that are logged and not applied.
-    fn gaps_ahead(&self) -> Result<u64, Error> {
-        let mut gaps = 0_u64;
-        let mut index = self.replica.applied().index;
-        while index < self.log.last_index() {
-            let records = self.read_log(index + 1, APPLY_BYTES)?;
-            if records.is_empty() {
-                return Err(Error::Misfit(format!("record {} is not in the log", index + 1)));
-            }
-            for record in records {
-                gaps = gaps.saturating_add(slotkv_storage::LogRecord::from_bytes(record.payload)?.gap);
-                index = record.index;
-            }
-        }
-        Ok(gaps)
-    }
-
     /// Reads the next part of a snapshot on another thread.
     fn load(&mut self, Load { snapshot, to, bytes_max }: Load) {
         match self.sources.take(snapshot, || Source::open(&mut self.replica, &*self.engine)) {
@@ -595,93 +583,6 @@ impl Host {
             tracing::error!(%error, "cannot go on with a snapshot");
         }
         self.machine.loaded(now, snapshot, chunk.ok());
-    }
-
-    async fn begin_write(&mut self, id: u64, write: DiskWrite) -> Result<(), Error> {
-        let is_left_out = match &write {
-            DiskWrite::Append(_) | DiskWrite::Barrier(_) | DiskWrite::Part(_) | DiskWrite::Install(_) => {
-                self.leaves_out
-            }
-            DiskWrite::Cut(_) | DiskWrite::Promise(_) => false,
-        };
-        // An installation that a full disk has stopped half way is finished by the next start.
-        let may_be_full = !matches!(write, DiskWrite::Install(_));
-        let is_snapshot = matches!(write, DiskWrite::Part(_) | DiskWrite::Install(_));
-        if !is_left_out {
-            match self.try_write(write).await {
-                Err(error) if (may_be_full && error.is_disk_full()) || (is_snapshot && error.is_damage()) => {
-                    tracing::error!(%error, "leaves out what came; it will be asked for again");
-                    self.leaves_out = true;
-                    let now = self.now();
-                    self.machine.append_failed(now);
-                }
-                done => done?,
-            }
-        }
-        self.unreported = Some(id);
-        Ok(())
-    }
-
-    async fn try_write(&mut self, write: DiskWrite) -> Result<(), Error> {
-        match write {
-            DiskWrite::Append(records) => {
-                let count = records.len() as u64;
-                let mut group = self.log.group();
-                for record in &records {
-                    group.push(record.position.epoch, |buffer| buffer.extend_from_slice(&record.payload))?;
-                }
-                let last = group.commit()?;
-                self.durable.records += count;
-                let first = last + 1 - count;
-                self.recent
-                    .copy(first, records.iter().map(|record| (record.position.epoch, &record.payload)));
-            }
-            DiskWrite::Barrier(position) => {
-                let gap = match self.machine.began_with_loss() {
-                    true => self.replica.gap(position.epoch, self.gaps_ahead()?),
-                    false => 0,
-                };
-                let time_ms = self.replica.begin(self.clock.wall_ms()).time_ms();
-                let mut group = self.log.group();
-                group.push(position.epoch, |buffer| {
-                    replica::encode(&replica::barrier(time_ms, gap), buffer);
-                })?;
-                group.commit()?;
-            }
-            DiskWrite::Cut(index) => {
-                self.log.truncate_back(index + 1).await?;
-                self.recent.cut(index);
-                self.leaves_out = false;
-            }
-            DiskWrite::Promise(promise) => {
-                self.log.sync().await?;
-                self.home.keep_promise(promise).await?;
-            }
-            DiskWrite::Part(part) => {
-                if part.number == 0 {
-                    self.health.copies_begun += 1;
-                    self.home.begin_snapshot().await?;
-                }
-                self.home.add_part(&part.bytes)?;
-            }
-            DiskWrite::Install(at) => {
-                let at = Position { epoch: at.epoch, index: at.index };
-                // Readers of what was there may still fill its cache.
-                let cache = Arc::new(RowCache::new(self.settings.cache_bytes));
-                let installed = self.home.install(&mut self.log, at, cache.clone(), self.slots).await?;
-                self.replica = installed.replica;
-                self.replica.keep_time(self.shard.time().clone());
-                self.engine = installed.engine.clone();
-                self.shard.set_rows(installed.engine, cache);
-                self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
-                self.health.copies_installed += 1;
-                self.recent.clear();
-                self.scrub = Scrub::default();
-                self.reading = None;
-                self.forget_checkpoint();
-            }
-        }
-        Ok(())
     }
 
     /// Makes durable what was begun, and reports it.
@@ -727,11 +628,14 @@ impl Host {
                 let position = Position { epoch: record.epoch, index: record.index };
                 let logged = slotkv_storage::LogRecord::from_bytes(record.payload)?;
                 self.replica.stage_record(&mut group, position, &logged)?;
-                if group.ends_with_check() {
+                // What a record ends must be told to readers before rows go by a later one.
+                let ends = logged.kind() == Kind::Handover && is_waited_for(&handover(&logged)?);
+                if ends || group.ends_with_check() {
                     break;
                 }
             }
             self.replica.apply(group)?;
+            self.publish_ledger();
             if self.replica.applied().index == applied {
                 return Err(Error::Misfit(format!("record {} is committed and not in the log", applied + 1)));
             }
@@ -758,6 +662,7 @@ impl Host {
     }
 
     fn take_office(&mut self, epoch: u64) {
+        self.begin_migrations();
         if let Some(ack) = self.ack {
             self.errands.push_back(Errand::Ack(registrar::ack_told(ack)));
         }
@@ -770,6 +675,7 @@ impl Host {
         let refusal = self.not_primary();
         self.shard.lead(Leadership::Elsewhere(refusal.clone()));
         self.elsewhere = None;
+        self.end_migrations();
         if let Some(group) = self.group.take() {
             group.end_unknown("this replica stepped down before the write was committed");
         }

@@ -37,6 +37,8 @@ pub struct Intake<'a> {
     pub many_reads: Cell<usize>,
     /// Reads among them that went to the engine.
     pub cold_reads: Cell<usize>,
+    /// They have waited for a slot to be decided, and do not again.
+    pub has_waited: bool,
 }
 
 impl Intake<'_> {
@@ -53,9 +55,19 @@ impl Intake<'_> {
         match request::check(&request, self.sender, slots.get())? {
             Asked::Read { value } => {
                 let slot = slotkv_proto::slot(&request.key, slots);
+                if self.waits(self.ownership, slot) {
+                    return self.wait(slot, request);
+                }
                 self.ownership.check_slot(slot)?;
                 let namespace = self.namespace(&request);
-                match self.shard.read(slot, namespace, &request, value, ahead, &self.cold_reads)? {
+                let looked = self.shard.read(slot, namespace, &request, value, ahead, &self.cold_reads)?;
+                if let Err(refusal) = self.shard.still_serves(self.ownership, slot) {
+                    return match self.waits(&self.shard.ownership(), slot) {
+                        true => self.wait(slot, request),
+                        false => Err(refusal),
+                    };
+                }
+                match looked {
                     Looked::Reply(reply) => Ok(Some(reply)),
                     // Nothing can be logged, here or now.
                     Looked::Over if self.ends_unlogged(&request) => {
@@ -79,10 +91,19 @@ impl Intake<'_> {
                     ticket.fence_index = 0;
                 }
                 let slot = slotkv_proto::slot(&request.key, slots);
+                if self.waits(self.ownership, slot) {
+                    return self.wait(slot, request);
+                }
                 self.ownership.check_slot(slot)?;
                 self.queue(request, slot, change, ticket, writes)
             }
             Asked::Page(page) => {
+                let (first, last) = page.slots;
+                if self.ownership.has_sealed()
+                    && let Some(slot) = (first..=last).find(|slot| self.waits(self.ownership, *slot))
+                {
+                    return self.wait(slot, request);
+                }
                 let making = self.shard.begin_page()?;
                 let admitted_bytes = if page.count_only { 0 } else { page.bytes_max };
                 self.outbox.admit(admitted_bytes)?;
@@ -149,7 +170,7 @@ impl Intake<'_> {
         request.namespace.as_deref().unwrap_or(&self.sender.namespace)
     }
 
-    fn expires(&self, deadline_ms: u32) -> Option<Instant> {
+    pub(crate) fn expires(&self, deadline_ms: u32) -> Option<Instant> {
         let deadline = Duration::from_millis(u64::from(deadline_ms.min(DEADLINE_MS_MAX)));
         (deadline_ms > 0).then(|| self.received + deadline)
     }

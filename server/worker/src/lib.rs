@@ -11,25 +11,31 @@
 //! ```
 //!
 //! Layout: [`worker`] start, run and stop · [`join`] its place in the shard, [`standby`] that of a lost replica · [`host`] the replica's
-//! only writer, which carries out what `slotkv-replication` decides · [`checkpoint`] its syncs and checkpoints · [`link`] other replicas · [`registrar`] what a replica asks of the
+//! only writer, which carries out what `slotkv-replication` decides · `disk` what it writes and reads for that, [`checkpoint`] its syncs and checkpoints · [`link`] other replicas · [`registrar`] what a replica asks of the
 //! coordinator, [`register`] what the register tells it beside · [`home`] the replica's folder, [`snapshot`] its data on the way to another, [`scrub`] its rows compared, [`damage`] what follows · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
 //! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
 //! · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`], [`retry`] the way
-//! of a write · [`expiry`] keys that end · [`outbox`] replies on their way · [`measure`] numbers for who watches · [`runner`] where long work runs.
+//! of a write · [`expiry`] keys that end · [`handover`] slots on their way from or to another shard, as rows and results, [`migrations`] the host's part in that, [`bridge`] the way there, [`reports`] what the leader is told, [`waiting`]
+//! requests for what is sealed · [`outbox`] replies on their way · [`measure`] numbers for who watches · [`runner`] where long work runs.
 
+pub mod bridge;
 pub mod checkpoint;
 pub mod codec;
 pub mod committer;
 pub mod damage;
 pub mod decide;
+mod disk;
 pub mod error;
 pub mod expiry;
+mod group;
+pub mod handover;
 pub mod home;
 pub mod host;
 pub mod intake;
 pub mod join;
 pub mod link;
 pub mod measure;
+pub mod migrations;
 pub mod outbox;
 pub mod ownership;
 pub mod page;
@@ -39,6 +45,7 @@ mod recent;
 pub mod register;
 pub mod registrar;
 pub mod replica;
+pub mod reports;
 pub mod request;
 pub mod retry;
 pub mod runner;
@@ -48,6 +55,7 @@ pub mod session;
 pub mod shard;
 pub mod snapshot;
 pub mod standby;
+pub mod waiting;
 pub mod worker;
 
 pub use error::StartError;

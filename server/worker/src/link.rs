@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use slotkv_proto::{
     Code, code, handshake,
     v1::{
-        PeerFrame, PeerHello, ReplicaMessage,
+        HandoverFrame, PeerFrame, PeerHello, ReplicaMessage,
         replication_client::ReplicationClient,
         replication_server::{Replication, ReplicationServer},
     },
@@ -21,9 +21,15 @@ use slotkv_proto::{
 use slotkv_replication::Message;
 use slotkv_storage::log::PAYLOAD_BYTES_MAX;
 use tokio::sync::mpsc;
-use tonic::{Request, Response, Status, Streaming, transport::Endpoint};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Channel, Endpoint},
+};
 
-use crate::runner::{Runner, Task};
+use crate::{
+    bridge,
+    runner::{Runner, Task},
+};
 
 /// Messages that wait for one replica's connection; past it new ones are dropped. What they hold is bounded by the machine
 /// that makes them.
@@ -49,6 +55,12 @@ const HELLO_MAX: Duration = Duration::from_secs(5);
 pub trait PeerTransport: Send + Sync + 'static {
     /// Sends frames to `address` until they end or the connection breaks. Says why it broke.
     fn exchange(&self, address: String, frames: BoxStream<'static, PeerFrame>) -> BoxFuture<'static, Status>;
+
+    /// The same for frames to the primary of another shard.
+    fn hand_over(&self, address: String, _: BoxStream<'static, HandoverFrame>) -> BoxFuture<'static, Status> {
+        let text = format!("there is no way to another shard at {address}");
+        std::future::ready(Status::unimplemented(text)).boxed()
+    }
 }
 
 /// Frames over gRPC.
@@ -59,9 +71,18 @@ impl PeerTransport for GrpcPeers {
     fn exchange(&self, address: String, frames: BoxStream<'static, PeerFrame>) -> BoxFuture<'static, Status> {
         async move { exchange(address, frames).await.err().unwrap_or_else(|| Status::ok("")) }.boxed()
     }
+
+    fn hand_over(
+        &self,
+        address: String,
+        frames: BoxStream<'static, HandoverFrame>,
+    ) -> BoxFuture<'static, Status> {
+        bridge::exchange(address, frames)
+    }
 }
 
-async fn exchange(address: String, frames: BoxStream<'static, PeerFrame>) -> Result<(), Status> {
+/// A connection to another worker.
+pub(crate) async fn connect(address: &str) -> Result<Channel, Status> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| Status::invalid_argument(error.to_string()))?
         .connect_timeout(CONNECT_MAX)
@@ -71,7 +92,11 @@ async fn exchange(address: String, frames: BoxStream<'static, PeerFrame>) -> Res
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(true);
-    let channel = endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))
+}
+
+async fn exchange(address: String, frames: BoxStream<'static, PeerFrame>) -> Result<(), Status> {
+    let channel = connect(&address).await?;
     let mut client = ReplicationClient::new(channel).max_encoding_message_size(FRAME_BYTES_MAX);
     // The compiler needs the box to see that this may change threads.
     let call = client.exchange(Request::new(frames)).boxed();

@@ -61,6 +61,13 @@ impl Outbox {
         self.state.lock().waiting_count += count;
     }
 
+    /// An admitted request is counted by somebody else from now on.
+    pub fn release(&self, bytes: usize) {
+        let mut state = self.state.lock();
+        state.waiting_count = state.waiting_count.saturating_sub(1);
+        state.waiting_bytes = state.waiting_bytes.saturating_sub(bytes);
+    }
+
     /// Answers admitted requests: each reply with the bytes it was admitted with.
     pub fn complete(&self, replies: impl IntoIterator<Item = (Reply, usize)>) {
         {

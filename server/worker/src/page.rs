@@ -46,9 +46,8 @@ impl Shard {
         let mut reply = if page.ordered && !page.count_only { walk.merged() } else { walk.by_slot() }?;
         // Slots may have gone while the page was made.
         self.check_still(level)?;
-        let now = self.ownership();
         for slot in page.slots.0..=page.slots.1 {
-            now.check_slot(slot)?;
+            self.still_serves(ownership, slot)?;
         }
         reply.id = id;
         Ok(reply)

@@ -104,9 +104,11 @@ impl Shard {
         let slots = ownership.table().slots();
         let mut names = Names::default();
         let mut owned = Vec::with_capacity(GET_MANY_KEYS_MAX);
+        let mut places = Vec::with_capacity(GET_MANY_KEYS_MAX);
         for key in Keys::of(&request.keys).flatten() {
             let slot = slot(key, slots);
             owned.push(ownership.owns(slot));
+            places.push(slot);
             if ownership.owns(slot) {
                 names.push(slot, namespace, key);
             }
@@ -131,6 +133,14 @@ impl Shard {
             }
         }
         self.check_still(request.read_level())?;
+        if !self.is_newest(ownership) {
+            let now = self.ownership();
+            for (found, slot) in reply.found.iter_mut().zip(places) {
+                if !now.still_serves(ownership, slot) {
+                    *found = Found::default();
+                }
+            }
+        }
         Ok(reply)
     }
 

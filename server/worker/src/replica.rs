@@ -14,15 +14,17 @@
 //!   gap is applied together with a checkpoint. So log indexes may be given again after a loss, the *shown* indexes, which
 //!   clients are told and results are kept under, are not.
 //! - A row with a deadline has its key among the deadlines, and no other row has.
+//! - Of hand-overs see [`handover`](crate::handover): they, too, change rows, slot rows and results by records of the log
+//!   alone, and what a slot's marks are is known as of the applied position.
 
 use std::{
-    collections::{BTreeMap, HashMap},
     ops::{Bound, ControlFlow},
     sync::Arc,
 };
 
 use bytes::Bytes;
 use prost::Message;
+use slotkv_migration::{Ledger, Mark};
 use slotkv_proto::{
     Code, SlotCount,
     v1::{Reply, Status},
@@ -34,12 +36,16 @@ use slotkv_storage::{
 
 use crate::{
     decide::{Change, Decision, decide},
-    expiry::{Deadlines, ShardTime, Swept},
+    expiry::{Deadlines, ShardTime},
+    group::ResultChange,
+    handover::refused,
     queue::Write,
     read, request,
     retry::{ClientId, ENTRIES_PER_SHARD_MAX, SlotResults, Ticket, Verdict, forget_oldest},
     scrub::SlotDigest,
 };
+
+pub use crate::group::Group;
 
 /// The name of the meta row with the position that the stored results belong to.
 pub(crate) const CHECKPOINT: &str = "checkpoint";
@@ -47,6 +53,14 @@ pub(crate) const CHECKPOINT: &str = "checkpoint";
 pub(crate) const LOGGED_TIME: &str = "logged_time";
 /// The name of the meta row with what shown indexes are above log indexes.
 pub(crate) const SHOWN_BASE: &str = "shown_base";
+/// The name of the meta row with the ledger of hand-overs at the checkpoint.
+pub(crate) const LEDGER: &str = "ledger";
+/// The name of the meta row with the shown index that a hand-over will raise this shard's to.
+pub(crate) const NEEDED_SHOWN: &str = "needed_shown";
+/// The names of the meta rows with the ledger and the shown base that belong to the applied position, as far as hand-overs changed
+/// them: for an engine that has lost its log.
+pub(crate) const APPLIED_LEDGER: &str = "applied_ledger";
+pub(crate) const APPLIED_SHOWN_BASE: &str = "applied_shown_base";
 /// Shown indexes and version counters are raised by a multiple of this once records that were acknowledged and read may be
 /// lost: their numbers must not be given again. Nobody loses as many.
 pub const LOSS_GAP: u64 = 1 << 32;
@@ -62,6 +76,9 @@ pub struct Replica {
     checkpoint: Position,
     time_ms: u64,
     shown_base: u64,
+    /// What a hand-over that is staged, or was, needs the shown index to be: after a loss it goes above this, too.
+    needed_shown: u64,
+    pub(crate) applied_ledger: Ledger,
     /// Of the last CHECK, until somebody has taken it.
     check: Option<(Position, u64)>,
     time: Arc<ShardTime>,
@@ -78,34 +95,6 @@ struct Slot {
     results: SlotResults,
     /// Since the checkpoint.
     changed: bool,
-}
-
-/// Writes that were decided and are not yet applied.
-#[derive(Default)]
-pub struct Group {
-    rows: HashMap<Bytes, Option<Row>>,
-    /// Keys of deadlines that come (true) and go, in order.
-    deadlines: Vec<(Bytes, bool)>,
-    swept: Option<Swept>,
-    slots: BTreeMap<u16, SlotRow>,
-    results: HashMap<(ClientId, u64), Outcome>,
-    kept: Vec<Kept>,
-    last: Position,
-    /// A CHECK, if it is the last record.
-    check: Option<Position>,
-    time_ms: u64,
-    /// The shown base behind its last record, and by how much the group has raised it.
-    shown_base: u64,
-    gap: u64,
-}
-
-struct Kept {
-    slot: u16,
-    ticket: Ticket,
-    /// A shown index.
-    index: u64,
-    time_ms: u64,
-    outcome: Outcome,
 }
 
 /// What a write came to while its group was made.
@@ -143,6 +132,8 @@ impl Replica {
         })?;
         let time_ms = read_number(&*engine, LOGGED_TIME)?;
         let shown_base = read_number(&*engine, SHOWN_BASE)?;
+        let needed_shown = read_number(&*engine, NEEDED_SHOWN)?;
+        let applied_ledger = read_ledger(&*engine, LEDGER)?.unwrap_or_default();
         let time = Arc::<ShardTime>::default();
         time.at(time_ms);
         let deadlines = Deadlines::load(&*engine)?;
@@ -156,6 +147,8 @@ impl Replica {
             checkpoint,
             time_ms,
             shown_base,
+            needed_shown,
+            applied_ledger,
             check: None,
             time,
             deadlines,
@@ -183,8 +176,14 @@ impl Replica {
     /// By how much a BARRIER of this epoch goes on if records that clients may know of are lost, so that shown indexes are above
     /// a multiple of [`LOSS_GAP`] that is the epoch's own. A step from where this data stands would not do: whoever was
     /// lost may have gone on from a loss that this data knows nothing of. `ahead` are the gaps of what is logged and not applied.
+    ///
+    /// An IMPORTED may be among what is lost, and with it that the shown index was raised to another shard's. So the gap goes above
+    /// what a part of a hand-over has said, which lies in the log long before; and if `epoch` is the sum of all shards'
+    /// epochs (which grows with every loss anywhere), above what any shard could have told since its own losses.
     pub fn gap(&self, epoch: u64, ahead: u64) -> u64 {
-        LOSS_GAP.saturating_mul(epoch).saturating_sub(self.shown_base.saturating_add(ahead)).max(LOSS_GAP)
+        let known = self.shown_base.saturating_add(ahead);
+        let least = LOSS_GAP.saturating_mul(epoch).max(self.needed_shown.saturating_add(LOSS_GAP));
+        least.saturating_sub(known).max(LOSS_GAP)
     }
 
     /// The record up to which results are stored in the engine; the log is needed from the one behind it.
@@ -199,7 +198,13 @@ impl Replica {
 
     /// Begins a group of records that were decided before, by whoever led: no clock has a say in it.
     pub fn begin_logged(&self) -> Group {
-        Group { last: self.applied, time_ms: self.time_ms, shown_base: self.shown_base, ..Group::default() }
+        Group {
+            last: self.applied,
+            time_ms: self.time_ms,
+            shown_base: self.shown_base,
+            needed_shown: self.needed_shown,
+            ..Group::default()
+        }
     }
 
     /// Decides a write, as the log's record `position` if it has to be logged.
@@ -287,7 +292,7 @@ impl Replica {
             },
             effects,
             result: Some(outcome),
-            gap: 0,
+            ..LogRecord::default()
         };
         let time_ms = group.time_ms;
         group.keep(write.slot, write.ticket, position, time_ms, outcome);
@@ -321,6 +326,7 @@ impl Replica {
                 return Ok(());
             }
             Kind::Check => return Ok(()),
+            Kind::Handover => return self.take_handover(group, position, record),
             Kind::Write | Kind::Expiry => {}
             Kind::Unspecified => {
                 return Err(malformed(format!("record {}: unknown kind {}", position.index, record.kind)));
@@ -399,15 +405,13 @@ impl Replica {
                 slot.changed = true;
             }
         }
-        for kept in group.kept {
-            let slot = &mut self.slots[usize::from(kept.slot)];
-            let before = slot.results.entries();
-            slot.results.keep(&kept.ticket, kept.index, kept.time_ms, kept.outcome);
-            slot.changed = true;
-            self.entries = (self.entries + slot.results.entries()).saturating_sub(before);
-            if self.entries > self.entries_max {
-                self.make_room();
-            }
+        self.needed_shown = group.needed_shown;
+        let moved = group.ledger.is_some();
+        if let Some(ledger) = group.ledger {
+            self.applied_ledger = ledger;
+        }
+        for change in group.changes {
+            self.change_results(change);
         }
         for (number, row) in group.slots {
             let slot = &mut self.slots[usize::from(number)];
@@ -431,6 +435,13 @@ impl Replica {
                 false => batch.delete(key.clone()),
             }
         }
+        for &slot in &group.stored {
+            batch.put(keys::slot_key(slot), self.slots[usize::from(slot)].row.encode());
+        }
+        if group.keeps_ledger {
+            batch.put(keys::meta_key(APPLIED_LEDGER), self.applied_ledger.to_bytes());
+            batch.put(keys::meta_key(APPLIED_SHOWN_BASE), self.shown_base.to_le_bytes().to_vec());
+        }
         batch.put(keys::applied_key(), last.encode());
         self.applied = last;
         if group.gap > 0 {
@@ -440,9 +451,15 @@ impl Replica {
         if let Some(swept) = group.swept {
             self.deadlines.sweep(swept);
         }
-        group.deadlines.iter().filter(|(_, comes)| *comes).for_each(|(key, _)| self.deadlines.add(key));
+        // Nobody reads what is hidden, and nobody lets it end.
+        let ledger = &self.applied_ledger;
+        let is_hidden = |key: &[u8]| moved && !holds(ledger, key);
+        for (key, _) in group.deadlines.iter().filter(|(_, comes)| *comes) {
+            let is_hidden = keys::decode_deadline_key(key).is_ok_and(|(_, row)| is_hidden(row));
+            self.deadlines.add(key, is_hidden);
+        }
         for (key, row) in &group.rows {
-            self.cache.finish(key, row.as_ref());
+            self.cache.finish(key, row.as_ref().filter(|_| !is_hidden(key)));
         }
         if let Some(at) = group.check.filter(|at| *at == last) {
             let rows = (0..).zip(self.slots.iter().map(|slot| &slot.row));
@@ -451,14 +468,25 @@ impl Replica {
         Ok(())
     }
 
+    fn change_results(&mut self, change: ResultChange) {
+        let slot = &mut self.slots[usize::from(change.slot())];
+        let before = slot.results.entries();
+        change.carry_out(&mut slot.results);
+        slot.changed = true;
+        self.entries = (self.entries + slot.results.entries()).saturating_sub(before);
+        if self.entries > self.entries_max {
+            self.make_room();
+        }
+    }
+
     /// The last CHECK that was applied since this was called, and what all slots amounted to then: the same on every replica
     /// that holds the same.
     pub fn take_check(&mut self) -> Option<(Position, u64)> {
         self.check.take()
     }
 
-    /// Takes over what a group found of deadlines that came to nothing to log.
-    pub(crate) fn take_sweep(&mut self, group: Group) {
+    /// Takes over what a group has found of deadlines, if it came to nothing to log.
+    pub fn take_sweep(&mut self, group: Group) {
         if let Some(swept) = group.swept {
             self.deadlines.sweep(swept);
         }
@@ -487,8 +515,12 @@ impl Replica {
 
     fn add_checkpoint(&mut self, batch: &mut Batch) {
         let time_ms = self.time_ms;
+        let ledger = &self.applied_ledger;
         for (number, slot) in self.slots.iter_mut().enumerate() {
-            slot.changed |= slot.results.expire(time_ms);
+            // Source and target must not differ while they are compared.
+            if matches!(ledger.mark(number as u16), Mark::Held(_)) {
+                slot.changed |= slot.results.expire(time_ms);
+            }
             if std::mem::take(&mut slot.changed) {
                 slot.row.forgotten_index = slot.results.forgotten_index();
                 batch.put(keys::slot_key(number as u16), slot.row.encode());
@@ -498,6 +530,10 @@ impl Replica {
         batch.put(keys::meta_key(CHECKPOINT), self.applied.encode());
         batch.put(keys::meta_key(LOGGED_TIME), time_ms.to_le_bytes().to_vec());
         batch.put(keys::meta_key(SHOWN_BASE), self.shown_base.to_le_bytes().to_vec());
+        if self.applied_ledger != Ledger::default() {
+            batch.put(keys::meta_key(LEDGER), self.applied_ledger.to_bytes());
+            batch.put(keys::meta_key(NEEDED_SHOWN), self.needed_shown.to_le_bytes().to_vec());
+        }
         self.checkpoint = self.applied;
     }
 
@@ -506,6 +542,12 @@ impl Replica {
     pub fn recount(&mut self) -> Result<(), Error> {
         // A record raises a counter by one at most, so the lost ones are made up for.
         let lost = self.applied.index.saturating_sub(self.checkpoint.index);
+        if let Some(ledger) = read_ledger(&*self.engine, APPLIED_LEDGER)?
+            && ledger.last_index() > self.applied_ledger.last_index()
+        {
+            self.applied_ledger = ledger;
+            self.shown_base = self.shown_base.max(read_number(&*self.engine, APPLIED_SHOWN_BASE)?);
+        }
         let shown_index = self.shown_index();
         for slot in &mut self.slots {
             slot.results.forget(shown_index);
@@ -540,6 +582,14 @@ impl Replica {
 
     pub(crate) fn deadlines(&self) -> &Deadlines {
         &self.deadlines
+    }
+
+    pub(crate) fn time_ms(&self) -> u64 {
+        self.time_ms
+    }
+
+    pub(crate) fn results_of(&self, slot: u16) -> Option<&SlotResults> {
+        self.slots.get(usize::from(slot)).map(|slot| &slot.results)
     }
 
     /// The row of a slot, as of the last applied group.
@@ -618,64 +668,6 @@ impl Replica {
     }
 }
 
-impl Group {
-    fn keep(&mut self, slot: u16, ticket: Ticket, position: Position, time_ms: u64, outcome: Outcome) {
-        self.last = position;
-        if ticket.sequence > 0 {
-            self.results.insert((ticket.client, ticket.sequence), outcome);
-            let index = position.index.saturating_add(self.shown_base);
-            self.kept.push(Kept { slot, ticket, index, time_ms, outcome });
-        }
-    }
-
-    /// Goes on `gap` shown indexes and versions further, so that none that a lost record may have had is given again.
-    fn raise(&mut self, gap: u64) {
-        self.gap = self.gap.saturating_add(gap);
-        self.shown_base = self.shown_base.saturating_add(gap);
-        for row in self.slots.values_mut() {
-            row.version_counter = row.version_counter.saturating_add(gap);
-        }
-    }
-
-    /// Whether it ends with a CHECK: what follows belongs to the next group.
-    pub fn ends_with_check(&self) -> bool {
-        self.check.is_some()
-    }
-
-    /// The last record of the group so far.
-    pub(crate) fn reach(&mut self, position: Position) {
-        self.last = position;
-    }
-
-    pub(crate) fn sweep(&mut self, swept: Swept) {
-        self.swept = Some(swept);
-    }
-
-    fn note_deadlines(&mut self, engine_key: &[u8], effect: &Effect) {
-        let (gone, come) = (effect.replaced_expires_ms, effect.expires_ms);
-        for (expires_ms, comes) in [(gone, false), (come, true)] {
-            if expires_ms != 0 && gone != come {
-                self.deadlines.push((keys::deadline_key(expires_ms, engine_key), comes));
-            }
-        }
-    }
-
-    /// Logged time of the group's records.
-    pub fn time_ms(&self) -> u64 {
-        self.time_ms
-    }
-
-    /// Rows that the group changes.
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Whether the group changes no row.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-}
-
 /// The first record of a primary's epoch (protocol.md rule 7). `gap` is 0, or [`Replica::gap`] if records that clients may
 /// know of are lost and no record of the log makes up for them yet.
 pub fn barrier(time_ms: u64, gap: u64) -> LogRecord {
@@ -709,6 +701,12 @@ fn fate(id: u64, outcome: &Outcome) -> Reply {
     }
 }
 
+/// Whether the slot of a row is neither being handed over nor gone, as far as the log says.
+fn holds(ledger: &Ledger, data_key: &[u8]) -> bool {
+    let slot = keys::slot_of_data_key(data_key);
+    slot.is_some_and(|slot| matches!(ledger.mark(slot), Mark::Held(_)))
+}
+
 /// Counts a row into its slot's.
 pub(crate) fn add(sums: &mut SlotRow, namespace: &str, key: &[u8], version: u64, value: &[u8]) {
     sums.count = sums.count.wrapping_add(1);
@@ -718,6 +716,10 @@ pub(crate) fn add(sums: &mut SlotRow, namespace: &str, key: &[u8], version: u64,
 
 fn read_position(engine: &dyn Engine, key: &[u8]) -> Result<Position, Error> {
     engine.get(key)?.map_or(Ok(Position::default()), |bytes| Position::decode(&bytes))
+}
+
+fn read_ledger(engine: &dyn Engine, name: &str) -> Result<Option<Ledger>, Error> {
+    engine.get(&keys::meta_key(name))?.map(|bytes| Ledger::from_bytes(bytes).map_err(refused)).transpose()
 }
 
 fn read_number(engine: &dyn Engine, name: &'static str) -> Result<u64, Error> {

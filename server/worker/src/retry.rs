@@ -19,6 +19,8 @@ use bytes::Bytes;
 use prost::Message;
 use slotkv_storage::Outcome;
 
+pub(crate) mod items;
+
 /// Clients whose results one slot keeps; past it the client that wrote longest ago is forgotten.
 pub const CLIENTS_PER_SLOT_MAX: usize = 256;
 /// Results one slot keeps for one client; past it the oldest is forgotten.

@@ -153,6 +153,7 @@ impl StoreService {
             received: Instant::now(),
             many_reads: Cell::new(0),
             cold_reads: Cell::new(0),
+            has_waited: false,
         };
         let mut writes = Vec::new();
         let level = request.read_level();

@@ -148,6 +148,7 @@ where
             received,
             many_reads: Cell::new(0),
             cold_reads: Cell::new(0),
+            has_waited: false,
         };
         let first = self.ready.len();
         let mut leased = false;

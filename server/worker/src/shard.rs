@@ -9,6 +9,7 @@ use std::sync::{
 use arc_swap::{ArcSwap, Guard};
 use parking_lot::{Mutex, RwLock};
 use slotkv_coordination::registers::Health;
+use slotkv_migration::{Ledger, Table};
 use slotkv_proto::{
     Code, SlotTable,
     seam::Clock,
@@ -27,6 +28,7 @@ use crate::{
     queue::Queue,
     request::{self, Refusal},
     runner::Runner,
+    waiting::Waiting,
 };
 
 /// Pages that one shard makes, or has waiting for a thread, at a time; past it they are refused as OVERLOADED.
@@ -44,8 +46,11 @@ pub struct Shard {
     clock: Arc<dyn Clock>,
     pages: Arc<Semaphore>,
     ownership: ArcSwap<Ownership>,
-    /// Held while the ownership is replaced: the table and the epoch come from different tasks.
+    /// The number of the newest ownership, once it is there. A look at it costs nothing.
+    ownership_number: AtomicU64,
+    /// Held while the ownership is replaced: the table, the log and the epoch come from different tasks.
     replacing: Mutex<()>,
+    waiting: Waiting,
     version: watch::Sender<u64>,
     /// Told when another answers for the shard, as far as is known here.
     turned: watch::Sender<()>,
@@ -158,7 +163,9 @@ impl Shard {
         let version = parts.table.version();
         let joining = (Code::NotPrimary, "this worker is joining its shard".into());
         Self {
-            ownership: ArcSwap::from_pointee(Ownership::new(parts.table, parts.id, 0)),
+            ownership: ArcSwap::from_pointee(Ownership::new(parts.table, Arc::default(), None, parts.id, 0)),
+            ownership_number: AtomicU64::new(0),
+            waiting: Waiting::default(),
             id: parts.id,
             member: parts.member,
             zone: parts.zone,
@@ -220,22 +227,74 @@ impl Shard {
         self.ownership.load_full()
     }
 
-    /// Takes a new slot table. Its caller makes sure that it is not older.
-    pub fn set_table(&self, table: Arc<SlotTable>) {
-        let _replacing = self.replacing.lock();
+    /// Takes a new slot table, and the same with tenures and hand-overs, which decide. Its caller makes sure that the first one is
+    /// not older than the one before; the second one is left out if it is.
+    pub fn set_table(&self, table: Arc<SlotTable>, slots: Arc<Table>) {
         let version = table.version();
-        let epoch = self.ownership.load().epoch();
-        self.ownership.store(Arc::new(Ownership::new(table, self.id, epoch)));
+        self.replace(|known| Some(known.with_table(table, slots)));
         self.version.send_replace(version);
         self.turned.send_replace(());
     }
 
+    /// Takes only what decides, if it is newer.
+    pub fn set_slots(&self, slots: Arc<Table>) {
+        let replaced = self.replace(|known| {
+            let is_newer = slots.version > known.slots_table().version;
+            is_newer.then(|| known.with_table(known.shared_table(), slots))
+        });
+        if replaced {
+            self.turned.send_replace(());
+        }
+    }
+
+    /// Takes what the shard's log says of hand-overs; `None`: nobody knows, and nothing is served. When this returns, whoever reads
+    /// a row and then asks [`Shard::still_serves`] goes by it.
+    pub fn set_ledger(&self, ledger: Option<Arc<Ledger>>) {
+        self.replace(|known| Some(known.with_ledger(ledger)));
+        self.turned.send_replace(());
+    }
+
     fn set_epoch(&self, epoch: u64) {
+        self.replace(|known| (known.epoch() != epoch).then(|| known.with_epoch(epoch)));
+    }
+
+    fn replace(&self, next: impl FnOnce(&Ownership) -> Option<Ownership>) -> bool {
         let _replacing = self.replacing.lock();
         let known = self.ownership.load();
-        if known.epoch() != epoch {
-            self.ownership.store(Arc::new(known.with_epoch(epoch)));
+        let Some(next) = next(&known) else { return false };
+        let number = known.number() + 1;
+        self.ownership.store(Arc::new(next.numbered(number)));
+        self.ownership_number.store(number, Ordering::Release);
+        true
+    }
+
+    /// Whether `known`, by which a request was admitted, is the newest view.
+    pub fn is_newest(&self, known: &Ownership) -> bool {
+        known.number() == self.ownership_number.load(Ordering::Acquire)
+    }
+
+    /// Refuses what was read of a slot if the shard has stopped to serve it since it was admitted by `known`. A read is looked at
+    /// after its value was read: what a SEAL ends must not be answered behind it.
+    pub fn still_serves(&self, known: &Ownership, slot: u16) -> Result<(), Refusal> {
+        if self.is_newest(known) {
+            return Ok(());
         }
+        let now = self.ownership.load();
+        now.check_slot(slot)?;
+        match now.still_serves(known, slot) {
+            true => Ok(()),
+            false => Err((Code::Retry, format!("slot {slot} went and came back meanwhile"))),
+        }
+    }
+
+    /// Requests that wait until it is decided who serves their slot.
+    pub fn waiting(&self) -> &Waiting {
+        &self.waiting
+    }
+
+    /// Told whenever another answers for the shard or for one of its slots, as far as is known here.
+    pub fn turns(&self) -> watch::Receiver<()> {
+        self.turned.subscribe()
     }
 
     /// The way to the host.

@@ -17,11 +17,16 @@ use std::{
 };
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use slotkv_migration::Ledger;
 use slotkv_replication::Chunk;
 use slotkv_storage::{Batch, Engine, Error, Ingestion, Position, Reader, Row, SlotRow, keys};
 
 use crate::{
-    replica::{self, CHECKPOINT, LOGGED_TIME, Replica, SHOWN_BASE},
+    handover::refused,
+    replica::{
+        self, APPLIED_LEDGER, APPLIED_SHOWN_BASE, CHECKPOINT, LEDGER, LOGGED_TIME, NEEDED_SHOWN, Replica,
+        SHOWN_BASE,
+    },
     retry::SlotResults,
 };
 
@@ -31,7 +36,7 @@ const CRC_BYTES: usize = 5;
 const HEAD_BYTES: usize = CRC_BYTES + 5;
 const LENGTHS_BYTES: usize = 8;
 /// Meta rows that hold a number.
-const NUMBERS: [&str; 2] = [LOGGED_TIME, SHOWN_BASE];
+const NUMBERS: [&str; 4] = [LOGGED_TIME, SHOWN_BASE, NEEDED_SHOWN, APPLIED_SHOWN_BASE];
 
 /// A snapshot of a replica's data that is read in parts.
 pub struct Source {
@@ -286,6 +291,8 @@ impl Receiver {
             self.checkpoint = Some(Position::decode(value)?);
         } else if let Some(name) = NUMBERS.into_iter().find(|name| key == keys::meta_key(name)) {
             replica::decode_number(name, value)?;
+        } else if [LEDGER, APPLIED_LEDGER].iter().any(|name| key == keys::meta_key(name)) {
+            Ledger::from_bytes(Bytes::copy_from_slice(value)).map_err(refused)?;
         } else {
             return Err(malformed("it has a row of a kind that is not known"));
         }

@@ -11,29 +11,36 @@ use slotkv_coordination::{
     ClusterView, Coordinator, Session as CoordinatorSession, SessionState, View, membership, paths,
     registers::{Cluster, Health, MemberRecord, Primary, Register, Replica, Role},
 };
+use slotkv_migration::Table;
 use slotkv_proto::{
     Code, SlotCount, handshake,
     limits::SHARDS_MAX,
     seam::{Chance, Clock},
     table::{Member, ShardId},
-    v1::{ClientFrame, PeerHello, replication_server::ReplicationServer},
+    v1::{
+        ClientFrame, HandoverHello, PeerHello, handover_server::HandoverServer,
+        replication_server::ReplicationServer,
+    },
 };
 use slotkv_storage::{Disk, Engines, RowCache};
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 
 use crate::{
+    bridge::{self, Bridge, BridgeService},
     error::StartError,
     home::{Home, Opened},
     host::{self, Failed, Host, Input, Settings},
     join::{self, Wishes},
     link::{self, Addresses, Links, PeerService, PeerTransport},
+    migrations,
     registrar::Registrar,
+    reports::Reporter,
     runner::{Runner, Task},
     service::{StoreFront, StoreService},
     session::Session,
     shard::{self, Shard, Stand},
-    standby,
+    standby, waiting,
 };
 
 /// Pause between two attempts to reach the coordinator.
@@ -78,6 +85,8 @@ pub struct Options {
     pub session_timeout: Duration,
     /// Times and bounds of replication.
     pub replication: slotkv_replication::Options,
+    /// Times and bounds of hand-overs between shards.
+    pub migration: slotkv_migration::Options,
     /// What earlier replicas of this process have counted.
     pub health: Health,
 }
@@ -100,6 +109,7 @@ impl Options {
             retain_bytes: 256 << 20,
             session_timeout: Duration::from_secs(5),
             replication: slotkv_replication::Options::default(),
+            migration: slotkv_migration::Options::default(),
             health: Health::default(),
         }
     }
@@ -142,7 +152,9 @@ pub struct Worker {
     following: Task,
     session: watch::Receiver<Arc<dyn CoordinatorSession>>,
     member: MemberRecord,
+    waiting: Task,
     peers: PeerService,
+    bridge: BridgeService,
     replicas: u32,
     /// What the host has failed by.
     broken: Mutex<Option<oneshot::Receiver<slotkv_storage::Error>>>,
@@ -232,6 +244,7 @@ impl Worker {
         let view = Arc::new(ClusterView::start(session.clone()));
         let (inbox_sender, inbox) = mpsc::unbounded_channel();
         let (arrived, peers) = mpsc::channel(link::ARRIVED_MAX);
+        let (handed, hands) = mpsc::channel(bridge::ARRIVED_MAX);
         let shared = Arc::new(Shard::new(shard::Parts {
             id: shard,
             member: Member {
@@ -254,6 +267,21 @@ impl Worker {
             shard,
             name: name.clone(),
             address: process.address.clone(),
+        };
+        let own_shard = HandoverHello {
+            version_min: handshake::VERSION_MIN,
+            version_max: handshake::VERSION_MAX,
+            cluster_id: cluster.cluster_id.clone(),
+            from_shard: shard,
+            to_shard: shard,
+            name: name.clone(),
+        };
+        let migrations = migrations::Parts {
+            options: options.migration.clone(),
+            view: view.clone(),
+            bridge: Bridge::new(seams.peers.clone(), seams.runner.clone(), own_shard),
+            arrived: hands,
+            reporter: Reporter::new(shard, process.run.clone()),
         };
         let start = slotkv_replication::Start {
             member: slotkv_replication::Member {
@@ -296,6 +324,7 @@ impl Worker {
             links: Links::new(seams.peers.clone(), seams.runner.clone(), hello, addresses.clone()),
             addresses: addresses.clone(),
             peers,
+            migrations,
             inbox,
         });
 
@@ -353,6 +382,8 @@ impl Worker {
             member.clone(),
             shared.standing(),
         ));
+        let waiting = seams.runner.task(waiting::answer(shared.clone()));
+        let bridge = BridgeService::new(handed, cluster.cluster_id.clone(), shard);
         let peers = PeerService::new(arrived, cluster.cluster_id, shard, addresses);
         Ok(Worker {
             shard: shared,
@@ -362,7 +393,9 @@ impl Worker {
             following,
             session: session_receiver,
             member,
+            waiting,
             peers,
+            bridge,
             replicas: register.replicas,
             broken: Mutex::new(Some(breaks)),
         })
@@ -427,6 +460,16 @@ impl Worker {
         self.peers.clone()
     }
 
+    /// The gRPC service for the primaries of other shards.
+    pub fn bridge_server(&self) -> HandoverServer<BridgeService> {
+        self.bridge.clone().server()
+    }
+
+    /// Takes what they send without gRPC, as the simulator does.
+    pub fn bridge(&self) -> BridgeService {
+        self.bridge.clone()
+    }
+
     /// Serves one stream without gRPC, as the simulator does.
     pub fn serve_stream<S>(&self, input: S) -> Session<S>
     where
@@ -472,6 +515,7 @@ impl Drop for Worker {
         self.shard.stop((Code::ShuttingDown, "the worker was dropped".into()));
         self.following.abort();
         self.membership.abort();
+        self.waiting.abort();
     }
 }
 
@@ -646,10 +690,23 @@ async fn follow(
 ) {
     let mut views = view.views();
     let mut wanted = shard.wanted_version();
+    let mut slots = Arc::new(Table::default());
+    // What the leader did before this process looked says nothing of whether it lives.
+    let mut beat = None;
     loop {
         let now = views.borrow_and_update().clone();
+        if now.slots.version > slots.version {
+            slots = Arc::new(now.slots.to_table());
+            let _ = shard.inbox().send(Input::Migration(migrations::Event::Slots(slots.clone())));
+        }
         if let Some(table) = now.table.clone() {
-            shard.set_table(table);
+            shard.set_table(table, slots.clone());
+        }
+        if now.loaded && beat.as_ref() != Some(&now.mover) {
+            if beat.is_some() && now.mover.is_some() {
+                let _ = shard.inbox().send(Input::Migration(migrations::Event::Heard));
+            }
+            beat = Some(now.mover.clone());
         }
         for member in now.members.values() {
             if member.shard == Some(shard.id()) && member.name != own {

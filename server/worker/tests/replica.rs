@@ -96,7 +96,7 @@ fn replay_gives_the_slot_rows_that_were_there_before_the_restart() {
             let mut group = replica.begin(1_000 + sequence);
             let mut position = Position { epoch: 1, index: log.len() as u64 };
             if chance.below(4) == 0 {
-                log.extend(replica.stage_expiries(&mut group, &mut position).unwrap());
+                log.extend(replica.stage_expiries(&mut group, &mut position, &|_| true).unwrap());
             }
             position.index += 1;
             if let Staged::Log(record, _) =

@@ -12,6 +12,7 @@ use slotkv_proto::{
 use slotkv_storage::{MemoryEngine, RowCache};
 use slotkv_worker::{
     Runner,
+    ownership::without_hand_overs,
     session::{Session, TURN_MS_MAX},
     shard::{self, Leadership, Shard},
 };
@@ -55,14 +56,21 @@ impl Bed {
             runner: Runner::inline(),
             clock: Arc::new(Wall::new()),
             zone: String::new(),
-            table,
+            table: table.clone(),
             inbox,
         }));
+        shard.set_table(table.clone(), Arc::new(without_hand_overs(&table)));
+        shard.set_ledger(Some(Arc::default()));
         let (frames, input) = frames();
         let mut session = Session::new(shard.clone(), input);
         frames.send(Ok(ClientFrame { hello: Some(hello(1)), ..ClientFrame::default() })).unwrap();
         assert!(session.next().await.unwrap().unwrap().welcome.is_some());
         Self { shard, frames, session, _inbox }
+    }
+
+    fn set_table(&self, table: Arc<SlotTable>) {
+        let slots = Arc::new(without_hand_overs(&table));
+        self.shard.set_table(table, slots);
     }
 
     fn ask(&self, epoch: u64, level: ReadLevel) {
@@ -105,7 +113,7 @@ async fn request_to_a_primary_that_has_stopped_is_told_the_next_one() {
     bed.shard.lead(Leadership::Elsewhere((Code::NotPrimary, "led by w1".into())));
     bed.ask(4, ReadLevel::Linearizable);
     assert!(bed.now().is_none());
-    bed.shard.set_table(table(5, "w1"));
+    bed.set_table(table(5, "w1"));
     let frame = bed.answer().await;
     assert_eq!(code(&frame), Some(Code::NotPrimary));
     let routes: Vec<v1::Route> = frame.table.unwrap().routes;

@@ -174,11 +174,11 @@ impl Running {
         listening: &Listening,
         connections_max: usize,
     ) -> Result<Self, ServeError> {
-        let (store, peers) = (worker.store_server(), worker.peer_server());
+        let (store, peers, bridge) = (worker.store_server(), worker.peer_server(), worker.bridge_server());
         let table = table_server(worker.view());
-        let names = &["slotkv.v1.Store", "slotkv.v1.Master", "slotkv.v1.Replication"];
+        let names = &["slotkv.v1.Store", "slotkv.v1.Master", "slotkv.v1.Replication", "slotkv.v1.Handover"];
         let services = Services::new(names, |routes| {
-            routes.add_service(store).add_service(table).add_service(peers);
+            routes.add_service(store).add_service(table).add_service(peers).add_service(bridge);
         });
         let serving = services.serve(listening.again()?, connections_max).await?;
         Ok(Self { worker, serving })

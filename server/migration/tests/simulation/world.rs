@@ -262,7 +262,11 @@ impl World {
             Event::Tick(shard) => {
                 self.after(TICK_US, Event::Tick(shard));
                 let latency_us = self.rng.random_range(0..2000);
+                let leads = self.leader.is_some();
                 self.party(shard, |party, now_us| {
+                    if leads {
+                        party.heard(now_us);
+                    }
                     party.foreground(now_us, latency_us);
                     party.tick(now_us);
                 });

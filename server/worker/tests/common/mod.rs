@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod data;
+pub mod shards;
 
 use std::{
     path::PathBuf,
@@ -88,7 +89,7 @@ impl Machine {
             placement: "weighted".into(),
         };
         session.create(paths::CLUSTER, cluster.encode().unwrap(), Mode::Persistent).await.unwrap();
-        let slots = Slots { version: 1, owners: vec![(0, 14, 0)], migrations: vec![] };
+        let slots = Slots { version: 1, owners: vec![(0, 14, 0)], ..Slots::default() };
         session.create(paths::SLOTS, slots.encode().unwrap(), Mode::Persistent).await.unwrap();
         session.close().await;
         let mut options = Options::new(PathBuf::from("/replica"), "127.0.0.1:1");
@@ -147,7 +148,7 @@ impl Machine {
     /// Gives the slots out anew.
     pub async fn set_slots(&self, version: u64, owners: Vec<(u16, u16, u32)>) {
         let session = self.coordinator.open(std::time::Duration::from_secs(5)).await.unwrap();
-        let slots = Slots { version, owners, migrations: vec![] };
+        let slots = Slots { version, owners, ..Slots::default() };
         session.set(paths::SLOTS, slots.encode().unwrap(), Expect::Any).await.unwrap();
         session.close().await;
     }

@@ -42,7 +42,7 @@ fn shard(epoch: u64) -> ShardRegister {
 }
 
 fn slots(version: u64, owner: u32) -> Slots {
-    Slots { version, owners: vec![(0, 15, owner)], migrations: vec![] }
+    Slots { version, owners: vec![(0, 15, owner)], ..Slots::default() }
 }
 
 async fn create(peer: &Peer, path: &str, register: impl Register) {

@@ -1,0 +1,576 @@
+//! Migrations: a host's part in hand-overs. While its replica leads, it has a [`Party`], gives it what comes, and carries out what
+//! it comes to: records go into the log with the next group, messages over the [`Bridge`], reports to the coordinator.
+//!
+//! The party's records are decided in the order of the log. So nothing is given to it while a record that it asked for waits to be
+//! appended; what comes meanwhile waits, and its senders with it.
+//!
+//! What is served follows from the table and from the ledger, which is published whenever a mark in it changes: the primary's
+//! with what is appended, before anybody is sent it; a backup's with what is applied.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use slotkv_coordination::ClusterView;
+use slotkv_migration::{
+    Chunk, Id, Ledger, Message, Options, Party, Place, Read, Ready, Record, Report, Said, Start, Table,
+};
+use slotkv_storage::{Error, Kind, LogRecord, Position};
+use tokio::sync::mpsc;
+
+use crate::{
+    bridge::Bridge,
+    handover::refused,
+    host::{APPLY_BYTES, Host, Input},
+    replica::{Group, Replica},
+    reports::{Figures, Reporter},
+};
+
+/// How often a party with open hand-overs is told the time.
+const TICK_US: u64 = 10_000;
+/// Pause between two looks at the coordinator's table that were asked for.
+const REFRESH_PAUSE_US: u64 = 20_000;
+/// Pause after one that failed.
+const REFRESH_AGAIN_US: u64 = 200_000;
+/// Records of hand-overs in one group, in bytes; one always goes.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+/// Inputs that a party is given before others get their turn.
+const INPUTS_MAX: usize = 256;
+
+/// What comes to a host's part in hand-overs beside messages.
+pub enum Event {
+    /// A newer slot table was seen.
+    Slots(Arc<Table>),
+    /// The table was read since this epoch's primary asked for it; `None`: it could not be.
+    Refreshed(u64, Option<Arc<Table>>),
+    /// The leader lives.
+    Heard,
+    /// A part was read for the primary of this epoch.
+    Copied(u64, Copied),
+}
+
+/// A part that was read.
+pub struct Copied {
+    id: Id,
+    from: Option<Place>,
+    chunk: Chunk,
+}
+
+/// What a party is to be given.
+enum Answer {
+    Read(Copied),
+    Tallied(Id, bytes::Bytes, bytes::Bytes),
+    Swept(Id, bytes::Bytes, bool),
+}
+
+/// What a [`Migrations`] works with.
+pub struct Parts {
+    /// Times and bounds.
+    pub options: Options,
+    /// The cluster, with the table and the way to other shards.
+    pub view: Arc<ClusterView>,
+    /// The way to other shards' primaries.
+    pub bridge: Bridge,
+    /// Their messages.
+    pub arrived: mpsc::Receiver<Message>,
+    /// The way to the leader.
+    pub reporter: Reporter,
+}
+
+/// A host's part in hand-overs.
+pub(crate) struct Migrations {
+    options: Options,
+    view: Arc<ClusterView>,
+    bridge: Bridge,
+    arrived: mpsc::Receiver<Message>,
+    reporter: Reporter,
+    party: Option<Party>,
+    /// To be appended, in this order.
+    appends: VecDeque<Record>,
+    /// As many at most as were asked for.
+    answers: VecDeque<Answer>,
+    /// The newest table that it has not been given.
+    table: Option<Arc<Table>>,
+    heard: bool,
+    latency_us: Option<u64>,
+    /// The applied and the settled index that it was told last.
+    told: (u64, u64),
+    ticked_us: u64,
+    /// The table is to be read, not before this time.
+    refresh_at_us: Option<u64>,
+    is_refreshing: bool,
+    refreshed_us: u64,
+    /// Of the hand-overs in the table.
+    figures: BTreeMap<Id, Figures>,
+    /// What was published last.
+    published: Option<Arc<Ledger>>,
+}
+
+impl Migrations {
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            options: parts.options,
+            view: parts.view,
+            bridge: parts.bridge,
+            arrived: parts.arrived,
+            reporter: parts.reporter,
+            party: None,
+            appends: VecDeque::new(),
+            answers: VecDeque::new(),
+            table: None,
+            heard: false,
+            latency_us: None,
+            told: (0, 0),
+            ticked_us: 0,
+            refresh_at_us: None,
+            is_refreshing: false,
+            refreshed_us: 0,
+            figures: BTreeMap::new(),
+            published: None,
+        }
+    }
+
+    /// What a report says in numbers.
+    fn note(&mut self, report: &Report) -> Figures {
+        let figures = self.figures.entry(report.id).or_default();
+        match report.said {
+            Said::Copying { sent_bytes, behind_bytes } => {
+                (figures.bytes, figures.behind_bytes) = (sent_bytes, behind_bytes);
+            }
+            _ => figures.behind_bytes = 0,
+        }
+        *figures
+    }
+
+    /// A record is in the log.
+    fn note_logged(&mut self, now_us: u64, record: &Record) {
+        match record {
+            Record::Stage { id, bytes, .. } => {
+                self.figures.entry(*id).or_default().bytes += bytes.len() as u64;
+            }
+            Record::Seal { id, .. } => self.figures.entry(*id).or_default().sealed_us = Some(now_us),
+            _ => {}
+        }
+    }
+
+    /// A table decides.
+    fn note_table(&mut self, now_us: u64, table: &Table) {
+        self.figures.retain(|id, _| table.migration(*id).is_some());
+        for (id, figures) in &mut self.figures {
+            if let (None, Some(sealed_us)) = (table.in_flight(*id), figures.sealed_us)
+                && figures.pause_us == 0
+            {
+                figures.pause_us = now_us.saturating_sub(sealed_us).max(1);
+            }
+        }
+    }
+
+    /// The next message of another shard, once the party can take one.
+    pub async fn message(&mut self) -> Option<Message> {
+        match self.takes_messages() {
+            true => self.arrived.recv().await,
+            false => std::future::pending().await,
+        }
+    }
+
+    pub fn try_message(&mut self) -> Option<Message> {
+        self.takes_messages().then(|| self.arrived.try_recv().ok()).flatten()
+    }
+
+    /// Messages for who does not lead are taken, too, and dropped.
+    fn takes_messages(&self) -> bool {
+        self.appends.is_empty()
+    }
+
+    /// Whether records wait to be appended.
+    pub fn has_appends(&self) -> bool {
+        !self.appends.is_empty()
+    }
+
+    /// Takes what the next group may hold of that.
+    pub fn take_appends(&mut self) -> Vec<Record> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while bytes < GROUP_BYTES_MAX
+            && let Some(record) = self.appends.pop_front()
+        {
+            if let Record::Stage { bytes: part, .. } = &record {
+                bytes += part.len();
+            }
+            taken.push(record);
+        }
+        taken
+    }
+
+    /// They could not be appended, and wait for another group.
+    pub fn put_back(&mut self, records: Vec<Record>) {
+        records.into_iter().rev().for_each(|record| self.appends.push_front(record));
+    }
+
+    /// Whether there is a hand-over that concerns this shard.
+    fn is_open(&self) -> bool {
+        self.party
+            .as_ref()
+            .is_some_and(|party| !party.known().migrations.is_empty() || !party.ledger().work().is_empty())
+    }
+
+    /// How long nothing may come before there is something else to do.
+    pub fn wait(&self, now_us: u64) -> Option<Duration> {
+        // While records wait it is told nothing.
+        let is_told = self.is_open() && !self.has_appends();
+        let tick = is_told.then_some(self.ticked_us + TICK_US);
+        let refresh = self.refresh_at_us.filter(|_| !self.is_refreshing);
+        let at_us = tick.into_iter().chain(refresh).min()?;
+        Some(Duration::from_micros(at_us.saturating_sub(now_us)))
+    }
+
+    /// Records of the log from this index on are needed for copies.
+    pub fn needed_from_index(&self) -> u64 {
+        self.party.as_ref().map_or(u64::MAX, Party::needed_from_index)
+    }
+
+    /// A group of clients' writes took so long.
+    pub fn foreground(&mut self, latency_us: u64) {
+        self.latency_us = Some(latency_us.max(self.latency_us.unwrap_or(0)));
+    }
+
+    fn stop(&mut self) {
+        self.party = None;
+        self.appends.clear();
+        self.answers.clear();
+        self.table = None;
+        self.latency_us = None;
+        self.refresh_at_us = None;
+        self.figures.clear();
+        self.bridge.close();
+    }
+}
+
+impl Host {
+    /// This replica leads: as soon as the table is read there will be a party.
+    pub(crate) fn begin_migrations(&mut self) {
+        self.migrations.stop();
+        self.migrations.refresh_at_us = Some(self.now());
+    }
+
+    /// It does not lead any more.
+    pub(crate) fn end_migrations(&mut self) {
+        self.migrations.stop();
+        self.publish_ledger();
+    }
+
+    /// Something has come for the party.
+    pub(crate) fn hear_migration(&mut self, event: Event) -> Result<(), Error> {
+        let epoch = self.machine.leads();
+        match event {
+            Event::Slots(table) => self.migrations.table = Some(table),
+            Event::Heard => self.migrations.heard = true,
+            Event::Copied(of, copied) if epoch == Some(of) => {
+                self.migrations.answers.push_back(Answer::Read(copied));
+            }
+            Event::Copied(..) => {}
+            Event::Refreshed(of, table) => {
+                let now_us = self.now();
+                let migrations = &mut self.migrations;
+                (migrations.is_refreshing, migrations.refreshed_us) = (false, now_us);
+                if epoch != Some(of) {
+                    return Ok(());
+                }
+                let Some(table) = table else {
+                    migrations.refresh_at_us = Some(now_us + REFRESH_AGAIN_US);
+                    return Ok(());
+                };
+                // Records that the party logs are of no older table than the one by which streams go.
+                self.shard.set_slots(table.clone());
+                match self.migrations.party {
+                    Some(_) => self.migrations.table = Some(table),
+                    None => self.begin_party(of, &table)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_party(&mut self, epoch: u64, table: &Table) -> Result<(), Error> {
+        let start = Start {
+            shard: self.shard.id(),
+            epoch,
+            ledger: self.replica.ledger().clone(),
+            tail: self.handovers_ahead()?,
+            commit_index: self.replica.applied().index,
+            table: table.clone(),
+        };
+        let now_us = self.now();
+        let mut party = Party::new(now_us, self.migrations.options.clone(), start);
+        let ready = party.ready();
+        self.migrations.party = Some(party);
+        self.migrations.told = (0, 0);
+        self.carry_out_migration(ready)?;
+        self.publish_ledger();
+        Ok(())
+    }
+
+    /// Records of hand-overs that are logged and not applied.
+    fn handovers_ahead(&self) -> Result<Vec<(slotkv_migration::Position, Record)>, Error> {
+        let mut found = Vec::new();
+        let mut index = self.replica.applied().index;
+        while index < self.log.last_index() {
+            let records = self.read_log(index + 1, APPLY_BYTES)?;
+            if records.is_empty() {
+                return Err(Error::Misfit(format!("record {} is not in the log", index + 1)));
+            }
+            for record in records {
+                index = record.index;
+                let at = slotkv_migration::Position { epoch: record.epoch, index };
+                let logged = LogRecord::from_bytes(record.payload)?;
+                if logged.kind() == Kind::Handover {
+                    found.push((at, handover(&logged)?));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// A message of another shard.
+    pub(crate) fn hear_shard(&mut self, message: Message) -> Result<(), Error> {
+        self.feed(|party, now_us| party.step(now_us, message))
+    }
+
+    /// Gives the party what has come, until it has asked for records, which are to be appended first.
+    pub(crate) fn drive_migrations(&mut self) -> Result<(), Error> {
+        self.refresh_if_due();
+        for _ in 0..INPUTS_MAX {
+            if self.migrations.party.is_none() || self.migrations.has_appends() {
+                return Ok(());
+            }
+            if let Some(table) = self.migrations.table.take() {
+                let now_us = self.now();
+                self.migrations.note_table(now_us, &table);
+                self.feed(|party, now_us| party.table(now_us, Table::clone(&table)))?;
+            } else if std::mem::take(&mut self.migrations.heard) {
+                self.feed(|party, now_us| party.heard(now_us))?;
+            } else if !self.migrations.is_open() {
+                return Ok(());
+            } else if let Some((applied, settled)) = self.news_of_commit() {
+                self.migrations.told = (applied, settled);
+                self.feed(|party, now_us| party.committed(now_us, applied, settled))?;
+            } else if let Some(answer) = self.migrations.answers.pop_front() {
+                self.feed(|party, now_us| give(party, now_us, answer))?;
+            } else if self.migrations.ticked_us + TICK_US <= self.now() {
+                self.migrations.ticked_us = self.now();
+                let latency_us = self.migrations.latency_us.take();
+                self.feed(|party, now_us| {
+                    latency_us.into_iter().for_each(|latency_us| party.foreground(now_us, latency_us));
+                    party.tick(now_us);
+                })?;
+            } else {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn news_of_commit(&self) -> Option<(u64, u64)> {
+        let applied = self.replica.applied().index;
+        let now = (applied, self.machine.settled_index().min(applied));
+        (now != self.migrations.told).then_some(now)
+    }
+
+    fn feed(&mut self, input: impl FnOnce(&mut Party, u64)) -> Result<(), Error> {
+        let now_us = self.now();
+        let Some(party) = &mut self.migrations.party else { return Ok(()) };
+        input(party, now_us);
+        let ready = party.ready();
+        if cfg!(debug_assertions)
+            && let Some(violation) = party.violation()
+        {
+            return Err(Error::Misfit(format!("an invariant of hand-overs does not hold: {violation}")));
+        }
+        self.carry_out_migration(ready)
+    }
+
+    /// Everything that the party has come to; records wait for the next group.
+    fn carry_out_migration(&mut self, ready: Ready) -> Result<(), Error> {
+        let Ready { appends, messages, reads, tallies, sweeps, reports, refresh } = ready;
+        self.migrations.appends.extend(appends);
+        if !messages.is_empty() {
+            let view = self.migrations.view.current();
+            for message in messages {
+                let shard = view.shards.get(&message.to);
+                match shard.and_then(|shard| shard.register.primary.as_ref()) {
+                    Some(primary) => self.migrations.bridge.send(&primary.address, &message),
+                    None => tracing::debug!(shard = message.to, "the other shard has no primary now"),
+                }
+            }
+        }
+        for read in reads {
+            self.copy(read)?;
+        }
+        for tally in tallies {
+            let (bytes, levels) = self.replica.tally(&tally.slots);
+            self.migrations.answers.push_back(Answer::Tallied(tally.id, bytes, levels));
+        }
+        for sweep in sweeps {
+            let (upto, is_last) = self.replica.sweep(&sweep)?;
+            self.migrations.answers.push_back(Answer::Swept(sweep.id, upto, is_last));
+        }
+        if let Some(epoch) = self.machine.leads() {
+            let session = self.sessions.borrow().clone();
+            for report in reports {
+                let figures = self.migrations.note(&report);
+                self.migrations.reporter.tell(&self.runner, &session, epoch, report, &figures);
+            }
+        }
+        if refresh {
+            let next_us = self.migrations.refreshed_us + REFRESH_PAUSE_US;
+            self.migrations.refresh_at_us.get_or_insert(next_us);
+        }
+        Ok(())
+    }
+
+    /// Reads a part, on another thread but for what only the host can do.
+    fn copy(&mut self, read: Read) -> Result<(), Error> {
+        let Some(epoch) = self.machine.leads() else { return Ok(()) };
+        let copy = self.replica.copy(&self.log, &read)?;
+        let told = self.shard.inbox().clone();
+        self.runner.blocking(move || {
+            let Read { id, from, .. } = read;
+            let chunk = copy.run().unwrap_or_else(|error| {
+                tracing::error!(%error, %id, "cannot read what is handed over");
+                Chunk::Later
+            });
+            let _ = told.send(Input::Migration(Event::Copied(epoch, Copied { id, from, chunk })));
+        });
+        Ok(())
+    }
+
+    fn refresh_if_due(&mut self) {
+        let now_us = self.now();
+        let Some(epoch) = self.machine.leads() else { return };
+        let migrations = &mut self.migrations;
+        if migrations.is_refreshing || migrations.refresh_at_us.is_none_or(|at_us| at_us > now_us) {
+            return;
+        }
+        (migrations.is_refreshing, migrations.refresh_at_us) = (true, None);
+        let (view, told) = (migrations.view.clone(), self.shard.inbox().clone());
+        self.runner.errand(async move {
+            let table = match view.refresh().await {
+                Ok(view) => Some(Arc::new(view.slots.to_table())),
+                Err(error) => {
+                    tracing::debug!(%error, "cannot read the slot table");
+                    None
+                }
+            };
+            let _ = told.send(Input::Migration(Event::Refreshed(epoch, table)));
+        });
+    }
+
+    /// What a group has come to: it is appended, its records of hand-overs from this position on. From here on requests are answered
+    /// by them.
+    pub(crate) fn handovers_logged(&mut self, staged: Staged, first: Position) -> Result<(), Error> {
+        for (index, record) in (first.index..).zip(staged.records) {
+            let at = slotkv_migration::Position { epoch: first.epoch, index };
+            let now_us = self.now();
+            self.migrations.note_logged(now_us, &record);
+            self.feed(|party, now_us| party.logged(now_us, at, record))?;
+        }
+        self.handovers_dropped(staged.dropped)?;
+        self.publish_ledger();
+        Ok(())
+    }
+
+    /// They will not be appended.
+    pub(crate) fn handovers_dropped(&mut self, dropped: Vec<Id>) -> Result<(), Error> {
+        for id in dropped {
+            self.feed(|party, now_us| party.dropped(now_us, id))?;
+        }
+        Ok(())
+    }
+
+    /// Tells streams what the log says of hand-overs, if that has changed.
+    pub(crate) fn publish_ledger(&mut self) {
+        let ledger = match &self.migrations.party {
+            Some(party) => party.ledger(),
+            None => self.replica.ledger(),
+        };
+        let is_known = self.migrations.published.as_ref().is_some_and(|published| {
+            published.version() == ledger.version() && published.marks().eq(ledger.marks())
+        });
+        if !is_known {
+            let ledger = Arc::new(ledger.clone());
+            self.migrations.published = Some(ledger.clone());
+            self.shard.set_ledger(Some(ledger));
+        }
+    }
+
+    /// The same after streams were told that nobody knows.
+    pub(crate) fn publish_ledger_anew(&mut self) {
+        self.migrations.published = None;
+        self.publish_ledger();
+    }
+}
+
+/// Records of hand-overs in a group.
+#[derive(Default)]
+pub(crate) struct Staged {
+    pub records: Vec<Record>,
+    /// Of these there will be none: what another shard has sent cannot be carried out.
+    dropped: Vec<Id>,
+}
+
+impl Staged {
+    pub fn take_dropped(&mut self) -> Vec<Id> {
+        std::mem::take(&mut self.dropped)
+    }
+
+    /// Whether others wait until one of them is settled.
+    pub fn is_waited_for(&self) -> bool {
+        self.records.iter().any(is_waited_for)
+    }
+}
+
+/// Takes records into a group, behind everything else in it, and hands each to `log`.
+pub(crate) fn stage(
+    replica: &Replica,
+    group: &mut Group,
+    position: &mut Position,
+    records: Vec<Record>,
+    mut log: impl FnMut(&LogRecord) -> Result<(), Error>,
+) -> Result<Staged, Error> {
+    let mut staged = Staged::default();
+    for record in records {
+        let next = Position { index: position.index + 1, ..*position };
+        match replica.stage_handover(group, next, &record) {
+            Ok(logged) => {
+                log(&logged)?;
+                *position = next;
+                staged.records.push(record);
+            }
+            Err(error @ (Error::Malformed { .. } | Error::NewerFormat { .. })) => {
+                tracing::error!(%error, id = %record.id(), "a part of a hand-over is left out");
+                staged.dropped.push(record.id());
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(staged)
+}
+
+fn give(party: &mut Party, now_us: u64, answer: Answer) {
+    match answer {
+        Answer::Read(Copied { id, from, chunk }) => party.read(now_us, id, from.as_ref(), chunk),
+        Answer::Tallied(id, tally, levels) => party.tallied(now_us, id, tally, levels),
+        Answer::Swept(id, upto, is_last) => party.swept(now_us, id, upto, is_last),
+    }
+}
+
+/// The record of a hand-over that a record of the log holds.
+pub(crate) fn handover(logged: &LogRecord) -> Result<Record, Error> {
+    Record::from_bytes(logged.handover.clone()).map_err(refused)
+}
+
+/// Whether others wait until a record is settled.
+pub(crate) fn is_waited_for(record: &Record) -> bool {
+    !matches!(record, Record::Stage { .. } | Record::Clean { is_last: false, .. })
+}

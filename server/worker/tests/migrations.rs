@@ -1,0 +1,373 @@
+//! Slots go from one shard to another while clients work: real workers, a network in memory, a leader by hand, the tests' time.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use slotkv_migration::{Outcome, Said};
+use slotkv_proto::{
+    Code,
+    v1::{Operation, Range, ReadLevel, Request},
+};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep, timeout},
+};
+
+mod common;
+use common::{
+    get, put, request,
+    shards::{Client, Cluster, Machine, SLOTS},
+};
+
+const KEYS: usize = 300;
+const MOVING: [u16; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+
+fn key(number: usize) -> String {
+    format!("key-{number}")
+}
+
+fn value(number: usize) -> String {
+    format!("value-{number}-{}", "x".repeat(100))
+}
+
+async fn fill(client: &mut Client) {
+    for number in 0..KEYS {
+        client.put(&key(number), &value(number)).await;
+    }
+}
+
+async fn check(client: &mut Client) {
+    for number in 0..KEYS {
+        assert_eq!(client.get(&key(number)).await, Some(value(number)), "{}", key(number));
+    }
+}
+
+/// So slow that a copy takes seconds.
+fn slowly(options: &mut slotkv_worker::Options) {
+    options.migration.part_bytes_max = 500;
+    options.migration.flight_bytes_max = 2_000;
+    options.migration.rate_max = 4_000;
+    options.migration.rate_min = 4_000;
+}
+
+/// Clients that count up, each its own keys in all slots, until they are told to stop; they give what every key has come to.
+struct Counters {
+    stop: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<(BTreeMap<String, i64>, usize)>>,
+}
+
+impl Counters {
+    fn start(cluster: &Cluster, count: u8) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let tasks = (0..count).map(|number| {
+            let (mut client, stop) = (cluster.client(100 + number), stop.clone());
+            tokio::spawn(async move {
+                let mut counts = BTreeMap::new();
+                for turn in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let key = format!("counter-{number}-{}", turn % 40);
+                    let sum = client.increment(&key).await;
+                    let before = counts.insert(key.clone(), sum).unwrap_or(0);
+                    assert_eq!(sum, before + 1, "{key} is counted once");
+                    sleep(Duration::from_millis(2)).await;
+                }
+                (counts, client.moves)
+            })
+        });
+        let tasks = tasks.collect();
+        Self { stop, tasks }
+    }
+
+    /// Checks every counter, and gives how often a client was told that a slot has moved.
+    async fn stop(self, client: &mut Client) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut told = 0;
+        for task in self.tasks {
+            let (counts, moves) = task.await.unwrap();
+            assert!(counts.len() == 40, "it came round");
+            for (key, sum) in counts {
+                assert_eq!(client.get(&key).await, Some(sum.to_string()), "{key}");
+            }
+            told += moves;
+        }
+        told
+    }
+}
+
+/// What both shards hold once a hand-over has gone through.
+fn check_moved(cluster: &Cluster, source: usize, target: usize) {
+    let (source, target) = (&cluster.machines[source], &cluster.machines[target]);
+    let serves = |machine: &Machine, slot| machine.shard().ownership().owns(slot);
+    for slot in 0..SLOTS {
+        let is_moved = MOVING.contains(&slot);
+        assert_eq!((serves(source, slot), serves(target, slot)), (!is_moved, is_moved), "slot {slot}");
+        let (left, there) = (source.rows_of(slot), target.rows_of(slot));
+        assert!(
+            if is_moved { left == 0 && there > 0 } else { left > 0 && there == 0 },
+            "{slot} {left} {there}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_arrives_while_clients_write_and_each_write_is_done_once() {
+    let cluster = Cluster::start(1, slowly).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    let counters = Counters::start(&cluster, 3);
+    sleep(Duration::from_millis(300)).await;
+    let id = cluster.plan(MOVING.into(), 0, 1).await;
+    cluster.closed(id).await;
+    sleep(Duration::from_millis(300)).await;
+    let told = counters.stop(&mut client).await;
+    assert!(told > 0, "clients were told where the slots are");
+    check(&mut client).await;
+    check_moved(&cluster, 0, 1);
+    // And back, over what was there before.
+    let id = cluster.plan(MOVING.into(), 1, 0).await;
+    cluster.closed(id).await;
+    check(&mut client).await;
+    for slot in MOVING {
+        assert!(cluster.machines[0].shard().ownership().owns(slot));
+        assert_eq!(cluster.machines[1].rows_of(slot), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_for_sealed_slots_wait_and_are_told_where_the_slot_is() {
+    let cluster = Cluster::start(1, |_| {}).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    cluster.decides.store(false, Ordering::Relaxed);
+    let id = cluster.plan((0..SLOTS).collect(), 0, 1).await;
+    cluster.said(id, |is_source, said| !is_source && *said == Said::Imported).await;
+
+    let mut asked = Vec::new();
+    let range = Range { slot_last: u32::from(SLOTS) - 1, ..Range::default() };
+    let page = Request { range: Some(range), ..request(Operation::Count, "") };
+    for (number, request) in [get(&key(1)), put(&key(2), &value(2)), page].into_iter().enumerate() {
+        let mut client = cluster.client(10 + number as u8);
+        asked.push(tokio::spawn(async move {
+            let begun = Instant::now();
+            let reply = client.ask(request).await;
+            (begun.elapsed(), client.moves, client.retries, reply)
+        }));
+    }
+    sleep(Duration::from_millis(400)).await;
+    assert!(asked.iter().all(|task| !task.is_finished()), "nobody has decided");
+    cluster.decide(id, Outcome::Moved).await;
+    for task in asked {
+        let (took, moves, retries, reply) = timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
+        assert_eq!((reply.code, moves, retries), (0, 1, 0), "one round trip more");
+        assert!(took >= Duration::from_millis(400) && took < Duration::from_millis(600), "{took:?}");
+    }
+    cluster.decides.store(true, Ordering::Relaxed);
+    cluster.closed(id).await;
+    check(&mut client).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_for_slots_that_nobody_decides_about_are_refused_in_time() {
+    let cluster = Cluster::start(1, |_| {}).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    cluster.decides.store(false, Ordering::Relaxed);
+    let id = cluster.plan((0..SLOTS).collect(), 0, 1).await;
+    cluster.said(id, |is_source, said| !is_source && *said == Said::Imported).await;
+    let begun = Instant::now();
+    let late = Request { deadline_ms: 200, ..get(&key(1)) };
+    let mut impatient = cluster.client(2);
+    let (patient, impatient) = tokio::join!(client.attempt_code(get(&key(1))), impatient.attempt_code(late));
+    assert_eq!((patient, impatient), (Some(Code::Retry), Some(Code::Retry)));
+    assert!(begun.elapsed() < Duration::from_millis(1_200), "{:?}", begun.elapsed());
+    // It is aborted, and goes on as before.
+    cluster.decide(id, Outcome::Aborted).await;
+    check(&mut client).await;
+    cluster.decides.store(true, Ordering::Relaxed);
+    cluster.closed(id).await;
+    assert_eq!(client.moves, 0);
+    for slot in 0..SLOTS {
+        assert_eq!(cluster.machines[1].rows_of(slot), 0, "slot {slot} is cleaned up at the target");
+        assert!(cluster.machines[0].shard().ownership().owns(slot));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_sealed_while_no_leader_beats() {
+    let cluster = Cluster::start(1, |_| {}).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    cluster.beats.store(false, Ordering::Relaxed);
+    sleep(Duration::from_secs(3)).await;
+    let id = cluster.plan(MOVING.into(), 0, 1).await;
+    sleep(Duration::from_secs(20)).await;
+    assert!(cluster.table().await.in_flight(id).is_some());
+    check(&mut client).await;
+    assert_eq!((client.moves, client.retries), (0, 0), "it is served as if nothing were");
+    cluster.beats.store(true, Ordering::Relaxed);
+    cluster.closed(id).await;
+    check(&mut client).await;
+    check_moved(&cluster, 0, 1);
+}
+
+/// A hand-over, in the middle of which this shard's primary dies.
+async fn survives(shard: u32, edit: impl Fn(&mut slotkv_worker::Options)) {
+    let mut cluster = Cluster::start(2, edit).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    let counters = Counters::start(&cluster, 2);
+    let id = cluster.plan(MOVING.into(), 0, 1).await;
+    cluster
+        .said(id, |is_source, said| {
+            is_source && matches!(said, Said::Copying { sent_bytes, .. } if *sent_bytes > 5_000)
+        })
+        .await;
+    let primary = cluster.primary(shard).await;
+    cluster.crash(primary);
+    let next = cluster.primary(shard).await;
+    assert_ne!(primary, next);
+    cluster.closed(id).await;
+    cluster.run(primary).await;
+    counters.stop(&mut client).await;
+    check(&mut client).await;
+    let (source, target) = (cluster.primary(0).await, cluster.primary(1).await);
+    check_moved(&cluster, source, target);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_goes_on_when_the_sources_primary_dies() {
+    survives(0, slowly).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_goes_on_when_the_targets_primary_dies() {
+    survives(1, slowly).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_goes_on_when_both_machines_lose_power_one_after_the_other() {
+    let mut cluster = Cluster::start(1, slowly).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    let counters = Counters::start(&cluster, 2);
+    let id = cluster.plan(MOVING.into(), 0, 1).await;
+    for at in [1, 0, 1, 0] {
+        sleep(Duration::from_millis(700)).await;
+        cluster.crash(at);
+        sleep(Duration::from_millis(100)).await;
+        cluster.run(at).await;
+    }
+    cluster.closed(id).await;
+    counters.stop(&mut client).await;
+    check(&mut client).await;
+    check_moved(&cluster, 0, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_goes_through_under_interval_durability() {
+    let interval = |options: &mut slotkv_worker::Options| {
+        slowly(options);
+        options.wishes.durability = Some(slotkv_coordination::registers::Durability::Interval(20_000));
+    };
+    let cluster = Cluster::start(2, interval).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    let id = cluster.plan(MOVING.into(), 0, 1).await;
+    cluster.said(id, |is_source, said| is_source && *said == Said::Sealed).await;
+    let sealed = Instant::now();
+    cluster.said(id, |is_source, said| !is_source && *said == Said::Imported).await;
+    assert!(sealed.elapsed() < Duration::from_secs(5), "a seal does not wait for the interval");
+    cluster.closed(id).await;
+    check(&mut client).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scan_across_a_hand_over_sees_each_key_once() {
+    let cluster = Cluster::start(1, slowly).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    let id = cluster.plan(vec![2, 5, 6, 9, 12], 0, 1).await;
+    let mut seen = BTreeMap::new();
+    for slot in 0..SLOTS {
+        let mut after = None;
+        loop {
+            let (resumed, after_key) = (after.is_some(), after.clone().unwrap_or_default());
+            let range = Range {
+                slot_first: slot.into(),
+                slot_last: slot.into(),
+                resumed,
+                after_slot: slot.into(),
+                after_key,
+                items_max: 3,
+                ..Range::default()
+            };
+            let page = Request { range: Some(range), ..request(Operation::Scan, "") };
+            let reply = client.ask_slot(slot, page).await;
+            for item in &reply.items {
+                let key = String::from_utf8(item.key.to_vec()).unwrap();
+                let value = String::from_utf8(item.value.to_vec()).unwrap();
+                assert!(seen.insert(key.clone(), value).is_none(), "{key} is seen twice");
+            }
+            sleep(Duration::from_millis(60)).await;
+            if !reply.more {
+                break;
+            }
+            after = Some(reply.last_key);
+        }
+    }
+    let all: BTreeMap<_, _> = (0..KEYS).map(|number| (key(number), value(number))).collect();
+    assert!(seen == all, "{} of {} keys", seen.len(), all.len());
+    assert!(client.moves > 0, "the slots moved under the scan");
+    cluster.closed(id).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn backups_serve_what_they_have_and_no_more_what_has_gone() {
+    let cluster = Cluster::start(2, |_| {}).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    let id = cluster.plan(MOVING.into(), 0, 1).await;
+    cluster.closed(id).await;
+    // Backups apply what is committed a moment later.
+    sleep(Duration::from_secs(1)).await;
+    for machine in cluster.machines.iter().filter(|machine| !machine.leads()) {
+        let is_target = machine.options.shard == Some(1);
+        let ownership = machine.shard().ownership();
+        for slot in MOVING {
+            assert_eq!(ownership.owns(slot), is_target, "slot {slot} of {:?}", machine.options.name);
+            assert_eq!(machine.rows_of(slot) > 0, is_target);
+        }
+        let worker = machine.worker.as_ref().unwrap();
+        let mut caller = common::Caller::new(worker, 7).await;
+        caller.version = cluster.table().await.version;
+        for number in 0..KEYS {
+            let stale = Request { read_level: ReadLevel::Stale as i32, ..get(&key(number)) };
+            let reply = caller.ask(stale).await;
+            let is_here = MOVING.contains(&client.slot(&key(number))) == is_target;
+            match is_here {
+                true => assert_eq!(reply.value, value(number).as_bytes()),
+                false => assert_eq!(reply.code, Code::Moved.number()),
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_does_not_hold_what_the_table_says_fails_the_hand_over() {
+    let cluster = Cluster::start(1, |_| {}).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    // It owns none of these.
+    let id = cluster.plan(vec![3], 1, 0).await;
+    cluster.closed(id).await;
+    check(&mut client).await;
+    assert!(cluster.machines[0].shard().ownership().owns(3));
+}
