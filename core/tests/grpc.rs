@@ -147,6 +147,25 @@ impl Admin for Server {
     async fn recover(&self, _: Request<v1::RecoverRequest>) -> Result<Response<v1::WishReply>, Status> {
         Err(Status::unimplemented("not of this server"))
     }
+
+    async fn weight(&self, _: Request<v1::WeightRequest>) -> Result<Response<v1::OrderReply>, Status> {
+        Err(Status::unimplemented("not of this server"))
+    }
+
+    async fn rebalance(&self, _: Request<v1::RebalanceRequest>) -> Result<Response<v1::OrderReply>, Status> {
+        Err(Status::unimplemented("not of this server"))
+    }
+
+    async fn cancel(&self, _: Request<v1::CancelRequest>) -> Result<Response<v1::OrderReply>, Status> {
+        Err(Status::unimplemented("not of this server"))
+    }
+
+    async fn migrations(
+        &self,
+        _: Request<v1::MigrationsRequest>,
+    ) -> Result<Response<v1::MigrationsReply>, Status> {
+        Err(Status::unimplemented("not of this server"))
+    }
 }
 
 /// A server that runs until the sender is dropped or used, and then breaks every connection.

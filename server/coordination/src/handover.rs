@@ -239,8 +239,8 @@ pub struct Holds {
     pub all: bool,
     /// Shards that neither give nor get.
     pub shards: BTreeSet<ShardId>,
-    /// The last cancellation was known when the table had this version: hand-overs that were planned by then are aborted.
-    pub version: u64,
+    /// Hand-overs that are to be aborted, if they are not decided yet. The same slots may be tried again.
+    pub ids: BTreeSet<u64>,
 }
 
 impl Register for Holds {
@@ -250,8 +250,13 @@ impl Register for Holds {
 
 impl Holds {
     /// Whether a shard neither gives nor gets.
-    pub fn hold(&self, shard: ShardId) -> bool {
+    pub fn has_shard(&self, shard: ShardId) -> bool {
         self.all || self.shards.contains(&shard)
+    }
+
+    /// Whether a hand-over is to be aborted.
+    pub fn has(&self, id: u64, source: ShardId, target: ShardId) -> bool {
+        self.ids.contains(&id) || self.has_shard(source) || self.has_shard(target)
     }
 }
 
@@ -394,7 +399,7 @@ mod tests {
         check(still.clone(), golden[0]);
         check(slots(), golden[1]);
         check(Mover { epoch: 3, beat: 17 }, golden[2]);
-        check(Holds { number: 2, all: false, shards: [1, 4].into(), version: 11 }, golden[3]);
+        check(Holds { number: 2, all: false, shards: [1, 4].into(), ids: [9].into() }, golden[3]);
         // The hand-over that release 0.1 could have written, and did not, decides nothing.
         let first = include_str!("../golden/registers-1.jsonl").lines().nth(6).unwrap();
         assert_eq!(Slots::decode("/slots", first.as_bytes()).unwrap(), still);

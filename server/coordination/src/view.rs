@@ -481,3 +481,39 @@ fn is_register(path: &str) -> bool {
     matches!(path, paths::CLUSTER | paths::SLOTS | paths::MASTER_EPOCH | paths::MOVER | paths::HOLDS)
         || parents.iter().any(|parent| paths::child_of(path, parent).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn what_clients_are_sent_is_as_small_as_what_changed_though_versions_were_passed_over() {
+        let mut view = View::default();
+        let take = |view: &mut View, path: &str, data: Bytes, version: u64| {
+            view.take(path, Some(&Node { data, version, owner: None }));
+            view.settle();
+        };
+        let (cluster_id, placement) = ("c".to_owned(), "weighted".to_owned());
+        let cluster = Cluster { cluster_id, slot_count: 16_384, shards_announced: 1, placement };
+        take(&mut view, paths::CLUSTER, cluster.encode().unwrap(), 0);
+        let slots = |version, moved: &[(u16, u64)]| {
+            let mut table = Slots { version, owners: vec![(0, 16_383, 0)], ..Slots::default() }.to_table();
+            for &(slot, tenure) in moved {
+                let owner = &mut table.owners[usize::from(slot)];
+                (owner.shard, owner.tenure.0) = (1, tenure);
+            }
+            Slots::of(&table, &Slots::default(), |_| 0).encode().unwrap()
+        };
+        take(&mut view, paths::SLOTS, slots(1, &[]), 0);
+        take(&mut view, paths::SLOTS, slots(3, &[(7, 2)]), 2);
+        let ranges = |view: &View, since| view.table.as_ref().unwrap().delta_since(since, |_| 0).ranges.len();
+        assert_eq!(ranges(&view, 1), 1);
+        take(&mut view, paths::SLOTS, slots(40, &[(7, 2), (9, 20), (11, 30)]), 39);
+        assert_eq!((ranges(&view, 3), ranges(&view, 1), ranges(&view, 40)), (2, 3, 0));
+        // One that went and came back within what was passed over has another tenure.
+        take(&mut view, paths::SLOTS, slots(60, &[(7, 50), (9, 20), (11, 30)]), 59);
+        assert_eq!(ranges(&view, 40), 1);
+    }
+}

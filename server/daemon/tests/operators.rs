@@ -58,6 +58,73 @@ fn an_operator_changes_who_leads_and_nothing_is_lost() {
     dev.terminate();
 }
 
+/// The last line of what a command printed.
+fn last_line(text: &str) -> Value {
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+#[test]
+fn slots_leave_a_shard_and_come_back_and_every_key_stays() {
+    let dev = Server::dev(&["--shards", "3", "--slots", "64"]);
+    for key in 0..200 {
+        dev.run(&["put", &format!("k{key}"), &format!("v{key}")]).expect(0);
+    }
+    let plan = dev.run(&["admin", "rebalance", "--dry-run"]).expect(0).text();
+    assert_eq!(plan, "nothing is to move\n");
+    if !slotkv_master::options::MOVES {
+        let refused = dev.run(&["admin", "drain", "1"]).expect(2).stderr;
+        assert!(refused.contains("masters move no slots"), "{refused}");
+        assert!(dev.run(&["admin", "migrations"]).expect(0).text().contains("move no slots"));
+        dev.terminate();
+        return;
+    }
+    let slots = |dev: &Server| {
+        let status = status(dev);
+        (0..3).map(|shard| status["shards"][shard]["slots"].as_u64().unwrap()).collect::<Vec<_>>()
+    };
+    let drained = dev.run(&["admin", "drain", "1", "--json"]).expect(0).text();
+    assert_eq!(serde_json::from_str::<Value>(drained.lines().next().unwrap()).unwrap()["weight_to"], 0.0);
+    assert!(last_line(&drained)["done"] == true && last_line(&drained)["slots_moved"] == 21, "{drained}");
+    assert_eq!(slots(&dev), [32, 0, 32]);
+    let text = dev.run(&["admin", "add", "1"]).expect(0).text();
+    assert!(text.contains("the weight was 0 and is 1 now"), "{text}");
+    assert!(text.contains("shard 1 has its share of weight 1 (21 slots, "), "{text}");
+    dev.run(&["admin", "weight", "1", "2"]).expect(0);
+    assert_eq!(slots(&dev), [16, 32, 16]);
+    let moved: Value =
+        serde_json::from_str(&dev.run(&["admin", "migrations", "--json"]).expect(0).text()).unwrap();
+    assert!(moved["open"] == Value::Array(vec![]) && moved["totals"]["slots"] == 21 + 21 + 11, "{moved:#}");
+    for key in 0..200 {
+        assert_eq!(dev.run(&["get", &format!("k{key}")]).expect(0).text(), format!("v{key}"));
+    }
+    for shard in ["0", "2"] {
+        dev.run(&["admin", "drain", shard]).expect(0);
+    }
+    let refused = dev.run(&["admin", "drain", "1"]).expect(3).stderr;
+    assert!(refused.contains("shard 1 is the last one with a weight above 0"), "{refused}");
+    assert_eq!(slots(&dev), [0, 64, 0]);
+    dev.terminate();
+}
+
+#[test]
+fn a_cancel_ends_the_wait_of_another_operator_with_a_code_of_its_own() {
+    if !slotkv_master::options::MOVES {
+        return;
+    }
+    let dev = Server::dev(&["--shards", "2", "--slots", "16"]);
+    dev.run(&["admin", "cancel"]).expect(0);
+    dev.run(&["admin", "weight", "0", "3", "--no-wait"]).expect(0);
+    let told: Value =
+        serde_json::from_str(&dev.run(&["admin", "migrations", "--json"]).expect(0).text()).unwrap();
+    assert_eq!(told["held_all"], false, "a new order lets everything go on: {told:#}");
+    dev.run(&["admin", "cancel", "1"]).expect(0);
+    let (refused, rebalanced) = (dev.run(&["admin", "cancel", "7"]).expect(2), ["admin", "rebalance"]);
+    assert!(refused.stderr.contains("there is no shard 7"), "{}", refused.stderr);
+    dev.run(&rebalanced).expect(0);
+    assert_eq!(status(&dev)["shards"][0]["slots"], 12);
+    dev.terminate();
+}
+
 /// The last line of a drill.
 fn drilled(args: &[&str]) -> Value {
     let mut command = slotkv();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use slotkv_coordination::{View, registers::MemberRecord, view::ShardView};
+use slotkv_migration::Outcome;
 use slotkv_proto::{
     Code,
     code::status_of,
@@ -14,16 +15,22 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    movement::{EndedMove, Movement, OpenMove},
     operator::Operator,
+    options::MOVES,
+    order::{Cancel, Done, Order},
+    plan::{self, Move},
     replicas::{self, ShardState},
     service::{check_cluster, check_hello},
     standing::Standing,
     wish::Wish,
 };
 
-/// Said by every status, until there is hand-over.
+/// Said by every status where slots do not move.
 pub const NOTHING_MOVES: &str =
     "nothing moves until hand-over exists: slots stay with the shards that got them first";
+/// Said while operators have stopped everything.
+pub const ALL_HELD: &str = "an operator has cancelled every move; admin rebalance lets it go on";
 
 /// Serves the status of the cluster, and takes what operators wish for to the master's office.
 #[derive(Clone, Debug)]
@@ -31,6 +38,7 @@ pub struct AdminService {
     view: watch::Receiver<Arc<View>>,
     standing: watch::Receiver<Standing>,
     operator: Operator,
+    movement: watch::Receiver<Arc<Movement>>,
     address: String,
 }
 
@@ -40,12 +48,14 @@ impl AdminService {
         view: watch::Receiver<Arc<View>>,
         standing: watch::Receiver<Standing>,
         operator: Operator,
+        movement: watch::Receiver<Arc<Movement>>,
         address: impl Into<String>,
     ) -> Self {
-        Self { view, standing, operator, address: address.into() }
+        Self { view, standing, operator, movement, address: address.into() }
     }
 
-    async fn wish(&self, hello: Option<&v1::Hello>, wish: Wish) -> Result<Response<v1::WishReply>, Status> {
+    /// Refuses what only the leader can answer.
+    fn check_leads(&self, hello: Option<&v1::Hello>) -> Result<Arc<View>, Status> {
         let hello = check_hello(hello)?;
         let view = self.view.borrow().clone();
         check_cluster(view.table.as_deref(), &hello.cluster_id)?;
@@ -56,6 +66,24 @@ impl AdminService {
                 leader.map_or_else(|| "nobody is known to lead".to_owned(), |at| format!("{at} leads"));
             return Err(status_of(Code::NotPrimary, format!("this master stands by; {leader}")));
         }
+        Ok(view)
+    }
+
+    async fn order(
+        &self,
+        hello: Option<&v1::Hello>,
+        order: Order,
+    ) -> Result<Response<v1::OrderReply>, Status> {
+        self.check_leads(hello)?;
+        let done = self.operator.order(order).await;
+        let Done { from, to, moves, cancelled, resumed } =
+            done.map_err(|refusal| status_of(refusal.code, refusal.text))?;
+        let moves = moves.iter().map(move_status).collect();
+        Ok(Response::new(v1::OrderReply { weight_from: from, weight_to: to, moves, cancelled, resumed }))
+    }
+
+    async fn wish(&self, hello: Option<&v1::Hello>, wish: Wish) -> Result<Response<v1::WishReply>, Status> {
+        self.check_leads(hello)?;
         let settled = self.operator.ask(wish).await;
         let settled = settled.map_err(|refusal| status_of(refusal.code, refusal.text))?;
         Ok(Response::new(v1::WishReply {
@@ -94,6 +122,103 @@ impl v1::admin_server::Admin for AdminService {
     async fn recover(&self, request: Request<v1::RecoverRequest>) -> Result<Response<v1::WishReply>, Status> {
         let v1::RecoverRequest { hello, shard, name } = request.into_inner();
         self.wish(hello.as_ref(), Wish::Recover(shard, name)).await
+    }
+
+    async fn weight(&self, request: Request<v1::WeightRequest>) -> Result<Response<v1::OrderReply>, Status> {
+        let v1::WeightRequest { hello, shard, weight } = request.into_inner();
+        self.order(hello.as_ref(), Order::Weight { shard, weight }).await
+    }
+
+    async fn rebalance(
+        &self,
+        request: Request<v1::RebalanceRequest>,
+    ) -> Result<Response<v1::OrderReply>, Status> {
+        let v1::RebalanceRequest { hello, dry_run } = request.into_inner();
+        self.order(hello.as_ref(), Order::Rebalance { dry_run }).await
+    }
+
+    async fn cancel(&self, request: Request<v1::CancelRequest>) -> Result<Response<v1::OrderReply>, Status> {
+        let v1::CancelRequest { hello, what } = request.into_inner();
+        let what = match what {
+            None => Cancel::All,
+            Some(v1::cancel_request::What::Shard(shard)) => Cancel::Shard(shard),
+            Some(v1::cancel_request::What::Id(id)) => Cancel::One(id),
+        };
+        self.order(hello.as_ref(), Order::Cancel(what)).await
+    }
+
+    async fn migrations(
+        &self,
+        request: Request<v1::MigrationsRequest>,
+    ) -> Result<Response<v1::MigrationsReply>, Status> {
+        let request = request.into_inner();
+        let view = self.check_leads(request.hello.as_ref())?;
+        let movement = self.movement.borrow().clone();
+        let epoch = self.standing.borrow().epoch;
+        Ok(Response::new(migrations(&view, &movement, epoch)))
+    }
+}
+
+/// How far hand-overs are.
+fn migrations(view: &View, movement: &Movement, master_epoch: u64) -> v1::MigrationsReply {
+    let totals = &movement.totals;
+    let weights = plan::weights(view);
+    v1::MigrationsReply {
+        table_version: view.slots.version.max(movement.version),
+        moves: movement.moves,
+        open: movement.open.iter().map(open_status).collect(),
+        ended: movement.ended.iter().map(ended_status).collect(),
+        left: movement.left.iter().map(move_status).collect(),
+        notices: movement.notices.iter().cloned().chain(hold_notices(view)).collect(),
+        held_all: view.holds.all,
+        held_shards: view.holds.shards.iter().copied().collect(),
+        totals: Some(v1::MovementTotals {
+            slots: totals.slots,
+            bytes: totals.bytes,
+            aborted: totals.aborted,
+            pause_us_p50: totals.pause_us_p50,
+            pause_us_p99: totals.pause_us_p99,
+            pause_us_max: totals.pause_us_max,
+        }),
+        master_epoch,
+        planned: movement.weights == weights
+            && movement.holds == view.holds.number
+            && movement.version >= view.slots.version,
+        weights: weights.into_iter().map(|(shard, weight)| v1::ShardWeight { shard, weight }).collect(),
+    }
+}
+
+fn move_status(one: &Move) -> v1::MoveStatus {
+    v1::MoveStatus { source: one.source, target: one.target, slots: one.slots as u32 }
+}
+
+fn open_status(open: &OpenMove) -> v1::MigrationStatus {
+    let run = |&(first, last): &(u16, u16)| v1::SlotRun { first: first.into(), last: last.into() };
+    v1::MigrationStatus {
+        id: open.id,
+        source: open.source,
+        target: open.target,
+        slots: open.slots.iter().map(run).collect(),
+        slot_count: open.slots.iter().map(|(first, last)| u32::from(last - first) + 1).sum(),
+        state: open.state.to_owned(),
+        sent_bytes: open.sent_bytes,
+        behind_bytes: open.behind_bytes,
+        age_ms: open.age_ms,
+        cancelled: open.is_cancelled,
+    }
+}
+
+fn ended_status(ended: &EndedMove) -> v1::EndedMigration {
+    v1::EndedMigration {
+        id: ended.id,
+        source: ended.source,
+        target: ended.target,
+        slot_count: ended.slots as u32,
+        moved: ended.outcome == Outcome::Moved,
+        why: ended.why.clone(),
+        bytes: ended.bytes,
+        pause_us: ended.pause_us,
+        failed_count: ended.failed_count,
     }
 }
 
@@ -219,11 +344,30 @@ fn allocation_notices(view: &View) -> Vec<String> {
             "the slots are given out when {announced} shards have registered and have a primary; so far {ready} have"
         )];
     }
-    let mut notices = vec![NOTHING_MOVES.to_owned()];
+    let mut notices = hold_notices(view);
+    let open = view.slots.migrations.len();
+    if open > 0 {
+        notices.push(format!("{open} hand-overs of slots are open; see admin migrations"));
+    }
+    if MOVES {
+        return notices;
+    }
+    notices.push(NOTHING_MOVES.to_owned());
     let without: Vec<String> =
         view.shards.keys().filter(|&&shard| slots_of(view, shard) == 0).map(ShardId::to_string).collect();
     if !without.is_empty() {
         notices.push(format!("without slots until then: shard {}", without.join(", ")));
     }
     notices
+}
+
+/// What operators have cancelled.
+fn hold_notices(view: &View) -> Vec<String> {
+    if view.holds.all {
+        return vec![ALL_HELD.to_owned()];
+    }
+    let held = view.holds.shards.iter().map(|shard| {
+        format!("an operator has cancelled the moves of shard {shard}; add, drain or weight lets them go on")
+    });
+    held.collect()
 }

@@ -17,16 +17,19 @@ use slotkv_coordination::{
 };
 use slotkv_proto::{Code, seam::Chance};
 use tokio::{
-    sync::{Mutex, mpsc, watch},
+    sync::{Mutex, mpsc, oneshot, watch},
     task::JoinHandle,
     time::{sleep, timeout},
 };
 
 use crate::{
     lock::{self, Turn},
+    movement::Movement,
+    mover::Mover,
     office::{Office, OfficeError, Progress},
     operator::{Answer, Call, Operator},
     options::{MasterOptions, OptionsError},
+    order,
     standing::Standing,
     wish::{Refusal, Settled, Wish},
 };
@@ -44,6 +47,7 @@ pub struct Master {
     view: watch::Receiver<Arc<View>>,
     standing: watch::Receiver<Standing>,
     operator: Operator,
+    movement: watch::Receiver<Arc<Movement>>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -62,9 +66,18 @@ impl Master {
         let (standing_to, standing) = watch::channel(Standing::default());
         let (operator, calls) = Operator::channel();
         let calls = Mutex::new(calls);
-        let runner = Runner { options, coordinator, chance, views, standing: standing_to, calls };
+        let (movement_to, movement) = watch::channel(Arc::default());
+        let runner = Runner {
+            options,
+            coordinator,
+            chance,
+            views,
+            standing: standing_to,
+            movement: movement_to,
+            calls,
+        };
         let task = tokio::spawn(runner.run(stopped));
-        Ok(Self { view, standing, operator, stop, task })
+        Ok(Self { view, standing, operator, movement, stop, task })
     }
 
     /// The cluster as this master sees it.
@@ -80,6 +93,11 @@ impl Master {
     /// Takes what operators wish for to its office.
     pub fn operator(&self) -> Operator {
         self.operator.clone()
+    }
+
+    /// How far hand-overs are, if it leads; else how far they were when it did.
+    pub fn movement(&self) -> watch::Receiver<Arc<Movement>> {
+        self.movement.clone()
     }
 
     /// Gives its place up, so that the next master leads at once, and ends. Takes at most 3 s.
@@ -103,6 +121,7 @@ struct Runner {
     chance: Arc<dyn Chance>,
     views: ClusterView,
     standing: watch::Sender<Standing>,
+    movement: watch::Sender<Arc<Movement>>,
     /// What operators wish for. Held by the office.
     calls: Mutex<mpsc::Receiver<Call>>,
 }
@@ -177,18 +196,28 @@ impl Runner {
             Turn::First => {}
             Turn::Gone => return Ok(()),
         }
-        let mut office = Office::take(session.clone(), place).await?;
+        let office = Office::take(session.clone(), place).await?;
         pause.reset();
         tracing::info!(epoch = office.epoch(), "leading");
         tokio::select! {
             biased;
             () = out_of_touch(&**session) => Err(Error::Disconnected { unknown: false }.into()),
-            error = self.lead(&mut office, session) => Err(error),
+            error = self.lead(&office, session) => Err(error),
         }
     }
 
     /// Leads for as long as the office is this master's.
-    async fn lead(&self, office: &mut Office, session: &Arc<dyn Session>) -> OfficeError {
+    async fn lead(&self, office: &Office, session: &Arc<dyn Session>) -> OfficeError {
+        let mut mover = Mover::new(self.options.moves, self.movement.clone());
+        tokio::select! {
+            biased;
+            error = self.keep_office(office, session) => error,
+            error = mover.run(office, &self.views) => error,
+        }
+    }
+
+    /// Does what only this master may do, but for hand-overs.
+    async fn keep_office(&self, office: &Office, session: &Arc<dyn Session>) -> OfficeError {
         let mut pause = Pause::new(&*self.chance);
         loop {
             let error = match self.attend(office, session, &mut pause).await {
@@ -213,7 +242,7 @@ impl Runner {
 
     async fn attend(
         &self,
-        office: &mut Office,
+        office: &Office,
         session: &Arc<dyn Session>,
         pause: &mut Pause<'_>,
     ) -> Result<std::convert::Infallible, OfficeError> {
@@ -228,33 +257,33 @@ impl Runner {
             pause.reset();
             tokio::select! {
                 biased;
-                Some(call) = calls.recv() => self.grant(office, call).await?,
+                Some(call) = calls.recv() => self.take_call(office, call).await?,
                 _ = changed.next(), if progress != Progress::Allocated => {}
                 () = sleep(ATTEND_INTERVAL) => {}
             }
         }
     }
 
-    /// Writes down what an operator wishes for, or says why not.
-    async fn grant(&self, office: &Office, call: Call) -> Result<(), OfficeError> {
-        if call.reply.is_closed() {
-            // The operator was told that it may have been written; it need not be.
-            return Ok(());
-        }
-        match self.write_down(office, &call.wish).await {
-            Ok(answer) => {
-                if let Ok(settled) = &answer {
+    /// Writes down what an operator wants, or says why not.
+    async fn take_call(&self, office: &Office, call: Call) -> Result<(), OfficeError> {
+        match call {
+            // Whoever does not wait any more was told that it may have been written; it need not be.
+            Call::Wish(_, reply) if reply.is_closed() => Ok(()),
+            Call::Order(_, reply) if reply.is_closed() => Ok(()),
+            Call::Wish(wish, reply) => {
+                let answer = self.write_down(office, &wish).await;
+                if let Ok(Ok(settled)) = &answer {
                     let (shard, to) = (settled.shard, &settled.to);
-                    tracing::info!(shard, to, wish = ?call.wish, "written down for an operator");
+                    tracing::info!(shard, to, ?wish, "written down for an operator");
                 }
-                // An operator that does not wait any more finds it in the status.
-                let _ = call.reply.send(answer);
-                Ok(())
+                answered(reply, answer)
             }
-            Err(error) => {
-                let text = format!("{error}; the wish may have been written");
-                let _ = call.reply.send(Err(Refusal { code: Code::SteppedDown, text }));
-                Err(error)
+            Call::Order(order, reply) => {
+                let answer = order::carry_out(office, &self.views, self.options.moves, &order).await;
+                if let Ok(Ok(done)) = &answer {
+                    tracing::info!(?order, ?done, "written down for an operator");
+                }
+                answered(reply, answer)
             }
         }
     }
@@ -281,6 +310,24 @@ impl Runner {
         }
         let text = format!("the register changed {ATTEMPTS_MAX} times; the wish may have been written");
         Ok(Err(Refusal { code: Code::SteppedDown, text }))
+    }
+}
+
+/// Tells the operator, who finds it in the status if it does not wait any more.
+fn answered<T>(
+    reply: oneshot::Sender<Result<T, Refusal>>,
+    answer: Result<Result<T, Refusal>, OfficeError>,
+) -> Result<(), OfficeError> {
+    match answer {
+        Ok(answer) => {
+            let _ = reply.send(answer);
+            Ok(())
+        }
+        Err(error) => {
+            let text = format!("{error}; the wish may have been written");
+            let _ = reply.send(Err(Refusal { code: Code::SteppedDown, text }));
+            Err(error)
+        }
     }
 }
 

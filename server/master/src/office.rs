@@ -5,14 +5,20 @@
 //!   `/master_epoch`.
 //! - Every write of a leader goes through [`Office::write`], which does it only while `/master_epoch` is still the one
 //!   of this office. A leader that does not know yet that it has been replaced changes nothing.
-//! - `/cluster` and `/slots` are created, never overwritten, so each comes into being once, whoever leads.
+//! - `/cluster` and `/slots` are created once, whoever leads; `/slots` is changed by the mover alone, one version at a time.
 //! - A shard's register is the shard's own. A leader changes in it only what operators wish for, by compare-and-set.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use slotkv_coordination::{
     Error, Expect, Mode, Op, OpResult, Session, paths,
-    registers::{Cluster, MasterEpoch, Register, ShardRegister, Slots},
+    registers::{Cluster, Holds, MasterEpoch, Register, ShardRegister, Slots},
 };
 use slotkv_proto::{
     seam::Chance,
@@ -31,7 +37,7 @@ pub(crate) struct Office {
     epoch: u64,
     version: u64,
     /// The cluster's register has been compared with this master's options.
-    is_compared: bool,
+    is_compared: AtomicBool,
 }
 
 /// Why the leader's work stopped.
@@ -77,7 +83,7 @@ impl Office {
         // A place is written once, so its version is 0 for as long as it exists.
         let results = session.multi(vec![Op::check(&place, 0), step]).await?;
         let version = results.last().and_then(OpResult::version).unwrap_or(0);
-        Ok(Self { session, place, epoch, version, is_compared: false })
+        Ok(Self { session, place, epoch, version, is_compared: AtomicBool::new(false) })
     }
 
     /// The master epoch of this office.
@@ -87,13 +93,13 @@ impl Office {
 
     /// Does what there is to do: founds the cluster, gives out the slots. Safe to repeat at any time.
     pub(crate) async fn attend(
-        &mut self,
+        &self,
         options: &MasterOptions,
         chance: &dyn Chance,
     ) -> Result<Progress, OfficeError> {
         self.session.sync("/").await?;
         let cluster = self.found(options, chance).await?;
-        if !std::mem::replace(&mut self.is_compared, true) {
+        if !self.is_compared.swap(true, Ordering::Relaxed) {
             warn_of_differences(&cluster, options);
         }
         self.allocate(&cluster).await
@@ -107,13 +113,59 @@ impl Office {
         version: u64,
     ) -> Result<(), OfficeError> {
         let data = register.encode()?;
-        self.write(Op::set(paths::shard(shard), data, Expect::Version(version))).await
+        self.write(vec![Op::set(paths::shard(shard), data, Expect::Version(version))]).await
     }
 
-    /// The only way in which a leader writes.
-    async fn write(&self, op: Op) -> Result<(), OfficeError> {
+    /// The session of this office.
+    pub(crate) fn session(&self) -> &dyn Session {
+        &*self.session
+    }
+
+    /// The slots as they are now, and their node's version; `None`: they have not been given out.
+    pub(crate) async fn slots(&self) -> Result<Option<(Slots, u64)>, OfficeError> {
+        self.read(paths::SLOTS).await
+    }
+
+    /// A shard as it is now.
+    pub(crate) async fn shard(&self, shard: ShardId) -> Result<Option<(ShardRegister, u64)>, OfficeError> {
+        self.read(&paths::shard(shard)).await
+    }
+
+    /// What is cancelled, now.
+    pub(crate) async fn holds(&self) -> Result<Option<(Holds, u64)>, OfficeError> {
+        self.read(paths::HOLDS).await
+    }
+
+    /// Puts other holds in the place of those of this version.
+    pub(crate) async fn set_holds(&self, holds: &Holds, version: Option<u64>) -> Result<(), OfficeError> {
+        self.put(paths::HOLDS, holds, version).await
+    }
+
+    /// Writes a register whose node has this version, or none yet.
+    pub(crate) async fn put(
+        &self,
+        path: &str,
+        register: &impl Register,
+        version: Option<u64>,
+    ) -> Result<(), OfficeError> {
+        let data = register.encode()?;
+        let op = match version {
+            Some(version) => Op::set(path, data, Expect::Version(version)),
+            None => Op::create(path, data, Mode::Persistent),
+        };
+        self.write(vec![op]).await
+    }
+
+    async fn read<R: Register>(&self, path: &str) -> Result<Option<(R, u64)>, OfficeError> {
+        self.session.sync(path).await?;
+        let Some(node) = self.session.get(path).await? else { return Ok(None) };
+        Ok(Some((R::decode(path, &node.data)?, node.version)))
+    }
+
+    /// The only way in which a leader writes: all of it or nothing.
+    pub(crate) async fn write(&self, ops: Vec<Op>) -> Result<(), OfficeError> {
         let fence = Op::check(paths::MASTER_EPOCH, self.version);
-        match self.session.multi(vec![fence, op]).await {
+        match self.session.multi([vec![fence], ops].concat()).await {
             Ok(_) => Ok(()),
             Err(Error::BadVersion { path } | Error::NoNode { path }) if path == paths::MASTER_EPOCH => {
                 Err(OfficeError::Deposed)
@@ -133,7 +185,7 @@ impl Office {
             shards_announced: options.shards_announced,
             placement: options.placement.clone(),
         };
-        self.write(Op::create(paths::CLUSTER, cluster.encode()?, Mode::Persistent)).await?;
+        self.put(paths::CLUSTER, &cluster, None).await?;
         tracing::info!(cluster_id = cluster.cluster_id, slots = cluster.slot_count, "cluster founded");
         Ok(cluster)
     }
@@ -150,7 +202,7 @@ impl Office {
         let nobody = vec![UNALLOCATED; usize::from(cluster.slots()?.get())];
         let owners = placement::by_name(&cluster.placement)?.plan(&weights, &nobody)?;
         let slots = Slots { version: 1, owners: placement::runs(&owners), ..Slots::default() };
-        self.write(Op::create(paths::SLOTS, slots.encode()?, Mode::Persistent)).await?;
+        self.put(paths::SLOTS, &slots, None).await?;
         tracing::info!(shards = weights.len(), placement = cluster.placement, "slots given out");
         Ok(Progress::Allocated)
     }

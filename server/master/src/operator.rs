@@ -8,7 +8,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::wish::{Refusal, Settled, Wish};
+use crate::{
+    order::{Done, Order},
+    wish::{Refusal, Settled, Wish},
+};
 
 /// Wishes that may wait for the office; past it they are refused.
 const WISHES_MAX: usize = 16;
@@ -18,10 +21,12 @@ pub(crate) const WISH_WAIT: Duration = Duration::from_secs(10);
 /// What became of a wish.
 pub(crate) type Answer = Result<Settled, Refusal>;
 
-/// A wish, and where to answer.
-pub(crate) struct Call {
-    pub wish: Wish,
-    pub reply: oneshot::Sender<Answer>,
+/// What is asked for, and where to answer.
+pub(crate) enum Call {
+    /// Of one shard's primary.
+    Wish(Wish, oneshot::Sender<Answer>),
+    /// Of what moves.
+    Order(Order, oneshot::Sender<Result<Done, Refusal>>),
 }
 
 /// Takes wishes to a master's office.
@@ -43,9 +48,20 @@ impl Operator {
 
     /// Has a wish written into its shard's register. Only the office of the leading master does that.
     pub async fn ask(&self, wish: Wish) -> Result<Settled, Refusal> {
-        let refusal = |code, text: &str| Refusal { code, text: text.to_owned() };
         let (reply, answer) = oneshot::channel();
-        self.calls.try_send(Call { wish, reply }).map_err(|error| match error {
+        self.send(Call::Wish(wish, reply), answer).await
+    }
+
+    /// Has weights and holds changed, which is what moves slots and what stops them. Only the office of the leading master does
+    /// that.
+    pub async fn order(&self, order: Order) -> Result<Done, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Call::Order(order, reply), answer).await
+    }
+
+    async fn send<T>(&self, call: Call, answer: oneshot::Receiver<Result<T, Refusal>>) -> Result<T, Refusal> {
+        let refusal = |code, text: &str| Refusal { code, text: text.to_owned() };
+        self.calls.try_send(call).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 refusal(Code::Overloaded, "too many wishes wait for this master")
             }

@@ -7,6 +7,9 @@ use slotkv_proto::{SlotCount, limits::SHARDS_MAX};
 
 use crate::placement::{self, PlacementError};
 
+/// Whether leaders move slots, unless told otherwise. Hand-overs that are open are brought to their end in any case.
+pub const MOVES: bool = false;
+
 /// What a master is told at its start. What concerns the whole cluster counts only for the master that creates it;
 /// afterwards the cluster's register decides.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub struct MasterOptions {
     pub slot_count: SlotCount,
     /// Name of the placement.
     pub placement: String,
+    /// Whether slots move to where the weights have them.
+    pub moves: bool,
     /// How long the coordinator keeps this master's place after it was last heard of.
     pub session_timeout: Duration,
 }
@@ -31,6 +36,7 @@ impl MasterOptions {
             shards_announced,
             slot_count: SlotCount::default(),
             placement: placement::DEFAULT.to_owned(),
+            moves: MOVES,
             session_timeout: Duration::from_secs(5),
         }
     }

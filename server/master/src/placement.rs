@@ -5,7 +5,7 @@
 mod ring;
 mod weighted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use slotkv_proto::table::{ShardId, UNALLOCATED};
 
@@ -27,6 +27,21 @@ pub trait Placement: Send + Sync + 'static {
         weights: &BTreeMap<ShardId, f64>,
         current: &[ShardId],
     ) -> Result<Vec<ShardId>, PlacementError>;
+
+    /// The same while the slots of some shards, which `weights` does not name, stay where they are.
+    fn plan_around(
+        &self,
+        weights: &BTreeMap<ShardId, f64>,
+        current: &[ShardId],
+        fixed: &BTreeSet<ShardId>,
+    ) -> Result<Vec<ShardId>, PlacementError> {
+        let mut owners = self.plan(weights, current)?;
+        for (owner, present) in owners.iter_mut().zip(current).filter(|(_, present)| fixed.contains(*present))
+        {
+            *owner = *present;
+        }
+        Ok(owners)
+    }
 }
 
 /// Why there is no plan.

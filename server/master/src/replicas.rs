@@ -80,7 +80,8 @@ pub(crate) fn shard_state(view: &View, shard: ShardId, register: &ShardRegister,
         return state("taking office", String::new());
     }
     if slots == 0 {
-        return state("waiting for slots", String::new());
+        let drained = if register.weight == 0.0 { "it has weight 0" } else { "" };
+        return state("waiting for slots", drained.to_owned());
     }
     let wanted = register.replicas as usize;
     let lacking = (in_sync < wanted).then(|| format!("{in_sync} of {wanted} copies in sync"));

@@ -90,7 +90,13 @@ impl Fixture {
 
     async fn status(&self, request: v1::StatusRequest) -> Result<v1::StatusReply, Status> {
         let (_, standing) = watch::channel(Standing::default());
-        let service = AdminService::new(self.views.subscribe(), standing, Operator::closed(), "");
+        let service = AdminService::new(
+            self.views.subscribe(),
+            standing,
+            Operator::closed(),
+            watch::channel(Arc::default()).1,
+            "",
+        );
         service.status(Request::new(request)).await.map(|reply| reply.into_inner())
     }
 

@@ -76,6 +76,8 @@ struct Watched {
     source: Option<Said>,
     target: Option<Said>,
     is_cancelled: bool,
+    /// Why the target must not get the slots, whatever it says.
+    forbidden: Option<String>,
     is_noted: bool,
     /// Why it is to be aborted.
     why: String,
@@ -143,6 +145,29 @@ impl Leader {
         self.input(now_us, |leader| {
             leader.wanted.clear();
             leader.watched.values_mut().for_each(|watched| watched.is_cancelled = true);
+        });
+    }
+
+    /// Those of the open hand-overs that are meant are to be aborted, if they are not decided yet.
+    pub fn cancel_those(&mut self, now_us: u64, is_meant: impl Fn(&Migration) -> bool) {
+        self.input(now_us, |leader| {
+            for migration in
+                leader.table.iter().flat_map(|table| &table.migrations).filter(|one| is_meant(one))
+            {
+                if let Some(watched) = leader.watched.get_mut(&migration.id) {
+                    watched.is_cancelled = true;
+                }
+            }
+        });
+    }
+
+    /// A hand-over must not be decided for the target, though it says that it has everything: a shard may have lost what it
+    /// had said.
+    pub fn forbid(&mut self, now_us: u64, id: Id, why: String) {
+        self.input(now_us, |leader| {
+            if let Some(watched) = leader.watched.get_mut(&id) {
+                watched.forbidden = Some(why);
+            }
         });
     }
 
@@ -279,6 +304,10 @@ impl Leader {
     /// What is to be decided now, if anything.
     fn outcome(&mut self, migration: &Migration) -> Option<Outcome> {
         let watched = self.watched.get(&migration.id)?;
+        if let Some(why) = watched.forbidden.clone() {
+            self.watched.get_mut(&migration.id)?.why = why;
+            return Some(Outcome::Aborted);
+        }
         if watched.target == Some(Said::Imported) {
             return Some(Outcome::Moved);
         }

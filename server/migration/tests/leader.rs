@@ -157,6 +157,34 @@ fn progress_counts_as_coming_further() {
 }
 
 #[test]
+fn of_two_hand_overs_the_one_that_is_meant_is_cancelled() {
+    let mut desk = Desk::new(&[0, 0], options());
+    desk.want(&[1, 2]);
+    let ids: Vec<Id> = desk.table.migrations.iter().map(|migration| migration.id).collect();
+    assert_eq!(ids.len(), 2);
+    desk.leader.cancel_those(desk.now_us, |migration| migration.target == 2);
+    desk.settle();
+    let outcome = |target: ShardId| {
+        let mut migrations = desk.table.migrations.iter();
+        migrations.find(|migration| migration.target == target).unwrap().outcome
+    };
+    assert_eq!((outcome(1), outcome(2)), (None, Some(Outcome::Aborted)));
+}
+
+#[test]
+fn what_is_forbidden_is_aborted_although_the_target_has_everything() {
+    let mut desk = Desk::new(&[0], options());
+    desk.want(&[1]);
+    let id = desk.table.migrations[0].id;
+    desk.leader.forbid(desk.now_us, id, "shard 0 has lost records".into());
+    desk.settle();
+    desk.say(id.0, false, Said::Imported);
+    assert_eq!(desk.table.migrations[0].outcome, Some(Outcome::Aborted));
+    assert_eq!(desk.table.owners[0].shard, 0);
+    assert_eq!(desk.notes[0].why, "shard 0 has lost records");
+}
+
+#[test]
 fn cancel_aborts_what_is_not_decided_and_plans_nothing_more() {
     let mut desk = Desk::new(&[0; 8], options());
     desk.want(&[1; 8]);

@@ -44,8 +44,9 @@ impl Wishes {
         }
     }
 
-    /// A register with what operators may change at any time: all but `ack`, which is the primary's. Another number of
-    /// replicas brings its own `min_isr`, unless one is wished for.
+    /// A register with what operators may change at any time: all but `ack`, which is the primary's, and the weight, which counts when
+    /// the shard is made: a worker that starts again with its old flags must not undo a drain. Another number of replicas
+    /// brings its own `min_isr`, unless one is wished for.
     pub fn edit(&self, known: ShardRegister) -> Result<ShardRegister, StartError> {
         let replicas = self.replicas.unwrap_or(known.replicas);
         let min_isr = match self.min_isr {
@@ -59,7 +60,6 @@ impl Wishes {
             replicas,
             min_isr,
             durability: self.durability.unwrap_or(known.durability),
-            weight: self.weight.unwrap_or(known.weight),
             ..known
         })
     }
@@ -131,7 +131,7 @@ fn first(own: &Replica, wishes: &Wishes) -> ShardRegister {
         replicas: 1,
         preferred: Some(own.name.clone()),
         durability: Durability::default(),
-        weight: 1.0,
+        weight: wishes.weight.unwrap_or(1.0),
         loss_epoch: 0,
         recover: None,
     }
@@ -213,6 +213,16 @@ mod tests {
         assert!(refused(min_isr(4, Wishes::default())).contains("which is 3"));
         assert!(refused(min_isr(0, Wishes::default())).contains("min_isr 0"));
         assert!(refused(Wishes { weight: Some(-1.0), ..Wishes::default() }).contains("weight -1"));
+    }
+
+    #[test]
+    fn a_weight_counts_when_the_shard_is_made_and_a_worker_that_starts_again_does_not_undo_a_drain() {
+        let own = Replica { name: "w".into(), inc: "i".into(), run: "r".into(), address: "a:1".into() };
+        let wishes = Wishes { weight: Some(2.0), ..Wishes::default() };
+        let made = wishes.edit(first(&own, &wishes)).unwrap();
+        assert_eq!(made.weight, 2.0);
+        let drained = ShardRegister { weight: 0.0, ..made };
+        assert_eq!(wishes.edit(drained).unwrap().weight, 0.0);
     }
 
     #[test]

@@ -83,6 +83,18 @@ pub(crate) enum AdminVerb {
     Promote(PromoteFlags),
     /// Let a shard without a primary go on with one replica's data; what only others hold is lost
     Recover(RecoverFlags),
+    /// Let a shard take its share of the slots (weight 1, if it is 0), and wait until it has it
+    Add(ShardFlags),
+    /// Move every slot of a shard to the others (weight 0), and wait until its members can be stopped
+    Drain(ShardFlags),
+    /// Change a shard's share of the slots, and wait until it has it
+    Weight(WeightFlags),
+    /// Let go on what was cancelled, and wait until every shard has its share
+    Rebalance(RebalanceFlags),
+    /// Stop moving slots: of one shard, or at all. Those that have moved stay where they are
+    Cancel(CancelFlags),
+    /// Show which slots move, and what is still to move
+    Migrations(StatusFlags),
 }
 
 /// What is drilled.

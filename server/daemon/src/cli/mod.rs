@@ -19,7 +19,7 @@ use self::{
 };
 use crate::{
     bench,
-    client::{listing, operator, single, slot, status},
+    client::{listing, moves, operator, single, slot, status},
     drill,
     lines::{export, import},
     shell,
@@ -74,6 +74,12 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Verb::Admin(AdminVerb::Failover(flags)) => client(operator::failover(flags)),
         Verb::Admin(AdminVerb::Promote(flags)) => client(operator::promote(flags)),
         Verb::Admin(AdminVerb::Recover(flags)) => client(operator::recover(flags)),
+        Verb::Admin(AdminVerb::Add(flags)) => client(moves::add(flags)),
+        Verb::Admin(AdminVerb::Drain(flags)) => client(moves::drain(flags)),
+        Verb::Admin(AdminVerb::Weight(flags)) => client(moves::weight(flags)),
+        Verb::Admin(AdminVerb::Rebalance(flags)) => client(moves::rebalance(flags)),
+        Verb::Admin(AdminVerb::Cancel(flags)) => client(moves::cancel(flags)),
+        Verb::Admin(AdminVerb::Migrations(flags)) => client(moves::migrations(flags)),
         Verb::Drill(verb) => drill::drill(verb),
         Verb::Import(flags) => client(import::import(flags)),
         Verb::Export(flags) => client(export::export(flags)),

@@ -1,6 +1,7 @@
 //! The commands that are clients: how they reach the cluster, how their answers are shown.
 
 pub(crate) mod listing;
+pub(crate) mod moves;
 pub(crate) mod operator;
 pub(crate) mod output;
 pub(crate) mod single;

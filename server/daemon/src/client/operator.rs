@@ -77,11 +77,11 @@ async fn wish(
 }
 
 /// Asks the leader; while another is about to lead, that one.
-async fn asked(
+pub(super) async fn asked<T>(
     client: &Client,
     deadline: Instant,
-    ask: impl AsyncFn(AdminClient<Channel>, v1::Hello) -> Result<Response<v1::WishReply>, Status>,
-) -> Result<v1::WishReply, Error> {
+    ask: impl AsyncFn(AdminClient<Channel>, v1::Hello) -> Result<Response<T>, Status>,
+) -> Result<T, Error> {
     loop {
         let error = match leader(client).await {
             Ok(address) => match timeout(ANSWER_MAX, ask_at(client, &address, &ask)).await {
@@ -105,11 +105,11 @@ async fn leader(client: &Client) -> Result<String, Error> {
     leader.map(|master| master.address).ok_or_else(|| Error::new(Code::NoMaster, "no master leads now"))
 }
 
-async fn ask_at(
+async fn ask_at<T>(
     client: &Client,
     address: &str,
-    ask: impl AsyncFn(AdminClient<Channel>, v1::Hello) -> Result<Response<v1::WishReply>, Status>,
-) -> Result<v1::WishReply, Error> {
+    ask: impl AsyncFn(AdminClient<Channel>, v1::Hello) -> Result<Response<T>, Status>,
+) -> Result<T, Error> {
     let unreached = |error: tonic::transport::Error| {
         let mut text = format!("no connection to {address}: {error}");
         if let Some(source) = std::error::Error::source(&error) {

@@ -76,6 +76,11 @@ metrics! {
     members_live: Gauge, "members", "Workers that live, those that stand by included";
     members_gone: Gauge, "members", "Workers that do not live and did not say goodbye";
     shards: Gauge, "shards", "Shards in the state that the label names";
+    hand_overs_open: Gauge, "hand-overs", "Hand-overs of slots that are planned and not closed";
+    slots_to_move: Gauge, "slots", "Slots that are not where the weights have them, as the leader sees it";
+    slots_moved: Counter, "slots", "Slots that this leader has moved";
+    slot_bytes_moved: Counter, "bytes", "Bytes that were sent for the slots that this leader has moved";
+    hand_overs_aborted: Counter, "hand-overs", "Hand-overs that this leader has aborted";
 }
 
 /// The value of a metric.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use slotkv_coordination::{View, registers::Health};
-use slotkv_master::{SHARD_STATES, Standing};
+use slotkv_master::{Movement, SHARD_STATES, Standing};
 use slotkv_proto::table::ShardId;
 use slotkv_worker::{Standby, measure, shard::Shard};
 use tokio::sync::watch;
@@ -33,6 +33,8 @@ pub enum Source {
         view: watch::Receiver<Arc<View>>,
         /// What it is.
         standing: watch::Receiver<Standing>,
+        /// How far its hand-overs are.
+        movement: watch::Receiver<Arc<Movement>>,
     },
 }
 
@@ -77,9 +79,10 @@ impl Source {
                 let state = state.borrow().clone();
                 tell_worker(state).await
             }
-            Source::Master { address, view, standing } => {
+            Source::Master { address, view, standing, movement } => {
                 let (view, standing) = (view.borrow().clone(), standing.borrow().clone());
-                tell_master(address, &view, &standing)
+                let movement = movement.borrow().clone();
+                tell_master(address, &view, &standing, &movement)
             }
         }
     }
@@ -176,7 +179,7 @@ async fn tell_worker(state: WorkerState) -> Vec<Sample> {
     telling.samples
 }
 
-fn tell_master(address: &str, view: &View, standing: &Standing) -> Vec<Sample> {
+fn tell_master(address: &str, view: &View, standing: &Standing, movement: &Movement) -> Vec<Sample> {
     let status = slotkv_master::admin::status(view, standing, address);
     let mut telling = Telling::new(vec![("master", address.to_owned())]);
     telling.tell(Metric::coordinator_connected, view.connected);
@@ -191,6 +194,14 @@ fn tell_master(address: &str, view: &View, standing: &Standing) -> Vec<Sample> {
         let count = status.shards.iter().filter(|shard| shard.state == state).count() as u64;
         let word = state.replace([' ', '-'], "_");
         telling.tell_with(Metric::shards, ("state", word.as_str()), count);
+    }
+    telling.tell(Metric::hand_overs_open, view.slots.migrations.len() as u64);
+    if standing.leads() {
+        let left: usize = movement.left.iter().map(|one| one.slots).sum();
+        telling.tell(Metric::slots_to_move, left as u64);
+        telling.tell(Metric::slots_moved, movement.totals.slots);
+        telling.tell(Metric::slot_bytes_moved, movement.totals.bytes);
+        telling.tell(Metric::hand_overs_aborted, movement.totals.aborted);
     }
     telling.samples
 }

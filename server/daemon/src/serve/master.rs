@@ -43,6 +43,7 @@ impl MasterServer {
             master.view(),
             master.standing(),
             master.operator(),
+            master.movement(),
             address.clone(),
         ));
         let services = Services::new(&["slotkv.v1.Master", "slotkv.v1.Admin"], |routes| {
@@ -65,7 +66,8 @@ impl MasterServer {
     /// What it tells whoever watches it.
     pub fn source(&self) -> Source {
         let (view, standing) = (self.master.view(), self.master.standing());
-        Source::Master { address: self.address.clone(), view, standing }
+        let movement = self.master.movement();
+        Source::Master { address: self.address.clone(), view, standing, movement }
     }
 
     /// Waits until it has a slot table to serve, allocated or not: until it has reached the coordinator and the cluster

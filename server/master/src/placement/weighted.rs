@@ -6,7 +6,10 @@
 //!   to the lower id.
 //! - A slot moves only if its owner is past its quota or is no longer eligible, so no plan with these quotas moves fewer.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use slotkv_proto::table::{ShardId, UNALLOCATED};
 
@@ -60,6 +63,23 @@ impl Placement for WeightedSlots {
             *owner = takers.next().unwrap_or(UNALLOCATED);
         }
         Ok(owners)
+    }
+
+    /// Shares are of the slots that are left, so that nobody gets less for what stays elsewhere.
+    fn plan_around(
+        &self,
+        weights: &BTreeMap<ShardId, f64>,
+        current: &[ShardId],
+        fixed: &BTreeSet<ShardId>,
+    ) -> Result<Vec<ShardId>, PlacementError> {
+        let is_free = |owner: &&ShardId| !fixed.contains(*owner);
+        let free: Vec<ShardId> = current.iter().filter(is_free).copied().collect();
+        let mut planned = self.plan(weights, &free)?.into_iter();
+        let next = |owner: &ShardId| match fixed.contains(owner) {
+            true => *owner,
+            false => planned.next().unwrap_or(*owner),
+        };
+        Ok(current.iter().map(next).collect())
     }
 }
 

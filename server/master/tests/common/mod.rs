@@ -75,7 +75,7 @@ impl Masters {
     pub fn admin(&self, which: usize) -> AdminService {
         let master = &self.masters[which];
         let address = format!("127.0.0.1:{}", 7700 + which);
-        AdminService::new(master.view(), master.standing(), master.operator(), address)
+        AdminService::new(master.view(), master.standing(), master.operator(), master.movement(), address)
     }
 
     /// Waits until so many masters stand in the queue.

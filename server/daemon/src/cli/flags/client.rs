@@ -209,6 +209,65 @@ pub(crate) struct RecoverFlags {
     pub client: ClientFlags,
 }
 
+/// How long a command that moves slots waits.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MoveFlags {
+    /// How long to wait until everything has moved; it goes on after that
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = sizes::duration)]
+    pub wait: Duration,
+    /// Only write it down
+    #[arg(long, conflicts_with = "wait")]
+    pub no_wait: bool,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
+/// Flags of `admin add` and `admin drain`.
+#[derive(Args, Debug)]
+pub(crate) struct ShardFlags {
+    /// Id of the shard
+    #[arg(value_parser = clap::value_parser!(u32).range(..SHARDS_MAX as i64))]
+    pub shard: u32,
+    #[command(flatten)]
+    pub moves: MoveFlags,
+}
+
+/// Flags of `admin weight`.
+#[derive(Args, Debug)]
+pub(crate) struct WeightFlags {
+    /// Id of the shard
+    #[arg(value_parser = clap::value_parser!(u32).range(..SHARDS_MAX as i64))]
+    pub shard: u32,
+    /// Relative to the other shards' weights; 0 is a drain
+    #[arg(value_parser = sizes::weight)]
+    pub weight: f64,
+    #[command(flatten)]
+    pub moves: MoveFlags,
+}
+
+/// Flags of `admin rebalance`.
+#[derive(Args, Debug)]
+pub(crate) struct RebalanceFlags {
+    /// Only tell what would move
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub moves: MoveFlags,
+}
+
+/// Flags of `admin cancel`.
+#[derive(Args, Debug)]
+pub(crate) struct CancelFlags {
+    /// Id of the shard whose moves are cancelled; without it all are
+    #[arg(value_parser = clap::value_parser!(u32).range(..SHARDS_MAX as i64))]
+    pub shard: Option<u32>,
+    /// Abort one hand-over, as `admin migrations` numbers them; its slots are tried again later
+    #[arg(long, value_name = "ID", conflicts_with = "shard")]
+    pub id: Option<u64>,
+    #[command(flatten)]
+    pub client: ClientFlags,
+}
+
 /// Flags of `shell`.
 #[derive(Args, Debug)]
 pub(crate) struct ShellFlags {

@@ -140,7 +140,7 @@ pub(crate) struct WorkerFlags {
     /// Where this worker stands, as a rack or a data centre
     #[arg(long, default_value = "")]
     pub zone: String,
-    /// Share of the slots, relative to the other shards [default: the shard's, at first 1]
+    /// Share of the slots, relative to the other shards; counts when the shard is made, later `admin weight` changes it [default: 1]
     #[arg(long, value_parser = sizes::weight)]
     pub weight: Option<f64>,
     /// Bytes of the log after which the engine is made durable and the log is cut
