@@ -12,6 +12,8 @@ pub struct Options {
     pub part_bytes_max: usize,
     /// Bytes on the way to one target, sent and not known to be committed there. They are not kept: what is lost is read again.
     pub flight_bytes_max: usize,
+    /// And parts: while they are many and small, what comes is better gathered into fewer. Also what carries messages can rely on it.
+    pub flight_count_max: usize,
     /// Bytes that a target has appended and not committed, of all hand-overs; past it parts are dropped, and sent again.
     pub stage_bytes_max: usize,
     /// Sent and not answered for so long is sent again.
@@ -43,6 +45,7 @@ impl Default for Options {
         Self {
             part_bytes_max: 1 << 20,
             flight_bytes_max: 8 << 20,
+            flight_count_max: 64,
             stage_bytes_max: 16 << 20,
             resend_us: 250_000,
             report_us: 1_000_000,

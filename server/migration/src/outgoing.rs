@@ -86,8 +86,9 @@ impl Party {
         let allowed = sealed.is_some() || self.pace.allows(self.now_us);
         let options = &self.options;
         let Some(outgoing) = self.outgoing.get_mut(&migration.id) else { return };
-        let waits =
-            !outgoing.is_met || outgoing.is_reading || outgoing.flight_bytes >= options.flight_bytes_max;
+        let is_full = outgoing.flight_bytes >= options.flight_bytes_max
+            || outgoing.flight.len() >= options.flight_count_max;
+        let waits = !outgoing.is_met || outgoing.is_reading || is_full;
         let goal = sealed.map_or(upto_index, |at| at.index.min(upto_index));
         let lacks_items = outgoing.next.as_ref().is_none_or(|next| next.cursor < Cursor::End);
         let lacks_records = outgoing.next.as_ref().is_some_and(|next| next.at.index < goal);

@@ -390,6 +390,21 @@ fn what_is_on_the_way_is_bounded() {
 }
 
 #[test]
+fn small_parts_on_the_way_are_bounded_too() {
+    let few = Options { flight_bytes_max: 10_000, flight_count_max: 2, ..options() };
+    let mut source = Side::new(SOURCE, few, table(7, None));
+    let mut target = Side::new(TARGET, options(), table(7, None));
+    talk(&mut source, &mut target);
+    for number in 1..=2 {
+        source.read(item(number), 0);
+    }
+    source.tick(1_000);
+    assert!(source.reads.is_empty(), "two parts are on their way");
+    talk(&mut source, &mut target);
+    assert_eq!(source.reads.len(), 1);
+}
+
+#[test]
 fn a_target_that_cannot_commit_takes_no_more_than_its_bound() {
     let mut source = Side::new(SOURCE, Options { flight_bytes_max: 10_000, ..options() }, table(7, None));
     let mut target = Side::new(TARGET, Options { stage_bytes_max: 250, ..options() }, table(7, None));

@@ -32,9 +32,9 @@ use crate::{
 
 /// Messages that wait for the connection to one shard; past it new ones are dropped. Their bytes are bounded by the machine
 /// that makes them, which has no more on the way to one target than `flight_bytes_max`.
-const WAITING_MAX: usize = 64;
+const WAITING_MAX: usize = 512;
 /// Messages of other shards that wait for this one's host.
-pub const ARRIVED_MAX: usize = 64;
+pub const ARRIVED_MAX: usize = 256;
 /// Messages in one frame.
 const PER_FRAME_MAX: usize = 16;
 /// Bytes behind which no further message joins a frame.

@@ -112,6 +112,7 @@ impl World {
         let options = Options {
             part_bytes_max: PART_BYTES_MAX,
             flight_bytes_max: rng.random_range(400..2000),
+            flight_count_max: 8,
             stage_bytes_max: rng.random_range(800..4000),
             resend_us: 60 * MS,
             report_us: 100 * MS,
@@ -120,6 +121,7 @@ impl World {
             latency_us_max: 1000,
             seal_lag_bytes: rng.random_range(0..300),
             patience_us: 300 * MS,
+            heard_us_max: 400 * MS,
             clean_count_max: rng.random_range(1..6),
             bug,
         };

@@ -389,6 +389,7 @@ async fn lead(session: Arc<dyn CoordinatorSession>, beats: Arc<AtomicBool>, deci
 
 /// A stream to one worker.
 struct Line {
+    shard: Arc<Shard>,
     frames: mpsc::UnboundedSender<Result<ClientFrame, Status>>,
     session: Session<Input>,
     applied_index: u64,
@@ -397,10 +398,10 @@ struct Line {
 impl Line {
     async fn open(shard: Arc<Shard>, id: u8) -> Option<Self> {
         let (frames, input) = frames();
-        let mut session = Session::new(shard, input);
+        let mut session = Session::new(shard.clone(), input);
         frames.send(Ok(ClientFrame { hello: Some(hello(id)), ..ClientFrame::default() })).unwrap();
         let frame = session.next().await?.ok()?;
-        frame.welcome.is_some().then_some(Self { frames, session, applied_index: 0 })
+        frame.welcome.is_some().then_some(Self { shard, frames, session, applied_index: 0 })
     }
 }
 
@@ -416,12 +417,23 @@ pub struct Client {
     pub moves: usize,
     /// Answers that said nothing but that it should come again.
     pub retries: usize,
+    last: String,
 }
 
 impl Client {
     fn new(net: Arc<Net>, id: u8) -> Self {
         let table = net.0.lock().values().next().expect("somebody runs").shard.ownership().table().clone();
-        Self { net, id, table, lines: HashMap::new(), sequence: 0, next_id: 0, moves: 0, retries: 0 }
+        Self {
+            net,
+            id,
+            table,
+            lines: HashMap::new(),
+            sequence: 0,
+            next_id: 0,
+            moves: 0,
+            retries: 0,
+            last: String::new(),
+        }
     }
 
     /// Asks anybody for a newer table.
@@ -470,14 +482,23 @@ impl Client {
     pub async fn ask_slot(&mut self, slot: u16, mut request: Request) -> Reply {
         let begun = Instant::now();
         loop {
-            assert!(begun.elapsed() < PATIENCE, "no answer to {request:?}");
+            assert!(begun.elapsed() < PATIENCE, "no answer to {request:?}: {:?}", self.last);
             let Some(frame) = self.attempt(slot, &request).await else {
                 request.repeated = true;
+                self.last = format!(
+                    "nobody answers: {slot} {:?}",
+                    self.table.route(self.table.owner(slot).unwrap_or(9))
+                );
                 self.refresh();
                 sleep(Duration::from_millis(20)).await;
                 continue;
             };
             let reply = frame.replies.into_iter().next().expect("a reply");
+            self.last = format!(
+                "{slot} {} {:?}",
+                reply.message,
+                self.table.route(self.table.owner(slot).unwrap_or(9))
+            );
             match Code::from_number(reply.code) {
                 None => return reply,
                 Some(Code::Moved) => {
@@ -510,8 +531,12 @@ impl Client {
         let route = self.table.route(self.table.owner(slot)?)?;
         let address = route.primary.as_ref()?.address.clone();
         let (version, epoch) = (self.table.version(), route.epoch);
+        // The end of a process breaks its connections.
+        let shard = self.net.node(&address).map(|node| node.shard);
+        let is_same = |line: &Line| shard.as_ref().is_some_and(|shard| Arc::ptr_eq(shard, &line.shard));
+        self.lines.retain(|to, line| *to != address || is_same(line));
         if !self.lines.contains_key(&address) {
-            let shard = self.net.node(&address)?.shard;
+            let shard = shard?;
             let line = timeout(Duration::from_secs(1), Line::open(shard, self.id)).await.ok()??;
             self.lines.insert(address.clone(), line);
         }
