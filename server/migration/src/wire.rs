@@ -137,7 +137,8 @@ impl What {
     fn cursor(self, cursor: Option<CursorWire>) -> Result<Cursor, Malformed> {
         let CursorWire { behind, is_end } = cursor.ok_or(self.wrong("a cursor is missing"))?;
         match (behind, is_end) {
-            (Some(item), false) => Ok(Cursor::Behind(self.item(item)?)),
+            // Not a slice of the message, which would keep all of it in memory for as long as the place is known.
+            (Some(item), false) => Ok(Cursor::Behind(Bytes::copy_from_slice(&self.item(item)?))),
             (None, false) => Ok(Cursor::Start),
             (None, true) => Ok(Cursor::End),
             (Some(_), true) => Err(self.wrong("a cursor is in two places")),

@@ -98,6 +98,10 @@ struct Slot {
 }
 
 /// What a write came to while its group was made.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart at once, for every write; a box would cost more"
+)]
 pub enum Staged {
     /// To be logged; then the reply holds.
     Log(LogRecord, Reply),

@@ -4,7 +4,7 @@
 //! value, name, value. Lengths are u32, little-endian.
 
 use bytes::{Buf, BufMut, Bytes};
-use slotkv_migration::{Cursor, Slot};
+use slotkv_migration::{Cursor, Slot, wire::NUMBER_MAX};
 use slotkv_proto::limits;
 use slotkv_storage::{Error, Row, keys};
 
@@ -159,7 +159,9 @@ fn decode_op(rest: &mut Bytes) -> Result<Op, Error> {
     let (name, value) = (rest.split_to(name), rest.split_to(value));
     let number = |value: &Bytes| {
         let bytes = value[..].try_into().map_err(|_| wrong("a number has another length"))?;
-        Ok::<u64, Error>(u64::from_le_bytes(bytes))
+        // One that could not be counted on from would end the shard for good.
+        let number = u64::from_le_bytes(bytes);
+        if number > NUMBER_MAX { Err(wrong(format!("{number} is too large"))) } else { Ok(number) }
     };
     Ok(match tag {
         REPLACE => {

@@ -41,7 +41,7 @@ impl Spec {
         Write {
             id: self.sequence,
             slot: self.slot,
-            namespace: Arc::from(if self.key.len() % 2 == 0 { "" } else { "ns" }),
+            namespace: Arc::from(if self.key.len().is_multiple_of(2) { "" } else { "ns" }),
             key: Bytes::from(self.key.clone()),
             change: self.change.clone(),
             ticket: Ticket {

@@ -27,6 +27,13 @@ pub struct World {
     pub writes_per_step: u64,
 }
 
+/// The seeds of a test: so many, or as the environment says.
+pub fn seeds(count: u64) -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let from = number("SLOTKV_SEED_FROM").unwrap_or(0);
+    from..from + number("SLOTKV_SEEDS").unwrap_or(count)
+}
+
 pub fn options() -> Options {
     Options {
         part_bytes_max: 1_000,
