@@ -193,13 +193,12 @@ pub async fn read_all(session: &dyn Session) -> Result<Vec<HandoverReport>, Erro
 
 /// Deletes both reports on a hand-over that is closed.
 pub async fn forget(session: &dyn Session, id: u64) -> Result<(), Error> {
-    for is_source in [true, false] {
-        match session.delete(&paths::report(id, is_source), Expect::Any).await {
-            Ok(()) | Err(Error::NoNode { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
+    futures_util::try_join!(delete(session, id, true), delete(session, id, false)).map(drop)
+}
+
+async fn delete(session: &dyn Session, id: u64, is_source: bool) -> Result<(), Error> {
+    let outcome = session.delete(&paths::report(id, is_source), Expect::Any).await;
+    if matches!(outcome, Err(Error::NoNode { .. })) { Ok(()) } else { outcome }
 }
 
 /// No more of a text than is told.

@@ -24,8 +24,8 @@
 //! ```
 //!
 //! Layout: [`master`] one master from start to end · `lock` the queue · `office` what a leader does and what fences it ·
-//! [`placement`] which shard gets which slot, [`plan`] what that means now · `mover` how it comes about, [`movement`] how far it
-//! is · [`service`] and [`admin`] what it serves · `replicas` how shards stand · [`wish`] and [`order`] what operators may
+//! [`placement`] which shard gets which slot, [`plan`] what that means now · `mover` how it comes about, `told` what shards say of it,
+//! [`movement`] how far it is · [`service`] and [`admin`] what it serves · `replicas` how shards stand · [`wish`] and [`order`] what operators may
 //! change, [`operator`] the way there · [`standing`] what it is now · [`options`] what it is told.
 
 pub mod admin;
@@ -42,6 +42,7 @@ pub mod plan;
 mod replicas;
 pub mod service;
 pub mod standing;
+mod told;
 pub mod wish;
 
 pub use admin::AdminService;

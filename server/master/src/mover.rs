@@ -14,11 +14,11 @@ use std::{
 };
 
 use slotkv_coordination::{
-    ClusterView, Error, Expect, Hint, Mode, Op, Session, View, Watch, paths,
+    ClusterView, Error, Expect, Mode, Op, View, paths,
     registers::{self, Register, Slots},
-    report::{self, HandoverReport},
+    report::HandoverReport,
 };
-use slotkv_migration::{Answer, Ask, Id, Leader, LeaderOptions, Migration, Outcome, Said, Table};
+use slotkv_migration::{Answer, Ask, Id, Leader, LeaderOptions, Outcome, Said, Table};
 use slotkv_proto::table::ShardId;
 use tokio::{
     sync::watch,
@@ -29,6 +29,7 @@ use crate::{
     movement::{EndedMove, History, Movement, OpenMove},
     office::{Office, OfficeError},
     plan::{self, Planner, Wanted},
+    told::Told,
 };
 
 /// How often a leader that looks after hand-overs says so.
@@ -37,8 +38,6 @@ const BEAT_INTERVAL: Duration = Duration::from_millis(500);
 const TICK_BUSY: Duration = Duration::from_millis(100);
 /// And while none are.
 const TICK_IDLE: Duration = Duration::from_secs(1);
-/// Every report is read again after so long without a hint.
-const REREAD: Duration = Duration::from_secs(3);
 /// Pause after something did not work.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Questions that are answered before other things get their turn.
@@ -54,36 +53,19 @@ pub(crate) struct Mover {
     slots: Option<(Slots, u64)>,
     /// It was read with hand-overs that were not known.
     is_news: bool,
+    /// Something that was checked had changed: the shards are read before the next attempt.
+    is_fresh: bool,
     planner: Planner,
     wanted: Wanted,
     /// What the leader was told to want.
     told: Vec<ShardId>,
     /// Why there is no plan, or why nothing could be done.
     problem: Option<String>,
-    known: BTreeMap<u64, Known>,
-    stale: Stale,
-    read_at: Option<Instant>,
+    reports: Told,
     beat: u64,
     beaten_at: Option<Instant>,
     history: History,
     movement: watch::Sender<Arc<Movement>>,
-}
-
-/// What was told about one hand-over.
-#[derive(Debug, Default)]
-struct Known {
-    source: Option<HandoverReport>,
-    target: Option<HandoverReport>,
-    /// The most that any of its sources has sent.
-    sent_bytes: u64,
-    sealed_at: Option<Instant>,
-}
-
-/// Which reports are to be read again.
-#[derive(Debug)]
-enum Stale {
-    All,
-    Paths(BTreeSet<String>),
 }
 
 impl Mover {
@@ -97,13 +79,12 @@ impl Mover {
             leader: None,
             slots: None,
             is_news: false,
+            is_fresh: false,
             planner: Planner::default(),
             wanted: Wanted::default(),
             told: Vec::new(),
             problem: None,
-            known: BTreeMap::new(),
-            stale: Stale::All,
-            read_at: None,
+            reports: Told::new(),
             beat: 0,
             beaten_at: None,
             history: History::default(),
@@ -138,7 +119,7 @@ impl Mover {
     async fn follow(&mut self, office: &Office, views: &ClusterView) -> Result<Infallible, OfficeError> {
         let mut hints = office.session().watch(paths::MIGRATIONS).await?;
         let mut changed = views.views();
-        self.stale = Stale::All;
+        self.reports.doubt();
         loop {
             let view = changed.borrow_and_update().clone();
             let is_done = self.step(office, &view).await?;
@@ -149,7 +130,7 @@ impl Mover {
             tokio::select! {
                 biased;
                 hint = hints.next() => match hint {
-                    Some(hint) => self.stale.gather(hint, &mut hints),
+                    Some(hint) => self.reports.gather(hint, &mut hints),
                     None => return Err(Error::Expired.into()),
                 },
                 changed = changed.changed() => if changed.is_err() { return Err(Error::Closed.into()) },
@@ -175,22 +156,25 @@ impl Mover {
         if view.slots.version == 0 || view.cluster.is_none() {
             return Ok(true);
         }
-        self.beat(office).await?;
         self.read_reports(office).await?;
         let now_us = self.now_us();
         let leader = self.leader.get_or_insert_with(|| Leader::new(now_us, self.options.clone()));
         leader.tick(now_us);
+        let mut is_done = false;
         for _ in 0..ASKS_MAX {
             self.tell_plan(view);
             let Some(ask) = self.leader.as_mut().and_then(|leader| leader.asks().pop()) else {
-                return Ok(!std::mem::take(&mut self.is_news));
+                is_done = true;
+                break;
             };
-            self.carry_out(office, ask).await?;
+            self.carry_out(office, view, ask).await?;
             self.take_notes();
-            self.close(office).await?;
+            self.close();
             self.beat(office).await?;
         }
-        Ok(false)
+        self.beat(office).await?;
+        self.reports.forget(office.session()).await?;
+        Ok(is_done && !std::mem::take(&mut self.is_news))
     }
 
     /// Gives the leader what operators cancelled and what is wanted, by the newest that is known of either.
@@ -237,87 +221,22 @@ impl Mover {
         Ok(())
     }
 
+    /// Gives the leader what the shards tell.
     async fn read_reports(&mut self, office: &Office) -> Result<(), OfficeError> {
-        let is_old = self.read_at.is_none_or(|at| at.elapsed() >= REREAD);
-        let session = office.session();
-        let reports = match std::mem::replace(&mut self.stale, Stale::Paths(BTreeSet::new())) {
-            Stale::Paths(paths) if paths.is_empty() && !is_old => return Ok(()),
-            Stale::Paths(paths) if !is_old => match read_some(session, &paths).await {
-                Ok(reports) => reports,
-                Err(error) => {
-                    self.stale = Stale::All;
-                    return Err(error.into());
-                }
-            },
-            Stale::All | Stale::Paths(_) => {
-                self.stale = Stale::All;
-                let reports = report::read_all(session).await?;
-                self.stale = Stale::Paths(BTreeSet::new());
-                self.read_at = Some(Instant::now());
-                self.forget_strays(office, &reports).await?;
-                reports
-            }
-        };
-        reports.into_iter().for_each(|report| self.take_report(report));
-        Ok(())
-    }
-
-    /// Reports that came after their hand-over was closed.
-    async fn forget_strays(&self, office: &Office, reports: &[HandoverReport]) -> Result<(), OfficeError> {
         let Some((slots, _)) = &self.slots else { return Ok(()) };
-        let is_stray = |id: &u64| *id <= slots.version && slots.migration(*id).is_none();
-        let strays: BTreeSet<u64> = reports.iter().map(|report| report.id).filter(is_stray).collect();
-        for id in strays {
-            report::forget(office.session(), id).await?;
+        let reports = self.reports.read(office.session(), slots).await?;
+        let now_us = self.now_us();
+        if let Some(leader) = &mut self.leader {
+            reports.into_iter().for_each(|report| leader.report(now_us, report));
         }
         Ok(())
-    }
-
-    fn take_report(&mut self, report: HandoverReport) {
-        let now_us = self.now_us();
-        let Some((slots, _)) = &self.slots else {
-            self.stale = Stale::All;
-            return;
-        };
-        let Some(migration) = slots.migration(report.id) else {
-            // Of a table that this leader has not read yet, or has closed.
-            if report.id > slots.version {
-                self.stale = Stale::All;
-            }
-            return;
-        };
-        let shard = if report.is_source { migration.source } else { migration.target };
-        if report.shard != shard {
-            tracing::warn!(
-                id = report.id,
-                shard = report.shard,
-                "a report of a shard that has no part in it"
-            );
-            return;
-        }
-        let known = self.known.entry(report.id).or_default();
-        let side = if report.is_source { &mut known.source } else { &mut known.target };
-        if side.as_ref().is_some_and(|last| last.epoch > report.epoch) {
-            return;
-        }
-        if report.is_source {
-            known.sent_bytes = known.sent_bytes.max(report.sent_bytes);
-        }
-        let said = report.report();
-        if said.said == Said::Sealed {
-            known.sealed_at.get_or_insert_with(Instant::now);
-        }
-        *side = Some(report);
-        if let Some(leader) = &mut self.leader {
-            leader.report(now_us, said);
-        }
     }
 
     /// Answers what the leader asks the coordinator.
-    async fn carry_out(&mut self, office: &Office, ask: Ask) -> Result<(), OfficeError> {
+    async fn carry_out(&mut self, office: &Office, view: &View, ask: Ask) -> Result<(), OfficeError> {
         let answer = match &ask {
             Ask::Read => self.read(office).await,
-            Ask::CompareAndSet(next) => self.compare_and_set(office, next).await,
+            Ask::CompareAndSet(next) => self.compare_and_set(office, view, next).await,
         };
         let now_us = self.now_us();
         let (answer, outcome) = match answer {
@@ -339,39 +258,58 @@ impl Mover {
         let is_news = self.slots.as_ref().is_none_or(|(known, _)| known.version < slots.version);
         self.slots = Some((slots, version));
         if is_news {
-            (self.is_news, self.stale) = (true, Stale::All);
+            self.is_news = true;
+            self.reports.doubt();
         }
         Ok(Answer::Table(table))
     }
 
-    async fn compare_and_set(&mut self, office: &Office, next: &Table) -> Result<Answer, OfficeError> {
+    async fn compare_and_set(
+        &mut self,
+        office: &Office,
+        view: &View,
+        next: &Table,
+    ) -> Result<Answer, OfficeError> {
         let Some((before, node_version)) = self.slots.clone() else { return Ok(Answer::Conflict) };
         if before.version + 1 != next.version {
             return Ok(Answer::Conflict);
         }
-        let mut ops = Vec::new();
-        let mut losses: BTreeMap<ShardId, u64> = BTreeMap::new();
-        if let Some(planned) = next.migrations.iter().find(|one| before.migration(one.id.0).is_none()) {
+        let mut shards = Shards { office, view, is_fresh: self.is_fresh, read: BTreeMap::new() };
+        for planned in next.migrations.iter().filter(|one| before.migration(one.id.0).is_none()) {
             for shard in [planned.source, planned.target] {
-                let Some((register, _)) = office.shard(shard).await? else { return Ok(Answer::Conflict) };
-                losses.insert(shard, register.loss_epoch);
+                // An old one does no harm: the hand-over is aborted by it.
+                shards.get(shard).await?;
             }
         }
-        if let Some(moved) = switched(&before, next) {
-            match self.checks_of(office, &before, moved).await? {
-                Some(checks) => ops.extend(checks),
-                None => return Ok(Answer::Conflict),
+        let mut checked: BTreeSet<ShardId> = BTreeSet::new();
+        for moved in switched(&before, next) {
+            let sides = [moved.source, moved.target];
+            for (shard, loss_epoch) in sides.into_iter().zip(moved.loss_epochs) {
+                if shards.get(shard).await?.is_none_or(|(known, _)| known != loss_epoch) {
+                    let why = format!("shard {shard} may have lost records since the plan");
+                    self.forbid(moved.id, why);
+                    return Ok(Answer::Conflict);
+                }
+                checked.insert(shard);
             }
         }
-        let loss_epoch = |shard: ShardId| losses.get(&shard).copied().unwrap_or(0);
+        let read = shards.read;
+        let checks = checked.iter().filter_map(|shard| {
+            let (_, version) = read.get(shard)?;
+            Some(Op::check(paths::shard(*shard), *version))
+        });
+        let mut ops: Vec<Op> = checks.collect();
+        let loss_epoch = |shard: ShardId| read.get(&shard).map_or(0, |(loss_epoch, _)| *loss_epoch);
         let slots = Slots::of(next, &before, loss_epoch);
         ops.push(Op::set(paths::SLOTS, slots.encode()?, Expect::Version(node_version)));
         match office.write(ops).await {
             Ok(()) => {
-                self.slots = Some((slots, node_version + 1));
+                (self.slots, self.is_fresh) = (Some((slots, node_version + 1)), false);
                 Ok(Answer::Written)
             }
             Err(OfficeError::Coordinator(Error::BadVersion { .. } | Error::NoNode { .. })) => {
+                // The view may be behind: next time the shards themselves are looked at.
+                self.is_fresh = true;
                 Ok(Answer::Conflict)
             }
             Err(OfficeError::Coordinator(error)) if error.is_unknown() => {
@@ -382,28 +320,11 @@ impl Mover {
         }
     }
 
-    /// What must hold of both shards so that the target may own the slots; `None`: it does not.
-    async fn checks_of(
-        &mut self,
-        office: &Office,
-        before: &Slots,
-        moved: &Migration,
-    ) -> Result<Option<Vec<Op>>, OfficeError> {
-        let Some(planned) = before.migration(moved.id.0) else { return Ok(None) };
-        let mut checks = Vec::new();
-        for (shard, loss_epoch) in [planned.source, planned.target].into_iter().zip(planned.loss_epochs) {
-            let Some((register, version)) = office.shard(shard).await? else { return Ok(None) };
-            if register.loss_epoch != loss_epoch {
-                let why = format!("shard {shard} may have lost records since the plan");
-                let now_us = self.now_us();
-                if let Some(leader) = &mut self.leader {
-                    leader.forbid(now_us, moved.id, why);
-                }
-                return Ok(None);
-            }
-            checks.push(Op::check(paths::shard(shard), version));
+    fn forbid(&mut self, id: u64, why: String) {
+        let now_us = self.now_us();
+        if let Some(leader) = &mut self.leader {
+            leader.forbid(now_us, Id(id), why);
         }
-        Ok(Some(checks))
     }
 
     /// What was decided, for people.
@@ -411,8 +332,10 @@ impl Mover {
         let notes = self.leader.as_mut().map(Leader::notes).unwrap_or_default();
         for note in notes {
             let (id, (source, target)) = (note.id.0, note.route);
-            let known = self.known.entry(id).or_default();
-            let pause_us = known.sealed_at.map_or(0, |at| at.elapsed().as_micros() as u64);
+            let known = self.reports.of(id);
+            let sealed_at = known.and_then(|known| known.sealed_at);
+            let pause_us = sealed_at.map_or(0, |at| at.elapsed().as_micros() as u64);
+            let bytes = known.map_or(0, |known| known.moved_bytes);
             let migration = self.slots.as_ref().and_then(|(slots, _)| slots.migration(id));
             let slots = migration.map_or(0, |migration| migration.slot_count() as u64);
             match note.outcome {
@@ -429,27 +352,19 @@ impl Mover {
                 slots,
                 outcome: note.outcome,
                 why: note.why,
-                bytes: known.sent_bytes,
+                bytes,
                 pause_us,
                 failed_count: note.failed_count,
             });
         }
     }
 
-    /// Forgets what was told about hand-overs that are closed.
-    async fn close(&mut self, office: &Office) -> Result<(), OfficeError> {
-        let Some((slots, _)) = &self.slots else { return Ok(()) };
-        let is_closed = |id: &u64| *id <= slots.version && slots.migration(*id).is_none();
-        let closed: Vec<u64> = self.known.keys().copied().filter(is_closed).collect();
-        for id in closed {
-            if let Some(known) = self.known.remove(&id) {
-                let sides = [&known.source, &known.target].into_iter().flatten();
-                let pause_us = sides.map(|report| report.pause_us).max().unwrap_or(0);
-                self.history.close(id, known.sent_bytes, pause_us);
-            }
-            report::forget(office.session(), id).await?;
+    /// Takes into account what was told last about hand-overs that are closed.
+    fn close(&mut self) {
+        let Some((slots, _)) = &self.slots else { return };
+        for (id, known) in self.reports.close(slots) {
+            self.history.close(id, known.moved_bytes, known.pause_us());
         }
-        Ok(())
     }
 
     fn publish(&self, view: &View) {
@@ -486,7 +401,7 @@ impl Mover {
     }
 
     fn open_move(&self, migration: &registers::Migration, view: &View, age_ms: u64) -> OpenMove {
-        let known = self.known.get(&migration.id);
+        let known = self.reports.of(migration.id);
         let source = known.and_then(|known| known.source.as_ref());
         let target = known.and_then(|known| known.target.as_ref());
         let said = |report: Option<&HandoverReport>| report.map(|report| report.said.clone());
@@ -506,7 +421,7 @@ impl Mover {
             target: migration.target,
             slots: migration.slots.clone(),
             state,
-            sent_bytes: known.map_or(0, |known| known.sent_bytes),
+            sent_bytes: known.map_or(0, |known| known.moved_bytes),
             behind_bytes: source.map_or(0, |report| report.behind_bytes),
             age_ms,
             is_cancelled: is_open && holds.has(migration.id, migration.source, migration.target),
@@ -514,37 +429,40 @@ impl Mover {
     }
 }
 
-impl Stale {
-    /// Takes a hint, and those already behind it.
-    fn gather(&mut self, first: Hint, hints: &mut Watch) {
-        let mut next = Some(first);
-        while let Some(hint) = next {
-            match (hint, &mut *self) {
-                (Hint::Lost, _) => *self = Stale::All,
-                (Hint::Changed(path), Stale::Paths(paths)) => drop(paths.insert(path)),
-                (Hint::Changed(_), Stale::All) => {}
+/// The hand-overs whose targets own the slots from this table on.
+fn switched<'a>(before: &'a Slots, next: &'a Table) -> impl Iterator<Item = &'a registers::Migration> {
+    let moves = |one: &&registers::Migration| {
+        let after = next.migration(Id(one.id)).and_then(|after| after.outcome);
+        one.outcome.is_none() && after == Some(Outcome::Moved)
+    };
+    before.migrations.iter().filter(moves)
+}
+
+/// Loss epochs of shards, and their nodes' versions: as the view has them, for whoever writes checks the version.
+struct Shards<'a> {
+    office: &'a Office,
+    view: &'a View,
+    /// The view is not believed.
+    is_fresh: bool,
+    read: BTreeMap<ShardId, (u64, u64)>,
+}
+
+impl Shards<'_> {
+    async fn get(&mut self, shard: ShardId) -> Result<Option<(u64, u64)>, OfficeError> {
+        if let Some(read) = self.read.get(&shard) {
+            return Ok(Some(*read));
+        }
+        let known = self.view.shards.get(&shard).filter(|_| !self.is_fresh);
+        let found = match known {
+            Some(known) => Some((known.register.loss_epoch, known.version)),
+            None => {
+                let read = self.office.shard(shard).await?;
+                read.map(|(register, version)| (register.loss_epoch, version))
             }
-            next = hints.try_next();
+        };
+        if let Some(found) = found {
+            self.read.insert(shard, found);
         }
+        Ok(found)
     }
-}
-
-/// The hand-over whose target owns the slots from this table on.
-fn switched<'a>(before: &Slots, next: &'a Table) -> Option<&'a Migration> {
-    let is_new = |one: &&Migration| before.migration(one.id.0).is_some_and(|was| was.outcome.is_none());
-    next.migrations.iter().find(|one| one.outcome == Some(Outcome::Moved) && is_new(one))
-}
-
-async fn read_some(session: &dyn Session, paths: &BTreeSet<String>) -> Result<Vec<HandoverReport>, Error> {
-    session.sync(paths::MIGRATIONS).await?;
-    let mut reports = Vec::new();
-    for path in paths.iter().filter(|path| paths::report_of(path).is_some()) {
-        let Some(node) = session.get(path).await? else { continue };
-        match HandoverReport::decode(path, &node.data) {
-            Ok(report) if report.path() == **path => reports.push(report),
-            Ok(_) => tracing::warn!(path, "a report on another hand-over"),
-            Err(error) => tracing::warn!(path, %error, "a report cannot be used"),
-        }
-    }
-    Ok(reports)
 }

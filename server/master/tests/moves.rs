@@ -80,7 +80,7 @@ fn word(slots: &Slots, id: u64, is_source: bool, epoch: u64, said: Said) -> Hand
         id,
         is_source,
         said,
-        sent_bytes: 1000,
+        sent_bytes: if is_source { 0 } else { 1000 },
         behind_bytes: 0,
         pause_us: if is_source { 700 } else { 0 },
     }

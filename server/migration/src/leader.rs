@@ -1,7 +1,7 @@
 //! Leader: plans hand-overs, decides them, closes them; each by one compare-and-set of the table. Everything that it must know
 //! again is in the table and in what the shards repeat, so whoever leads next goes on.
 //!
-//! One change goes into one version, so that a plan's version names its hand-over. A compare-and-set of unknown outcome
+//! At most one plan goes into one version, so that the version names its hand-over. A compare-and-set of unknown outcome
 //! is no outcome: the table is read again. An abort and a switch may both have been sent; the version lets one of them
 //! through, and the table says which.
 
@@ -267,30 +267,18 @@ impl Leader {
         }
     }
 
-    /// The next version: what can be closed first, then what can be decided, then what can be planned.
+    /// The next version: everything that can be decided or closed now, and one plan. Whoever reads tables may miss some, so
+    /// several changes in one are nothing new to anybody; but a plan is named by its version.
     fn change(&mut self, table: &Table) -> Option<Table> {
         let mut next = Table { version: table.version + 1, ..table.clone() };
-        if let Some(done) = table.migrations.iter().find(|migration| self.is_over(migration)) {
-            next.migrations.retain(|migration| migration.id != done.id);
-            return Some(next);
-        }
         for migration in table.migrations.iter().filter(|migration| migration.outcome.is_none()) {
-            let Some(outcome) = self.outcome(migration) else { continue };
-            let (id, target) = (migration.id, migration.target);
-            if let Some(open) = next.migrations.iter_mut().find(|open| open.id == id) {
-                open.outcome = Some(outcome);
+            if let Some(outcome) = self.outcome(migration) {
+                decide(&mut next, migration, outcome);
             }
-            if outcome == Outcome::Moved {
-                for slot in &migration.slots {
-                    if let Some(owner) = next.owners.get_mut(usize::from(*slot)) {
-                        *owner = Owner { shard: target, tenure: id };
-                    }
-                }
-            }
-            return Some(next);
         }
-        next.migrations.push(self.plan(table)?);
-        Some(next)
+        next.migrations.retain(|migration| !self.is_over(migration));
+        next.migrations.extend(self.plan(&next));
+        (next.migrations != table.migrations).then_some(next)
     }
 
     /// Both sides are done.
@@ -358,7 +346,7 @@ impl Leader {
             .map(|(slot, (owner, wanted))| (slot as Slot, (owner.shard, *wanted)))
     }
 
-    /// The next hand-over: the first two shards that have something to move between them and room for it.
+    /// The hand-over that this version plans: the first two shards that have something to move between them and room for it.
     fn plan(&self, table: &Table) -> Option<Migration> {
         let early = self.options.has(Bug::PlansWhileOpen);
         let counts = |migration: &&Migration| !early || migration.outcome.is_none();
@@ -382,7 +370,21 @@ impl Leader {
         let (route, mut slots) =
             found.into_iter().find(|(route, _)| !is_busy(route.0) && !is_busy(route.1) && !waits(route))?;
         slots.truncate(self.options.slot_count_max.clamp(1, SLOT_COUNT_MAX));
-        let id = Id(table.version + 1);
+        let id = Id(table.version);
         Some(Migration { id, slots, source: route.0, target: route.1, outcome: None })
+    }
+}
+
+fn decide(next: &mut Table, migration: &Migration, outcome: Outcome) {
+    if let Some(open) = next.migrations.iter_mut().find(|open| open.id == migration.id) {
+        open.outcome = Some(outcome);
+    }
+    if outcome == Outcome::Aborted {
+        return;
+    }
+    for slot in &migration.slots {
+        if let Some(owner) = next.owners.get_mut(usize::from(*slot)) {
+            *owner = Owner { shard: migration.target, tenure: migration.id };
+        }
     }
 }
