@@ -6,7 +6,7 @@
 //!
 //! With replicas: [`failover`] faults of a primary, [`subject`] what they are tried on, [`callers`] who meets them, [`quiet`]
 //! none of them under load · [`replicated`] throughput, [`resync`] a backup's way back · [`replicas`] slotkv,
-//! [`redis_cluster`] and [`etcd`] as processes · [`benches`] the loads in Rust.
+//! [`redis_cluster`] and [`etcd`] as processes · [`migrate`] a shard that joins · [`benches`] the loads in Rust.
 
 mod benches;
 mod callers;
@@ -15,6 +15,7 @@ mod etcd;
 mod failover;
 mod instructions;
 mod load;
+mod migrate;
 mod ours;
 mod quiet;
 mod redis;
@@ -93,6 +94,7 @@ pub struct Setting {
 pub fn run(arguments: &[String]) -> Outcome<bool> {
     match arguments.first().map(String::as_str) {
         Some("failover") => return failover::run(&arguments[1..]),
+        Some("migrate") => return migrate::run(&arguments[1..]),
         Some("replicated") => return replicated::run(&arguments[1..]),
         _ => {}
     }

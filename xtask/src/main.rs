@@ -61,10 +61,11 @@ usage: cargo xtask VERB
       clients of every language against workers that are killed and started again, for one minute or N: every call
       succeeds, and memory, descriptors and threads of the clients stay as they are
 
-  torture [--minutes N] [--seed S] [--replicas R] [--ack one|all] [--release] [--quiet] [--plant]
+  torture [--moves] [--minutes N] [--seed S] [--replicas R] [--ack one|all] [--release] [--quiet] [--plant]
       clients in Rust, Python and Node against replicated shards on ZooKeeper, each server on a host of its own, while a
       seed kills, pauses, cuts off and damages them, for two minutes or N; every operation judged. Wants root
-        --replicas R   of each shard, instead of 3
+        --moves        meanwhile an operator drains shards, adds them back and changes their weights
+        --replicas R   of each shard, instead of 3 (2 with --moves)
         --ack          when a write is acknowledged; `one` if nothing is said
         --release      release builds
         --quiet        nothing goes wrong
@@ -107,6 +108,11 @@ usage: cargo xtask VERB
       how long 50 clients in three languages cannot write when a primary is killed, stopped or handed over, beside Redis
       Cluster and etcd; or: load on all cores for N minutes, in which no shard may change its primary
         --built    the clients that the run before installed
+
+  bench migrate [--keys N] [--value-bytes B] [--one-slot] [--rounds N] [--only slotkv|redis]
+      a third shard joins two under load and gets its share of 1,000,000 keys, beside redis-cli --cluster reshard; writes
+      docs/benchmarks.md if nothing is said but the rounds
+        --one-slot     all keys in one slot, which moves; callers ask for others
 
   bench replicated [--rounds N] [--peers-only] [ROW... | resync]
       3 replicas: writes and linearizable reads beside etcd and beside Redis with WAIT 1, and how long a backup takes until

@@ -107,7 +107,7 @@ const SUITES: [Suite; 24] = [
     },
     Suite {
         name: "torture",
-        about: "clients in three languages while servers are killed, cut off and damaged; two minutes, as root",
+        about: "clients in three languages while servers are killed, cut off and damaged, two minutes, and two while slots move; as root",
         run: tormented,
     },
     Suite { name: "docs", about: "code blocks of README and docs/", run: docs },

@@ -3,13 +3,15 @@
 //! the judges.
 //!
 //! Layout: [`hosts`] network namespaces · [`link`] slow and dribbling links · [`member`] servers as processes ·
-//! [`nemesis`] what goes wrong · [`client`] what is asked meanwhile · [`report`] what came of it.
+//! [`nemesis`] what goes wrong · [`mover`] slots that move, [`hand_overs`] what became of them · [`client`] what is asked meanwhile · [`report`] what came of it.
 
 mod chance;
 mod client;
+mod hand_overs;
 mod hosts;
 mod link;
 mod member;
+mod mover;
 mod nemesis;
 mod report;
 
@@ -21,6 +23,7 @@ use std::time::{Duration, Instant};
 use self::client::Client;
 use self::hosts::Network;
 use self::member::{Member, PORT, Role, ZOOKEEPER_PORT};
+use self::mover::Mover;
 use self::nemesis::Nemesis;
 use self::report::Report;
 use crate::node::Package;
@@ -31,6 +34,13 @@ use crate::{Outcome, cluster, machine, process};
 const ZOOKEEPERS: usize = 3;
 const MASTERS: usize = 2;
 const SHARDS: usize = 2;
+/// With moves: where one is drained, there are still two between which slots can go.
+const SHARDS_MOVING: usize = 3;
+/// Of each shard, if nobody says how many; with moves as many workers in all.
+const REPLICAS: usize = 3;
+const REPLICAS_MOVING: usize = 2;
+/// The host of who moves slots.
+const MOVER: &str = "mover";
 /// So that restarts meet checkpoints and truncated logs.
 const WORKER_ARGUMENTS: [&str; 6] =
     ["--checkpoint-bytes", "1MiB", "--cache-bytes", "4MiB", "--engine-cache-bytes", "4MiB"];
@@ -40,7 +50,7 @@ const SESSION: &str = "3s";
 const SERVING_MAX: Duration = Duration::from_secs(90);
 
 const USAGE: &str = "\
-usage: cargo xtask torture [--minutes N] [--seed S] [--replicas R] [--ack one|all] [--release] [--quiet] [--plant]";
+usage: cargo xtask torture [--moves] [--minutes N] [--seed S] [--replicas R] [--ack one|all] [--release] [--quiet] [--plant]";
 
 /// What a run is told.
 pub struct Plan {
@@ -49,6 +59,8 @@ pub struct Plan {
     replicas: usize,
     ack: String,
     profile: Profile,
+    /// Slots move all the time.
+    moves: bool,
     /// Without faults, to try the harness.
     is_quiet: bool,
     /// One acknowledged write that was lost is put into what the clients recorded.
@@ -60,9 +72,10 @@ impl Plan {
         let mut plan = Self {
             length: Duration::from_secs(120),
             seed: 1,
-            replicas: 3,
+            replicas: 0,
             ack: "one".to_owned(),
             profile: Profile::Debug,
+            moves: false,
             is_quiet: false,
             plants: false,
         };
@@ -75,12 +88,20 @@ impl Plan {
                 "--replicas" => plan.replicas = value()?.parse()?,
                 "--ack" => plan.ack.clone_from(value()?),
                 "--release" => plan.profile = Profile::Release,
+                "--moves" => plan.moves = true,
                 "--quiet" => plan.is_quiet = true,
                 "--plant" => plan.plants = true,
                 _ => return Err(USAGE.into()),
             }
         }
+        if plan.replicas == 0 {
+            plan.replicas = if plan.moves { REPLICAS_MOVING } else { REPLICAS };
+        }
         Ok(plan)
+    }
+
+    fn shards(&self) -> usize {
+        if self.moves { SHARDS_MOVING } else { SHARDS }
     }
 }
 
@@ -88,6 +109,9 @@ impl Plan {
 pub fn run(arguments: &[String]) -> Outcome<bool> {
     let plan = Plan::read(arguments)?;
     let slotkv = cluster::build(plan.profile)?;
+    if plan.moves && !mover::is_possible(&slotkv) {
+        return Err("this slotkv has no `admin drain`: nothing can move".into());
+    }
     let maturin: &[&str] = if plan.profile == Profile::Debug { &["--profile", "dev"] } else { &[] };
     let venv = Venv::with("torture", &[])?;
     venv.install_slotkv(maturin)?;
@@ -97,17 +121,24 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     Ok(report.is_right())
 }
 
-/// Two minutes as a suite; how many checks.
+/// Two minutes as a suite, and two more while slots move: the one has three replicas, the other three shards. How many checks.
 pub fn suite(slotkv: &Path, venv: &Venv, node: &Package) -> Outcome<u64> {
-    let plan = Plan::read(&[])?;
-    let tools = Tools::new(slotkv, venv, node, plan.profile)?;
-    let report = torture(&tools, &plan)?;
-    println!("{}", report.text());
-    if !report.is_right() {
-        return Err("an operation of the torture has no explanation".into());
+    let mut checks = 0;
+    // Until every branch has them.
+    let moves: &[bool] = if mover::is_possible(slotkv) { &[false, true] } else { &[false] };
+    for &moves in moves {
+        let arguments = if moves { vec!["--moves".to_owned()] } else { Vec::new() };
+        let plan = Plan::read(&arguments)?;
+        let tools = Tools::new(slotkv, venv, node, plan.profile)?;
+        let report = torture(&tools, &plan)?;
+        println!("{}", report.text());
+        if !report.is_right() {
+            return Err("an operation of the torture has no explanation".into());
+        }
+        report.expect_planted_to_be_found()?;
+        checks += report.checks();
     }
-    report.expect_planted_to_be_found()?;
-    Ok(report.checks())
+    Ok(checks)
 }
 
 /// Whether this machine lets us make hosts of our own; why not.
@@ -195,7 +226,7 @@ fn torture_in(folder: &Path, tools: &Tools, plan: &Plan) -> Outcome<Report> {
         (ZOOKEEPERS..ZOOKEEPERS + MASTERS).map(|host| format!("{}:{PORT}", address(host))).collect();
     let uri = format!("slotkv://{}", masters.join(","));
     let first_client = members.len();
-    let clients: Vec<usize> = (first_client..names.len()).collect();
+    let clients: Vec<usize> = (first_client..first_client + client::NAMES.len()).collect();
     let timeline = File::create(folder.join("timeline"))?;
     let mut nemesis = Nemesis::new(&network, &mut members, clients, plan.seed, timeline)?;
     let end = Instant::now() + SERVING_MAX;
@@ -216,16 +247,24 @@ fn torture_in(folder: &Path, tools: &Tools, plan: &Plan) -> Outcome<Report> {
     }
     let begun = Instant::now();
     println!(
-        "{} servers, {} clients, seed {}, for {} s",
+        "{} servers, {} clients, seed {}, for {} s{}",
         first_client,
         clients.len(),
         plan.seed,
-        plan.length.as_secs()
+        plan.length.as_secs(),
+        if plan.moves { ", slots move" } else { "" }
     );
-    if plan.is_quiet {
-        nemesis.wait(plan.length)?;
-    } else {
-        nemesis.torment(plan.length)?;
+    let mover = (names.last().is_some_and(|name| name == MOVER))
+        .then(|| network.hosts.last())
+        .flatten()
+        .map(|host| Mover::new(host, tools.slotkv, &uri, folder, plan.shards(), plan.seed));
+    let mut torment = || match plan.is_quiet {
+        true => nemesis.wait(plan.length),
+        false => nemesis.torment(plan.length),
+    };
+    match &mover {
+        Some(mover) => mover.beside(torment)?,
+        None => torment()?,
     }
     let length = begun.elapsed();
     let mut troubles = Vec::new();
@@ -233,6 +272,10 @@ fn torture_in(folder: &Path, tools: &Tools, plan: &Plan) -> Outcome<Report> {
         troubles.extend(client.finish(|| nemesis.wait(Duration::from_millis(50)))?);
     }
     let mut report = Report::new(plan, length, std::mem::take(&mut nemesis.counts), troubles);
+    if let Some(mover) = mover {
+        mover.settle(|| nemesis.wait(Duration::from_millis(50)))?;
+        report.look_at_moves(mover.into_moves(), &nemesis.spans);
+    }
     let workers: Vec<String> = (0..nemesis.members.len())
         .filter(|&at| matches!(nemesis.members[at].role, Role::Worker { .. }))
         .map(|at| format!("{}:{PORT}", address(nemesis.members[at].host)))
@@ -250,13 +293,14 @@ fn serves(command: &mut Command) -> bool {
     quiet.output().is_ok_and(|output| output.status.success())
 }
 
-/// Of the hosts: servers of ZooKeeper, masters, workers, clients.
+/// Of the hosts: servers of ZooKeeper, masters, workers, clients, who moves slots.
 fn names(plan: &Plan) -> Vec<String> {
     let zookeepers = (0..ZOOKEEPERS).map(|at| format!("zookeeper-{at}"));
     let masters = (0..MASTERS).map(|at| format!("master-{at}"));
-    let workers = (0..SHARDS * plan.replicas).map(|at| worker_name(plan, at));
+    let workers = (0..plan.shards() * plan.replicas).map(|at| worker_name(plan, at));
     let clients = client::NAMES.iter().map(|&name| name.to_owned());
-    zookeepers.chain(masters).chain(workers).chain(clients).collect()
+    let mover = plan.moves.then(|| MOVER.to_owned());
+    zookeepers.chain(masters).chain(workers).chain(clients).chain(mover).collect()
 }
 
 fn worker_name(plan: &Plan, at: usize) -> String {
@@ -280,10 +324,10 @@ fn members(network: &Network, folder: &Path, tools: &Tools, plan: &Plan) -> Outc
     }
     for host in ZOOKEEPERS..ZOOKEEPERS + MASTERS {
         let what = (&*network.hosts[host].name, Role::Master);
-        let arguments = arguments("master", host, &["--shards", &SHARDS.to_string()]);
+        let arguments = arguments("master", host, &["--shards", &plan.shards().to_string()]);
         members.push(Member::slotkv(what, host, programs, arguments, folder)?);
     }
-    for at in 0..SHARDS * plan.replicas {
+    for at in 0..plan.shards() * plan.replicas {
         let (host, shard) = (ZOOKEEPERS + MASTERS + at, at / plan.replicas);
         let name = &*network.hosts[host].name;
         let (shard_text, data) = (shard.to_string(), folder.join(name).join("data").display().to_string());

@@ -1,11 +1,12 @@
 //! What a torture run is judged by. [`line`]: an operation as clients record it, one line each, in any language ·
 //! [`order`]: whether some order explains the operations of a key, versions left out (Wing, Gong and Lowe) ·
-//! [`verdict`]: every check on every key · [`work`]: what the Rust client does.
+//! [`verdict`]: every check on every key · [`owners`]: that every slot is one shard's · [`work`]: what the Rust client does.
 //!
 //! What versions say is checked by `slotkv_tests::simulation::history`, the same code as in the simulation.
 
 pub mod line;
 pub mod order;
+pub mod owners;
 pub mod verdict;
 pub mod work;
 

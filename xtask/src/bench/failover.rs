@@ -300,7 +300,8 @@ impl Drop for Stopped {
     }
 }
 
-fn now_us() -> u64 {
+/// Microseconds of CLOCK_MONOTONIC.
+pub fn now_us() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the kernel fills the struct, which lives over the call.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };

@@ -56,6 +56,46 @@ impl RedisCluster {
         Ok(cluster)
     }
 
+    /// Starts three masters, of which two share the slots and the third has a single one. `redis-cli --cluster create`
+    /// wants slots for all.
+    pub fn start_two_of_three(dir: &Path, shape: Shape) -> Outcome<Self> {
+        let mut ports = cluster::free_ports(2 * MASTERS)?;
+        let bus_ports = ports.split_off(MASTERS);
+        let mut cluster = Self { dir: dir.to_owned(), shape, servers: Vec::new(), ports, bus_ports };
+        for at in 0..MASTERS {
+            let server = cluster.spawn(at)?;
+            cluster.servers.push(server);
+        }
+        let addresses: Vec<String> = cluster.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        wait("Redis to listen", || addresses.iter().all(|address| TcpStream::connect(address).is_ok()))?;
+        let ranges = [["0", "8191"], ["8192", "16382"], ["16383", "16383"]];
+        for (&port, range) in cluster.ports.iter().zip(ranges) {
+            cluster.order(port, &["cluster", "addslotsrange", range[0], range[1]])?;
+        }
+        let first = cluster.ports[0];
+        for (at, (port, bus)) in cluster.ports.iter().zip(&cluster.bus_ports).enumerate() {
+            // Two masters that both begin with epoch 0 may disagree on slots later.
+            cluster.order(*port, &["cluster", "set-config-epoch", &(at + 1).to_string()])?;
+            if *port != first {
+                let (port, bus) = (port.to_string(), bus.to_string());
+                cluster.order(first, &["cluster", "meet", "127.0.0.1", &port, &bus])?;
+            }
+        }
+        let knows_all = |port: &u16| {
+            cluster.ask(*port, &["cluster", "info"]).contains(&format!("cluster_known_nodes:{MASTERS}"))
+        };
+        wait("the Redis cluster", || cluster.ports.iter().all(knows_all) && cluster.is_whole())?;
+        Ok(cluster)
+    }
+
+    fn order(&self, port: u16, words: &[&str]) -> Outcome<()> {
+        let answer = self.ask(port, words);
+        match answer.trim() {
+            "OK" => Ok(()),
+            _ => Err(format!("Redis on port {port}: {}: {answer:?}", words.join(" ")).into()),
+        }
+    }
+
     fn spawn(&self, at: usize) -> Outcome<Server> {
         let (port, bus) = (self.ports[at], self.bus_ports[at]);
         let home = self.dir.join(port.to_string());

@@ -71,7 +71,7 @@ impl Replicas {
         for (at, &port) in ports.iter().enumerate() {
             let (shard, replica) = (at / shape.replicas, at % shape.replicas);
             let name = format!("worker-{shard}-{replica}");
-            let server = cluster.spawn(&name, shard, port)?;
+            let server = cluster.spawn(&name, shard, port, &[])?;
             cluster.workers.push(Worker { name, shard, port, server });
             // The first of a shard makes its register, with all the wishes that the others have, too.
             if replica == 0 {
@@ -104,12 +104,21 @@ impl Replicas {
         Ok(())
     }
 
-    fn spawn(&self, name: &str, shard: usize, port: u16) -> Outcome<Server> {
+    /// Starts the first worker of another shard, with further arguments, and waits until it is ready.
+    pub fn join(&mut self, shard: usize, more: &[&str]) -> Outcome<()> {
+        let port = *cluster::free_ports(1)?.first().ok_or("no port is free")?;
+        let name = format!("worker-{shard}-0");
+        let server = self.spawn(&name, shard, port, more)?;
+        self.workers.push(Worker { name, shard, port, server });
+        self.await_ready(self.workers.len() - 1)
+    }
+
+    fn spawn(&self, name: &str, shard: usize, port: u16, more: &[&str]) -> Outcome<Server> {
         let mut command = Command::new(&self.slotkv);
         command.args(["worker", "--listen", &format!("127.0.0.1:{port}"), "--name", name]);
         command.args(["--coordinator", &self.coordinator, "--shard", &shard.to_string()]);
         command.args(["--durability", self.shape.durability]).arg("--data").arg(self.dir.join(name));
-        command.args(self.shape.more);
+        command.args(self.shape.more).args(more);
         if self.shape.replicas > 1 {
             command.args(["--replicas", &self.shape.replicas.to_string(), "--ack", "one"]);
         }
@@ -190,7 +199,7 @@ impl Replicas {
         if !with_data {
             fs::remove_dir_all(self.dir.join(name))?;
         }
-        let server = self.spawn(name, *shard, *port)?;
+        let server = self.spawn(name, *shard, *port, &[])?;
         self.workers[at].server = server;
         Ok(())
     }

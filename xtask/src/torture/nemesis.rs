@@ -6,6 +6,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::chance::Chance;
+use super::hand_overs::Span;
 use super::hosts::Network;
 use super::link::{Link, Mode};
 use super::member::{Member, Role};
@@ -53,6 +54,7 @@ const KINDS: [&str; 24] = [
 
 /// What is wrong now, and how it ends.
 struct Fault {
+    begun: Instant,
     until: Instant,
     kind: &'static str,
     undo: Undo,
@@ -82,6 +84,8 @@ pub struct Nemesis<'a> {
     /// Ways that are cut.
     cuts: BTreeSet<(usize, usize)>,
     pub counts: BTreeMap<&'static str, usize>,
+    /// When faults were in force.
+    pub spans: Vec<Span>,
     timeline: File,
     begun: Instant,
 }
@@ -111,6 +115,7 @@ impl<'a> Nemesis<'a> {
             faults: Vec::new(),
             cuts: BTreeSet::new(),
             counts: BTreeMap::new(),
+            spans: Vec::new(),
             timeline,
             begun: Instant::now(),
         })
@@ -162,11 +167,12 @@ impl<'a> Nemesis<'a> {
         if self.faults.iter().any(|fault| fault.kind == kind) {
             return Ok(());
         }
-        let until = Instant::now() + self.between(FAULT_MS);
+        let begun = Instant::now();
+        let until = begun + self.between(FAULT_MS);
         let Some((what, undo)) = self.inflict(kind)? else { return Ok(()) };
         *self.counts.entry(kind).or_default() += 1;
         self.tell(&format!("{kind}: {what}"))?;
-        self.faults.push(Fault { until, kind, undo });
+        self.faults.push(Fault { begun, until, kind, undo });
         Ok(())
     }
 
@@ -390,6 +396,7 @@ impl<'a> Nemesis<'a> {
         let over: Vec<Fault> = over;
         for fault in over {
             self.tell(&format!("end of {}", fault.kind))?;
+            self.spans.push((fault.begun, Instant::now()));
             self.undo(fault.undo)?;
         }
         Ok(())

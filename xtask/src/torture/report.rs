@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Plan;
+use super::hand_overs::Span;
 use super::member::Member;
+use super::mover::Moves;
 use crate::{Outcome, process, project};
 
 /// Longest time for the last look: every key read, every replica compared.
@@ -21,6 +23,8 @@ pub struct Report {
     /// What is wrong without any judge: clients and servers that ended, replicas that differ.
     troubles: Vec<String>,
     exits: usize,
+    /// Of the mover, if there was one.
+    moves: Vec<String>,
     last_look: Vec<String>,
     verdict: Verdict,
     /// Of the same history with a write in it that was lost.
@@ -75,9 +79,10 @@ impl Report {
     ) -> Self {
         let profile = if plan.profile == project::Profile::Debug { "debug" } else { "release" };
         let head = format!(
-            "seed {}, commit {}, {profile}, {} replicas, ack {}, {:.1} minutes",
+            "seed {}, commit {}, {profile}, {} shards, {} replicas, ack {}, {:.1} minutes",
             plan.seed,
             commit(),
+            plan.shards(),
             plan.replicas,
             plan.ack,
             length.as_secs_f64() / 60.0
@@ -87,6 +92,7 @@ impl Report {
             faults,
             troubles,
             exits: 0,
+            moves: Vec::new(),
             last_look: Vec::new(),
             verdict: Verdict::default(),
             planted: Verdict::default(),
@@ -120,6 +126,28 @@ impl Report {
             self.troubles.push(format!("the last look ended with {}", ended.status));
         }
         Ok(())
+    }
+
+    /// What was moved, and how many hand-overs met a fault.
+    pub fn look_at_moves(&mut self, moves: Moves, faults: &[Span]) {
+        let counts = moves.hand_overs.counts(faults);
+        self.moves.push(format!(
+            "hand-overs {}: {} moved, {} aborted, {} gone unseen; {} under fault; longest seal {:.0} ms",
+            counts.planned,
+            counts.moved,
+            counts.aborted,
+            counts.unseen,
+            counts.under_fault,
+            counts.sealed_ms_max
+        ));
+        let orders = moves.orders.iter().map(|(verb, orders)| {
+            format!("{verb} {} done, {} otherwise, {} left", orders.done, orders.other, orders.left)
+        });
+        self.moves.push(format!("orders: {}", orders.collect::<Vec<_>>().join("; ")));
+        if counts.planned == 0 {
+            self.troubles.push("nothing was moved".to_owned());
+        }
+        self.troubles.extend(moves.troubles);
     }
 
     /// What servers did that they should not.
@@ -173,7 +201,7 @@ impl Report {
         let sum: usize = self.faults.values().sum();
         text += &format!("faults {sum}: {}\n", faults.join(", "));
         text += &format!("ends of servers by themselves {}\n", self.exits);
-        for line in &self.last_look {
+        for line in self.moves.iter().chain(&self.last_look) {
             text += &format!("{line}\n");
         }
         if let Some(planted) = &verdict.planted {

@@ -1,6 +1,7 @@
 //! `torture-final URI FOLDER [WORKER...]`: the last look at a cluster that is whole again. Reads every key that the clients
 //! used and tells it as an operation in `FOLDER/final.ops`; a scan has to have the same keys; and each worker has to hold
-//! the same as the others, as far as it holds a key's shard. What is wrong it says in lines that begin with `wrong`.
+//! the same as the others, as far as it holds a key's shard; and each slot has to be served by the shard that the slot table
+//! names, and by no other. What is wrong it says in lines that begin with `wrong`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +14,7 @@ use std::{
 use slotkv::{Client, Range};
 use slotkv_proto::v1::{ReadLevel, Request, Status, store_client::StoreClient};
 use slotkv_tests::simulation::history::{Call, End, Event};
-use slotkv_torture::{line, now, verdict, work};
+use slotkv_torture::{line, now, owners, verdict, work};
 use tokio::time::{Instant, sleep, timeout};
 use tonic::transport::Endpoint;
 
@@ -62,6 +63,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for key in left {
         println!("wrong a read finds {key}, and a scan does not");
     }
+    if !workers.is_empty() {
+        match timeout(EQUAL_MAX + PATIENCE, one_owner(&client, workers)).await {
+            Ok(Ok(line)) => println!("{line}"),
+            Ok(Err(why)) => println!("wrong owner: {why}"),
+            Err(_) => println!("wrong owner: workers do not answer"),
+        }
+    }
     client.close().await;
 
     for worker in workers {
@@ -72,6 +80,21 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     Ok(())
+}
+
+/// Asks every worker about every slot; replicas that were away have to catch up first.
+async fn one_owner(client: &Client, workers: &[String]) -> Result<String, String> {
+    let end = Instant::now() + EQUAL_MAX;
+    loop {
+        let table = client.slot_table();
+        match owners::check(&table, workers).await {
+            Ok(count) => {
+                return Ok(format!("owners: {count} answers fit the table: {}", owners::shares(&table)));
+            }
+            Err(why) if Instant::now() > end => return Err(why),
+            Err(_) => sleep(PAUSE).await,
+        }
+    }
 }
 
 /// Reads every key of one replica without asking whether it is up to date; it has to become so.
