@@ -233,6 +233,8 @@ impl Shard {
 
     pub async fn tick(&mut self, by_us: u64) {
         self.now_us += by_us;
+        // There is a leader all the time.
+        self.party.heard(self.now_us);
         self.party.tick(self.now_us);
         self.carry_out().await;
     }
