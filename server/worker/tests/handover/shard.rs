@@ -117,6 +117,8 @@ pub struct Shard {
     pub party: Party,
     pub options: Options,
     pub now_us: u64,
+    /// There is a leader.
+    pub hears: bool,
     pub wall_ms: u64,
     /// As they travel.
     pub sent: Vec<Bytes>,
@@ -150,6 +152,7 @@ impl Shard {
             party,
             options,
             now_us: 0,
+            hears: true,
             wall_ms: 1_000,
             sent,
             reports,
@@ -233,8 +236,9 @@ impl Shard {
 
     pub async fn tick(&mut self, by_us: u64) {
         self.now_us += by_us;
-        // There is a leader all the time.
-        self.party.heard(self.now_us);
+        if self.hears {
+            self.party.heard(self.now_us);
+        }
         self.party.tick(self.now_us);
         self.carry_out().await;
     }
