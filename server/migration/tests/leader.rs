@@ -90,11 +90,7 @@ fn imported_slots_move_in_a_tenure_named_by_their_plan_and_the_plan_stays_until_
     desk.say(1, false, Said::Done);
     assert_eq!(desk.table.migrations[0].id, Id(1), "the source is not done");
     desk.say(1, true, Said::Done);
-    assert_eq!(
-        desk.table.migrations.iter().map(|open| open.id).collect::<Vec<_>>(),
-        [Id(3)],
-        "closed and planned in one version"
-    );
+    assert_eq!(desk.table.migrations.iter().map(|open| open.id).collect::<Vec<_>>(), [Id(3)]);
 }
 
 #[test]
