@@ -116,7 +116,7 @@ impl Progress {
             self.left = left;
             self.first = Some(self.first.unwrap_or(0).max(left));
         }
-        let totals = reply.totals.clone().unwrap_or_default();
+        let totals = reply.totals.unwrap_or_default();
         // Of those that are decided the totals tell.
         let open = reply.open.iter().filter(|open| !matches!(&*open.state, "moved" | "aborted"));
         let bytes = totals.bytes + open.map(|open| open.sent_bytes).sum::<u64>();

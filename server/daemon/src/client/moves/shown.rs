@@ -70,7 +70,7 @@ pub(super) fn to_text(reply: &MigrationsReply) -> String {
         text.push('\n');
     }
     text.push_str(&moves_to_text(&reply.left));
-    let totals = reply.totals.clone().unwrap_or_default();
+    let totals = reply.totals.unwrap_or_default();
     if totals.slots + totals.aborted > 0 {
         text.push_str(&format!(
             "moved by this leader: {} slots, {}; {} hand-overs aborted; pause p50 {:.1} ms, p99 {:.1} ms, longest {:.1} ms\n",
@@ -100,7 +100,7 @@ pub(super) fn to_text(reply: &MigrationsReply) -> String {
 
 /// How far hand-overs are, for programs.
 pub(super) fn to_json(reply: &MigrationsReply) -> Value {
-    let totals = reply.totals.clone().unwrap_or_default();
+    let totals = reply.totals.unwrap_or_default();
     let run = |run: &SlotRun| json!([run.first, run.last]);
     json!({
         "table_version": reply.table_version,
