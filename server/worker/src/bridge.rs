@@ -4,7 +4,15 @@
 //! Where a shard's primary is reached is what the coordinator's register says; if that is old, nobody is reached, or a replica
 //! that does not lead, and drops what it is sent.
 
-use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{
@@ -30,11 +38,12 @@ use crate::{
     runner::{Runner, Task},
 };
 
-/// Messages that wait for the connection to one shard; past it new ones are dropped. Their bytes are bounded by the machine
-/// that makes them, which has no more on the way to one target than `flight_bytes_max`.
+/// Messages that wait for the connection to one shard; past it new ones are dropped.
 const WAITING_MAX: usize = 512;
-/// Messages of other shards that wait for this one's host.
-pub const ARRIVED_MAX: usize = 256;
+/// Bytes of them; one message always may wait.
+const WAITING_BYTES_MAX: usize = 32 << 20;
+/// Messages of other shards that wait for this one's host. Behind them the senders wait.
+pub const ARRIVED_MAX: usize = 32;
 /// Messages in one frame.
 const PER_FRAME_MAX: usize = 16;
 /// Bytes behind which no further message joins a frame.
@@ -75,6 +84,7 @@ pub struct Bridge {
 struct Lane {
     address: String,
     messages: mpsc::Sender<Bytes>,
+    bytes: Arc<AtomicUsize>,
     /// Ends with the lane.
     _task: Task,
 }
@@ -87,12 +97,19 @@ impl Bridge {
 
     /// Sends a message to the shard whose primary is reached there, or drops it if that cannot take it now.
     pub fn send(&mut self, address: &str, message: &Message) {
-        let known = self.lanes.get(&message.to).filter(|lane| lane.address == address);
-        let messages = match known {
-            Some(lane) => lane.messages.clone(),
-            None => self.connect(message.to, address.to_owned()),
-        };
-        let _ = messages.try_send(message.to_bytes());
+        if self.lanes.get(&message.to).is_none_or(|lane| lane.address != address) {
+            self.connect(message.to, address.to_owned());
+        }
+        let Some(lane) = self.lanes.get(&message.to) else { return };
+        let message = message.to_bytes();
+        let (count, waiting) = (message.len(), lane.bytes.load(Ordering::Acquire));
+        if waiting > 0 && waiting + count > WAITING_BYTES_MAX {
+            return;
+        }
+        lane.bytes.fetch_add(count, Ordering::AcqRel);
+        if lane.messages.try_send(message).is_err() {
+            lane.bytes.fetch_sub(count, Ordering::AcqRel);
+        }
     }
 
     /// Closes what is not needed.
@@ -100,22 +117,38 @@ impl Bridge {
         self.lanes.clear();
     }
 
-    fn connect(&mut self, to: ShardId, address: String) -> mpsc::Sender<Bytes> {
+    fn connect(&mut self, to: ShardId, address: String) {
         let (messages, waiting) = mpsc::channel(WAITING_MAX);
+        let bytes = Arc::<AtomicUsize>::default();
+        let waiting = Queue { messages: waiting, bytes: bytes.clone() };
         let hello = HandoverHello { to_shard: to, ..self.hello.clone() };
         let task = self.runner.task(carry(self.transport.clone(), hello, address.clone(), waiting));
-        self.lanes.insert(to, Lane { address, messages: messages.clone(), _task: task });
-        messages
+        self.lanes.insert(to, Lane { address, messages, bytes, _task: task });
+    }
+}
+
+/// What waits for a connection.
+struct Queue {
+    messages: mpsc::Receiver<Bytes>,
+    bytes: Arc<AtomicUsize>,
+}
+
+impl Queue {
+    async fn recv(&mut self) -> Option<Bytes> {
+        let message = self.messages.recv().await?;
+        self.bytes.fetch_sub(message.len(), Ordering::AcqRel);
+        Some(message)
+    }
+
+    fn try_recv(&mut self) -> Option<Bytes> {
+        let message = self.messages.try_recv().ok()?;
+        self.bytes.fetch_sub(message.len(), Ordering::AcqRel);
+        Some(message)
     }
 }
 
 /// Keeps a connection to one shard while there is anything to say.
-async fn carry(
-    transport: Arc<dyn PeerTransport>,
-    hello: HandoverHello,
-    address: String,
-    mut waiting: mpsc::Receiver<Bytes>,
-) {
+async fn carry(transport: Arc<dyn PeerTransport>, hello: HandoverHello, address: String, mut waiting: Queue) {
     let mut told = false;
     loop {
         let Some(first) = waiting.recv().await else { return };
@@ -134,17 +167,12 @@ async fn carry(
         told = true;
         tokio::time::sleep(PAUSE).await;
         // What was waiting for a connection that broke is old, and is said again.
-        while waiting.try_recv().is_ok() {}
+        while waiting.try_recv().is_some() {}
     }
 }
 
 /// A hello, and then whatever waits, until there will be no more.
-async fn pack(
-    hello: HandoverHello,
-    first: Bytes,
-    waiting: &mut mpsc::Receiver<Bytes>,
-    frames: mpsc::Sender<HandoverFrame>,
-) {
+async fn pack(hello: HandoverHello, first: Bytes, waiting: &mut Queue, frames: mpsc::Sender<HandoverFrame>) {
     let mut frame = HandoverFrame { hello: Some(hello), messages: vec![] };
     let mut next = Some(first);
     loop {
@@ -163,7 +191,7 @@ async fn pack(
         let mut messages = vec![first];
         while messages.len() < PER_FRAME_MAX
             && bytes < FRAME_BYTES_SOFT
-            && let Ok(message) = waiting.try_recv()
+            && let Some(message) = waiting.try_recv()
         {
             bytes += message.len();
             messages.push(message);

@@ -7,35 +7,26 @@
 //! What is served follows from the table and from the ledger, which is published whenever a mark in it changes: the primary's
 //! with what is appended, before anybody is sent it; a backup's with what is applied.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+mod staged;
+mod state;
 
-use slotkv_coordination::ClusterView;
-use slotkv_migration::{
-    Chunk, Id, Ledger, Message, Options, Party, Place, Read, Ready, Record, Report, Said, Start, Table,
-};
+pub use state::Parts;
+
+pub(crate) use staged::{Staged, handover, is_waited_for, stage};
+pub(crate) use state::Migrations;
+
+use std::sync::Arc;
+
+use slotkv_migration::{Chunk, Id, Message, Party, Place, Read, Ready, Record, Start, Table};
 use slotkv_storage::{Error, Kind, LogRecord, Position};
-use tokio::sync::mpsc;
 
-use crate::{
-    bridge::Bridge,
-    handover::refused,
-    host::{APPLY_BYTES, Host, Input},
-    replica::{Group, Replica},
-    reports::{Figures, Reporter},
-};
+use crate::host::{APPLY_BYTES, Host, Input};
+use state::{Answer, TICK_US};
 
-/// How often a party with open hand-overs is told the time.
-const TICK_US: u64 = 10_000;
 /// Pause between two looks at the coordinator's table that were asked for.
 const REFRESH_PAUSE_US: u64 = 20_000;
 /// Pause after one that failed.
 const REFRESH_AGAIN_US: u64 = 200_000;
-/// Records of hand-overs in one group, in bytes; one always goes.
-const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Inputs that a party is given before others get their turn.
 const INPUTS_MAX: usize = 256;
 
@@ -56,195 +47,6 @@ pub struct Copied {
     id: Id,
     from: Option<Place>,
     chunk: Chunk,
-}
-
-/// What a party is to be given.
-enum Answer {
-    Read(Copied),
-    Tallied(Id, bytes::Bytes, bytes::Bytes),
-    Swept(Id, bytes::Bytes, bool),
-}
-
-/// What a [`Migrations`] works with.
-pub struct Parts {
-    /// Times and bounds.
-    pub options: Options,
-    /// The cluster, with the table and the way to other shards.
-    pub view: Arc<ClusterView>,
-    /// The way to other shards' primaries.
-    pub bridge: Bridge,
-    /// Their messages.
-    pub arrived: mpsc::Receiver<Message>,
-    /// The way to the leader.
-    pub reporter: Reporter,
-}
-
-/// A host's part in hand-overs.
-pub(crate) struct Migrations {
-    options: Options,
-    view: Arc<ClusterView>,
-    bridge: Bridge,
-    arrived: mpsc::Receiver<Message>,
-    reporter: Reporter,
-    party: Option<Party>,
-    /// To be appended, in this order.
-    appends: VecDeque<Record>,
-    /// As many at most as were asked for.
-    answers: VecDeque<Answer>,
-    /// The newest table that it has not been given.
-    table: Option<Arc<Table>>,
-    heard: bool,
-    latency_us: Option<u64>,
-    /// The applied and the settled index that it was told last.
-    told: (u64, u64),
-    ticked_us: u64,
-    /// The table is to be read, not before this time.
-    refresh_at_us: Option<u64>,
-    is_refreshing: bool,
-    refreshed_us: u64,
-    /// Of the hand-overs in the table.
-    figures: BTreeMap<Id, Figures>,
-    /// What was published last.
-    published: Option<Arc<Ledger>>,
-}
-
-impl Migrations {
-    pub fn new(parts: Parts) -> Self {
-        Self {
-            options: parts.options,
-            view: parts.view,
-            bridge: parts.bridge,
-            arrived: parts.arrived,
-            reporter: parts.reporter,
-            party: None,
-            appends: VecDeque::new(),
-            answers: VecDeque::new(),
-            table: None,
-            heard: false,
-            latency_us: None,
-            told: (0, 0),
-            ticked_us: 0,
-            refresh_at_us: None,
-            is_refreshing: false,
-            refreshed_us: 0,
-            figures: BTreeMap::new(),
-            published: None,
-        }
-    }
-
-    /// What a report says in numbers.
-    fn note(&mut self, report: &Report) -> Figures {
-        let figures = self.figures.entry(report.id).or_default();
-        match report.said {
-            Said::Copying { sent_bytes, behind_bytes } => {
-                (figures.bytes, figures.behind_bytes) = (sent_bytes, behind_bytes);
-            }
-            _ => figures.behind_bytes = 0,
-        }
-        *figures
-    }
-
-    /// A record is in the log.
-    fn note_logged(&mut self, now_us: u64, record: &Record) {
-        match record {
-            Record::Stage { id, bytes, .. } => {
-                self.figures.entry(*id).or_default().bytes += bytes.len() as u64;
-            }
-            Record::Seal { id, .. } => self.figures.entry(*id).or_default().sealed_us = Some(now_us),
-            _ => {}
-        }
-    }
-
-    /// A table decides.
-    fn note_table(&mut self, now_us: u64, table: &Table) {
-        self.figures.retain(|id, _| table.migration(*id).is_some());
-        for (id, figures) in &mut self.figures {
-            if let (None, Some(sealed_us)) = (table.in_flight(*id), figures.sealed_us)
-                && figures.pause_us == 0
-            {
-                figures.pause_us = now_us.saturating_sub(sealed_us).max(1);
-            }
-        }
-    }
-
-    /// The next message of another shard, once the party can take one.
-    pub async fn message(&mut self) -> Option<Message> {
-        match self.takes_messages() {
-            true => self.arrived.recv().await,
-            false => std::future::pending().await,
-        }
-    }
-
-    pub fn try_message(&mut self) -> Option<Message> {
-        self.takes_messages().then(|| self.arrived.try_recv().ok()).flatten()
-    }
-
-    /// Messages for who does not lead are taken, too, and dropped.
-    fn takes_messages(&self) -> bool {
-        self.appends.is_empty()
-    }
-
-    /// Whether records wait to be appended.
-    pub fn has_appends(&self) -> bool {
-        !self.appends.is_empty()
-    }
-
-    /// Takes what the next group may hold of that.
-    pub fn take_appends(&mut self) -> Vec<Record> {
-        let (mut taken, mut bytes) = (Vec::new(), 0);
-        while bytes < GROUP_BYTES_MAX
-            && let Some(record) = self.appends.pop_front()
-        {
-            if let Record::Stage { bytes: part, .. } = &record {
-                bytes += part.len();
-            }
-            taken.push(record);
-        }
-        taken
-    }
-
-    /// They could not be appended, and wait for another group.
-    pub fn put_back(&mut self, records: Vec<Record>) {
-        records.into_iter().rev().for_each(|record| self.appends.push_front(record));
-    }
-
-    /// Whether there is a hand-over that concerns this shard.
-    fn is_open(&self) -> bool {
-        self.party
-            .as_ref()
-            .is_some_and(|party| !party.known().migrations.is_empty() || !party.ledger().work().is_empty())
-    }
-
-    /// How long nothing may come before there is something else to do.
-    pub fn wait(&self, now_us: u64) -> Option<Duration> {
-        // While records wait it is told nothing.
-        let is_told = self.is_open() && !self.has_appends();
-        let tick = is_told.then_some(self.ticked_us + TICK_US);
-        let refresh = self.refresh_at_us.filter(|_| !self.is_refreshing);
-        let at_us = tick.into_iter().chain(refresh).min()?;
-        Some(Duration::from_micros(at_us.saturating_sub(now_us)))
-    }
-
-    /// Records of the log from this index on are needed for copies.
-    pub fn needed_from_index(&self) -> u64 {
-        self.party.as_ref().map_or(u64::MAX, Party::needed_from_index)
-    }
-
-    /// A group of clients' writes took so long.
-    pub fn foreground(&mut self, latency_us: u64) {
-        self.latency_us = Some(latency_us.max(self.latency_us.unwrap_or(0)));
-    }
-
-    fn stop(&mut self) {
-        self.party = None;
-        self.appends.clear();
-        self.answers.clear();
-        self.table = None;
-        self.latency_us = None;
-        self.refresh_at_us = None;
-        self.figures.clear();
-        self.bridge.close();
-    }
 }
 
 impl Host {
@@ -511,66 +313,10 @@ impl Host {
     }
 }
 
-/// Records of hand-overs in a group.
-#[derive(Default)]
-pub(crate) struct Staged {
-    pub records: Vec<Record>,
-    /// Of these there will be none: what another shard has sent cannot be carried out.
-    dropped: Vec<Id>,
-}
-
-impl Staged {
-    pub fn take_dropped(&mut self) -> Vec<Id> {
-        std::mem::take(&mut self.dropped)
-    }
-
-    /// Whether others wait until one of them is settled.
-    pub fn is_waited_for(&self) -> bool {
-        self.records.iter().any(is_waited_for)
-    }
-}
-
-/// Takes records into a group, behind everything else in it, and hands each to `log`.
-pub(crate) fn stage(
-    replica: &Replica,
-    group: &mut Group,
-    position: &mut Position,
-    records: Vec<Record>,
-    mut log: impl FnMut(&LogRecord) -> Result<(), Error>,
-) -> Result<Staged, Error> {
-    let mut staged = Staged::default();
-    for record in records {
-        let next = Position { index: position.index + 1, ..*position };
-        match replica.stage_handover(group, next, &record) {
-            Ok(logged) => {
-                log(&logged)?;
-                *position = next;
-                staged.records.push(record);
-            }
-            Err(error @ (Error::Malformed { .. } | Error::NewerFormat { .. })) => {
-                tracing::error!(%error, id = %record.id(), "a part of a hand-over is left out");
-                staged.dropped.push(record.id());
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(staged)
-}
-
 fn give(party: &mut Party, now_us: u64, answer: Answer) {
     match answer {
         Answer::Read(Copied { id, from, chunk }) => party.read(now_us, id, from.as_ref(), chunk),
         Answer::Tallied(id, tally, levels) => party.tallied(now_us, id, tally, levels),
         Answer::Swept(id, upto, is_last) => party.swept(now_us, id, upto, is_last),
     }
-}
-
-/// The record of a hand-over that a record of the log holds.
-pub(crate) fn handover(logged: &LogRecord) -> Result<Record, Error> {
-    Record::from_bytes(logged.handover.clone()).map_err(refused)
-}
-
-/// Whether others wait until a record is settled.
-pub(crate) fn is_waited_for(record: &Record) -> bool {
-    !matches!(record, Record::Stage { .. } | Record::Clean { is_last: false, .. })
 }

@@ -279,6 +279,7 @@ impl Worker {
             name: name.clone(),
         };
         let migrations = migrations::Parts {
+            shard,
             options: options.migration.clone(),
             view: view.clone(),
             bridge: Bridge::new(seams.peers.clone(), seams.runner.clone(), own_shard),
