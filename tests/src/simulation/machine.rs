@@ -178,7 +178,7 @@ impl Machine {
             peers: Arc::new(SimPeers(net.clone(), self.address.clone())),
         };
         let worker = self.worker.insert(Worker::start(options, seams).await?);
-        net.add_worker(&self.address, worker.shard().clone(), worker.peers(), process.tasks);
+        net.add_worker(&self.address, worker, process.tasks);
         worker.placed().await
     }
 
