@@ -87,10 +87,10 @@ enum Stale {
 }
 
 impl Mover {
-    pub(crate) fn new(moves: bool, movement: watch::Sender<Arc<Movement>>) -> Self {
+    pub(crate) fn new(moves: bool, options: LeaderOptions, movement: watch::Sender<Arc<Movement>>) -> Self {
         Self {
             moves,
-            options: LeaderOptions::default(),
+            options,
             began: Instant::now(),
             leader: None,
             slots: None,

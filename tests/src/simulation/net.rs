@@ -21,7 +21,8 @@ use slotkv_proto::{
     v1::{self, master_server::Master as _},
 };
 use slotkv_worker::{
-    PeerTransport, Worker, bridge::BridgeService, link::PeerService, runner::Tasks, session::Session, shard::Shard,
+    PeerTransport, Worker, bridge::BridgeService, link::PeerService, runner::Tasks, session::Session,
+    shard::Shard,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -320,8 +321,7 @@ async fn carry<T: Send + 'static>(
             }
         }
     };
-    let input =
-        stream::unfold(arrived, |mut input| async { input.recv().await.map(|frame| (frame, input)) });
+    let input = stream::unfold(arrived, |mut input| async { input.recv().await.map(|frame| (frame, input)) });
     let tasks = worker.tasks.clone();
     let taking = tasks.within(take(worker, input.boxed()));
     let (mut gone, mut broken) = (link.worker.subscribe(), link.client.subscribe());
