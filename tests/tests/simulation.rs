@@ -15,15 +15,22 @@ const SABOTAGED_SEEDS: u64 = 40;
 const STALE_SEEDS: u64 = 60;
 
 /// What the nemesis does, and what it comes to.
-const FAULTS: [&str; 29] = [
+const FAULTS: [&str; 36] = [
+    "a shard is added",
+    "a shard is drained",
+    "a weight is set",
     "clock jump",
     "connections break",
     "coordinator away",
     "coordinator away during a start",
     "disk full",
+    "everything goes on",
     "everything heals",
     "failed sync",
     "failed write",
+    "hand-over aborted",
+    "hand-over moved",
+    "hand-overs are cancelled",
     "kill",
     "lost hints",
     "master crash",

@@ -215,7 +215,8 @@ impl Runner {
 
     /// Leads for as long as the office is this master's.
     async fn lead(&self, office: &Office, session: &Arc<dyn Session>) -> OfficeError {
-        let mut mover = Mover::new(self.options.moves, self.movement.clone());
+        let mut mover =
+            Mover::new(self.options.moves, self.options.hand_overs.clone(), self.movement.clone());
         tokio::select! {
             biased;
             error = self.keep_office(office, session) => error,

@@ -69,12 +69,12 @@ pub(crate) struct Mover {
 }
 
 impl Mover {
-    pub(crate) fn new(moves: bool, movement: watch::Sender<Arc<Movement>>) -> Self {
+    pub(crate) fn new(moves: bool, options: LeaderOptions, movement: watch::Sender<Arc<Movement>>) -> Self {
         // What an earlier office of this master told is nothing any more.
         movement.send_replace(Arc::new(Movement { moves, ..Movement::default() }));
         Self {
             moves,
-            options: LeaderOptions::default(),
+            options,
             began: Instant::now(),
             leader: None,
             slots: None,

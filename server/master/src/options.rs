@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use slotkv_coordination::coordinator::SESSION_TIMEOUT_MIN;
+use slotkv_migration::LeaderOptions;
 use slotkv_proto::{SlotCount, limits::SHARDS_MAX};
 
 use crate::placement::{self, PlacementError};
@@ -21,6 +22,8 @@ pub struct MasterOptions {
     pub placement: String,
     /// Whether slots move to where the weights have them.
     pub moves: bool,
+    /// Bounds and times of hand-overs.
+    pub hand_overs: LeaderOptions,
     /// How long the coordinator keeps this master's place after it was last heard of.
     pub session_timeout: Duration,
 }
@@ -34,6 +37,7 @@ impl MasterOptions {
             slot_count: SlotCount::default(),
             placement: placement::DEFAULT.to_owned(),
             moves: true,
+            hand_overs: LeaderOptions::default(),
             session_timeout: Duration::from_secs(5),
         }
     }

@@ -1,5 +1,6 @@
 //! Bug: mistakes that others shipped or that another wording of rule 16 would allow. With the feature `bugs` one can be switched
-//! on, to see that the tests find it; without it none is made.
+//! on, to see that the tests find it; without it none is made. The machines are told in their options. What a host does for them
+//! is wrong, too, on the threads where one is planted: in the simulation of whole clusters, which has but one.
 
 /// One mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +35,27 @@ pub enum Bug {
     KeepsLevels,
     /// A part counts from wherever the target stands.
     TakesAnyPart,
+}
+
+#[cfg(feature = "bugs")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Hosts on this thread make this mistake from now on; without the feature they make none.
+pub fn plant(bug: Option<Bug>) {
+    #[cfg(feature = "bugs")]
+    PLANTED.set(bug);
+    #[cfg(not(feature = "bugs"))]
+    let _ = bug;
+}
+
+/// The mistake that hosts on this thread make.
+pub fn planted() -> Option<Bug> {
+    #[cfg(feature = "bugs")]
+    return PLANTED.get();
+    #[cfg(not(feature = "bugs"))]
+    None
 }
 
 impl Bug {

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use slotkv_migration::{Id, Ledger, Mark, Owner, Table};
+use slotkv_migration::{Bug, Id, Ledger, Mark, Owner, Table, bug};
 use slotkv_proto::{Code, SlotTable, limits::SHARDS_MAX, table::ShardId, v1};
 
 /// How a shard stands to a slot.
@@ -204,7 +204,12 @@ impl Ownership {
 /// What [`Ledger::serves`] says of each slot, without a look at each.
 fn stands(count: usize, slots: &Table, ledger: &Ledger, me: ShardId) -> Vec<Stands> {
     let is_known = slots.version >= ledger.version();
+    let planted = bug::planted();
     let of = |owner: &Owner, mark: Mark| match mark {
+        _ if planted == Some(Bug::ServesByTable) && owner.shard == me => Stands::Serves,
+        Mark::Staging(id) if planted == Some(Bug::ServesStaged) && slots.in_flight(id).is_some() => {
+            Stands::Serves
+        }
         _ if owner.shard != me => Stands::Away,
         Mark::Sealed { .. } => Stands::Sealed,
         Mark::Held(tenure) if is_known && tenure == owner.tenure => Stands::Serves,

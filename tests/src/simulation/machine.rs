@@ -50,6 +50,9 @@ pub struct SimClock {
 /// Longest time that a sync takes on a disk in order.
 pub(super) const SYNC_DELAY: Duration = Duration::from_millis(5);
 
+/// Items that one record of a clean-up deletes: few, so that there are several.
+const CLEAN_COUNT_MAX: usize = 3;
+
 /// Two clocks drift apart by 1 % at most.
 const DRIFT_PPM_MAX: u64 = 4_900;
 /// Clocks are off by at most so much at first.
@@ -106,6 +109,8 @@ pub struct Machine {
     process: Option<Process>,
     sabotage: Option<Sabotage>,
     bug: Option<Bug>,
+    mistake: Option<slotkv_migration::Bug>,
+    part_bytes_max: usize,
 }
 
 impl Machine {
@@ -130,6 +135,8 @@ impl Machine {
             process: None,
             sabotage: plan.sabotage,
             bug: plan.bug,
+            mistake: plan.mistake,
+            part_bytes_max: plan.part_bytes_max,
         }
     }
 
@@ -164,6 +171,9 @@ impl Machine {
         options.checkpoint_bytes = 8192;
         options.replication.check_us = 300_000;
         options.replication.bug = self.bug;
+        options.migration.part_bytes_max = self.part_bytes_max;
+        options.migration.clean_count_max = CLEAN_COUNT_MAX;
+        options.migration.bug = self.mistake;
         let disk: Arc<dyn Disk> = match self.sabotage {
             Some(Sabotage::SyncLies) => Arc::new(LyingDisk(self.disk.clone())),
             _ => Arc::new(self.disk.clone()),
@@ -178,7 +188,7 @@ impl Machine {
             peers: Arc::new(SimPeers(net.clone(), self.address.clone())),
         };
         let worker = self.worker.insert(Worker::start(options, seams).await?);
-        net.add_worker(&self.address, worker.shard().clone(), worker.peers(), process.tasks);
+        net.add_worker(&self.address, worker, process.tasks);
         worker.placed().await
     }
 

@@ -24,7 +24,7 @@ const RESTART_PAUSE: Duration = Duration::from_millis(200);
 const SESSION_MS: u64 = 5_000;
 
 impl World {
-    fn chosen(&self, below: u64) -> u64 {
+    pub(super) fn chosen(&self, below: u64) -> u64 {
         self.chance.below(below)
     }
 
@@ -213,8 +213,12 @@ impl World {
         let some = |of: &[String]| of[self.chosen(of.len() as u64) as usize].clone();
         let clients: Vec<_> = (0..self.plan.clients).map(client_name).collect();
         let masters = MASTERS.map(String::from);
-        let (one, other) = match self.chosen(8) {
-            0..3 => (some(&workers), some(&workers)),
+        let leading: Vec<_> = self.machines.iter().filter(|machine| machine.leads()).collect();
+        let leading: Vec<_> = leading.into_iter().map(|machine| machine.address.clone()).collect();
+        let (one, other) = match self.chosen(10) {
+            // What slots go by.
+            8.. if !leading.is_empty() => (some(&leading), some(&leading)),
+            0..3 | 8.. => (some(&workers), some(&workers)),
             3..5 => (some(&clients), some(&workers)),
             5 => (some(&clients), some(&masters)),
             6 => (some(&masters), COORDINATOR.to_owned()),

@@ -20,7 +20,10 @@ use slotkv_proto::{
     seam::Chance,
     v1::{self, master_server::Master as _},
 };
-use slotkv_worker::{PeerTransport, link::PeerService, runner::Tasks, session::Session, shard::Shard};
+use slotkv_worker::{
+    PeerTransport, Worker, bridge::BridgeService, link::PeerService, runner::Tasks, session::Session,
+    shard::Shard,
+};
 use tokio::{
     sync::{mpsc, watch},
     time::sleep,
@@ -41,7 +44,14 @@ pub struct Net {
 struct Served {
     shard: Arc<Shard>,
     peers: PeerService,
+    bridge: BridgeService,
     tasks: Tasks,
+}
+
+impl Served {
+    fn of(worker: &Worker, tasks: Tasks) -> Self {
+        Self { shard: worker.shard().clone(), peers: worker.peers(), bridge: worker.bridge(), tasks }
+    }
 }
 
 #[derive(Default)]
@@ -80,8 +90,8 @@ impl Net {
     }
 
     /// A worker can be reached at `address`.
-    pub fn add_worker(&self, address: &str, shard: Arc<Shard>, peers: PeerService, tasks: Tasks) {
-        self.state.lock().workers.insert(address.to_owned(), Served { shard, peers, tasks });
+    pub fn add_worker(&self, address: &str, worker: &Worker, tasks: Tasks) {
+        self.state.lock().workers.insert(address.to_owned(), Served::of(worker, tasks));
     }
 
     /// A master can be reached at `address`.
@@ -263,47 +273,66 @@ impl PeerTransport for SimPeers {
     fn exchange(
         &self,
         address: String,
-        mut frames: BoxStream<'static, v1::PeerFrame>,
+        frames: BoxStream<'static, v1::PeerFrame>,
     ) -> BoxFuture<'static, tonic::Status> {
-        let (net, own) = (self.0.clone(), self.1.clone());
-        async move {
-            if net.reach(&own, &address).await.is_err() {
-                return tonic::Status::unavailable("nobody answers");
-            }
-            let worker = net.state.lock().workers.get(&address).cloned();
-            let Some(worker) = worker else { return tonic::Status::unavailable("nobody listens") };
-            let link =
-                Arc::new(Link { client: watch::Sender::new(false), worker: watch::Sender::new(false) });
-            {
-                let mut state = net.state.lock();
-                state.links.push((address.clone(), Arc::downgrade(&link)));
-                state.links.push((own.clone(), Arc::downgrade(&link)));
-            }
-            let (sent, arrived) = mpsc::unbounded_channel();
-            let carry = async {
-                while let Some(frame) = frames.next().await {
-                    net.delay().await;
-                    net.pass(&own, &address).await;
-                    if net.happens(|state| state.loss_permille) || sent.send(Ok(frame)).is_err() {
-                        return;
-                    }
-                }
-            };
-            let input =
-                stream::unfold(arrived, |mut input| async { input.recv().await.map(|frame| (frame, input)) });
-            let taking = worker.tasks.within(worker.peers.take(input));
-            let (mut gone, mut broken) = (link.worker.subscribe(), link.client.subscribe());
-            tokio::select! {
-                biased;
-                _ = gone.wait_for(|gone| *gone) => {}
-                _ = broken.wait_for(|broken| *broken) => {}
-                () = carry => {}
-                _ = taking => {}
-            }
-            tonic::Status::unavailable("the connection broke")
-        }
-        .boxed()
+        let taken = |worker: Served, input| async move { drop(worker.peers.take(input).await) }.boxed();
+        carry(self.0.clone(), self.1.clone(), address, frames, taken).boxed()
     }
+
+    fn hand_over(
+        &self,
+        address: String,
+        frames: BoxStream<'static, v1::HandoverFrame>,
+    ) -> BoxFuture<'static, tonic::Status> {
+        let taken = |worker: Served, input| async move { drop(worker.bridge.take(input).await) }.boxed();
+        carry(self.0.clone(), self.1.clone(), address, frames, taken).boxed()
+    }
+}
+
+/// Frames of one type on their way through the network.
+type Frames<T> = BoxStream<'static, Result<T, tonic::Status>>;
+
+/// A pipe from one worker to another, until it breaks.
+async fn carry<T: Send + 'static>(
+    net: Arc<Net>,
+    own: String,
+    address: String,
+    mut frames: BoxStream<'static, T>,
+    take: impl FnOnce(Served, Frames<T>) -> BoxFuture<'static, ()> + Send,
+) -> tonic::Status {
+    if net.reach(&own, &address).await.is_err() {
+        return tonic::Status::unavailable("nobody answers");
+    }
+    let worker = net.state.lock().workers.get(&address).cloned();
+    let Some(worker) = worker else { return tonic::Status::unavailable("nobody listens") };
+    let link = Arc::new(Link { client: watch::Sender::new(false), worker: watch::Sender::new(false) });
+    {
+        let mut state = net.state.lock();
+        state.links.push((address.clone(), Arc::downgrade(&link)));
+        state.links.push((own.clone(), Arc::downgrade(&link)));
+    }
+    let (sent, arrived) = mpsc::unbounded_channel();
+    let carry = async {
+        while let Some(frame) = frames.next().await {
+            net.delay().await;
+            net.pass(&own, &address).await;
+            if net.happens(|state| state.loss_permille) || sent.send(Ok(frame)).is_err() {
+                return;
+            }
+        }
+    };
+    let input = stream::unfold(arrived, |mut input| async { input.recv().await.map(|frame| (frame, input)) });
+    let tasks = worker.tasks.clone();
+    let taking = tasks.within(take(worker, input.boxed()));
+    let (mut gone, mut broken) = (link.worker.subscribe(), link.client.subscribe());
+    tokio::select! {
+        biased;
+        _ = gone.wait_for(|gone| *gone) => {}
+        _ = broken.wait_for(|broken| *broken) => {}
+        () = carry => {}
+        () = taking => {}
+    }
+    tonic::Status::unavailable("the connection broke")
 }
 
 /// Two pipes between a client and a session of a worker.

@@ -11,7 +11,7 @@ use slotkv_coordination::{
 use slotkv_worker::runner::Tasks;
 use tokio::{sync::watch, time::sleep};
 
-use super::net::Net;
+use super::{moves::Moves, net::Net};
 
 /// What the coordinator is called where links are cut.
 pub const COORDINATOR: &str = "coordinator";
@@ -26,13 +26,19 @@ pub struct Process {
     net: Arc<Net>,
     coordinator: Embedded,
     sessions: Arc<Mutex<Vec<SessionId>>>,
+    moves: Option<Arc<Moves>>,
 }
 
 impl Process {
     /// A process without tasks.
     pub fn new(address: &str, net: Arc<Net>, coordinator: Embedded) -> Self {
         let (tasks, sessions) = (Tasks::default(), Arc::default());
-        Self { address: address.to_owned(), tasks, net, coordinator, sessions }
+        Self { address: address.to_owned(), tasks, net, coordinator, sessions, moves: None }
+    }
+
+    /// What it does to the slot table is noted.
+    pub fn noted(self, moves: &Arc<Moves>) -> Self {
+        Self { moves: Some(moves.clone()), ..self }
     }
 
     /// It is stopped, and the coordinator hears nothing of it.
@@ -104,6 +110,7 @@ impl Held {
 
     async fn write<T>(&self, writing: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
         let answer = self.process.tasks.within(writing).await;
+        self.process.moves.iter().for_each(|moves| moves.look(&self.process.coordinator.faults()));
         self.process.answered(answer, true)
     }
 }

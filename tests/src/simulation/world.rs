@@ -12,10 +12,13 @@ use slotkv_proto::{
 use slotkv_replication::Bug;
 use tokio::{task::JoinSet, time::sleep};
 
+use slotkv_migration::{LeaderOptions, bug};
+
 use super::{
     calls::{Caller, KEYS, URI, number},
     history::{Call, End, History},
     machine::{Machine, Sabotage, SimClock},
+    moves::Moves,
     net::{Net, SimTransport},
     process::Process,
 };
@@ -43,17 +46,26 @@ pub struct Plan {
     pub sabotage: Option<Sabotage>,
     /// What its replicas do wrong, where they are built with mistakes.
     pub bug: Option<Bug>,
+    /// What it does wrong when it hands slots over, where it is built with mistakes.
+    pub mistake: Option<slotkv_migration::Bug>,
     /// How many of 100 faults stop a process for a while.
     pub pauses: u64,
+    /// How many of 100 faults come with an operator's order about what shards weigh.
+    pub orders: u64,
+    /// Slots of one hand-over.
+    pub slots_together: usize,
+    /// Bytes of one part of a hand-over.
+    pub part_bytes_max: usize,
 }
 
 impl Plan {
-    /// A small run. One of four seeds acknowledges writes before they are on the disk, one of three has no backups.
+    /// A small run. One of four seeds acknowledges writes before they are on the disk, one of six has no backups, one of five has
+    /// three shards.
     pub fn new(seed: u64) -> Self {
         let interval_ms = (seed % 4 == 3).then_some(100);
         let replicas = [1, 3, 3, 2, 3, 3][seed as usize % 6];
         let ack = if seed % 5 < 3 { Ack::One } else { Ack::All };
-        let shards = if replicas == 1 { 2 } else { 1 + seed as u32 / 6 % 2 };
+        let shards = if seed % 5 == 1 { 3 } else { 2 };
         Self {
             seed,
             shards,
@@ -65,7 +77,11 @@ impl Plan {
             interval_ms,
             sabotage: None,
             bug: None,
+            mistake: None,
             pauses: 12,
+            orders: 60,
+            slots_together: [1, 3, 16][seed as usize % 3],
+            part_bytes_max: if seed % 7 < 5 { 256 } else { 1 << 20 },
         }
     }
 }
@@ -89,6 +105,10 @@ pub struct Report {
 pub(super) const RECOVERY_MAX: Duration = Duration::from_secs(120);
 /// Pause between two looks after workers that have stopped.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
+/// Slots of the cluster.
+const SLOTS: u32 = 16;
+/// Hand-overs that fail are tried again after no longer than this.
+const RETRY_US_MAX: u64 = 4_000_000;
 pub(super) const MASTERS: [&str; 2] = ["m0:1", "m1:1"];
 
 /// Runs a plan to its end. Of several tasks that wait for one event, tokio wakes a random one first; it lets that be seeded
@@ -98,6 +118,7 @@ pub fn run(plan: &Plan) -> Report {
     #[cfg(tokio_unstable)]
     builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&plan.seed.to_le_bytes()));
     let runtime = builder.enable_time().start_paused(true).build().expect("a runtime without I/O");
+    bug::plant(plan.mistake);
     // Inside the runtime, where every clock is the virtual one.
     runtime.block_on(async { World::new(plan).run().await })
 }
@@ -116,7 +137,8 @@ pub(super) struct World {
     /// A power cut may have lost what was acknowledged, as the interval allows.
     pub(super) is_lossy: bool,
     pub(super) in_trouble: bool,
-    masters: Vec<Option<(Master, Process)>>,
+    pub(super) masters: Vec<Option<(Master, Process)>>,
+    moves: Arc<Moves>,
     history: Arc<History>,
     trace: Vec<String>,
     faults: BTreeMap<&'static str, u64>,
@@ -136,6 +158,7 @@ impl World {
             is_lossy: false,
             in_trouble: false,
             masters: MASTERS.iter().map(|_| None).collect(),
+            moves: Arc::default(),
             history: Arc::default(),
             trace: Vec::new(),
             faults: BTreeMap::new(),
@@ -154,6 +177,8 @@ impl World {
             ("lost hints", lost_hints),
             ("reads of what had been", old_reads),
         ]);
+        let (moved, aborted) = self.moves.counts();
+        self.faults.extend([("hand-over moved", moved), ("hand-over aborted", aborted)]);
         let history = &self.history;
         Report {
             calls: (
@@ -183,6 +208,9 @@ impl World {
         for _ in 0..self.plan.faults {
             sleep(Duration::from_millis(self.chance.below(400))).await;
             self.revive().await?;
+            if self.chosen(100) < self.plan.orders {
+                self.order().await;
+            }
             self.fault().await?;
         }
         self.count("everything heals", String::new());
@@ -190,17 +218,25 @@ impl World {
         for at in 0..MASTERS.len() {
             self.start_master(at);
         }
-        let recovered = tokio::time::timeout(RECOVERY_MAX, async {
+        let recovering = tokio::time::timeout(RECOVERY_MAX, async {
             while !clients.is_empty() {
                 self.revive().await?;
                 let _ = tokio::time::timeout(LOOK_PAUSE, clients.join_next()).await;
             }
             self.revive().await?;
-            self.read_all().await
+            self.read_all().await.map(drop)
         });
-        recovered.await.unwrap_or_else(|_| {
+        recovering.await.unwrap_or_else(|_| {
             Err(format!("not every key could be read {RECOVERY_MAX:?} after everything was healed"))
-        })
+        })?;
+        let rows = self.settle().await?;
+        let present = self.read_all().await?;
+        match rows == present {
+            true => Ok(()),
+            false => {
+                Err(format!("{present} keys can be read, and the owners of their slots hold {rows} rows"))
+            }
+        }
     }
 
     /// Something happens that has a name.
@@ -215,9 +251,16 @@ impl World {
             return;
         }
         let mut options = MasterOptions::new(MASTERS[at], self.plan.shards);
-        options.slot_count = SlotCount::new(16).expect("a power of two");
+        options.slot_count = SlotCount::new(SLOTS).expect("a power of two");
+        options.hand_overs = LeaderOptions {
+            slot_count_max: self.plan.slots_together,
+            retry_us_max: RETRY_US_MAX,
+            bug: self.plan.mistake,
+            ..LeaderOptions::default()
+        };
         let chance = Arc::new(SeededChance::new(self.chance.next_u64()));
         let process = Process::new(MASTERS[at], self.net.clone(), self.coordinator.clone());
+        let process = process.noted(&self.moves);
         let master = Master::start(options, Arc::new(process.clone()), chance).expect("valid options");
         let service = MasterService::of_master(master.view(), master.standing());
         self.net.add_master(MASTERS[at], service, process.tasks.clone());
@@ -254,7 +297,9 @@ impl World {
         }
     }
 
-    async fn read_all(&self) -> Result<(), String> {
+    /// Reads every key. Returns how many there are.
+    async fn read_all(&self) -> Result<u64, String> {
+        let mut present = 0;
         let client = Client::connect_with(URI, self.options("reader".into()))
             .await
             .map_err(|error| format!("no client can connect at the end: {error}"))?;
@@ -263,10 +308,11 @@ impl World {
                 let begun = self.history.begin();
                 let read = client.get_entry(key.clone()).await;
                 let entry = read.map_err(|error| format!("{key} cannot be read at the end: {error}"))?;
+                present += u64::from(entry.is_some());
                 self.history.end(begun, &key, Call::Get, End::Read(entry.map(number)));
             }
         }
         client.close().await;
-        Ok(())
+        Ok(present)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, fmt, sync::Arc};
 
+use bytes::Bytes;
 use slotkv_proto::seam::Chance;
 use tokio::time::Instant;
 
@@ -130,6 +131,11 @@ impl Faults {
     /// How often anything of this has met somebody.
     pub fn met(&self) -> Met {
         self.change(|server, _| server.plan.met)
+    }
+
+    /// What a node holds now, whoever could learn of it.
+    pub fn look(&self, path: &str) -> Option<Bytes> {
+        self.change(|server, _| server.look(path))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Server, Instant) -> T) -> T {

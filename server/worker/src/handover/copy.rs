@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use slotkv_migration::{Chunk, Cursor, Place, Position, Read, Record, Slot};
+use slotkv_migration::{Bug, Chunk, Cursor, Place, Position, Read, Record, Slot, bug};
 use slotkv_storage::{Error, Kind, Log, LogRecord, Reader, Row, keys};
 
 use super::{
@@ -150,6 +150,9 @@ impl Replica {
                 None => part.gone(name),
             }
         }
+        if bug::planted() == Some(Bug::ForgetsResults) {
+            return;
+        }
         for (slot, client, sequence) in &changes.clients {
             let result = self.results_of(*slot).and_then(|results| results.encode_result(client, *sequence));
             // One that is not there any more is not needed any more, or forgotten.
@@ -168,7 +171,8 @@ impl Replica {
                 return (found, false);
             }
             let mut items = SlotItems { slot, clients: Vec::new(), is_cut: false };
-            if let Some(results) = self.results_of(slot) {
+            let forgets = bug::planted() == Some(Bug::ForgetsResults);
+            if let Some(results) = self.results_of(slot).filter(|_| !forgets) {
                 let clients = results.clients().into_iter();
                 let names = clients.map(|client| (item::of_client(slot, &client), client));
                 for (name, client) in names.filter(|(name, _)| span.has(name)) {
