@@ -9,7 +9,7 @@ use slotkv_tests::simulation::{Plan, Sabotage, run};
 /// With so many seeds, every fault of [`FAULTS`] has happened.
 const SEEDS: u64 = 40;
 /// A sabotage must be found in so many seeds.
-const SABOTAGED_SEEDS: u64 = 40;
+const SABOTAGED_SEEDS: u64 = 150;
 
 /// As many for a stale read of a primary that was stopped.
 const STALE_SEEDS: u64 = 60;
