@@ -33,7 +33,7 @@ impl World {
             _ => ("hand-overs are cancelled", Order::Cancel(self.cancel(shard))),
         };
         let patience = Duration::from_millis(self.chosen(PATIENCE_MS_MAX));
-        let answer = self.give(order.clone(), patience).await;
+        let answer = self.give(order, patience).await;
         self.count(name, format!("{order:?}: {answer:?}"));
     }
 
@@ -68,7 +68,7 @@ impl World {
 
     /// Has an order carried out, however often it has to be given. The caller bounds it.
     pub(super) async fn insist(&self, order: Order) {
-        while self.give(order.clone(), Duration::from_secs(10)).await.is_err() {
+        while self.give(order, Duration::from_secs(10)).await.is_err() {
             sleep(PAUSE).await;
         }
     }
