@@ -197,7 +197,7 @@ fn a_shard_that_joins_gets_its_share_by_a_plan_a_decision_and_a_close() {
         let closed = settled(&masters, [8, 8, 0, 0]).await;
         assert_eq!((closed.version, closed.tenures), (4, vec![(8, 15, 2)]));
         let told = migrations(&masters).await;
-        let (ended, totals) = (&told.ended[0], told.totals.clone().unwrap());
+        let (ended, totals) = (&told.ended[0], told.totals.unwrap());
         assert_eq!((ended.id, ended.moved, ended.slot_count, ended.pause_us), (2, true, 8, 700));
         assert_eq!((totals.slots, totals.bytes, totals.pause_us_max), (8, 1000, 700));
         assert!(told.planned && told.moves && told.left.is_empty() && told.open.is_empty(), "{told:?}");
