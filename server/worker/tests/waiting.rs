@@ -102,12 +102,23 @@ impl Bed {
         self.frames.send(Ok(frame)).unwrap();
     }
 
+    /// A frame with replies, if there is one. Frames that only tell of a new slot table come, too.
     fn now(&mut self) -> Option<ServerFrame> {
-        self.session.next().now_or_never().map(|frame| frame.unwrap().unwrap())
+        loop {
+            let frame = self.session.next().now_or_never()?.unwrap().unwrap();
+            if !frame.replies.is_empty() {
+                return Some(frame);
+            }
+        }
     }
 
     async fn answer(&mut self) -> ServerFrame {
-        self.session.next().await.unwrap().unwrap()
+        loop {
+            let frame = self.session.next().await.unwrap().unwrap();
+            if !frame.replies.is_empty() {
+                return frame;
+            }
+        }
     }
 }
 
@@ -132,6 +143,20 @@ async fn what_waits_is_told_the_new_owner_with_the_way_there() {
     assert!(
         way.ranges.iter().all(|range| range.shard == 1) && way.routes.iter().any(|route| route.shard == 1)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_is_told_of_a_new_table_although_nothing_is_owed_to_it() {
+    let mut bed = Bed::new().await;
+    bed.shard.set_table(table(2, 0), slots(2, 0, 0));
+    assert!(bed.session.next().now_or_never().is_none(), "one that has sent nothing learns it later");
+    bed.ask(vec![numbered(1, get("a"))]);
+    assert_eq!(bed.answer().await.table.unwrap().version, 2);
+    bed.shard.set_table(table(3, 1), slots(3, 1, 2));
+    let news = bed.session.next().await.unwrap().unwrap();
+    let told = news.table.unwrap();
+    assert!(news.replies.is_empty() && told.version == 3 && told.ranges.iter().all(|range| range.shard == 1));
+    assert!(bed.session.next().now_or_never().is_none(), "once");
 }
 
 #[tokio::test(start_paused = true)]
