@@ -38,11 +38,6 @@ const SAID_OF_ARGUMENTS: &str = "try '--help'";
 /// The verbs, by their names in the report.
 const VERBS: [&str; 5] = ["drain", "add", "weight", "rebalance", "cancel"];
 
-/// Whether `slotkv` has what a mover asks for.
-pub fn is_possible(slotkv: &Path) -> bool {
-    process::works(Command::new(slotkv).args(["admin", "drain", "--help"]))
-}
-
 /// How a verb's orders ended.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Orders {
