@@ -95,7 +95,8 @@ impl Party {
     fn answer(&mut self, id: Id, source: ShardId) {
         let next = place_in(&self.appended, id).cloned();
         let held = place_in(&self.committed, id).cloned();
-        self.send(id, source, Body::Holds { next, held });
+        let rest_us = self.pace.rest_us(self.now_us);
+        self.send(id, source, Body::Holds { next, held, rest_us });
     }
 
     /// Whether a message of a source is to be heeded: by the table that is known here, and if nothing else has come of it.

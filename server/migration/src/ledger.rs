@@ -5,7 +5,7 @@
 //! A slot's mark says what the shard may do with it, and the table says whether it owns it: it serves a slot only if both
 //! agree, on the *tenure* too. So an old table, a log that lacks the hand-over, and a seal each are enough to refuse.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     Bug, ShardId, Slot,
@@ -70,7 +70,8 @@ pub enum State {
 /// What the log says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ledger {
-    pub(crate) marks: BTreeMap<Slot, Mark>,
+    /// Shared by ledgers that have the same: most records change none.
+    pub(crate) marks: Arc<BTreeMap<Slot, Mark>>,
     pub(crate) work: BTreeMap<Id, Work>,
     pub(crate) version: u64,
     pub(crate) last_index: u64,
@@ -139,7 +140,7 @@ impl Ledger {
                     return Vec::new();
                 }
                 for (slot, tenure) in slots.iter().zip(tenures) {
-                    self.marks.insert(*slot, Mark::Sealed { id, tenure });
+                    self.set_mark(*slot, Some(Mark::Sealed { id, tenure }));
                 }
                 self.set(id, slots, version, State::Sealed(at));
                 self.forget_tenures();
@@ -149,7 +150,7 @@ impl Ledger {
                 let slots = self.slots_of(id, |mark| matches!(mark, Mark::Sealed { .. }));
                 for slot in &slots {
                     if let Mark::Sealed { tenure, .. } = self.mark(*slot) {
-                        self.marks.insert(*slot, Mark::Held(tenure));
+                        self.set_mark(*slot, Some(Mark::Held(tenure)));
                     }
                 }
                 self.work.remove(&id);
@@ -159,13 +160,13 @@ impl Ledger {
                 if !slots.iter().all(|slot| self.may_stage(*slot, id, bug)) {
                     return Vec::new();
                 }
-                self.marks.extend(slots.iter().map(|slot| (*slot, Mark::Staging(id))));
+                slots.iter().for_each(|slot| self.set_mark(*slot, Some(Mark::Staging(id))));
                 self.set(id, slots, version, State::Staging(to.clone()));
                 slots.clone()
             }
             Record::Imported { .. } => {
                 let slots = self.slots_of(id, |mark| matches!(mark, Mark::Staging(_)));
-                self.marks.extend(slots.iter().map(|slot| (*slot, Mark::Held(id))));
+                slots.iter().for_each(|slot| self.set_mark(*slot, Some(Mark::Held(id))));
                 if let Some(work) = self.work.get_mut(&id) {
                     (work.version, work.state) = (version, State::Imported);
                 }
@@ -181,12 +182,7 @@ impl Ledger {
                     true => None,
                     false => Some(Mark::Cleaning(id)),
                 };
-                for slot in &slots {
-                    match mark {
-                        Some(mark) => self.marks.insert(*slot, mark),
-                        None => self.marks.remove(slot),
-                    };
-                }
+                slots.iter().for_each(|slot| self.set_mark(*slot, mark));
                 if mark.is_none() {
                     self.version = 0;
                 }
@@ -198,6 +194,22 @@ impl Ledger {
                 slots
             }
         }
+    }
+
+    fn set_mark(&mut self, slot: Slot, mark: Option<Mark>) {
+        if self.marks.get(&slot).copied() == mark {
+            return;
+        }
+        let marks = Arc::make_mut(&mut self.marks);
+        match mark {
+            Some(mark) => marks.insert(slot, mark),
+            None => marks.remove(&slot),
+        };
+    }
+
+    /// Whether this has the same marks, as far as can be told at once.
+    pub fn shares_marks(&self, other: &Ledger) -> bool {
+        Arc::ptr_eq(&self.marks, &other.marks)
     }
 
     fn set(&mut self, id: Id, slots: &[Slot], version: u64, state: State) {
@@ -227,7 +239,7 @@ impl Ledger {
 
     /// What of a ledger is wrong in itself.
     pub fn violation(&self) -> Option<String> {
-        for (slot, mark) in &self.marks {
+        for (slot, mark) in &*self.marks {
             let (id, is_known) = match *mark {
                 Mark::Sealed { id, .. } => {
                     (id, matches!(self.work.get(&id), Some(Work { state: State::Sealed(_), .. })))

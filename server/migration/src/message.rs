@@ -54,5 +54,7 @@ pub enum Body {
         next: Option<Place>,
         /// Of that, committed.
         held: Option<Place>,
+        /// No items for so long: clients ask here, too. Records may come.
+        rest_us: u64,
     },
 }

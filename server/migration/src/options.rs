@@ -10,6 +10,8 @@ pub const SLOT_COUNT_MAX: usize = 256;
 pub struct Options {
     /// Bytes of one part; a single item that is larger goes by itself.
     pub part_bytes_max: usize,
+    /// The same while clients ask: whoever takes a part serves nobody meanwhile.
+    pub shared_part_bytes_max: usize,
     /// Bytes on the way to one target, sent and not known to be committed there. They are not kept: what is lost is read again.
     pub flight_bytes_max: usize,
     /// And parts: while they are many and small, what comes is better gathered into fewer. Also what carries messages can rely on it.
@@ -26,6 +28,10 @@ pub struct Options {
     pub rate_min: u64,
     /// While requests take longer than this, copying is slowed down.
     pub latency_us_max: u64,
+    /// While clients ask, copying and deleting take no more than this of a shard's time, in percent.
+    pub busy_percent_max: u64,
+    /// Clients that were not heard of for so long do not ask.
+    pub quiet_us: u64,
     /// The source seals when no more than so many bytes are missing at the target.
     pub seal_lag_bytes: u64,
     /// After each such time without a seal twice as much is allowed, so that no load can put the end off for ever (Valkey
@@ -43,7 +49,8 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            part_bytes_max: 1 << 20,
+            part_bytes_max: 256 << 10,
+            shared_part_bytes_max: 32 << 10,
             flight_bytes_max: 8 << 20,
             flight_count_max: 4,
             stage_bytes_max: 16 << 20,
@@ -51,11 +58,13 @@ impl Default for Options {
             report_us: 1_000_000,
             rate_max: 64 << 20,
             rate_min: 1 << 20,
-            latency_us_max: 5_000,
+            latency_us_max: 20_000,
+            busy_percent_max: 25,
+            quiet_us: 200_000,
             seal_lag_bytes: 64 << 10,
             patience_us: 2_000_000,
             heard_us_max: 2_000_000,
-            clean_count_max: 1024,
+            clean_count_max: 256,
             bug: None,
         }
     }

@@ -40,6 +40,8 @@ pub(crate) struct Outgoing {
     /// And the levels.
     tally: Option<(Bytes, Bytes)>,
     is_tallying: bool,
+    /// The target rests until then.
+    pub rested_us: u64,
     offered_us: Option<u64>,
     told_us: Option<u64>,
     pub failed: Option<String>,
@@ -83,9 +85,12 @@ impl Party {
         let uncommitted = self.options.has(Bug::SealUncommitted);
         let (commit, last) = (self.commit, self.appended.last_index());
         let upto_index = if uncommitted { commit.max(last) } else { commit };
-        let allowed = sealed.is_some() || self.pace.allows(self.now_us);
         let options = &self.options;
         let Some(outgoing) = self.outgoing.get_mut(&migration.id) else { return };
+        let is_target_ready = self.now_us >= outgoing.rested_us;
+        let allowed = sealed.is_some() || is_target_ready && self.pace.allows(self.now_us);
+        let is_shared = outgoing.rested_us > 0 || self.pace.is_shared(self.now_us, options);
+        let bytes_max = if is_shared { options.shared_part_bytes_max } else { options.part_bytes_max };
         let is_full = outgoing.flight_bytes >= options.flight_bytes_max
             || outgoing.flight.len() >= options.flight_count_max;
         let waits = !outgoing.is_met || outgoing.is_reading || is_full;
@@ -102,7 +107,7 @@ impl Party {
             from: outgoing.next.clone(),
             upto_index,
             with_items: allowed,
-            bytes_max: options.part_bytes_max,
+            bytes_max: bytes_max.min(options.part_bytes_max),
         });
     }
 
@@ -195,6 +200,15 @@ impl Party {
         outgoing.next = Some(to.clone());
         self.pace.spend(item_bytes);
         self.send(id, target, Body::Part { from: from.cloned(), to, bytes });
+    }
+
+    /// The target says for how long it rests.
+    pub(crate) fn hear_rest(&mut self, id: Id, rest_us: u64) {
+        let now_us = self.now_us;
+        if let Some(outgoing) = self.outgoing.get_mut(&id) {
+            // Whatever it says, it says so again before long.
+            outgoing.rested_us = if rest_us > 0 { now_us + rest_us.min(self.options.report_us) } else { 0 };
+        }
     }
 
     /// The target says what it holds.

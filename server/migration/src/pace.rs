@@ -1,6 +1,11 @@
-//! Pace: how fast a shard copies. A budget of bytes that fills with time, at a rate that gives way to the requests of clients:
-//! halved while they take too long, raised again a little at a time while they do not (as TCP does, and for the same
-//! reason: nobody knows what the machine can take).
+//! Pace: how fast a shard copies and deletes. Two bounds hold at once.
+//!
+//! A budget of bytes fills with time, at a rate that gives way to the requests of clients: halved while they take too long,
+//! raised again a little at a time while they do not (as TCP does, and for the same reason: nobody knows what the
+//! machine can take).
+//!
+//! And while clients ask, a piece of work that took some time is followed by a rest that is a multiple of it, so that their
+//! requests have the larger part of the shard's time whatever a piece costs. Where nobody asks there is no rest.
 
 use crate::Options;
 
@@ -8,6 +13,8 @@ use crate::Options;
 const LOOK_US: u64 = 100_000;
 /// What may be saved up: this part of a second.
 const BURST_PARTS: u64 = 10;
+/// Longest rest: one slow piece, as on a disk that hangs, says little about the next.
+const REST_US_MAX: u64 = 250_000;
 
 /// A rate, and what is left of it.
 #[derive(Clone, Debug)]
@@ -17,13 +24,16 @@ pub struct Pace {
     budget: i64,
     filled_us: u64,
     looked_us: u64,
+    asked_us: Option<u64>,
+    rested_us: u64,
 }
 
 impl Pace {
     /// Begins at the full rate.
     pub fn new(now_us: u64, options: &Options) -> Self {
         let rate = options.rate_max.max(options.rate_min);
-        Self { rate, budget: (rate / BURST_PARTS) as i64, filled_us: now_us, looked_us: now_us }
+        let budget = (rate / BURST_PARTS) as i64;
+        Self { rate, budget, filled_us: now_us, looked_us: now_us, asked_us: None, rested_us: now_us }
     }
 
     /// Bytes per second.
@@ -33,6 +43,7 @@ impl Pace {
 
     /// How long the requests of clients take.
     pub fn look(&mut self, now_us: u64, latency_us: u64, options: &Options) {
+        self.asked_us = Some(now_us);
         self.fill(now_us);
         if now_us < self.looked_us + LOOK_US {
             return;
@@ -45,10 +56,29 @@ impl Pace {
         self.rate = rate.min(options.rate_max).max(options.rate_min);
     }
 
+    /// Whether clients ask, too.
+    pub fn is_shared(&self, now_us: u64, options: &Options) -> bool {
+        self.asked_us.is_some_and(|asked_us| now_us < asked_us.saturating_add(options.quiet_us))
+    }
+
+    /// A piece of work took so long.
+    pub fn worked(&mut self, now_us: u64, us: u64, options: &Options) {
+        if self.is_shared(now_us, options) {
+            let percent = options.busy_percent_max.clamp(1, 100);
+            let rest_us = us.saturating_mul(100 - percent) / percent;
+            self.rested_us = self.rested_us.max(now_us).saturating_add(rest_us).min(now_us + REST_US_MAX);
+        }
+    }
+
+    /// How long it still rests.
+    pub fn rest_us(&self, now_us: u64) -> u64 {
+        self.rested_us.saturating_sub(now_us)
+    }
+
     /// Whether more may be read now.
     pub fn allows(&mut self, now_us: u64) -> bool {
         self.fill(now_us);
-        self.budget > 0
+        self.budget > 0 && self.rest_us(now_us) == 0
     }
 
     /// So much was.
@@ -104,6 +134,24 @@ mod tests {
             pace.look(4_000_000 + look * LOOK_US, 500, &options);
         }
         assert_eq!(pace.rate(), 1_000_000);
+    }
+
+    #[test]
+    fn work_is_followed_by_a_rest_while_clients_ask_and_only_then() {
+        let options = Options { busy_percent_max: 20, quiet_us: 1000, ..OPTIONS() };
+        let mut pace = Pace::new(0, &options);
+        pace.worked(0, 500, &options);
+        assert_eq!((pace.rest_us(0), pace.is_shared(0, &options)), (0, false));
+        pace.look(100, 1, &options);
+        pace.worked(200, 500, &options);
+        assert_eq!((pace.rest_us(200), pace.allows(2199), pace.allows(2200)), (2000, false, true));
+        pace.look(3000, 1, &options);
+        pace.worked(3000, 500, &options);
+        pace.worked(3000, 500, &options);
+        assert_eq!(pace.rest_us(3000), 4000, "of both");
+        pace.worked(3500, u64::MAX, &options);
+        assert_eq!(pace.rest_us(3500), REST_US_MAX);
+        assert!(!pace.is_shared(4000, &options), "nobody has asked for long");
     }
 
     #[test]

@@ -172,7 +172,10 @@ impl Party {
                 Body::Sealed { stream, at, tally, levels } => {
                     party.hear_sealed(id, from, (stream, at, tally, levels))
                 }
-                Body::Holds { next, held } => party.hear_holds(id, next, held),
+                Body::Holds { next, held, rest_us } => {
+                    party.hear_rest(id, rest_us);
+                    party.hear_holds(id, next, held);
+                }
             }
         });
     }
@@ -198,6 +201,19 @@ impl Party {
     pub fn foreground(&mut self, now_us: u64, latency_us: u64) {
         self.now_us = self.now_us.max(now_us);
         self.pace.look(self.now_us, latency_us, &self.options);
+    }
+
+    /// The host has spent so much time on reading, staging or deleting for hand-overs.
+    pub fn worked(&mut self, now_us: u64, us: u64) {
+        self.now_us = self.now_us.max(now_us);
+        self.pace.worked(self.now_us, us, &self.options);
+    }
+
+    /// When a rest is over, here or at a target: [`Self::tick`] is to be called then, and not only in its turn.
+    pub fn rested_us(&self) -> Option<u64> {
+        let own = self.now_us + self.pace.rest_us(self.now_us);
+        let targets = self.outgoing.values().map(|outgoing| outgoing.rested_us);
+        targets.chain([own]).filter(|at_us| *at_us > self.now_us).min()
     }
 
     /// Whether the shard serves this slot, reads and writes, by what is appended.
@@ -283,8 +299,8 @@ impl Party {
                 self.drive_incoming(migration);
             }
         }
-        let work: Vec<(Id, Work)> =
-            self.appended.work().iter().map(|(id, work)| (*id, work.clone())).collect();
+        let work = self.appended.work().iter().filter(|(id, work)| !self.is_settled(**id, work));
+        let work: Vec<(Id, Work)> = work.map(|(id, work)| (*id, work.clone())).collect();
         for (id, work) in work {
             self.conclude(id, &work);
         }
@@ -330,6 +346,14 @@ impl Party {
         }
     }
 
+    /// Whether slots are held that a hand-over has brought, and nothing is left to be done: most of what a ledger has.
+    fn is_settled(&self, id: Id, work: &Work) -> bool {
+        let owns = |slot: &Slot| {
+            self.table.owner(*slot).is_some_and(|owner| owner.shard == self.me && owner.tenure == id)
+        };
+        work.state == State::Imported && work.slots.iter().all(owns)
+    }
+
     /// The slot has not come to something else since.
     fn is_concerned(&self, slot: Slot, id: Id) -> bool {
         let late = self.options.has(Bug::CleansLate) || self.options.has(Bug::PlansWhileOpen);
@@ -341,7 +365,10 @@ impl Party {
 
     /// The next piece, once everything before it is applied.
     fn sweep(&mut self, id: Id, work: &Work, after: Cursor) {
-        if self.tail.iter().any(|(_, record)| record.id() == id) || !self.sweeping.insert(id) {
+        if self.pace.rest_us(self.now_us) > 0
+            || self.tail.iter().any(|(_, record)| record.id() == id)
+            || !self.sweeping.insert(id)
+        {
             return;
         }
         let (slots, count_max) = (work.slots.clone(), self.options.clean_count_max);

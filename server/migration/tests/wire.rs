@@ -77,7 +77,8 @@ fn body() -> impl Strategy<Value = Body> {
             tally,
             levels
         }),
-        (option::of(place()), option::of(place())).prop_map(|(next, held)| Body::Holds { next, held }),
+        (option::of(place()), option::of(place()), 0..NUMBER_MAX)
+            .prop_map(|(next, held, rest_us)| Body::Holds { next, held, rest_us }),
     ]
 }
 
@@ -226,7 +227,7 @@ fn what_an_earlier_release_wrote_is_read_and_what_a_later_one_writes_is_refused_
             Body::Part { from: Some(to.clone()), to: place.clone(), bytes: "a part".into() },
         ),
         ("message-sealed.bin", Body::Sealed { stream, at, tally: "a tally".into(), levels: "levels".into() }),
-        ("message-holds.bin", Body::Holds { next: Some(place), held: None }),
+        ("message-holds.bin", Body::Holds { next: Some(place), held: None, rest_us: 0 }),
     ];
     for (name, body) in bodies {
         let message = Message { id, from: 1, to: 2, version, body };

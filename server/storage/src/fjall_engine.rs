@@ -17,7 +17,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use fjall::{
+    AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable,
+};
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
@@ -30,15 +32,19 @@ use crate::{
     real_disk::RealDisk,
 };
 
+mod ahead;
 mod engines;
 mod ingestion;
 mod journals;
 mod mark;
+mod memtables;
 mod trees;
 
 pub use engines::FjallEngines;
 
+use ahead::Ahead;
 use engines::Folder;
+use memtables::Memtables;
 
 const ROWS_FOLDER: &str = "rows";
 const UNFINISHED_FOLDER: &str = "rows.new";
@@ -80,6 +86,8 @@ pub struct FjallEngine {
     /// Held while a batch is applied and while a snapshot is begun: a flush that ends meanwhile lets fjall 3.1's
     /// snapshots see the part of a batch that is there already.
     writing: Mutex<()>,
+    ahead: Ahead,
+    memtables: Memtables,
     /// Dropped last, when fjall's threads have ended.
     folder: Arc<Folder>,
 }
@@ -158,7 +166,9 @@ impl FjallEngine {
         let rows = database
             .keyspace(KEYSPACE, || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes))
             .map_err(failed)?;
-        Ok(Self { database, rows, writing: Mutex::new(()), folder: Arc::new(Folder::new(folder)) })
+        let (writing, folder) = (Mutex::new(()), Arc::new(Folder::new(folder)));
+        let (ahead, memtables) = (Ahead::default(), Memtables::default());
+        Ok(Self { database, rows, writing, ahead, memtables, folder })
     }
 
     fn applied(&self) -> Result<Position, Error> {
@@ -233,14 +243,20 @@ impl Reader for FjallEngine {
 impl Engine for FjallEngine {
     fn write(&self, batch: Batch) -> Result<(), Error> {
         let mut target = self.database.batch();
+        let mut bytes = 0;
         for (key, value) in latest_of_each_key(batch) {
+            bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
             match value {
                 Some(value) => target.insert(&self.rows, key, value),
                 None => target.remove(&self.rows, key),
             }
         }
         let _writing = self.writing.lock();
-        target.commit().map_err(self.error("write"))
+        target.commit().map_err(self.error("write"))?;
+        self.memtables.keep(self.rows.tree.active_memtable());
+        self.memtables.sweep();
+        self.ahead.wrote(bytes as u64, || self.folder.path.join(ROWS_FOLDER));
+        Ok(())
     }
 
     fn persist(&self) -> Result<(), Error> {

@@ -29,5 +29,5 @@ pub use keys::{Position, Row, SlotRow};
 pub use log::{Identity, Log, Recovery};
 pub use memory_engine::{MemoryEngine, MemoryEngines};
 pub use real_disk::RealDisk;
-pub use record::{Effect, Kind, LogRecord, Outcome};
+pub use record::{Effect, Kind, LogHead, LogRecord, Outcome};
 pub use sim_disk::SimDisk;

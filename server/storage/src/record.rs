@@ -36,6 +36,24 @@ pub enum Kind {
     Handover = 5,
 }
 
+/// Which slot a record is about: what can be read of a [`LogRecord`] without the rest.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub struct LogHead {
+    /// What it is for.
+    #[prost(enumeration = "Kind", tag = "3")]
+    pub kind: i32,
+    /// The slot it changes.
+    #[prost(uint32, tag = "4")]
+    pub slot: u32,
+}
+
+impl LogHead {
+    /// The head of some bytes of a [`LogRecord`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        Self::decode(bytes).map_err(|error| Error::Malformed { what: "log record", why: error.to_string() })
+    }
+}
+
 /// What a log record holds: the effects of a decision, not the request that asked for it.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct LogRecord {

@@ -170,11 +170,13 @@ impl Host {
             }
         }
         let behind = position;
+        let begun_us = self.clock.uptime_us();
         let mut handovers =
             migrations::stage(&self.replica, &mut group, &mut position, handovers, |record| {
                 payloads.encode(record);
                 appended.push(epoch, |buffer| buffer.extend_from_slice(payloads.last())).map(drop)
             })?;
+        self.migrations.worked(self.clock.uptime_us() - begun_us);
         if self.machine.is_check_due() {
             position.index += 1;
             let record = self.replica.stage_check(&mut group, position);
@@ -229,9 +231,11 @@ impl Host {
     /// The group's records are committed.
     pub(crate) fn finish_group(&mut self) -> Result<(), Error> {
         let Some(done) = self.group.take() else { return Ok(()) };
+        let (begun_us, moved_share) = (self.clock.uptime_us(), done.group.moved_share());
         self.replica.apply(done.group)?;
         self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
         let now_us = self.clock.uptime_us();
+        self.migrations.worked(((now_us - begun_us) as f64 * moved_share) as u64);
         if !done.writes.is_empty() {
             self.migrations.foreground(now_us.saturating_sub(done.begun_us));
         }

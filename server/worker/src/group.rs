@@ -36,6 +36,8 @@ pub struct Group {
     pub(crate) keeps_ledger: bool,
     /// Slots whose rows the engine gets with the group, since no record has them.
     pub(crate) stored: BTreeSet<u16>,
+    /// Rows that hand-overs have changed, some perhaps more than once.
+    pub(crate) moved_rows: usize,
     /// What the last part replaced: of all that the engine has there, the group has a row.
     pub(crate) replaced: Option<Span>,
 }
@@ -152,6 +154,11 @@ impl Group {
                 self.deadlines.push((keys::deadline_key(expires_ms, engine_key), comes));
             }
         }
+    }
+
+    /// Which part of its rows hand-overs have changed, up to 1.
+    pub(crate) fn moved_share(&self) -> f64 {
+        (self.moved_rows as f64 / self.rows.len().max(1) as f64).min(1.0)
     }
 
     /// Logged time of the group's records.

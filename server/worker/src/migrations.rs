@@ -21,7 +21,7 @@ use slotkv_migration::{Chunk, Id, Message, Party, Place, Read, Ready, Record, St
 use slotkv_storage::{Error, Kind, LogRecord, Position};
 
 use crate::host::{APPLY_BYTES, Host, Input};
-use state::{Answer, TICK_US};
+use state::Answer;
 
 /// Pause between two looks at the coordinator's table that were asked for.
 const REFRESH_PAUSE_US: u64 = 20_000;
@@ -47,6 +47,8 @@ pub struct Copied {
     id: Id,
     from: Option<Place>,
     chunk: Chunk,
+    /// How long it took.
+    us: u64,
 }
 
 impl Host {
@@ -69,6 +71,7 @@ impl Host {
             Event::Slots(table) => self.migrations.table = Some(table),
             Event::Heard => self.migrations.heard = true,
             Event::Copied(of, copied) if epoch == Some(of) => {
+                self.migrations.worked(copied.us);
                 self.migrations.answers.push_back(Answer::Read(copied));
             }
             Event::Copied(..) => {}
@@ -143,8 +146,13 @@ impl Host {
     pub(crate) fn drive_migrations(&mut self) -> Result<(), Error> {
         self.refresh_if_due();
         for _ in 0..INPUTS_MAX {
-            if self.migrations.party.is_none() || self.migrations.has_appends() {
+            if self.migrations.has_appends() {
                 return Ok(());
+            }
+            let (now_us, worked_us) = (self.now(), std::mem::take(&mut self.migrations.worked_us));
+            let Some(party) = &mut self.migrations.party else { return Ok(()) };
+            if worked_us > 0 {
+                party.worked(now_us, worked_us);
             }
             if let Some(table) = self.migrations.table.take() {
                 let now_us = self.now();
@@ -159,7 +167,7 @@ impl Host {
                 self.feed(|party, now_us| party.committed(now_us, applied, settled))?;
             } else if let Some(answer) = self.migrations.answers.pop_front() {
                 self.feed(|party, now_us| give(party, now_us, answer))?;
-            } else if self.migrations.ticked_us + TICK_US <= self.now() {
+            } else if self.migrations.tick_at_us() <= self.now() {
                 self.migrations.ticked_us = self.now();
                 let latency_us = self.migrations.latency_us.take();
                 self.feed(|party, now_us| {
@@ -214,7 +222,9 @@ impl Host {
             self.migrations.answers.push_back(Answer::Tallied(tally.id, bytes, levels));
         }
         for sweep in sweeps {
+            let begun_us = self.now();
             let (upto, is_last) = self.replica.sweep(&sweep)?;
+            self.migrations.worked(self.now() - begun_us);
             self.migrations.answers.push_back(Answer::Swept(sweep.id, upto, is_last));
         }
         if let Some(epoch) = self.machine.leads() {
@@ -234,15 +244,20 @@ impl Host {
     /// Reads a part, on another thread but for what only the host can do.
     fn copy(&mut self, read: Read) -> Result<(), Error> {
         let Some(epoch) = self.machine.leads() else { return Ok(()) };
-        let copy = self.replica.copy(&self.log, &read)?;
-        let told = self.shard.inbox().clone();
+        let begun_us = self.now();
+        let copy =
+            self.replica.copy_by(&self.log, &|from, bytes_max| self.read_log(from, bytes_max), &read)?;
+        self.migrations.worked(self.now() - begun_us);
+        let (told, clock) = (self.shard.inbox().clone(), self.clock.clone());
         self.runner.blocking(move || {
+            let begun_us = clock.uptime_us();
             let Read { id, from, .. } = read;
             let chunk = copy.run().unwrap_or_else(|error| {
                 tracing::error!(%error, %id, "cannot read what is handed over");
                 Chunk::Later
             });
-            let _ = told.send(Input::Migration(Event::Copied(epoch, Copied { id, from, chunk })));
+            let us = clock.uptime_us() - begun_us;
+            let _ = told.send(Input::Migration(Event::Copied(epoch, Copied { id, from, chunk, us })));
         });
         Ok(())
     }
@@ -297,7 +312,8 @@ impl Host {
             None => self.replica.ledger(),
         };
         let is_known = self.migrations.published.as_ref().is_some_and(|published| {
-            published.version() == ledger.version() && published.marks().eq(ledger.marks())
+            published.version() == ledger.version()
+                && (published.shares_marks(ledger) || published.marks().eq(ledger.marks()))
         });
         if !is_known {
             let ledger = Arc::new(ledger.clone());
@@ -315,7 +331,7 @@ impl Host {
 
 fn give(party: &mut Party, now_us: u64, answer: Answer) {
     match answer {
-        Answer::Read(Copied { id, from, chunk }) => party.read(now_us, id, from.as_ref(), chunk),
+        Answer::Read(Copied { id, from, chunk, .. }) => party.read(now_us, id, from.as_ref(), chunk),
         Answer::Tallied(id, tally, levels) => party.tallied(now_us, id, tally, levels),
         Answer::Swept(id, upto, is_last) => party.swept(now_us, id, upto, is_last),
     }

@@ -1,6 +1,6 @@
 //! A ledger as an engine and a snapshot have it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use crate::ledger::{Ledger, Mark, State, Work};
@@ -79,7 +79,7 @@ impl Ledger {
     /// The ledger's bytes.
     pub fn to_bytes(&self) -> Bytes {
         let mut marks: Vec<MarkWire> = Vec::new();
-        for (slot, mark) in &self.marks {
+        for (slot, mark) in &*self.marks {
             let (kind, id, tenure) = match *mark {
                 Mark::Held(id) => (MarkKind::Held, id, Id(0)),
                 Mark::Sealed { id, tenure } => (MarkKind::Sealed, id, tenure),
@@ -120,9 +120,11 @@ impl Ledger {
             last_index: WHAT.number(wire.last_index)?,
             ..Ledger::default()
         };
+        let mut marks = BTreeMap::new();
         for run in wire.marks {
-            take_marks(&mut ledger.marks, run)?;
+            take_marks(&mut marks, run)?;
         }
+        ledger.marks = Arc::new(marks);
         for work in wire.work {
             let id = WHAT.id(work.id)?;
             let state = match work.state.ok_or(WHAT.wrong("a hand-over has no state that is known"))? {

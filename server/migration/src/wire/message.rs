@@ -64,6 +64,8 @@ struct HoldsWire {
     next: Option<PlaceWire>,
     #[prost(message, optional, tag = "2")]
     held: Option<PlaceWire>,
+    #[prost(uint64, tag = "3")]
+    rest_us: u64,
 }
 
 impl Message {
@@ -82,9 +84,10 @@ impl Message {
                 tally: tally.clone(),
                 levels: levels.clone(),
             }),
-            Body::Holds { next, held } => BodyWire::Holds(HoldsWire {
+            Body::Holds { next, held, rest_us } => BodyWire::Holds(HoldsWire {
                 next: next.as_ref().map(Into::into),
                 held: held.as_ref().map(Into::into),
+                rest_us: *rest_us,
             }),
         };
         let (id, version) = (self.id.0, self.version);
@@ -108,8 +111,8 @@ impl Message {
                 tally: WHAT.part(tally)?,
                 levels: WHAT.part(levels)?,
             },
-            BodyWire::Holds(HoldsWire { next, held }) => {
-                Body::Holds { next: place(next)?, held: place(held)? }
+            BodyWire::Holds(HoldsWire { next, held, rest_us }) => {
+                Body::Holds { next: place(next)?, held: place(held)?, rest_us: WHAT.number(rest_us)? }
             }
         };
         let (id, version) = (WHAT.id(wire.id)?, WHAT.number(wire.version)?);

@@ -111,6 +111,7 @@ impl World {
         let mut rng = SmallRng::seed_from_u64(seed);
         let options = Options {
             part_bytes_max: PART_BYTES_MAX,
+            shared_part_bytes_max: PART_BYTES_MAX / 2,
             flight_bytes_max: rng.random_range(400..2000),
             flight_count_max: 8,
             stage_bytes_max: rng.random_range(800..4000),
@@ -119,6 +120,8 @@ impl World {
             rate_max: rng.random_range(4_000..200_000),
             rate_min: 2_000,
             latency_us_max: 1000,
+            busy_percent_max: rng.random_range(5..100),
+            quiet_us: 20 * MS,
             seal_lag_bytes: rng.random_range(0..300),
             patience_us: 300 * MS,
             heard_us_max: 400 * MS,

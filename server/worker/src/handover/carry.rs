@@ -42,8 +42,8 @@ impl Replica {
         position: Position,
         record: &Record,
     ) -> Result<LogRecord, Error> {
-        self.check_handover(group, record)?;
-        self.carry_out(group, position, record)?;
+        let ops = self.check_handover(group, record)?;
+        self.carry_out(group, position, record, ops)?;
         Ok(LogRecord {
             format: record::FORMAT_HANDOVER,
             time_ms: group.time_ms(),
@@ -61,10 +61,15 @@ impl Replica {
         logged: &LogRecord,
     ) -> Result<(), Error> {
         let record = Record::from_bytes(logged.handover.clone()).map_err(refused)?;
-        self.carry_out(group, position, &record)
+        let ops = match &record {
+            Record::Stage { slots, bytes, .. } => part::decode(bytes, slots)?,
+            _ => Vec::new(),
+        };
+        self.carry_out(group, position, &record, ops)
     }
 
-    fn check_handover(&self, group: &Group, record: &Record) -> Result<(), Error> {
+    /// Whether it can be carried out; and what of, if it is a part.
+    fn check_handover(&self, group: &Group, record: &Record) -> Result<Vec<Op>, Error> {
         let count = self.slot_count();
         match record {
             Record::Stage { slots, .. } | Record::Seal { slots, .. } | Record::Clean { slots, .. }
@@ -78,23 +83,36 @@ impl Replica {
                     Some(State::Staging(place)) if place.stream == to.stream => place.cursor.clone(),
                     _ => Cursor::Start,
                 };
-                check_part(&part::decode(bytes, slots)?, &known, &to.cursor)
+                let ops = part::decode(bytes, slots)?;
+                check_part(&ops, &known, &to.cursor)?;
+                Ok(ops)
             }
-            Record::Imported { levels, .. } => Levels::decode(levels).map(drop),
-            Record::Clean { upto, is_last, .. } if !is_last => item::decode(upto).map(drop),
-            Record::Seal { .. } | Record::Unseal { .. } | Record::Clean { .. } => Ok(()),
+            Record::Imported { levels, .. } => Levels::decode(levels).map(|_| Vec::new()),
+            Record::Clean { upto, is_last, .. } if !is_last => item::decode(upto).map(|_| Vec::new()),
+            Record::Seal { .. } | Record::Unseal { .. } | Record::Clean { .. } => Ok(Vec::new()),
         }
     }
 
-    fn carry_out(&self, group: &mut Group, position: Position, record: &Record) -> Result<(), Error> {
+    /// `ops` are those of a part.
+    fn carry_out(
+        &self,
+        group: &mut Group,
+        position: Position,
+        record: &Record,
+        ops: Vec<Op>,
+    ) -> Result<(), Error> {
         let mut ledger = group.ledger.take().unwrap_or_else(|| self.ledger().clone());
         let before = ledger.work().get(&record.id()).map(|work| work.state.clone());
         let at = slotkv_migration::Position { epoch: position.epoch, index: position.index };
         let slots = ledger.apply(at, record, bug::planted());
         group.ledger = Some(ledger);
         group.reach(position);
-        // A stage that goes on changes nothing that anybody would miss who has lost the log, see `recount`.
-        let goes_on = matches!(before, Some(State::Staging(_))) && matches!(record, Record::Stage { .. });
+        // One that goes on changes nothing that anybody would miss who has lost the log, see `recount`.
+        let goes_on = match record {
+            Record::Stage { .. } => matches!(before, Some(State::Staging(_))),
+            Record::Clean { is_last, .. } => matches!(before, Some(State::Cleaning(_))) && !is_last,
+            _ => false,
+        };
         group.keeps_ledger |= !goes_on;
         let slots: Vec<Slot> = slots.into_iter().filter(|slot| *slot < self.slot_count()).collect();
         if slots.is_empty() {
@@ -103,9 +121,9 @@ impl Replica {
         let is_new = position.index > self.applied().index;
         match record {
             Record::Seal { .. } | Record::Unseal { .. } => return Ok(()),
-            Record::Stage { bytes, .. } => {
+            Record::Stage { .. } => {
                 group.replaced = None;
-                for op in part::decode(bytes, &slots)? {
+                for op in ops {
                     self.carry_op(group, &slots, op, is_new)?;
                 }
             }
@@ -206,7 +224,7 @@ impl Replica {
         let is_here = |key: &[u8]| key.starts_with(&keys::data_slot_prefix(slot));
         for (key, row) in group.rows.iter().filter(|(key, row)| row.is_some() && is_here(key)) {
             if let Some(row) = row
-                && span.has(&item::of_row(slot, key))
+                && span.has_row(slot, key)
             {
                 going.push(Going::of(key, &row.encode())?);
             }
@@ -218,6 +236,7 @@ impl Replica {
             sums.digest = sums.digest.wrapping_sub(digest);
             group.note_deadline(&key, expires_ms, 0);
             group.rows.insert(key, None);
+            group.moved_rows += 1;
         }
         group.slots.insert(slot, sums);
         Ok(())
@@ -225,7 +244,8 @@ impl Replica {
 
     fn put_row(&self, group: &mut Group, slot: Slot, key: Bytes, row: Option<Row>) -> Result<(), Error> {
         // Of what the engine has in a span that was replaced, the group knows.
-        let is_known = group.replaced.as_ref().is_some_and(|span| span.has(&item::of_row(slot, &key)));
+        group.moved_rows += 1;
+        let is_known = group.replaced.as_ref().is_some_and(|span| span.has_row(slot, &key));
         let before = match is_known {
             true => group.rows.get(&key).cloned().flatten(),
             false => self.row(group, &key)?,

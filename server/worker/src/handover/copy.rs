@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use slotkv_migration::{Bug, Chunk, Cursor, Place, Position, Read, Record, Slot, bug};
-use slotkv_storage::{Error, Kind, Log, LogRecord, Reader, Row, keys};
+use slotkv_storage::{Error, Kind, Log, LogHead, LogRecord, Reader, Row, keys, log};
 
 use super::{
     item::{self, Span, is_copied},
@@ -25,6 +25,10 @@ use crate::{replica::Replica, retry::ClientId};
 
 /// What a part has beside items and their changes, roughly: its head, and the range that it replaces.
 const OVERHEAD_BYTES: usize = 128;
+/// Bytes of the log that are looked through at once. Most of it concerns other slots.
+const LOG_BYTES_MAX: usize = 1 << 20;
+/// What the change of an item has beside its name and its value, roughly.
+const CHANGE_BYTES: usize = 48;
 
 /// A part that is being made.
 pub struct Copy(Step);
@@ -64,11 +68,21 @@ struct Changes {
     /// Bytes of records that concern the slots, of so many that were read.
     bytes: u64,
     count: u64,
+    /// What they take in a part, at most.
+    part_bytes: usize,
 }
 
+/// Reads records of the log from an index on, of so many bytes.
+type ReadLog<'a> = &'a dyn Fn(u64, usize) -> Result<Vec<log::Record>, Error>;
+
 impl Replica {
-    /// Begins to read a part: at most about `bytes_max` of the log, and of results in memory.
+    /// Begins to read a part: at most about `bytes_max` of changes, and of results in memory.
     pub fn copy(&self, log: &Log, read: &Read) -> Result<Copy, Error> {
+        self.copy_by(log, &|from_index, bytes_max| log.read(from_index, bytes_max), read)
+    }
+
+    /// The same where records of the log may be in memory, too.
+    pub(crate) fn copy_by(&self, log: &Log, read_log: ReadLog<'_>, read: &Read) -> Result<Copy, Error> {
         let applied = self.applied();
         let done = |chunk| Ok(Copy(Step::Done(chunk)));
         if applied.index == 0 {
@@ -88,7 +102,7 @@ impl Replica {
         }
         tail.shown(self.shown_index());
         let bytes_max = read.bytes_max.saturating_sub(tail.len() + OVERHEAD_BYTES);
-        let Some(changes) = self.changes(log, read, from, bytes_max)? else { return done(Chunk::Gone) };
+        let Some(changes) = self.changes(read_log, read, from, bytes_max)? else { return done(Chunk::Gone) };
         let at = changes.at;
         let left = log.last_index().saturating_sub(at.index);
         let behind = (changes.bytes / changes.count.max(1)).saturating_mul(left);
@@ -109,7 +123,7 @@ impl Replica {
     /// Changes of copied items behind a place. `None`: the log has what no copy goes across.
     fn changes(
         &self,
-        log: &Log,
+        read_log: ReadLog<'_>,
         read: &Read,
         from: Option<&Place>,
         bytes_max: usize,
@@ -117,24 +131,32 @@ impl Replica {
         let applied = self.applied();
         let applied = Position { epoch: applied.epoch, index: applied.index };
         let (rows, clients) = (BTreeMap::new(), BTreeSet::new());
-        let mut changes = Changes { rows, clients, at: applied, bytes: 0, count: 0 };
+        let mut changes = Changes { rows, clients, at: applied, bytes: 0, count: 0, part_bytes: 0 };
         let Some(from) = from else { return Ok(Some(changes)) };
         changes.at = from.at;
-        let mut left = bytes_max.max(1);
-        while changes.at.index < applied.index && left > 0 {
-            let records = log.read(changes.at.index + 1, left)?;
+        let mut left = LOG_BYTES_MAX;
+        while changes.at.index < applied.index && left > 0 && changes.part_bytes < bytes_max {
+            let records = read_log(changes.at.index + 1, left)?;
             if records.is_empty() {
                 break;
             }
-            for record in records.into_iter().filter(|record| record.index <= applied.index) {
+            for record in records.into_iter().take_while(|record| record.index <= applied.index) {
+                if changes.part_bytes >= bytes_max.max(1) {
+                    break;
+                }
                 let bytes = record.payload.len();
                 left = left.saturating_sub(bytes.max(1));
+                changes.count += 1;
+                let at = Position { epoch: record.epoch, index: record.index };
+                if is_about_others(&record.payload, &read.slots)? {
+                    changes.at = at;
+                    continue;
+                }
                 let logged = LogRecord::from_bytes(record.payload)?;
                 if logged.kind() == Kind::Handover && moves(&logged, &read.slots)? {
                     return Ok(None);
                 }
-                changes.at = Position { epoch: record.epoch, index: record.index };
-                changes.count += 1;
+                changes.at = at;
                 if changes.take(&logged, &read.slots, &from.cursor)? {
                     changes.bytes += bytes as u64;
                 }
@@ -202,6 +224,13 @@ fn is_in(log: &Log, place: &Place) -> bool {
     index + 1 >= log.first_index() && index <= log.last_index() && log.epoch_at(index) == Some(epoch)
 }
 
+/// Whether a record is a write in another slot, as most are.
+fn is_about_others(payload: &[u8], slots: &[Slot]) -> Result<bool, Error> {
+    let head = LogHead::from_bytes(payload)?;
+    let is_write = matches!(head.kind(), Kind::Write | Kind::Expiry);
+    Ok(is_write && Slot::try_from(head.slot).is_ok_and(|slot| slots.binary_search(&slot).is_err()))
+}
+
 /// Whether a record of a hand-over puts something else into these slots.
 fn moves(logged: &LogRecord, slots: &[Slot]) -> Result<bool, Error> {
     let record = Record::from_bytes(logged.handover.clone()).map_err(refused)?;
@@ -230,6 +259,8 @@ impl Changes {
                     expires_ms: effect.expires_ms,
                     value: value.clone(),
                 });
+                let value_bytes = effect.value.as_ref().map_or(0, Bytes::len);
+                self.part_bytes += CHANGE_BYTES + name.len() + value_bytes;
                 self.rows.insert(name, row);
             }
         }
@@ -238,6 +269,7 @@ impl Changes {
                 malformed("log record", format!("a client id of {} bytes", logged.client_id.len()))
             })?;
             if is_copied(&item::of_client(slot, &client), copied) {
+                self.part_bytes += 3 * CHANGE_BYTES;
                 self.clients.insert((slot, client, logged.sequence));
             }
         }

@@ -83,6 +83,15 @@ pub fn is_copied(item: &[u8], cursor: &Cursor) -> bool {
     }
 }
 
+/// As [`is_copied`] by the name of a row, which is not made for it.
+fn is_row_copied(slot: u16, data_key: &[u8], cursor: &Cursor) -> bool {
+    let Cursor::Behind(last) = cursor else { return *cursor == Cursor::End };
+    let Some((head, rest)) = last.split_first_chunk::<HEAD_BYTES>() else { return false };
+    let [high, low] = slot.to_be_bytes();
+    let key = data_key.get(KEY_HEAD_BYTES..).unwrap_or_default();
+    ([high, low, ROW], key) <= (*head, rest)
+}
+
 /// Items between two cursors: behind the first, up to the second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -96,6 +105,11 @@ impl Span {
     /// Whether it has the item.
     pub fn has(&self, item: &[u8]) -> bool {
         !is_copied(item, &self.after) && is_copied(item, &self.upto)
+    }
+
+    /// Whether it has the row of this key, as the engine has it.
+    pub fn has_row(&self, slot: u16, data_key: &[u8]) -> bool {
+        !is_row_copied(slot, data_key, &self.after) && is_row_copied(slot, data_key, &self.upto)
     }
 
     /// Whether it may have items of the slot.
@@ -198,6 +212,9 @@ mod tests {
                         };
                         let by_name = slot_of(key) == slot && span.has(&of_row(slot, key));
                         assert_eq!(is_behind && is_before, by_name, "{span:?} {slot} {key:?}");
+                        if slot_of(key) == slot {
+                            assert_eq!(span.has_row(slot, key), by_name, "{span:?} {slot} {key:?}");
+                        }
                     }
                 }
             }

@@ -62,6 +62,8 @@ pub(crate) struct Migrations {
     pub(super) table: Option<Arc<Table>>,
     pub(super) heard: bool,
     pub(super) latency_us: Option<u64>,
+    /// Time that work for hand-overs has taken, and the party was not told.
+    pub(super) worked_us: u64,
     /// The applied and the settled index that it was told last.
     pub(super) told: (u64, u64),
     pub(super) ticked_us: u64,
@@ -90,6 +92,7 @@ impl Migrations {
             table: None,
             heard: false,
             latency_us: None,
+            worked_us: 0,
             told: (0, 0),
             ticked_us: 0,
             refresh_at_us: None,
@@ -189,10 +192,21 @@ impl Migrations {
     pub fn wait(&self, now_us: u64) -> Option<Duration> {
         // While records wait it is told nothing.
         let is_told = self.is_open() && !self.has_appends();
-        let tick = is_told.then_some(self.ticked_us + TICK_US);
+        let tick = is_told.then(|| self.tick_at_us());
         let refresh = self.refresh_at_us.filter(|_| !self.is_refreshing);
         let at_us = tick.into_iter().chain(refresh).min()?;
         Some(Duration::from_micros(at_us.saturating_sub(now_us)))
+    }
+
+    /// When the party is to be told the time next.
+    pub(super) fn tick_at_us(&self) -> u64 {
+        let rested_us = self.party.as_ref().and_then(Party::rested_us);
+        rested_us.unwrap_or(u64::MAX).min(self.ticked_us + TICK_US)
+    }
+
+    /// Work for hand-overs took so long.
+    pub fn worked(&mut self, us: u64) {
+        self.worked_us += us;
     }
 
     /// Records of the log from this index on are needed for copies.
@@ -210,7 +224,7 @@ impl Migrations {
         self.appends.clear();
         self.answers.clear();
         self.table = None;
-        self.latency_us = None;
+        (self.latency_us, self.worked_us) = (None, 0);
         self.refresh_at_us = None;
         self.figures.clear();
         self.bridge.close();

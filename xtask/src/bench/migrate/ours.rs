@@ -2,8 +2,10 @@
 //! its share.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -15,7 +17,8 @@ use super::{Growing, Moved, What};
 
 /// Longest time of a move.
 const MOVE_TIMEOUT: Duration = Duration::from_secs(900);
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Pause between two looks while nothing changes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The shard that joins.
 const NEW: usize = 2;
 
@@ -50,27 +53,59 @@ impl Ours {
         command
     }
 
-    /// What stands now; `None` while no master answers.
-    fn standing(&self) -> Option<Standing> {
+    /// Slots of each shard; `None` while no master answers.
+    fn slots(&self) -> Option<Vec<u64>> {
         let status = self.cluster.status()?;
-        let slots = status["shards"].as_array()?.iter().map(|shard| shard["slots"].as_u64().unwrap_or(0));
-        let slots = slots.collect();
-        let out = process::tied(&mut self.admin(&["migrations", "--json"])).output().ok()?;
-        let migrations: Value = serde_json::from_slice(&out.stdout).ok()?;
-        let is_over = migrations["open"].as_array()?.is_empty() && migrations["left"].as_array()?.is_empty();
-        let moved = migrations["ended"].as_array()?.iter().filter(|ended| ended["moved"] == true);
-        let pause = |ended: &Value| Some((ended["id"].as_u64()?, ended["pause_us"].as_f64()? / 1000.0));
-        Some(Standing { slots, is_over, pauses_ms: moved.filter_map(pause).collect() })
+        let shards = status["shards"].as_array()?.iter();
+        Some(shards.map(|shard| shard["slots"].as_u64().unwrap_or(0)).collect())
+    }
+}
+
+/// One process that tells how far a move is whenever it has changed: many short ones would take time from what they
+/// look at.
+struct Watch {
+    child: Child,
+    told: Receiver<Standing>,
+}
+
+impl Watch {
+    fn begin(mut command: Command) -> Outcome<Self> {
+        let mut child = process::tied(command.stdout(Stdio::piped()).stderr(Stdio::null())).spawn()?;
+        let lines = BufReader::new(child.stdout.take().ok_or("no output")?).lines();
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || {
+            for standing in lines.map_while(Result::ok).filter_map(|line| Standing::of(&line)) {
+                if tell.send(standing).is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Self { child, told })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
 /// How far a move is.
 struct Standing {
-    /// Of each shard.
-    slots: Vec<u64>,
     is_over: bool,
     /// Of each hand-over that the leader has ended of late, by id.
     pauses_ms: BTreeMap<u64, f64>,
+}
+
+impl Standing {
+    fn of(line: &str) -> Option<Self> {
+        let migrations: Value = serde_json::from_str(line).ok()?;
+        let is_over = migrations["open"].as_array()?.is_empty() && migrations["left"].as_array()?.is_empty();
+        let moved = migrations["ended"].as_array()?.iter().filter(|ended| ended["moved"] == true);
+        let pause = |ended: &Value| Some((ended["id"].as_u64()?, ended["pause_us"].as_f64()? / 1000.0));
+        Some(Self { is_over, pauses_ms: moved.filter_map(pause).collect() })
+    }
 }
 
 impl Growing for Ours {
@@ -103,8 +138,9 @@ impl Growing for Ours {
     }
 
     fn shift(&mut self, what: What) -> Outcome<Moved> {
-        let before = self.standing().ok_or("no master answers")?.slots;
+        let before = self.slots().ok_or("no master answers")?;
         let all: u64 = before.iter().sum();
+        let watch = Watch::begin(self.admin(&["migrations", "--watch", "--json"]))?;
         let begun = Instant::now();
         let new = NEW.to_string();
         match what {
@@ -120,24 +156,24 @@ impl Growing for Ours {
             What::Third => all / 3,
             What::HeavySlot => all / 2,
         };
-        let mut pauses_ms = BTreeMap::new();
+        let (mut pauses_ms, mut is_over) = (BTreeMap::new(), false);
         loop {
-            let standing = self.standing();
-            let length = begun.elapsed();
-            if let Some(Standing { slots, is_over, pauses_ms: ended }) = standing {
-                pauses_ms.extend(ended);
-                if is_over && slots.get(NEW).is_some_and(|slots| *slots >= least) {
-                    let slots =
-                        before.iter().zip(&slots).map(|(before, now)| before.saturating_sub(*now)).sum();
-                    let hand_overs = pauses_ms.len() as u64;
-                    let pauses_ms = pauses_ms.into_values().collect();
-                    return Ok(Moved { length, keys: 0, slots, pauses_ms, hand_overs });
-                }
-            }
-            if length > MOVE_TIMEOUT {
+            if begun.elapsed() > MOVE_TIMEOUT {
                 return Err(format!("the slots are not moved after {MOVE_TIMEOUT:?}").into());
             }
-            std::thread::sleep(LOOK_EVERY);
+            // It says nothing while nothing changes.
+            if let Ok(standing) = watch.told.recv_timeout(LOOK_EVERY) {
+                pauses_ms.extend(standing.pauses_ms);
+                is_over = standing.is_over;
+            }
+            let length = begun.elapsed();
+            // Nothing is open before the first plan, either.
+            let is_whole = |slots: &Vec<u64>| slots.get(NEW).is_some_and(|new| *new >= least);
+            let Some(slots) = is_over.then(|| self.slots()).flatten().filter(is_whole) else { continue };
+            let slots = before.iter().zip(&slots).map(|(before, now)| before.saturating_sub(*now)).sum();
+            let hand_overs = pauses_ms.len() as u64;
+            let pauses_ms = pauses_ms.into_values().collect();
+            return Ok(Moved { length, keys: 0, slots, pauses_ms, hand_overs });
         }
     }
 }

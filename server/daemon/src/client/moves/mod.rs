@@ -32,7 +32,7 @@ use crate::cli::{
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often `migrations --watch` looks.
-const WATCH_INTERVAL: Duration = Duration::from_millis(500);
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a leader may be away while something is asked of it.
 const LEADER_MAX: Duration = Duration::from_secs(30);
 /// Clears a terminal and goes to its first line.
