@@ -20,9 +20,7 @@ use bytes::Bytes;
 use fjall::{
     AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable,
 };
-use hashbrown::HashTable;
 use parking_lot::Mutex;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     disk::Disk,
@@ -322,19 +320,18 @@ fn visit_rows(rows: fjall::Iter, visit: &mut Visitor<'_>) -> Result<(), fjall::E
     Ok(())
 }
 
-/// Every change of a fjall batch has the same sequence number, so that of two changes of one key either might win.
+/// Every change of a fjall batch has the same sequence number, so that of two changes of one key either might win. In order of the
+/// keys, each is found in fjall's skip list where the one before it has just been.
 fn latest_of_each_key(batch: Batch) -> Vec<(Bytes, Option<Bytes>)> {
-    let mut changes: Vec<(Bytes, Option<Bytes>)> = Vec::with_capacity(batch.len());
-    let mut places: HashTable<usize> = HashTable::with_capacity(batch.len());
-    for (key, value) in batch.changes {
-        let hash = xxh3_64(&key);
-        if let Some(&place) = places.find(hash, |&place| changes[place].0 == key) {
-            changes[place].1 = value;
-        } else {
-            places.insert_unique(hash, changes.len(), |&place| xxh3_64(&changes[place].0));
-            changes.push((key, value));
+    let mut changes = batch.changes;
+    changes.sort_by(|one, other| one.0.cmp(&other.0));
+    changes.dedup_by(|later, kept| {
+        let is_same = later.0 == kept.0;
+        if is_same {
+            kept.1 = later.1.take();
         }
-    }
+        is_same
+    });
     changes
 }
 

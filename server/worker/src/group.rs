@@ -1,8 +1,9 @@
 //! Group: a run of records that is decided, or taken from the log, together, and then applied by one engine batch.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use hashbrown::HashMap;
 use slotkv_migration::Ledger;
 use slotkv_storage::{Effect, Outcome, Position, Row, SlotRow, keys};
 

@@ -23,6 +23,7 @@ use steady::{Callers, Keys, Seen, Steady};
 
 const ROUNDS: usize = 5;
 const ROUNDS_MAX: usize = 100;
+const CALLERS_MAX: usize = 10_000;
 const KEYS: u64 = 1_000_000;
 /// Bytes of values that are filled at most, if nobody says how many keys.
 const FILL_BYTES: u64 = 1 << 30;
@@ -83,6 +84,8 @@ struct Round {
     moved: Moved,
     steady: Seen,
     moving: Seen,
+    /// Operations per second once everything has moved: by three shards.
+    after_rate: f64,
     /// The longest gap of the probes in slots that moved.
     pauses_ms: Vec<f64>,
     redirects: Option<u64>,
@@ -96,13 +99,20 @@ struct Wish {
     value_bytes: usize,
     what: What,
     rounds: usize,
+    callers: usize,
     only: Option<String>,
 }
 
 impl Wish {
     fn read(arguments: &[String]) -> Outcome<Self> {
-        let mut wish =
-            Self { keys: None, value_bytes: VALUE_BYTES, what: What::Third, rounds: ROUNDS, only: None };
+        let mut wish = Self {
+            keys: None,
+            value_bytes: VALUE_BYTES,
+            what: What::Third,
+            rounds: ROUNDS,
+            callers: CALLERS.callers,
+            only: None,
+        };
         let mut left = arguments.iter();
         while let Some(argument) = left.next() {
             if argument == "--one-slot" {
@@ -118,6 +128,10 @@ impl Wish {
                 "--rounds" => {
                     let rounds = value.parse().ok().filter(|rounds| (1..=ROUNDS_MAX).contains(rounds));
                     wish.rounds = rounds.ok_or(format!("--rounds wants a number from 1 to {ROUNDS_MAX}"))?;
+                }
+                "--callers" => {
+                    let callers = value.parse().ok().filter(|callers| *callers <= CALLERS_MAX);
+                    wish.callers = callers.ok_or(format!("--callers wants a number up to {CALLERS_MAX}"))?;
                 }
                 "--only" if ["slotkv", "redis"].contains(&value.as_str()) => {
                     wish.only = Some(value.clone());
@@ -147,13 +161,14 @@ impl Wish {
     fn is_whole(&self) -> bool {
         self.only.is_none()
             && self.keys.is_none()
+            && self.callers == CALLERS.callers
             && self.value_bytes == VALUE_BYTES
             && self.what == What::Third
             && self.rounds >= 3
     }
 }
 
-/// `[--keys N] [--value-bytes B] [--one-slot] [--rounds N] [--only slotkv|redis]`
+/// `[--keys N] [--value-bytes B] [--one-slot] [--rounds N] [--callers N] [--only slotkv|redis]`
 pub fn run(arguments: &[String]) -> Outcome<bool> {
     let wish = Wish::read(arguments)?;
     machine::install(&[machine::JAVA, machine::ZOOKEEPER, machine::REDIS_SERVER, machine::REDIS_TOOLS])?;
@@ -199,7 +214,7 @@ fn round(side: &mut dyn Growing, program: &Path, dir: &Path, wish: &Wish, number
     if asked.prefix != moved.prefix {
         steady.fill(&asked)?;
     }
-    let load = steady.load(&asked, CALLERS, &dir.join("told"))?;
+    let load = steady.load(&asked, Callers { callers: wish.callers, ..CALLERS }, &dir.join("told"))?;
     std::thread::sleep(WARM_UP);
     let probes: Vec<String> = (0..CALLERS.probes).map(|probe| format!("probe{probe:03}")).collect();
     let owners = |side: &dyn Growing| probes.iter().map(|probe| side.owner(probe)).collect::<Vec<_>>();
@@ -225,6 +240,7 @@ fn round(side: &mut dyn Growing, program: &Path, dir: &Path, wish: &Wish, number
     moving.errors = late.errors;
     let redirects = redirects.or(late.redirects);
     let steady = told.between(steady_us, begin_us);
+    let after_rate = told.between(end_us, end_us + AFTER.as_micros() as u64).rate;
     eprintln!(
         "{} {number}: {:.1} s, {:.0} ops/s of {:.0}, {} of {} probes moved, {} failed",
         side.name(),
@@ -235,7 +251,7 @@ fn round(side: &mut dyn Growing, program: &Path, dir: &Path, wish: &Wish, number
         CALLERS.probes,
         moving.errors.len(),
     );
-    Ok(Round { side: side.name(), moved: result, steady, moving, pauses_ms, redirects, rss_max })
+    Ok(Round { side: side.name(), moved: result, steady, moving, after_rate, pauses_ms, redirects, rss_max })
 }
 
 /// The highest resident memory counts from now.
@@ -261,7 +277,14 @@ mod tests {
     #[test]
     fn only_the_run_of_the_documents_is_written_down() -> Outcome<()> {
         assert!(wish("")?.is_whole());
-        for part in ["--keys 1000000", "--value-bytes 1048576", "--one-slot", "--rounds 1", "--only redis"] {
+        for part in [
+            "--keys 1000000",
+            "--value-bytes 1048576",
+            "--one-slot",
+            "--rounds 1",
+            "--callers 1",
+            "--only redis",
+        ] {
             assert!(!wish(part)?.is_whole(), "{part}");
         }
         Ok(())
@@ -278,7 +301,7 @@ mod tests {
 
     #[test]
     fn what_is_no_argument_is_refused() {
-        for text in ["--keys", "--keys x", "--rounds 0", "--only etcd", "--slots 1"] {
+        for text in ["--keys", "--keys x", "--rounds 0", "--callers -1", "--only etcd", "--slots 1"] {
             assert!(wish(text).is_err(), "{text}");
         }
     }

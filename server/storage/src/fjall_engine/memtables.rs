@@ -6,6 +6,9 @@ use std::{any::Any, mem, sync::Arc, thread};
 
 use parking_lot::Mutex;
 
+#[cfg(target_os = "linux")]
+const LEAST_PRIORITY: i32 = 19;
+
 type Memtable = Arc<dyn Any + Send + Sync>;
 
 /// The table that is written to, and those before it that fjall still has.
@@ -43,7 +46,12 @@ impl Memtables {
 fn free(tables: Vec<Memtable>) {
     if !tables.is_empty() {
         // Without a thread they are freed here.
-        let _ = thread::Builder::new().name("engine:free".into()).spawn(move || drop(tables));
+        let _ = thread::Builder::new().name("engine:free".into()).spawn(move || {
+            // Nobody waits for it. What is meant is this thread, which is so on Linux only.
+            #[cfg(target_os = "linux")]
+            let _ = rustix::process::setpriority_process(None, LEAST_PRIORITY);
+            drop(tables);
+        });
     }
 }
 
