@@ -51,6 +51,38 @@ async fn after_a_loss_the_shown_index_goes_above_what_a_lost_import_has_shown() 
 }
 
 #[tokio::test]
+async fn who_missed_a_hand_over_goes_on_above_it_by_the_sum_of_epochs() {
+    let mut world = World::new(1, options()).await;
+    // The source has been through a loss in epoch 30; the target, in epoch 1, through none.
+    let source = &mut world.shards[0];
+    source.epoch = 30;
+    let record = barrier(1_000, source.replica.gap(30 + 1, 0));
+    source.log.append(30, &[record.to_bytes()]).unwrap();
+    for replica in [&mut source.replica, &mut source.twin] {
+        let mut group = replica.begin_logged();
+        let at = Position { epoch: 30, index: source.log.last_index() };
+        replica.stage_record(&mut group, at, &record).unwrap();
+        replica.apply(group).unwrap();
+    }
+    let held = world.shards[1].last().index;
+    let id = world.plan(&MOVING, 0, 1).await;
+    world.until_imported(id).await;
+    let told = world.shards[1].replica.shown_index();
+    // Somebody who has nothing of it is ordered to lead, in the target's epoch 2.
+    let mut other = load(&slotkv_storage::MemoryEngine::new());
+    other.apply_log(&world.shards[1].log, 1, held).unwrap();
+    let mut group = other.begin_logged();
+    let gap = other.gap(30 + 2, 0);
+    other.stage_record(&mut group, Position { epoch: 2, index: held + 1 }, &barrier(1_000, gap)).unwrap();
+    other.apply(group).unwrap();
+    assert!(other.shown_index() > told, "{} after {told}", other.shown_index());
+    for slot in MOVING {
+        let version = |replica: &slotkv_worker::replica::Replica| replica.slot_row_of(slot).version_counter;
+        assert!(version(&other) > version(&world.shards[1].replica), "slot {slot}");
+    }
+}
+
+#[tokio::test]
 async fn an_engine_that_has_lost_its_log_still_knows_what_was_handed_over() {
     for stage in 0..3 {
         let mut world = World::new(2, options()).await;
