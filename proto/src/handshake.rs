@@ -1,4 +1,8 @@
-//! Protocol versions. Version N talks to N - 1, both ways; the higher common one is used.
+//! Protocol versions, and what is checked of whoever calls. Version N talks to N - 1, both ways; the higher common one is used.
+
+use tonic::Status;
+
+use crate::{Code, code::status_of, v1::Hello};
 
 /// The newest version this build speaks.
 pub const VERSION_MAX: u32 = 1;
@@ -13,6 +17,28 @@ pub fn agree(min: u32, max: u32) -> Option<u32> {
 /// What a peer is told that speaks `min` to `max`, with no version in common.
 pub fn refusal(min: u32, max: u32) -> String {
     format!("this member speaks protocol versions {VERSION_MIN} to {VERSION_MAX}, the caller {min} to {max}")
+}
+
+/// The version to use with a caller that speaks `min` to `max`.
+pub fn check_versions(min: u32, max: u32) -> Result<u32, Status> {
+    agree(min, max).ok_or_else(|| status_of(Code::Unsupported, refusal(min, max)))
+}
+
+/// The hello of a call, once it is known that this member and the caller understand each other.
+pub fn check_hello(hello: Option<&Hello>) -> Result<&Hello, Status> {
+    let none = || status_of(Code::InvalidArgument, "the request says no hello: who calls?");
+    let hello = hello.ok_or_else(none)?;
+    check_versions(hello.version_min, hello.version_max)?;
+    Ok(hello)
+}
+
+/// Refuses a caller of another cluster.
+pub fn check_cluster(ours: &str, theirs: &str) -> Result<(), Status> {
+    if ours == theirs {
+        return Ok(());
+    }
+    let text = format!("this member belongs to cluster {ours}, the caller to {theirs}");
+    Err(status_of(Code::WrongCluster, text))
 }
 
 /// The highest version in both ranges (lowest and highest, both included).

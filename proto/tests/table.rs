@@ -2,6 +2,7 @@
 //! and made up by somebody who means harm.
 
 use proptest::prelude::*;
+use prost::Message;
 use slotkv_proto::{
     SlotCount, SlotTable, TableError,
     limits::SHARDS_MAX,
@@ -299,6 +300,28 @@ fn a_delta_names_only_what_changed() {
     assert_eq!(delta.ranges, [v1::SlotRange { first: 4, last: 7, shard: 1 }]);
     assert_eq!((delta.from_version, delta.version), (1, 2));
     assert_eq!(table.delta_since(2, |_| 0).ranges, []);
+}
+
+#[test]
+fn a_delta_is_as_small_as_what_changed_whatever_the_size_of_the_cluster() {
+    let count = 16_384;
+    let mut table = SlotTable::new("cluster", SlotCount::new(count).unwrap());
+    let owner = |slot: u32| (slot as u16, slot as u16, slot % 1000);
+    let mut owners: Vec<_> = (0..count).map(owner).collect();
+    table.set_owners(1, &owners).unwrap();
+    (0..1000).for_each(|shard| assert!(table.set_route(route(shard, 1, 1))));
+    owners[77].2 = 5;
+    table.set_owners(2, &owners).unwrap();
+    let bytes = |delta: v1::TableDelta| delta.encoded_len();
+    let slot = bytes(table.delta_since(1, |_| 1));
+    let with_route = bytes(table.delta_since(1, |shard| if shard == 5 { 0 } else { 1 }));
+    let routes = bytes(table.delta_since(2, |_| 0));
+    let whole = bytes(table.full());
+    println!(
+        "one slot: {slot} bytes; and the new owner's route: {with_route}; 1000 routes: {routes}; all: {whole}"
+    );
+    assert!(slot < 64 && with_route < 256, "{slot} {with_route}");
+    assert!(routes < 1000 * 128 && whole > 16_384, "{routes} {whole}");
 }
 
 #[test]

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Layout: [`serve`] a master or a worker with its gRPC server · [`dev`] a cluster in this process · `cli` flags, their
-//! layers, exit codes · `client` the commands that ask · `shell` the prompt · `lines` import and export · `bench` loads
+//! layers, exit codes · `client` the commands that ask · `members` calls to members, for commands and servers · `shell` the prompt · `lines` import and export · `bench` loads
 //! and measures · `drill` loads, kills and checks · [`metrics`] for Prometheus · `text` any bytes as text · `signals` SIGINT and SIGTERM.
 
 mod bench;
@@ -22,6 +22,7 @@ mod client;
 pub mod dev;
 mod drill;
 mod lines;
+mod members;
 pub mod metrics;
 pub mod serve;
 mod shell;

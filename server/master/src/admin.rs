@@ -196,7 +196,6 @@ fn migrations(view: &View, movement: &Movement, master_epoch: u64) -> v1::Migrat
     let weights = plan::weights(view);
     v1::MigrationsReply {
         table_version: view.slots.version.max(movement.version),
-        moves: movement.moves,
         open: movement.open.iter().map(open_status).collect(),
         ended: movement.ended.iter().map(ended_status).collect(),
         left: movement.left.iter().map(move_status).collect(),

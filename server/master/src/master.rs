@@ -215,8 +215,7 @@ impl Runner {
 
     /// Leads for as long as the office is this master's.
     async fn lead(&self, office: &Office, session: &Arc<dyn Session>) -> OfficeError {
-        let mut mover =
-            Mover::new(self.options.moves, self.options.hand_overs.clone(), self.movement.clone());
+        let mut mover = Mover::new(self.options.hand_overs.clone(), self.movement.clone());
         tokio::select! {
             biased;
             error = self.keep_office(office, session) => error,
@@ -287,7 +286,7 @@ impl Runner {
                 answered(reply, answer)
             }
             Call::Order(order, reply) => {
-                let answer = order::carry_out(office, &self.views, self.options.moves, &order).await;
+                let answer = order::carry_out(office, &self.views, &order).await;
                 if let Ok(Ok(done)) = &answer {
                     tracing::info!(?order, ?done, "written down for an operator");
                 }

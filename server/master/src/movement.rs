@@ -15,8 +15,6 @@ pub const PAUSES_MAX: usize = 4096;
 /// How far the leader's hand-overs are.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Movement {
-    /// Whether slots move at all.
-    pub moves: bool,
     /// Version of the table that this is of.
     pub version: u64,
     /// The weights that it is planned by.

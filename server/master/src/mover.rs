@@ -45,7 +45,6 @@ const ASKS_MAX: usize = 32;
 
 /// The leading master's part in hand-overs, for one office.
 pub(crate) struct Mover {
-    moves: bool,
     options: LeaderOptions,
     began: Instant,
     leader: Option<Leader>,
@@ -69,11 +68,10 @@ pub(crate) struct Mover {
 }
 
 impl Mover {
-    pub(crate) fn new(moves: bool, options: LeaderOptions, movement: watch::Sender<Arc<Movement>>) -> Self {
+    pub(crate) fn new(options: LeaderOptions, movement: watch::Sender<Arc<Movement>>) -> Self {
         // What an earlier office of this master told is nothing any more.
-        movement.send_replace(Arc::new(Movement { moves, ..Movement::default() }));
+        movement.send_replace(Arc::new(Movement::default()));
         Self {
-            moves,
             options,
             began: Instant::now(),
             leader: None,
@@ -194,7 +192,7 @@ impl Mover {
                 self.problem = Some(error.to_string());
             }
         }
-        let wanted = if self.moves { self.wanted.now.clone() } else { Vec::new() };
+        let wanted = self.wanted.now.clone();
         if wanted != self.told {
             self.told.clone_from(&wanted);
             leader.want(now_us, wanted);
@@ -380,7 +378,6 @@ impl Mover {
         let waiting = self.wanted.waiting.iter();
         notices.extend(waiting.map(|(why, count)| format!("{why}: {count} slots wait for it")));
         let movement = Movement {
-            moves: self.moves,
             version: slots.version,
             // Where there is no plan, there is none by any weights.
             weights: if self.problem.is_none() { plan::weights(view) } else { BTreeMap::new() },

@@ -20,8 +20,6 @@ pub struct MasterOptions {
     pub slot_count: SlotCount,
     /// Name of the placement.
     pub placement: String,
-    /// Whether slots move to where the weights have them.
-    pub moves: bool,
     /// Bounds and times of hand-overs.
     pub hand_overs: LeaderOptions,
     /// How long the coordinator keeps this master's place after it was last heard of.
@@ -36,7 +34,6 @@ impl MasterOptions {
             shards_announced,
             slot_count: SlotCount::default(),
             placement: placement::DEFAULT.to_owned(),
-            moves: true,
             hand_overs: LeaderOptions::default(),
             session_timeout: Duration::from_secs(5),
         }

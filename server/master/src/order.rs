@@ -67,7 +67,6 @@ fn refuse<T>(code: Code, text: impl Into<String>) -> Result<T, Refusal> {
 pub(crate) async fn carry_out(
     office: &Office,
     views: &ClusterView,
-    moves: bool,
     order: &Order,
 ) -> Result<Answer, OfficeError> {
     let mut settled: Option<(Done, Change)> = None;
@@ -75,7 +74,7 @@ pub(crate) async fn carry_out(
         let view = views.refresh().await?;
         let (done, change) = match settled.take() {
             Some(settled) => settled,
-            None => match settle(&view, moves, order) {
+            None => match settle(&view, order) {
                 Ok(settled) => settled,
                 Err(refusal) => return Ok(Err(refusal)),
             },
@@ -144,12 +143,11 @@ async fn write(office: &Office, view: &View, change: &Change) -> Result<(), Offi
     }
 }
 
-fn settle(view: &View, moves: bool, order: &Order) -> Result<(Done, Change), Refusal> {
+fn settle(view: &View, order: &Order) -> Result<(Done, Change), Refusal> {
     match order {
         Order::Rebalance { dry_run: true } => {
             Ok((Done { moves: preview(view, None)?, ..Done::default() }, Change::default()))
         }
-        _ if !moves => refuse(Code::Unsupported, "this cluster's masters move no slots"),
         Order::Weight { shard, weight } => settle_weight(view, *shard, *weight),
         Order::Rebalance { dry_run: false } => settle_rebalance(view),
         Order::Cancel(what) => settle_cancel(view, *what),

@@ -60,7 +60,7 @@ impl MasterService {
 impl v1::master_server::Master for MasterService {
     async fn ping(&self, request: Request<v1::PingRequest>) -> Result<Response<v1::PingReply>, Status> {
         let ping = request.into_inner();
-        let version = check_versions(ping.version_min, ping.version_max)?;
+        let version = handshake::check_versions(ping.version_min, ping.version_max)?;
         check_client(&ping.client_id, &ping.client_name)?;
         let view = self.view.borrow().clone();
         let table = view.table.as_deref();
@@ -182,9 +182,7 @@ impl Caller {
 /// The hello of a call, once it is known that this member and the caller understand each other. Whether they belong to
 /// one cluster is checked where the table is at hand.
 pub(crate) fn check_hello(hello: Option<&v1::Hello>) -> Result<&v1::Hello, Status> {
-    let hello =
-        hello.ok_or_else(|| status_of(Code::InvalidArgument, "the request says no hello: who calls?"))?;
-    check_versions(hello.version_min, hello.version_max)?;
+    let hello = handshake::check_hello(hello)?;
     check_client(&hello.client_id, &hello.client_name)?;
     if hello.namespace.len() > NAMESPACE_BYTES_MAX {
         let text =
@@ -192,11 +190,6 @@ pub(crate) fn check_hello(hello: Option<&v1::Hello>) -> Result<&v1::Hello, Statu
         return Err(status_of(Code::TooLarge, text));
     }
     Ok(hello)
-}
-
-/// The version to use with a caller.
-fn check_versions(min: u32, max: u32) -> Result<u32, Status> {
-    handshake::agree(min, max).ok_or_else(|| status_of(Code::Unsupported, handshake::refusal(min, max)))
 }
 
 fn check_client(id: &[u8], name: &str) -> Result<(), Status> {
@@ -214,11 +207,7 @@ fn check_client(id: &[u8], name: &str) -> Result<(), Status> {
 /// Refuses a caller of another cluster. One that names none takes any, and a member that knows none yet cannot tell.
 pub(crate) fn check_cluster(table: Option<&SlotTable>, theirs: &str) -> Result<(), Status> {
     match table {
-        Some(table) if !theirs.is_empty() && table.cluster_id() != theirs => {
-            let text =
-                format!("this member belongs to cluster {}, the caller to {theirs}", table.cluster_id());
-            Err(status_of(Code::WrongCluster, text))
-        }
+        Some(table) if !theirs.is_empty() => handshake::check_cluster(table.cluster_id(), theirs),
         _ => Ok(()),
     }
 }

@@ -36,11 +36,7 @@ const WRITES_BEFORE: usize = 4;
 const WHILE: Duration = Duration::from_secs(8);
 
 fn options(number: usize) -> MasterOptions {
-    MasterOptions {
-        slot_count: SlotCount::new(u32::from(SLOTS)).unwrap(),
-        moves: true,
-        ..common::options(number, 1)
-    }
+    MasterOptions { slot_count: SlotCount::new(u32::from(SLOTS)).unwrap(), ..common::options(number, 1) }
 }
 
 /// A cluster whose slots are all shard 0's.
@@ -200,7 +196,7 @@ fn a_shard_that_joins_gets_its_share_by_a_plan_a_decision_and_a_close() {
         let (ended, totals) = (&told.ended[0], told.totals.unwrap());
         assert_eq!((ended.id, ended.moved, ended.slot_count, ended.pause_us), (2, true, 8, 700));
         assert_eq!((totals.slots, totals.bytes, totals.pause_us_max), (8, 1000, 700));
-        assert!(told.planned && told.moves && told.left.is_empty() && told.open.is_empty(), "{told:?}");
+        assert!(told.planned && told.left.is_empty() && told.open.is_empty(), "{told:?}");
     });
 }
 
@@ -583,27 +579,6 @@ fn a_ring_moves_slots_to_where_it_has_them() {
         .await;
         let (code, text) = refusal(weight(&masters, 1, Some(Ring::WEIGHT_MAX + 1.0)).await);
         assert_eq!(code, Code::InvalidArgument, "{text}");
-    });
-}
-
-#[test]
-fn a_master_that_moves_nothing_ends_what_is_open_and_takes_no_orders() {
-    run(async {
-        let mut masters = cluster().await;
-        masters.put_shard(1, &shard(1.0)).await;
-        version_is(&masters, 2).await;
-        masters.masters.clear();
-        masters.queue_is(0).await;
-        masters.add(MasterOptions { moves: false, ..options(0) });
-        let players = Players::new(&masters);
-        settled(&masters, [8, 8, 0, 0]).await;
-        drop(players);
-        masters.put_shard(2, &shard(1.0)).await;
-        settled(&masters, [8, 8, 0, 0]).await;
-        let (code, text) = refusal(weight(&masters, 0, Some(0.0)).await);
-        assert_eq!((code, text.contains("move no slots")), (Code::Unsupported, true), "{text}");
-        assert_eq!(rebalance(&masters, true).await.moves.len(), 2);
-        assert!(!migrations(&masters).await.moves);
     });
 }
 

@@ -84,6 +84,13 @@
 //! | the decision | the seal stays, whatever was sent | reports it again |
 //! | the clean-up is committed | goes on with it | serves |
 //!
+//! # What an operator's takeover comes to
+//!
+//! A shard that goes on with data that misses the IMPORTED of a decided hand-over owns slots that its log does not have. As long as
+//! the hand-over is in the table, nothing is done. Once it is closed the source has deleted everything: the shard
+//! deletes what it has of earlier tenures, and takes the slots empty, by a STAGE and an IMPORTED out of nothing, with counters above
+//! whatever was told. Only a shard that has lost something does that ([`Start::loss_index`]); [`Regain`]. `lost.rs`.
+//!
 //! # What a host must keep to
 //!
 //! - It makes a [`Party`] when its replica has taken office, of the [`Ledger`] that is applied, the records behind that, and a table that
@@ -116,6 +123,7 @@ pub mod bug;
 mod incoming;
 pub mod leader;
 pub mod ledger;
+mod lost;
 pub mod message;
 pub mod options;
 mod outgoing;
@@ -135,7 +143,7 @@ pub use message::{Body, Message};
 pub use options::{LeaderOptions, Options};
 pub use party::{Party, Start};
 pub use place::{Cursor, Id, Place, Position, Stream};
-pub use ready::{Chunk, Read, Ready, Report, Said, Sweep, Tally};
+pub use ready::{Chunk, Read, Ready, Regain, Report, Said, Sweep, Tally};
 pub use record::Record;
 pub use table::{Migration, Outcome, Owner, Table};
 #[cfg(feature = "wire")]

@@ -9,6 +9,7 @@ use crate::{
     Bug, Options, ShardId, Slot,
     incoming::Incoming,
     ledger::{Ledger, Mark, State, Work},
+    lost::Lost,
     message::{Body, Message},
     outgoing::Outgoing,
     pace::Pace,
@@ -33,6 +34,9 @@ pub struct Start {
     pub commit_index: u64,
     /// The table as it was read *after* the office was taken.
     pub table: Table,
+    /// For a shard that has ever lost what it had settled (its register's `loss_epoch`): the last index of the log now. Behind it
+    /// the shard may find out which slots are lost.
+    pub loss_index: Option<u64>,
 }
 
 /// One primary's part in hand-overs.
@@ -61,6 +65,8 @@ pub struct Party {
     sealed_us: BTreeMap<Id, u64>,
     /// When a leader was heard of last, by this process.
     heard_us: Option<u64>,
+    pub(crate) loss_index: Option<u64>,
+    pub(crate) lost: Lost,
     pub(crate) ready: Ready,
 }
 
@@ -88,6 +94,8 @@ impl Party {
             told: BTreeMap::new(),
             sealed_us: BTreeMap::new(),
             heard_us: None,
+            loss_index: start.loss_index,
+            lost: Lost::default(),
             ready: Ready::default(),
         };
         for (position, record) in start.tail {
@@ -137,7 +145,11 @@ impl Party {
             if matches!(record, Record::Seal { .. }) {
                 party.sealed_us.insert(id, party.now_us);
             }
+            let is_stage = matches!(record, Record::Stage { .. });
             party.tail.push_back((position, record));
+            if is_stage {
+                party.import_regained(id);
+            }
         });
     }
 
@@ -145,6 +157,7 @@ impl Party {
     pub fn dropped(&mut self, now_us: u64, id: Id) {
         self.input(now_us, |party| {
             party.asked.remove(&id);
+            party.drop_regained(id);
         });
     }
 
@@ -304,6 +317,7 @@ impl Party {
         for (id, work) in work {
             self.conclude(id, &work);
         }
+        self.regain();
         for migration in &migrations {
             self.tell(migration);
         }
@@ -363,12 +377,14 @@ impl Party {
         }
     }
 
+    /// Something of it is logged and not committed.
+    pub(crate) fn is_in_tail(&self, id: Id) -> bool {
+        self.tail.iter().any(|(_, record)| record.id() == id)
+    }
+
     /// The next piece, once everything before it is applied.
     fn sweep(&mut self, id: Id, work: &Work, after: Cursor) {
-        if self.pace.rest_us(self.now_us) > 0
-            || self.tail.iter().any(|(_, record)| record.id() == id)
-            || !self.sweeping.insert(id)
-        {
+        if self.pace.rest_us(self.now_us) > 0 || self.is_in_tail(id) || !self.sweeping.insert(id) {
             return;
         }
         let (slots, count_max) = (work.slots.clone(), self.options.clean_count_max);
@@ -410,9 +426,8 @@ impl Party {
         if self.options.has(Bug::CleansLate) && is_source && outcome == Outcome::Moved {
             return true;
         }
-        let is_quiet = self.committed.last_index() <= self.settled
-            && !self.asked.contains(&id)
-            && !self.tail.iter().any(|(_, record)| record.id() == id);
+        let is_quiet =
+            self.committed.last_index() <= self.settled && !self.asked.contains(&id) && !self.is_in_tail(id);
         is_quiet
             && match (outcome, is_source) {
                 (Outcome::Moved, false) => true,

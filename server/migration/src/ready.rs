@@ -23,6 +23,8 @@ pub struct Ready {
     pub tallies: Vec<Tally>,
     /// To be answered by [`Party::swept`](crate::Party::swept).
     pub sweeps: Vec<Sweep>,
+    /// To be answered by [`Party::regained`](crate::Party::regained).
+    pub regains: Vec<Regain>,
     /// To be told to the leader, through the coordinator. The last one about a hand-over counts.
     pub reports: Vec<Report>,
     /// Somebody knows a newer table: it is to be read.
@@ -92,6 +94,16 @@ pub struct Sweep {
     pub after: Cursor,
     /// Items.
     pub count_max: usize,
+}
+
+/// Slots that are lost, to be taken empty. The host answers with a part that replaces all their items by none, and with levels that
+/// nothing that was ever told is above: the shown index, for the slots' versions too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Regain {
+    /// Their tenure.
+    pub id: Id,
+    /// Which.
+    pub slots: Vec<Slot>,
 }
 
 /// What a shard tells the leader about a hand-over. It stays true.

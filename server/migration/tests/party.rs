@@ -45,8 +45,15 @@ struct Side {
 
 impl Side {
     fn new(me: ShardId, options: Options, table: Table) -> Self {
-        let start =
-            Start { shard: me, epoch: 1, ledger: Ledger::default(), tail: vec![], commit_index: 10, table };
+        let start = Start {
+            shard: me,
+            epoch: 1,
+            ledger: Ledger::default(),
+            tail: vec![],
+            commit_index: 10,
+            table,
+            loss_index: None,
+        };
         let mut side = Side {
             party: Party::new(0, options, start),
             hears: true,
@@ -78,6 +85,7 @@ impl Side {
             tail: vec![],
             commit_index: self.index,
             table,
+            loss_index: None,
         };
         self.party = Party::new(self.now_us, options, start);
         (self.messages, self.reads) = (Vec::new(), Vec::new());

@@ -6,20 +6,14 @@
 
 use std::{
     collections::BTreeMap,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{
-    FutureExt, Stream, StreamExt,
-    future::BoxFuture,
-    stream::{self, BoxStream},
-};
+use futures_util::{FutureExt, Stream, future::BoxFuture, stream::BoxStream};
 use slotkv_migration::Message;
 use slotkv_proto::{
     Code, code, handshake,
@@ -34,6 +28,7 @@ use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
+    frames::{self, Waiting},
     link::{self, PeerTransport},
     runner::{Runner, Task},
 };
@@ -44,16 +39,8 @@ const WAITING_MAX: usize = 512;
 const WAITING_BYTES_MAX: usize = 32 << 20;
 /// Messages of other shards that wait for this one's host. Behind them the senders wait.
 pub const ARRIVED_MAX: usize = 32;
-/// Messages in one frame.
-const PER_FRAME_MAX: usize = 16;
-/// Bytes behind which no further message joins a frame.
-const FRAME_BYTES_SOFT: usize = 1 << 20;
 /// Largest frame: one item is never larger than a row and its key, and parts are of a MiB.
 const FRAME_BYTES_MAX: usize = 64 << 20;
-/// Pause before a broken connection is made again.
-const PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection's first frame may take.
-const HELLO_MAX: Duration = Duration::from_secs(5);
 
 /// Sends frames over gRPC until they end or the connection breaks.
 pub(crate) fn exchange(
@@ -133,7 +120,7 @@ struct Queue {
     bytes: Arc<AtomicUsize>,
 }
 
-impl Queue {
+impl frames::Waiting<Bytes> for Queue {
     async fn recv(&mut self) -> Option<Bytes> {
         let message = self.messages.recv().await?;
         self.bytes.fetch_sub(message.len(), Ordering::AcqRel);
@@ -152,51 +139,17 @@ async fn carry(transport: Arc<dyn PeerTransport>, hello: HandoverHello, address:
     let mut told = false;
     loop {
         let Some(first) = waiting.recv().await else { return };
-        let (frames, taken) = mpsc::channel(1);
-        let sent =
-            stream::unfold(taken, |mut taken| async { taken.recv().await.map(|frame| (frame, taken)) });
-        let why = tokio::select! {
-            biased;
-            () = pack(hello.clone(), first, &mut waiting, frames) => return,
-            why = transport.hand_over(address.clone(), sent.boxed()) => why,
-        };
+        let connection = |sent| transport.hand_over(address.clone(), sent);
+        let sent = frames::send::<HandoverFrame>(hello.clone(), first, &mut waiting, connection).await;
+        let Some(why) = sent else { return };
         if !told {
             let shard = hello.to_shard;
             tracing::info!(shard, address, why = why.message(), "the connection to this shard is broken");
         }
         told = true;
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(frames::PAUSE).await;
         // What was waiting for a connection that broke is old, and is said again.
         while waiting.try_recv().is_some() {}
-    }
-}
-
-/// A hello, and then whatever waits, until there will be no more.
-async fn pack(hello: HandoverHello, first: Bytes, waiting: &mut Queue, frames: mpsc::Sender<HandoverFrame>) {
-    let mut frame = HandoverFrame { hello: Some(hello), messages: vec![] };
-    let mut next = Some(first);
-    loop {
-        if frames.send(frame).await.is_err() {
-            // The connection says why in a moment.
-            return std::future::pending().await;
-        }
-        let first = match next.take() {
-            Some(first) => first,
-            None => match waiting.recv().await {
-                Some(first) => first,
-                None => return,
-            },
-        };
-        let mut bytes = first.len();
-        let mut messages = vec![first];
-        while messages.len() < PER_FRAME_MAX
-            && bytes < FRAME_BYTES_SOFT
-            && let Some(message) = waiting.try_recv()
-        {
-            bytes += message.len();
-            messages.push(message);
-        }
-        frame = HandoverFrame { hello: None, messages };
     }
 }
 
@@ -224,50 +177,33 @@ impl BridgeService {
     where
         S: Stream<Item = Result<HandoverFrame, Status>>,
     {
-        let mut frames = pin!(frames);
-        let first = tokio::time::timeout(HELLO_MAX, frames.next()).await;
-        let first = first.map_err(|_| code::status_of(Code::Timeout, "no hello came"))?;
-        let Some(first) = first.transpose()? else { return Ok(()) };
-        let from = self.check(first.hello)?;
-        while let Some(frame) = frames.next().await.transpose()? {
-            for message in frame.messages {
-                let message = Message::from_bytes(message).map_err(|why| {
-                    code::status_of(Code::InvalidArgument, format!("a message of shard {from}: {why}"))
-                })?;
-                if (message.from, message.to) != (from, self.shard) {
-                    let text = format!(
-                        "a message from shard {} to shard {} came from shard {from} to shard {}",
-                        message.from, message.to, self.shard
-                    );
-                    return Err(code::status_of(Code::InvalidArgument, text));
-                }
-                if self.arrived.send(message).await.is_err() {
-                    return Err(code::status_of(Code::ShuttingDown, "this replica is stopping"));
-                }
+        let understand = |from: &ShardId, message: Bytes| {
+            let message = Message::from_bytes(message).map_err(|why| {
+                code::status_of(Code::InvalidArgument, format!("a message of shard {from}: {why}"))
+            })?;
+            if (message.from, message.to) != (*from, self.shard) {
+                let text = format!(
+                    "a message from shard {} to shard {} came from shard {from} to shard {}",
+                    message.from, message.to, self.shard
+                );
+                return Err(code::status_of(Code::InvalidArgument, text));
             }
-        }
-        Ok(())
+            Ok(message)
+        };
+        frames::take::<HandoverFrame, _, _>(frames, &self.arrived, |hello| self.welcome(hello), understand)
+            .await
     }
 
-    fn check(&self, hello: Option<HandoverHello>) -> Result<ShardId, Status> {
-        let refuse = |code, text: String| Err(code::status_of(code, text));
-        let Some(hello) = hello else {
-            return refuse(Code::InvalidArgument, "the first frame says no hello".into());
-        };
-        if handshake::agree(hello.version_min, hello.version_max).is_none() {
-            return refuse(Code::Unsupported, handshake::refusal(hello.version_min, hello.version_max));
-        }
-        if hello.cluster_id != self.cluster_id {
-            let text =
-                format!("this replica belongs to cluster {}, not to {}", self.cluster_id, hello.cluster_id);
-            return refuse(Code::WrongCluster, text);
-        }
+    /// The shard of who says hello.
+    fn welcome(&self, hello: HandoverHello) -> Result<ShardId, Status> {
+        handshake::check_versions(hello.version_min, hello.version_max)?;
+        handshake::check_cluster(&self.cluster_id, &hello.cluster_id)?;
+        let refuse = |text: String| Err(code::status_of(Code::InvalidArgument, text));
         if hello.to_shard != self.shard {
-            let text = format!("this is a replica of shard {}, not of {}", self.shard, hello.to_shard);
-            return refuse(Code::InvalidArgument, text);
+            return refuse(format!("this is a replica of shard {}, not of {}", self.shard, hello.to_shard));
         }
         if hello.from_shard == self.shard {
-            return refuse(Code::InvalidArgument, format!("shard {} hands nothing to itself", self.shard));
+            return refuse(format!("shard {} hands nothing to itself", self.shard));
         }
         Ok(hello.from_shard)
     }
@@ -283,14 +219,13 @@ impl Handover for BridgeService {
     ) -> Result<Response<Self::ExchangeStream>, Status> {
         let service = self.clone();
         let frames = request.into_inner();
-        let taking = async move { service.take(frames).await.err().map(Err) };
-        let answers = stream::once(taking).filter_map(|end| async move { end });
-        Ok(Response::new(answers.boxed()))
+        Ok(Response::new(frames::answers(async move { service.take(frames).await })))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
     use slotkv_migration::{Body, Id};
 
     use super::*;
@@ -334,7 +269,7 @@ mod tests {
         let newer = HandoverHello { version_min: 99, version_max: 99, ..hello() };
         for (hello, code, text) in [
             (None, Code::InvalidArgument, "says no hello"),
-            (Some(foreign), Code::WrongCluster, "belongs to cluster c, not to other"),
+            (Some(foreign), Code::WrongCluster, "belongs to cluster c, the caller to other"),
             (Some(elsewhere), Code::InvalidArgument, "a replica of shard 3, not of 4"),
             (Some(itself), Code::InvalidArgument, "hands nothing to itself"),
             (Some(newer), Code::Unsupported, "99"),

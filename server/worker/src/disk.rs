@@ -52,6 +52,14 @@ impl Host {
         Ok(gaps)
     }
 
+    /// What all shards' epochs come to, for who goes on behind a loss.
+    fn epoch_sum(&self, epoch: u64) -> Result<u64, Error> {
+        // The machine has learned from the registrar's answer that it leads, and that there was a loss.
+        let unknown =
+            || Error::Misfit(format!("epoch {epoch} begins behind a loss, and no sum of epochs is known"));
+        self.registrar.epoch_sum(epoch).ok_or_else(unknown)
+    }
+
     pub(crate) async fn begin_write(&mut self, id: u64, write: DiskWrite) -> Result<(), Error> {
         let is_left_out = match &write {
             DiskWrite::Append(_) | DiskWrite::Barrier(_) | DiskWrite::Part(_) | DiskWrite::Install(_) => {
@@ -93,7 +101,7 @@ impl Host {
             }
             DiskWrite::Barrier(position) => {
                 let gap = match self.machine.began_with_loss() {
-                    true => self.replica.gap(position.epoch, self.gaps_ahead()?),
+                    true => self.replica.gap(self.epoch_sum(position.epoch)?, self.gaps_ahead()?),
                     false => 0,
                 };
                 let time_ms = self.replica.begin(self.clock.wall_ms()).time_ms();

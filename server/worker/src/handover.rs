@@ -20,6 +20,7 @@ pub(crate) mod carry;
 mod copy;
 pub mod item;
 pub(crate) mod part;
+mod regain;
 mod sweep;
 pub mod tally;
 

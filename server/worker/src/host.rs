@@ -10,6 +10,9 @@
 //!
 //! What stands in a log is committed or may be replaced; the engine holds committed records only. A primary decides one
 //! group of writes at a time: the next one is decided when it is applied, for it must see its rows.
+//!
+//! Here is what comes in and in which order it is looked at; what the machine makes of it is carried out in `outputs.rs`, and who
+//! leads is told in `lead.rs`.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -25,13 +28,11 @@ use slotkv_coordination::{
     registers::{self, Durability, Health, Primary as Process},
 };
 use slotkv_proto::{
-    Code, SlotCount,
+    SlotCount,
     seam::{Chance, Clock},
     v1::InspectReply,
 };
-use slotkv_replication::{
-    self as machine, Answer, Ask, Fetch, Load, Message, Name, Ready, Refusal as Unready, Standing,
-};
+use slotkv_replication::{self as machine, Answer, Message, Name, Standing};
 use slotkv_storage::{Disk, Engine, Error, Kind, Log, Position};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -45,15 +46,15 @@ use crate::{
     link::{Addresses, Links},
     measure::Measures,
     migrations::{self, Migrations, handover, is_waited_for},
+    outputs::Errand,
     queue::Write,
     recent::Recent,
-    registrar::{self, Registrar},
+    registrar::Registrar,
     replica::Replica,
-    request::Refusal,
     runner::Runner,
     scrub::Scrub,
-    shard::{Leadership, Shard, Unconfirmed},
-    snapshot::{Loaded, Source, Sources},
+    shard::{Shard, Unconfirmed},
+    snapshot::{Loaded, Sources},
 };
 
 /// Inputs that are taken before what they asked of the disk is synced.
@@ -169,7 +170,7 @@ pub struct Host {
     pub(crate) process: Process,
     pub(crate) slots: SlotCount,
     pub(crate) settings: Settings,
-    ack: Option<registers::Ack>,
+    pub(crate) ack: Option<registers::Ack>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) chance: Arc<dyn Chance>,
@@ -177,20 +178,20 @@ pub struct Host {
     pub(crate) runner: Runner,
     pub(crate) registrar: Arc<Registrar>,
     pub(crate) sessions: watch::Receiver<Arc<dyn Session>>,
-    links: Links,
+    pub(crate) links: Links,
     pub(crate) addresses: Addresses,
     peers: mpsc::Receiver<Message>,
     inbox: mpsc::UnboundedReceiver<Input>,
     /// Inputs that the machine has asked for, or that its outputs lead to.
-    errands: VecDeque<Errand>,
+    pub(crate) errands: VecDeque<Errand>,
     /// The last write that was begun and not reported.
     pub(crate) unreported: Option<u64>,
     /// The last write that was reported.
     pub(crate) reported: u64,
     /// It cannot go on, and another may in the same process: neither the disk nor what is on it is to blame.
-    begins_anew: bool,
+    pub(crate) begins_anew: bool,
     /// Others wait for a sync: it does not wait for the interval.
-    sync_now: bool,
+    pub(crate) sync_now: bool,
     /// As it is told to others.
     pub(crate) health: Health,
     pub(crate) scrub: Scrub,
@@ -200,10 +201,10 @@ pub struct Host {
     /// The disk was full: what the machine asks for is left out until it cuts the log.
     pub(crate) leaves_out: bool,
     /// Snapshots that are being read.
-    sources: Sources,
+    pub(crate) sources: Sources,
     /// Replies that wait for a round, by token.
-    confirming: HashMap<u64, Unconfirmed>,
-    next_token: u64,
+    pub(crate) confirming: HashMap<u64, Unconfirmed>,
+    pub(crate) next_token: u64,
     /// Writes that are decided, logged and not yet committed.
     pub(crate) group: Option<InFlight>,
     /// Groups that were taken and not begun.
@@ -212,8 +213,8 @@ pub struct Host {
     pub(crate) preferred: Option<String>,
     pub(crate) register_version: Option<u64>,
     /// What the last refusal of requests was made of; `None` while they are served.
-    elsewhere: Option<(Standing, Option<Name>)>,
-    resigning: Vec<oneshot::Sender<()>>,
+    pub(crate) elsewhere: Option<(Standing, Option<Name>)>,
+    pub(crate) resigning: Vec<oneshot::Sender<()>>,
     /// When the host looks up although nothing comes: not later than it has to. Setting a timer that is earlier than all others
     /// wakes the runtime's thread, so it is not done at every turn.
     alarm: Pin<Box<Sleep>>,
@@ -237,12 +238,6 @@ pub(crate) struct Durable {
     pub free_checked: Option<Instant>,
     pub records: u64,
     pub syncs: u64,
-}
-
-enum Errand {
-    Ack(machine::Ack),
-    Fetch(Fetch),
-    Load(Load),
 }
 
 enum Event {
@@ -470,125 +465,6 @@ impl Host {
         self.carry_out().await
     }
 
-    /// Everything that the machine has come to, in the order that it is promised.
-    pub(crate) async fn carry_out(&mut self) -> Result<(), Error> {
-        loop {
-            let ready = self.machine.ready();
-            if ready.is_empty() {
-                match self.errands.pop_front() {
-                    Some(errand) => self.run_errand(errand)?,
-                    None => return Ok(()),
-                }
-                continue;
-            }
-            self.carry_out_one(ready).await?;
-        }
-    }
-
-    async fn carry_out_one(&mut self, ready: Ready) -> Result<(), Error> {
-        if let Some(why) = ready.halt {
-            self.begins_anew = true;
-            return Err(Error::Misfit(format!("this replica halts: {why}")));
-        }
-        if let Some(why) = ready.discard {
-            self.home.discard(&*self.chance).await?;
-            self.begins_anew = true;
-            return Err(Error::Misfit(format!("the data is given up, and copied anew: {why}")));
-        }
-        if let Some(stopped) = ready.stopped {
-            tracing::warn!(
-                shard = self.shard.id(),
-                epoch = stopped.epoch,
-                why = stopped.why,
-                "does not lead any more"
-            );
-            self.step_down();
-        }
-        if let Some(epoch) = ready.took_office {
-            tracing::info!(shard = self.shard.id(), epoch, "leads its shard");
-            self.take_office(epoch);
-        }
-        for (id, write) in ready.writes {
-            self.begin_write(id, write).await?;
-        }
-        for message in ready.messages {
-            self.links.send(message);
-        }
-        if !ready.asks.is_empty() {
-            // Streams go by what was published last. What is asked for may make another one primary, or let fewer elect
-            // one; from then on no lease counts that was good for less.
-            self.publish_lead();
-        }
-        for (id, ask) in ready.asks {
-            self.ask(id, ask);
-        }
-        if let Some(commit) = ready.commit
-            && let Some(group) = &mut self.group
-        {
-            group.acknowledges &= commit.acknowledges;
-        }
-        for token in ready.reads {
-            if let Some(unconfirmed) = self.confirming.remove(&token) {
-                unconfirmed.hold();
-            }
-        }
-        for token in ready.reads_refused {
-            if let Some(unconfirmed) = self.confirming.remove(&token) {
-                unconfirmed.refuse(self.not_primary());
-            }
-        }
-        self.sync_now |= ready.sync;
-        for snapshot in ready.closes {
-            self.sources.close(snapshot);
-        }
-        self.errands.extend(ready.fetches.into_iter().map(Errand::Fetch));
-        self.errands.extend(ready.loads.into_iter().map(Errand::Load));
-        Ok(())
-    }
-
-    fn run_errand(&mut self, errand: Errand) -> Result<(), Error> {
-        match errand {
-            Errand::Ack(ack) => {
-                let now = self.now();
-                // Refused by who does not lead any more.
-                let _ = self.machine.wish_ack(now, ack);
-            }
-            Errand::Fetch(fetch) => {
-                let records = self.records(&fetch)?;
-                let now = self.now();
-                self.machine.fetched(now, &fetch.to, fetch.from_index, records);
-            }
-            Errand::Load(load) => self.load(load),
-        }
-        Ok(())
-    }
-
-    /// Reads the next part of a snapshot on another thread.
-    fn load(&mut self, Load { snapshot, to, bytes_max }: Load) {
-        match self.sources.take(snapshot, || Source::open(&mut self.replica, &*self.engine)) {
-            Ok(Some(source)) => {
-                let told = self.shard.inbox().clone();
-                self.runner.blocking(move || {
-                    let _ = told.send(Input::Loaded(source.load(snapshot, bytes_max)));
-                });
-            }
-            Ok(None) => {}
-            Err(error) => {
-                tracing::error!(%error, %to, "cannot begin a snapshot");
-                self.machine.loaded(self.now(), snapshot, None);
-            }
-        }
-    }
-
-    fn loaded(&mut self, loaded: Loaded) {
-        let (snapshot, now) = (loaded.snapshot, self.now());
-        let chunk = self.sources.loaded(loaded);
-        if let Err(error) = &chunk {
-            tracing::error!(%error, "cannot go on with a snapshot");
-        }
-        self.machine.loaded(now, snapshot, chunk.ok());
-    }
-
     /// Makes durable what was begun, and reports it.
     async fn flush(&mut self) -> Result<(), Error> {
         while let Some(id) = self.unreported.take() {
@@ -651,142 +527,6 @@ impl Host {
     /// Whether clients' writes can be decided: this replica serves its epoch and has applied all of its log.
     pub(crate) fn serves(&self) -> bool {
         self.machine.is_serving() && self.replica.applied().index >= self.machine.commit_index()
-    }
-
-    fn not_primary(&self) -> Refusal {
-        let status = self.machine.status();
-        let shard = self.shard.id();
-        match status.primary.filter(|name| name.as_str() != self.process.name) {
-            Some(name) => (Code::NotPrimary, format!("shard {shard} is led by {name}")),
-            None => (
-                Code::NotPrimary,
-                format!("this replica of shard {shard} does not lead it: {}", status.standing),
-            ),
-        }
-    }
-
-    fn take_office(&mut self, epoch: u64) {
-        self.begin_migrations();
-        if let Some(ack) = self.ack {
-            self.errands.push_back(Errand::Ack(registrar::ack_told(ack)));
-        }
-        let (registrar, session) = (self.registrar.clone(), self.sessions.borrow().clone());
-        self.runner.errand(async move { registrar.clear_elections(&*session, epoch).await });
-    }
-
-    /// What is not acknowledged ends as unknown; what was not begun goes elsewhere.
-    fn step_down(&mut self) {
-        let refusal = self.not_primary();
-        self.shard.lead(Leadership::Elsewhere(refusal.clone()));
-        self.elsewhere = None;
-        self.end_migrations();
-        if let Some(group) = self.group.take() {
-            group.end_unknown("this replica stepped down before the write was committed");
-        }
-        for write in self.backlog.drain(..).flatten() {
-            write.refuse(refusal.clone());
-        }
-    }
-
-    fn give_up_waiting(&mut self) {
-        if self.shard.is_aborted() {
-            return;
-        }
-        if let Some(group) = self.group.take() {
-            group.end_unknown("this replica stopped before the write was committed");
-        }
-        let refusal = (Code::ShuttingDown, format!("shard {} has stopped here", self.shard.id()));
-        for write in self.backlog.drain(..).flatten() {
-            write.refuse(refusal.clone());
-        }
-        for (_, unconfirmed) in self.confirming.drain() {
-            unconfirmed.refuse(refusal.clone());
-        }
-    }
-
-    /// Tells streams who answers, and until when without asking.
-    fn publish_lead(&mut self) {
-        let leads = self.machine.leads();
-        match leads {
-            Some(epoch) if self.serves() || (self.machine.is_serving() && self.shard.leads(epoch)) => {
-                self.elsewhere = None;
-                let lease_until_us = self.machine.lease_until_us();
-                self.shard.lead(Leadership::Serving { epoch, lease_until_us });
-            }
-            _ => {
-                let status = self.machine.status();
-                let place = (status.standing.clone(), status.primary);
-                if self.elsewhere.as_ref() != Some(&place) {
-                    let refusal = match leads {
-                        Some(_) => (Code::Retry, format!("shard {}: {}", self.shard.id(), status.standing)),
-                        None => self.not_primary(),
-                    };
-                    self.shard.lead(Leadership::Elsewhere(refusal));
-                    self.elsewhere = Some(place);
-                }
-            }
-        }
-    }
-
-    /// Tells streams and people where this replica stands.
-    fn publish(&mut self) {
-        self.publish_lead();
-        let now = self.now();
-        let status = self.machine.status();
-        if self.machine.leads().is_none() {
-            for told in self.resigning.drain(..) {
-                let _ = told.send(());
-            }
-        }
-        self.note_health();
-        let fresh = self.machine.fresh_as_of_us(self.replica.applied().index);
-        self.shard.set_fresh_as_of(fresh.unwrap_or(0));
-        let since_ms = || {
-            let ago_us = now.saturating_sub(status.since_us);
-            self.clock.wall_ms().saturating_sub(ago_us / 1000)
-        };
-        self.shard.stand(status.standing, &self.health, since_ms);
-    }
-
-    /// Answers replies that hold as long as this replica leads: under the lease at once, else after a round.
-    pub(crate) fn confirm(&mut self, unconfirmed: Unconfirmed) {
-        let now = self.now();
-        if self.machine.holds_lease(now) {
-            return unconfirmed.hold();
-        }
-        self.next_token += 1;
-        match self.machine.confirm_read(now, self.next_token) {
-            Ok(()) => drop(self.confirming.insert(self.next_token, unconfirmed)),
-            Err(refusal) => unconfirmed.refuse(self.refusal(refusal)),
-        }
-    }
-
-    /// What a client is told of the machine's refusal.
-    pub(crate) fn refusal(&self, refusal: Unready) -> Refusal {
-        let shard = self.shard.id();
-        match refusal {
-            Unready::NotPrimary => self.not_primary(),
-            Unready::Beginning => (Code::Retry, format!("the primary of shard {shard} is taking office")),
-            Unready::Leaving { to } => (Code::Retry, format!("shard {shard} is being handed to {to}")),
-            Unready::ReadOnly { have, need } => (
-                Code::ReadOnly,
-                format!(
-                    "shard {shard} has {have} copies in sync and takes writes with {need}, once more have caught up"
-                ),
-            ),
-            Unready::Busy => {
-                (Code::Overloaded, format!("too many records of shard {shard} wait to be committed"))
-            }
-        }
-    }
-
-    fn ask(&self, id: u64, ask: Ask) {
-        let (registrar, session) = (self.registrar.clone(), self.sessions.borrow().clone());
-        let told = self.shard.inbox().clone();
-        self.runner.errand(async move {
-            let answer = registrar.ask(&*session, ask).await;
-            let _ = told.send(Input::Answered(id, answer));
-        });
     }
 
     async fn close(mut self) -> Result<(), Error> {

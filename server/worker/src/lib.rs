@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Layout: [`worker`] start, run and stop · `follow` the newest slot table · [`join`] its place in the shard, [`standby`] that of a lost replica · [`host`] the replica's
-//! only writer, which carries out what `slotkv-replication` decides · `disk` what it writes and reads for that, [`checkpoint`] its syncs and checkpoints · [`link`] other replicas · [`registrar`] what a replica asks of the
+//! only writer, which carries out what `slotkv-replication` decides: `outputs` what that comes to, `lead` who answers, as it is told · `disk` what it writes and reads for that, [`checkpoint`] its syncs and checkpoints · [`link`] other replicas, `frames` what goes there and between shards · [`registrar`] what a replica asks of the
 //! coordinator, [`register`] what the register tells it beside · [`home`] the replica's folder, [`snapshot`] its data on the way to another, [`scrub`] its rows compared, [`damage`] what follows · [`service`] gRPC, [`codec`] its frames · [`session`] one stream ·
 //! [`intake`] one request · [`request`] its arguments · [`ownership`] what may be served · [`shard`] what streams share
 //! · [`read`] reads · [`page`] scans and counts · [`queue`], [`committer`], [`replica`], [`decide`], [`retry`] the way
@@ -28,6 +28,7 @@ mod disk;
 pub mod error;
 pub mod expiry;
 mod follow;
+mod frames;
 mod group;
 pub mod handover;
 pub mod home;
@@ -35,10 +36,12 @@ pub mod host;
 mod inspect;
 pub mod intake;
 pub mod join;
+mod lead;
 pub mod link;
 pub mod measure;
 pub mod migrations;
 pub mod outbox;
+mod outputs;
 pub mod ownership;
 pub mod page;
 pub mod queue;

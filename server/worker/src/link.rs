@@ -2,14 +2,10 @@
 //! that either side only ever sends on its own. Messages may be lost: what cannot be sent is dropped, for whoever misses
 //! it asks again.
 
-use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{
-    FutureExt, Stream, StreamExt,
-    future::BoxFuture,
-    stream::{self, BoxStream},
-};
+use futures_util::{FutureExt, Stream, future::BoxFuture, stream::BoxStream};
 use parking_lot::RwLock;
 use slotkv_proto::{
     Code, code, handshake,
@@ -30,7 +26,7 @@ use tonic::{
 };
 
 use crate::{
-    bridge,
+    bridge, frames,
     runner::{Runner, Task},
     shard::Shard,
 };
@@ -40,20 +36,12 @@ use crate::{
 const WAITING_MAX: usize = 256;
 /// Messages of others that wait for this replica.
 pub const ARRIVED_MAX: usize = 256;
-/// Messages in one frame.
-const PER_FRAME_MAX: usize = 64;
 /// Largest frame: one record and what is around it, or a machine's message limit.
 const FRAME_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (8 << 20);
-/// Bytes of records behind which no further message joins a frame.
-const FRAME_BYTES_SOFT: usize = 1 << 20;
-/// Pause before a broken connection is made again.
-const PAUSE: Duration = Duration::from_millis(50);
 /// How long a connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// A silent connection is asked for a sign of life after this time, and has as long to give it.
 const KEEPALIVE: Duration = Duration::from_secs(2);
-/// How long a connection's first frame may take.
-const HELLO_MAX: Duration = Duration::from_secs(5);
 /// How long an inspection may take.
 const INSPECT_MAX: Duration = Duration::from_secs(10);
 
@@ -210,19 +198,16 @@ async fn carry(
     loop {
         // What was waiting for a connection that broke is old.
         let Some(first) = newest(&mut waiting).await else { return };
-        let (frames, taken) = mpsc::channel(1);
-        let sent =
-            stream::unfold(taken, |mut taken| async { taken.recv().await.map(|frame| (frame, taken)) });
-        let why = tokio::select! {
-            biased;
-            () = pack(hello.clone(), first, &mut waiting, frames) => return,
-            why = transport.exchange(address.clone(), sent.boxed()) => why,
+        let connection = |sent| transport.exchange(address.clone(), sent);
+        let Some(why) = frames::send::<PeerFrame>(hello.clone(), first, &mut waiting, connection).await
+        else {
+            return;
         };
         if !told {
             tracing::info!(name, address, why = why.message(), "the connection to this replica is broken");
         }
         told = true;
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(frames::PAUSE).await;
     }
 }
 
@@ -233,44 +218,6 @@ async fn newest(waiting: &mut mpsc::Receiver<ReplicaMessage>) -> Option<ReplicaM
         newest = newer;
     }
     Some(newest)
-}
-
-/// A hello, and then whatever waits, until there will be no more.
-async fn pack(
-    hello: PeerHello,
-    first: ReplicaMessage,
-    waiting: &mut mpsc::Receiver<ReplicaMessage>,
-    frames: mpsc::Sender<PeerFrame>,
-) {
-    let mut frame = PeerFrame { hello: Some(hello), messages: vec![] };
-    let mut next = Some(first);
-    loop {
-        if frames.send(frame).await.is_err() {
-            // The connection says why in a moment.
-            return std::future::pending().await;
-        }
-        let first = match next.take() {
-            Some(first) => first,
-            None => match waiting.recv().await {
-                Some(first) => first,
-                None => return,
-            },
-        };
-        let mut bytes = size(&first);
-        let mut messages = vec![first];
-        while messages.len() < PER_FRAME_MAX
-            && bytes < FRAME_BYTES_SOFT
-            && let Ok(message) = waiting.try_recv()
-        {
-            bytes += size(&message);
-            messages.push(message);
-        }
-        frame = PeerFrame { hello: None, messages };
-    }
-}
-
-fn size(message: &ReplicaMessage) -> usize {
-    prost::Message::encoded_len(message)
 }
 
 /// The other end: takes what other replicas of the shard send.
@@ -305,47 +252,29 @@ impl PeerService {
     where
         S: Stream<Item = Result<PeerFrame, Status>>,
     {
-        let mut frames = pin!(frames);
-        let first = tokio::time::timeout(HELLO_MAX, frames.next()).await;
-        let first = first.map_err(|_| code::status_of(Code::Timeout, "no hello came"))?;
-        let Some(first) = first.transpose()? else { return Ok(()) };
-        let sender = self.check(first.hello)?;
-        while let Some(frame) = frames.next().await.transpose()? {
-            for message in frame.messages {
-                let message = Message::try_from(message).map_err(|why| {
-                    code::status_of(Code::InvalidArgument, format!("a message of {sender}: {why}"))
-                })?;
-                if message.from.name.as_str() != sender {
-                    let text = format!("{sender} sends as {}", message.from.name);
-                    return Err(code::status_of(Code::InvalidArgument, text));
-                }
-                if self.arrived.send(message).await.is_err() {
-                    return Err(code::status_of(Code::ShuttingDown, "this replica is stopping"));
-                }
+        let understand = |sender: &String, message: ReplicaMessage| {
+            let message = Message::try_from(message).map_err(|why| {
+                code::status_of(Code::InvalidArgument, format!("a message of {sender}: {why}"))
+            })?;
+            if message.from.name.as_str() != sender {
+                let text = format!("{sender} sends as {}", message.from.name);
+                return Err(code::status_of(Code::InvalidArgument, text));
             }
-        }
-        Ok(())
+            Ok(message)
+        };
+        frames::take::<PeerFrame, _, _>(frames, &self.arrived, |hello| self.welcome(hello), understand).await
     }
 
-    fn check(&self, hello: Option<PeerHello>) -> Result<String, Status> {
-        let refuse = |code, text: String| Err(code::status_of(code, text));
-        let Some(hello) = hello else {
-            return refuse(Code::InvalidArgument, "the first frame says no hello".into());
-        };
-        if handshake::agree(hello.version_min, hello.version_max).is_none() {
-            return refuse(Code::Unsupported, handshake::refusal(hello.version_min, hello.version_max));
-        }
-        if hello.cluster_id != self.cluster_id {
-            let text =
-                format!("this replica belongs to cluster {}, not to {}", self.cluster_id, hello.cluster_id);
-            return refuse(Code::WrongCluster, text);
-        }
+    /// The name of who says hello.
+    fn welcome(&self, hello: PeerHello) -> Result<String, Status> {
+        handshake::check_versions(hello.version_min, hello.version_max)?;
+        handshake::check_cluster(&self.cluster_id, &hello.cluster_id)?;
+        let refuse = |text: String| Err(code::status_of(Code::InvalidArgument, text));
         if hello.shard != self.shard {
-            let text = format!("this is a replica of shard {}, not of {}", self.shard, hello.shard);
-            return refuse(Code::InvalidArgument, text);
+            return refuse(format!("this is a replica of shard {}, not of {}", self.shard, hello.shard));
         }
         if hello.name.is_empty() {
-            return refuse(Code::InvalidArgument, "a replica without a name".into());
+            return refuse("a replica without a name".into());
         }
         self.addresses.set(&hello.name, &hello.address);
         Ok(hello.name)
@@ -362,26 +291,14 @@ impl Replication for PeerService {
     ) -> Result<Response<Self::ExchangeStream>, Status> {
         let service = self.clone();
         let frames = request.into_inner();
-        let taking = async move { service.take(frames).await.err().map(Err) };
-        let answers = stream::once(taking).filter_map(|end| async move { end });
-        Ok(Response::new(answers.boxed()))
+        Ok(Response::new(frames::answers(async move { service.take(frames).await })))
     }
 
     async fn inspect(&self, request: Request<InspectRequest>) -> Result<Response<InspectReply>, Status> {
-        let hello = request.into_inner().hello;
-        let Some(hello) = hello else {
-            return Err(code::status_of(Code::InvalidArgument, "the request says no hello: who calls?"));
-        };
-        if handshake::agree(hello.version_min, hello.version_max).is_none() {
-            let text = handshake::refusal(hello.version_min, hello.version_max);
-            return Err(code::status_of(Code::Unsupported, text));
-        }
-        if !hello.cluster_id.is_empty() && hello.cluster_id != self.cluster_id {
-            let text = format!(
-                "this replica belongs to cluster {}, the caller to {}",
-                self.cluster_id, hello.cluster_id
-            );
-            return Err(code::status_of(Code::WrongCluster, text));
+        let request = request.into_inner();
+        let hello = handshake::check_hello(request.hello.as_ref())?;
+        if !hello.cluster_id.is_empty() {
+            handshake::check_cluster(&self.cluster_id, &hello.cluster_id)?;
         }
         let stopping = || code::status_of(Code::ShuttingDown, "this replica is stopping");
         let replica = self.replica.as_ref().ok_or_else(stopping)?;
@@ -396,6 +313,7 @@ impl Replication for PeerService {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::stream;
     use slotkv_proto::v1::{ReplicaMember, replica_message::Body};
 
     use super::*;
@@ -441,7 +359,7 @@ mod tests {
         let nameless = PeerHello { name: String::new(), ..hello() };
         for (hello, code, text) in [
             (None, Code::InvalidArgument, "says no hello"),
-            (Some(foreign), Code::WrongCluster, "belongs to cluster c, not to other"),
+            (Some(foreign), Code::WrongCluster, "belongs to cluster c, the caller to other"),
             (Some(elsewhere), Code::InvalidArgument, "a replica of shard 3, not of 4"),
             (Some(newer), Code::Unsupported, "99"),
             (Some(nameless), Code::InvalidArgument, "without a name"),

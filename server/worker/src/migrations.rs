@@ -17,7 +17,7 @@ pub(crate) use state::Migrations;
 
 use std::sync::Arc;
 
-use slotkv_migration::{Chunk, Id, Message, Party, Place, Read, Ready, Record, Start, Table};
+use slotkv_migration::{Chunk, Id, Message, Party, Place, Read, Ready, Record, Regain, Start, Table};
 use slotkv_storage::{Error, Kind, LogRecord, Position};
 
 use crate::host::{APPLY_BYTES, Host, Input};
@@ -98,6 +98,7 @@ impl Host {
     }
 
     fn begin_party(&mut self, epoch: u64, table: &Table) -> Result<(), Error> {
+        let has_lost = self.registrar.newest().is_some_and(|(_, register)| register.loss_epoch > 0);
         let start = Start {
             shard: self.shard.id(),
             epoch,
@@ -105,6 +106,7 @@ impl Host {
             tail: self.handovers_ahead()?,
             commit_index: self.replica.applied().index,
             table: table.clone(),
+            loss_index: has_lost.then(|| self.log.last_index()),
         };
         let now_us = self.now();
         let mut party = Party::new(now_us, self.migrations.options.clone(), start);
@@ -202,7 +204,7 @@ impl Host {
 
     /// Everything that the party has come to; records wait for the next group.
     fn carry_out_migration(&mut self, ready: Ready) -> Result<(), Error> {
-        let Ready { appends, messages, reads, tallies, sweeps, reports, refresh } = ready;
+        let Ready { appends, messages, reads, tallies, sweeps, regains, reports, refresh } = ready;
         self.migrations.appends.extend(appends);
         if !messages.is_empty() {
             let view = self.migrations.view.current();
@@ -226,6 +228,11 @@ impl Host {
             let (upto, is_last) = self.replica.sweep(&sweep)?;
             self.migrations.worked(self.now() - begun_us);
             self.migrations.answers.push_back(Answer::Swept(sweep.id, upto, is_last));
+        }
+        for Regain { id, slots } in regains {
+            tracing::error!(shard = self.shard.id(), %id, ?slots, "lost with the hand-over that brought them; served empty from now on");
+            let (bytes, levels) = self.replica.regain(&slots);
+            self.migrations.answers.push_back(Answer::Regained(id, bytes, levels));
         }
         if let Some(epoch) = self.machine.leads() {
             let session = self.sessions.borrow().clone();
@@ -333,6 +340,7 @@ fn give(party: &mut Party, now_us: u64, answer: Answer) {
     match answer {
         Answer::Read(Copied { id, from, chunk, .. }) => party.read(now_us, id, from.as_ref(), chunk),
         Answer::Tallied(id, tally, levels) => party.tallied(now_us, id, tally, levels),
+        Answer::Regained(id, bytes, levels) => party.regained(now_us, id, bytes, levels),
         Answer::Swept(id, upto, is_last) => party.swept(now_us, id, upto, is_last),
     }
 }

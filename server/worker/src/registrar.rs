@@ -38,17 +38,28 @@ pub struct Registrar {
     own: Primary,
     address_of: AddressOf,
     versions: Mutex<BTreeMap<u64, ShardRegister>>,
+    /// An epoch in which this process leads, and what all shards' epochs came to after it had begun.
+    sum: Mutex<Option<(u64, u64)>>,
 }
 
 impl Registrar {
     /// For this process in this shard.
     pub fn new(shard: ShardId, own: Primary, address_of: AddressOf) -> Self {
-        Self { shard, own, address_of, versions: Mutex::default() }
+        Self { shard, own, address_of, versions: Mutex::default(), sum: Mutex::default() }
     }
 
     /// The newest register seen, with its version.
     pub fn newest(&self) -> Option<(u64, ShardRegister)> {
         self.versions.lock().last_key_value().map(|(version, register)| (*version, register.clone()))
+    }
+
+    /// The sum of all shards' epochs, as it was when this process led in `epoch` already; for a shard that has ever lost
+    /// anything.
+    ///
+    /// It is what numbers that clients know are raised by after a loss, see [`Replica::gap`](crate::replica::Replica::gap). It grows
+    /// with every loss anywhere, and is read after the epochs before can tell nobody anything more.
+    pub fn epoch_sum(&self, epoch: u64) -> Option<u64> {
+        self.sum.lock().filter(|(of, _)| *of == epoch).map(|(_, sum)| sum)
     }
 
     /// Carries out a question, within [`ASK_MS_MAX`].
@@ -57,6 +68,7 @@ impl Registrar {
             match ask {
                 Ask::Read => {
                     let (version, register) = self.read(session).await?;
+                    self.sum_up(session, &register).await?;
                     Ok(Answer::Register(told(version, &register)))
                 }
                 Ask::CompareAndSet(target) => self.compare_and_set(session, target).await,
@@ -117,6 +129,19 @@ impl Registrar {
         }
     }
 
+    /// Reads what all shards' epochs come to, if this process may have to go on behind a loss: once for each epoch that it leads.
+    async fn sum_up(&self, session: &dyn Session, register: &ShardRegister) -> Result<(), Error> {
+        let ShardRegister { epoch, loss_epoch, primary, .. } = register;
+        let is_own = |primary: &Primary| primary.name == self.own.name && primary.run == self.own.run;
+        let leads = primary.as_ref().is_some_and(is_own);
+        if !leads || *loss_epoch == 0 || self.epoch_sum(*epoch).is_some() {
+            return Ok(());
+        }
+        let sum = sum_of_epochs(session).await?;
+        *self.sum.lock() = Some((*epoch, sum));
+        Ok(())
+    }
+
     /// The register of the version expected, or what is answered because it is not there.
     async fn expected(
         &self,
@@ -155,6 +180,8 @@ impl Registrar {
         match session.set(&path, register.encode()?, Expect::Version(version)).await {
             Ok(written) => {
                 self.remember(written, &register);
+                // If that fails the outcome is unknown, and the machine reads, which comes to the same.
+                self.sum_up(session, &register).await?;
                 Ok(Answer::Written(written))
             }
             Err(Error::BadVersion { .. }) => Ok(Answer::Conflict),
@@ -243,6 +270,31 @@ impl Registrar {
         }
         Ok(Answer::Candidates(candidates))
     }
+}
+
+/// What the epochs of all shards come to.
+async fn sum_of_epochs(session: &dyn Session) -> Result<u64, Error> {
+    session.sync(paths::SHARDS).await?;
+    let names = session.children(paths::SHARDS).await?;
+    let paths = names.iter().map(|name| format!("{}/{name}", paths::SHARDS));
+    let reads: Vec<_> = paths
+        .map(|path| {
+            async move {
+                // Never deleted: who does not find one does not know the sum.
+                let node = session.get(&path).await?.ok_or_else(|| Error::NoNode { path: path.clone() })?;
+                // Each epoch is a change of the node, so the version of one that is damaged, or of a newer format, is as good.
+                let register = ShardRegister::decode(&path, &node.data);
+                Ok::<_, Error>(register.map_or(node.version, |register| register.epoch))
+            }
+            .boxed()
+        })
+        .collect();
+    let mut epochs = stream::iter(reads).buffered(READS_MAX);
+    let mut sum = 0_u64;
+    while let Some(epoch) = epochs.next().await {
+        sum = sum.saturating_add(epoch?);
+    }
+    Ok(sum)
 }
 
 /// A report that cannot be read is none.

@@ -177,16 +177,18 @@ impl Replica {
         self.applied.index.saturating_add(self.shown_base)
     }
 
-    /// By how much a BARRIER of this epoch goes on if records that clients may know of are lost, so that shown indexes are above
-    /// a multiple of [`LOSS_GAP`] that is the epoch's own. A step from where this data stands would not do: whoever was
-    /// lost may have gone on from a loss that this data knows nothing of. `ahead` are the gaps of what is logged and not applied.
+    /// By how much a BARRIER goes on if records that clients may know of are lost, so that shown indexes are above a multiple of
+    /// [`LOSS_GAP`] that was never used before: `epoch_sum` is what the epochs of all shards came to after this one had begun. A
+    /// step from where this data stands would not do: whoever was lost may have gone on from a loss that this data knows
+    /// nothing of. `ahead` are the gaps of what is logged and not applied.
     ///
-    /// An IMPORTED may be among what is lost, and with it that the shown index was raised to another shard's. So the gap goes above
-    /// what a part of a hand-over has said, which lies in the log long before; and if `epoch` is the sum of all shards'
-    /// epochs (which grows with every loss anywhere), above what any shard could have told since its own losses.
-    pub fn gap(&self, epoch: u64, ahead: u64) -> u64 {
+    /// An IMPORTED may be among what is lost, and with it that the shown index was raised to another shard's: of a shard with more
+    /// losses, this one's own epoch would not reach it. The sum grows with every loss anywhere, so what is told by whoever before a
+    /// loss is below what comes behind it. The gap also goes above what a part of a hand-over has said, which lies
+    /// in the log long before.
+    pub fn gap(&self, epoch_sum: u64, ahead: u64) -> u64 {
         let known = self.shown_base.saturating_add(ahead);
-        let least = LOSS_GAP.saturating_mul(epoch).max(self.needed_shown.saturating_add(LOSS_GAP));
+        let least = LOSS_GAP.saturating_mul(epoch_sum).max(self.needed_shown.saturating_add(LOSS_GAP));
         least.saturating_sub(known).max(LOSS_GAP)
     }
 

@@ -246,3 +246,41 @@ async fn who_takes_office_clears_the_elections_up_to_its_own() {
     assert_eq!(bed.session.children(&paths::elections(SHARD)).await.unwrap(), ["6"]);
     assert!(matches!(bed.ask(Ask::Candidates(6)).await, Answer::Candidates(found) if found.len() == 1));
 }
+
+#[tokio::test]
+async fn who_leads_behind_a_loss_knows_what_the_epochs_of_all_shards_come_to() {
+    let bed = Bed::new().await;
+    for (other, epoch) in [(0, 30), (9, 500)] {
+        let register = ShardRegister { epoch, ..shard() };
+        bed.session.create(&paths::shard(other), register.encode().unwrap(), Mode::Persistent).await.unwrap();
+    }
+    let mut target = bed.read().await;
+    assert_eq!(bed.registrar.epoch_sum(4), None, "another process leads");
+    (target.epoch, target.loss_epoch, target.primary) = (5, 5, Some(("w1".into(), "r1".into())));
+    assert_eq!(bed.ask(Ask::CompareAndSet(target.clone())).await, Answer::Written(1));
+    assert_eq!((bed.registrar.epoch_sum(5), bed.registrar.epoch_sum(4)), (Some(535), None));
+    // It is of the moment at which the epoch began; later there is nothing that it would have to go above.
+    let edit = bed.session.get(&paths::shard(9)).await.unwrap().unwrap();
+    let register = ShardRegister { epoch: 501, ..shard() };
+    let (path, data) = (paths::shard(9), register.encode().unwrap());
+    bed.session.set(&path, data, Expect::Version(edit.version)).await.unwrap();
+    bed.read().await;
+    assert_eq!(bed.registrar.epoch_sum(5), Some(535));
+    // Who does not know whether it has written finds out by reading, and sums up then.
+    let other = registrar("w1", "r1");
+    assert!(matches!(other.ask(&*bed.session, Ask::Read).await, Answer::Register(_)));
+    assert_eq!(other.epoch_sum(5), Some(536));
+}
+
+#[tokio::test]
+async fn a_register_that_cannot_be_read_counts_by_its_changes() {
+    let bed = Bed::new().await;
+    let mut target = bed.read().await;
+    bed.session.create(&paths::shard(9), "nothing yet".into(), Mode::Persistent).await.unwrap();
+    for _ in 0..7 {
+        bed.session.set(&paths::shard(9), "not a register".into(), Expect::Any).await.unwrap();
+    }
+    (target.epoch, target.loss_epoch, target.primary) = (5, 5, Some(("w1".into(), "r1".into())));
+    assert_eq!(bed.ask(Ask::CompareAndSet(target)).await, Answer::Written(1));
+    assert_eq!(bed.registrar.epoch_sum(5), Some(5 + 7));
+}

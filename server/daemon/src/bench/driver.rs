@@ -263,7 +263,7 @@ impl Driver {
 
     fn take_error(&mut self, error: &Error, measured: bool) {
         if !std::mem::replace(&mut self.error_told, true) {
-            eprintln!("slotkv: the first error: {}", crate::client::explained(error));
+            eprintln!("slotkv: the first error: {}", crate::members::explained(error));
         }
         if !measured {
             return;

@@ -17,10 +17,13 @@ use slotkv_proto::{
 };
 use tokio::time::{Duration, Instant, sleep};
 
-use super::{connect, failure, operator, output::Output, reach};
-use crate::cli::{
-    exit::{Exit, Failure},
-    flags::CheckFlags,
+use super::{connect, failure, output::Output};
+use crate::{
+    cli::{
+        exit::{Exit, Failure},
+        flags::CheckFlags,
+    },
+    members,
 };
 
 /// Pause between two looks.
@@ -81,7 +84,7 @@ pub(crate) async fn check(flags: CheckFlags) -> Result<Exit, Failure> {
 impl Look {
     async fn take(client: &Client, until: Instant) -> Result<Self, Failure> {
         let status = client.status().await.map_err(failure)?;
-        let movements = operator::ask_leader(client, until, async |mut admin: AdminClient<_>, hello| {
+        let movements = members::ask_leader(client, until, async |mut admin: AdminClient<_>, hello| {
             admin.migrations(v1::MigrationsRequest { hello: Some(hello) }).await
         });
         let movements = movements.await.map_err(failure)?;
@@ -92,7 +95,7 @@ impl Look {
                 let peers = ReplicationClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
                 { peers }.inspect(v1::InspectRequest { hello: Some(hello) }).await
             };
-            match reach::at(client, &copy.address, ask).await {
+            match members::at(client, &copy.address, ask).await {
                 Ok(reply) => drop(replicas.insert(copy.name.clone(), reply)),
                 Err(error) => drop(silent.insert(copy.name.clone(), error.to_string())),
             }
@@ -266,7 +269,7 @@ async fn owners(client: &Client, status: &StatusReply) -> Result<Vec<ShardId>, F
         let masters = MasterClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
         { masters }.get_slot_table(v1::SlotTableRequest { hello: Some(hello), ..Default::default() }).await
     };
-    let table = reach::at(client, &leader.address, ask).await.map_err(failure)?;
+    let table = members::at(client, &leader.address, ask).await.map_err(failure)?;
     let mut owners = vec![UNALLOCATED; table.slot_count as usize];
     for v1::SlotRange { first, last, shard } in table.ranges {
         for slot in first..=last {

@@ -6,12 +6,12 @@ pub(crate) mod listing;
 pub(crate) mod moves;
 pub(crate) mod operator;
 pub(crate) mod output;
-mod reach;
 pub(crate) mod restart;
 pub(crate) mod single;
 pub(crate) mod slot;
 pub(crate) mod status;
 pub(crate) mod table;
+mod watch;
 
 use std::{ffi::OsString, time::Duration};
 
@@ -22,6 +22,7 @@ use crate::{
         exit::{Exit, Failure},
         flags::{ClientFlags, RangeFlags},
     },
+    members::explained,
     text,
 };
 
@@ -67,34 +68,6 @@ pub(crate) fn failure(error: Error) -> Failure {
         _ => Exit::Failed,
     };
     Failure { exit, message: explained(&error) }
-}
-
-/// The error with all it knows, for people: what happened, where, and whether it was applied.
-pub(crate) fn explained(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    while let Some(source) = cause {
-        let more = source.to_string();
-        if !text.contains(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = source.source();
-    }
-    let mut facts = Vec::new();
-    if error.outcome == Outcome::Unknown {
-        facts.push("it may have been applied".to_owned());
-    }
-    if let Some(member) = &error.member {
-        facts.push(format!("member {member}"));
-    }
-    if error.attempts > 1 {
-        facts.push(format!("{} attempts", error.attempts));
-    }
-    if !facts.is_empty() {
-        text.push_str(&format!(" ({})", facts.join(", ")));
-    }
-    text
 }
 
 /// The bytes of an argument, with `escaped` after its escapes were read.

@@ -4,18 +4,18 @@
 use std::time::Duration;
 
 use serde_json::json;
-use slotkv::{Client, Error};
-use slotkv_proto::{
-    Code,
-    v1::{self, admin_client::AdminClient},
-};
+use slotkv::Client;
+use slotkv_proto::v1::{self, admin_client::AdminClient};
 use tokio::time::{Instant, sleep};
 use tonic::{Response, Status, transport::Channel};
 
-use super::{connect, failure, output::Output, reach};
-use crate::cli::{
-    exit::{Exit, Failure},
-    flags::{ClientFlags, FailoverFlags, PromoteFlags, RecoverFlags},
+use super::{connect, failure, output::Output};
+use crate::{
+    cli::{
+        exit::{Exit, Failure},
+        flags::{ClientFlags, FailoverFlags, PromoteFlags, RecoverFlags},
+    },
+    members::ask_leader,
 };
 
 /// Pause between two looks.
@@ -70,35 +70,6 @@ async fn wish(
         false => output.line(&format!("shard {shard}: {to} leads in epoch {epoch}"))?,
     };
     output.end(Exit::Done)
-}
-
-/// Asks the leader; while another is about to lead, that one.
-pub(crate) async fn ask_leader<T>(
-    client: &Client,
-    deadline: Instant,
-    ask: impl AsyncFn(AdminClient<Channel>, v1::Hello) -> Result<Response<T>, Status>,
-) -> Result<T, Error> {
-    loop {
-        let ask = async |channel, hello| ask(AdminClient::new(channel), hello).await;
-        let error = match leader(client).await {
-            Ok(address) => match reach::at(client, &address, ask).await {
-                Ok(reply) => return Ok(reply),
-                Err(error) => error,
-            },
-            Err(error) => error,
-        };
-        let comes_back = matches!(error.code, Code::NotPrimary | Code::Unavailable | Code::NoMaster);
-        if !comes_back || Instant::now() >= deadline {
-            return Err(error);
-        }
-        sleep(PAUSE).await;
-    }
-}
-
-async fn leader(client: &Client) -> Result<String, Error> {
-    let status = client.status().await?;
-    let leader = status.masters.into_iter().find(|master| master.leader);
-    leader.map(|master| master.address).ok_or_else(|| Error::new(Code::NoMaster, "no master leads now"))
 }
 
 /// Waits until the register names who shall lead, and says in which epoch. That the wait ends means nothing for the wish:

@@ -15,10 +15,13 @@ use slotkv_proto::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{connect, failure, operator, output::Output, reach};
-use crate::cli::{
-    exit::{Exit, Failure},
-    flags::RestartFlags,
+use super::{connect, failure, output::Output};
+use crate::{
+    cli::{
+        exit::{Exit, Failure},
+        flags::RestartFlags,
+    },
+    members,
 };
 
 /// Pause between two looks.
@@ -79,7 +82,7 @@ async fn rolled(client: &Client, flags: &RestartFlags, output: &mut Output) -> R
                 let message = format!(
                     "{}: {}; restarted before it: {}; not begun: {}",
                     place.name(),
-                    super::explained(&error),
+                    members::explained(&error),
                     listed(&done),
                     listed(&left)
                 );
@@ -184,7 +187,7 @@ impl<'a> Turn<'a> {
     }
 
     async fn hand_over(&mut self, shard: ShardId, name: &str) -> Result<(), Error> {
-        operator::ask_leader(self.client, self.until, async |mut admin: AdminClient<_>, hello| {
+        members::ask_leader(self.client, self.until, async |mut admin: AdminClient<_>, hello| {
             admin.failover(v1::FailoverRequest { hello: Some(hello), shard }).await
         })
         .await?;
@@ -206,7 +209,7 @@ impl<'a> Turn<'a> {
             let request = v1::RestartRequest { hello: Some(hello), run: run.clone() };
             ProcessClient::new(channel).restart(request).await
         };
-        match reach::at(self.client, address, ask).await {
+        match members::at(self.client, address, ask).await {
             // It may have been faster than its answer.
             Ok(_) => {}
             Err(error) if matches!(error.code, Code::ConnectionLost | Code::Unavailable) => {}
@@ -273,7 +276,7 @@ async fn describe(client: &Client, address: &str) -> Result<v1::DescribeReply, E
     let ask = async |channel, hello| {
         ProcessClient::new(channel).describe(v1::DescribeRequest { hello: Some(hello) }).await
     };
-    reach::at(client, address, ask).await
+    members::at(client, address, ask).await
 }
 
 #[cfg(test)]

@@ -1,65 +1,29 @@
 //! `admin status`: the cluster as a master sees it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
-use slotkv::Client;
 use slotkv_proto::{table::UNALLOCATED, v1::StatusReply};
-use tokio::time::sleep;
 
 use super::{
-    connect, explained, failure,
+    connect,
     output::{Output, Reading},
     table::Table,
+    watch,
 };
 use crate::cli::{
     exit::{Exit, Failure},
     flags::StatusFlags,
 };
 
-/// How often `--watch` looks.
-const WATCH_INTERVAL: Duration = Duration::from_millis(500);
-/// Clears a terminal and goes to its first line.
-const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
-
 /// `admin status`.
 pub(crate) async fn status(flags: StatusFlags) -> Result<Exit, Failure> {
     let client = connect(&flags.client).await?;
     let mut output = Output::new();
-    let outcome = match flags.watch {
-        true => watch(&client, &flags, &mut output).await,
-        false => match client.status().await {
-            Ok(status) => shown(&status, flags.client.json, &mut output),
-            Err(error) => Err(failure(error)),
-        },
-    };
+    let outcome = watch::show(&flags, &mut output, async || client.status().await, shown).await;
     client.close().await;
     outcome?;
     output.end(Exit::Done)
-}
-
-/// Until nobody reads any more. While no master answers, the last status stays and is followed by why.
-async fn watch(client: &Client, flags: &StatusFlags, output: &mut Output) -> Reading {
-    let redraws = output.is_terminal() && !flags.client.json;
-    let mut last = None;
-    loop {
-        let status = client.status().await.map_err(|error| explained(&error));
-        if redraws || last.as_ref() != Some(&status) {
-            if redraws {
-                output.bytes(CLEAR)?;
-            }
-            let reads = match &status {
-                Ok(status) => shown(status, flags.client.json, output)?,
-                Err(why) if flags.client.json => output.line(&json!({ "error": why }).to_string())?,
-                Err(why) => output.line(why)?,
-            };
-            if !reads || !output.flush()? {
-                return Ok(false);
-            }
-            last = Some(status);
-        }
-        sleep(WATCH_INTERVAL).await;
-    }
 }
 
 fn shown(status: &StatusReply, as_json: bool, output: &mut Output) -> Reading {

@@ -34,7 +34,7 @@ use crate::{
         exit::{Exit, Failure},
         flags::ImportFlags,
     },
-    client::{connect_with, explained, failure, in_flight, namespace_of, output::Output},
+    client::{connect_with, failure, in_flight, namespace_of, output::Output},
     signals,
 };
 
@@ -298,7 +298,7 @@ impl<'a> Import<'a> {
 
     fn take_error(&mut self, line: u64, error: Error) {
         if error.retry == Retry::Never && error.outcome == Outcome::Failed {
-            return self.refuse(line, &explained(&error));
+            return self.refuse(line, &crate::members::explained(&error));
         }
         let patience = self.flags.patience;
         let Some(job) = self.jobs.get_mut(&line) else { return };

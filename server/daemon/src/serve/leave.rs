@@ -11,7 +11,7 @@ use slotkv_proto::v1::{self, admin_client::AdminClient};
 use tokio::time::{Instant, sleep};
 
 use super::WorkerServer;
-use crate::client::{explained, fleet, operator};
+use crate::members::{self, explained};
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -58,7 +58,7 @@ async fn drained(client: &Client, shard: u32, name: &str) -> Result<(), String> 
     }
     tracing::info!(shard, why = reasons.join("; "), "gives its slots to other shards before it leaves");
     let until = Instant::now() + LEADER_WAIT;
-    let order = operator::ask_leader(client, until, async |mut admin: AdminClient<_>, hello| {
+    let order = members::ask_leader(client, until, async |mut admin: AdminClient<_>, hello| {
         admin.weight(v1::WeightRequest { hello: Some(hello), shard, weight: Some(0.0) }).await
     });
     order.await.map_err(|error| explained(&error))?;
@@ -95,9 +95,9 @@ async fn needed(client: &Client, shard: u32, name: &str) -> Result<Vec<String>, 
         let status = client.status().await.map_err(|error| explained(&error))?;
         let copies =
             status.shards.iter().filter(|found| found.shard == shard).flat_map(|found| &found.copies);
-        let is_known = copies.into_iter().any(|copy| copy.name == name && fleet::is_leaving(copy));
+        let is_known = copies.into_iter().any(|copy| copy.name == name && members::is_leaving(copy));
         if is_known || Instant::now() >= until {
-            return fleet::reasons(client, &status, name).await.map_err(|failure| failure.message);
+            return members::reasons(client, &status, name).await.map_err(|error| explained(&error));
         }
         sleep(PAUSE).await;
     }
@@ -105,7 +105,7 @@ async fn needed(client: &Client, shard: u32, name: &str) -> Result<Vec<String>, 
 
 async fn left(client: &Client, shard: u32) -> Result<(Left, String), String> {
     let until = Instant::now() + LEADER_WAIT;
-    let movements = operator::ask_leader(client, until, async |mut admin: AdminClient<_>, hello| {
+    let movements = members::ask_leader(client, until, async |mut admin: AdminClient<_>, hello| {
         admin.migrations(v1::MigrationsRequest { hello: Some(hello) }).await
     });
     let movements = movements.await.map_err(|error| explained(&error))?;

@@ -51,7 +51,7 @@ impl v1::process_server::Process for Process {
         &self,
         request: Request<v1::DescribeRequest>,
     ) -> Result<Response<v1::DescribeReply>, Status> {
-        check(request.into_inner().hello.as_ref())?;
+        handshake::check_hello(request.into_inner().hello.as_ref())?;
         Ok(Response::new(v1::DescribeReply::clone(&self.description)))
     }
 
@@ -60,7 +60,7 @@ impl v1::process_server::Process for Process {
         request: Request<v1::RestartRequest>,
     ) -> Result<Response<v1::RestartReply>, Status> {
         let v1::RestartRequest { hello, run } = request.into_inner();
-        check(hello.as_ref())?;
+        handshake::check_hello(hello.as_ref())?;
         let v1::DescribeReply { role, name, run: ours, .. } = &*self.description;
         if run != *ours {
             let text = format!("{role} {name} is in its run {ours}, the restart was of run {run}");
@@ -73,15 +73,5 @@ impl v1::process_server::Process for Process {
         tracing::info!("an operator wishes that this process restarts");
         self.wished.send_replace(true);
         Ok(Response::new(v1::RestartReply {}))
-    }
-}
-
-fn check(hello: Option<&v1::Hello>) -> Result<(), Status> {
-    let hello =
-        hello.ok_or_else(|| status_of(Code::InvalidArgument, "the request says no hello: who calls?"))?;
-    let (min, max) = (hello.version_min, hello.version_max);
-    match handshake::agree(min, max) {
-        Some(_) => Ok(()),
-        None => Err(status_of(Code::Unsupported, handshake::refusal(min, max))),
     }
 }

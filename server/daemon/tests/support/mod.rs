@@ -6,12 +6,12 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
-    process::{Child, ChildStdout, Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::{
         atomic::{AtomicU16, Ordering::Relaxed},
         mpsc,
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How long a server may take until it is ready.
@@ -33,6 +33,8 @@ pub struct Server {
     child: Child,
     /// Its lines, as they come.
     stdout: mpsc::Receiver<String>,
+    /// The same of its log, if the test reads it.
+    log: Option<mpsc::Receiver<String>>,
     /// From the ready line.
     pub uri: String,
 }
@@ -59,11 +61,33 @@ impl Server {
         Self::spawn_command(command)
     }
 
+    /// The same, and the test reads its log.
+    pub fn spawn_logged(args: &[&str]) -> Self {
+        let mut command = slotkv();
+        command.args(args).stderr(Stdio::piped());
+        Self::spawn_command(command)
+    }
+
     fn spawn_command(mut command: Command) -> Self {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the binary starts");
         let stdout = lines(child.stdout.take().expect("stdout is piped"));
-        Self { child, stdout, uri: String::new() }
+        let log = child.stderr.take().map(lines);
+        Self { child, stdout, log, uri: String::new() }
+    }
+
+    /// Reads its log up to a line that has this in it.
+    #[track_caller]
+    pub fn wait_until_logged(&self, part: &str) -> String {
+        let log = self.log.as_ref().expect("its log is read");
+        let (end, mut seen) = (Instant::now() + READY_MAX, String::new());
+        loop {
+            match log.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(part) => return line,
+                Ok(line) => seen.push_str(&line),
+                Err(why) => panic!("{why}: no {part:?} in its log: {seen}"),
+            }
+        }
     }
 
     /// Reads the ready line.
@@ -130,14 +154,14 @@ fn uri_of(line: &str) -> String {
     uri.unwrap_or_else(|| panic!("said {line:?} instead of being ready"))
 }
 
-/// The lines of a server's stdout with their ends, read by a thread, so that a test can wait for one for a while.
-fn lines(stdout: ChildStdout) -> mpsc::Receiver<String> {
+/// The lines of what a server writes, with their ends, read by a thread, so that a test can wait for one for a while.
+fn lines(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (to, lines) = mpsc::channel();
     std::thread::spawn(move || {
-        let mut stdout = BufReader::new(stdout);
+        let mut pipe = BufReader::new(pipe);
         loop {
             let mut line = String::new();
-            match stdout.read_line(&mut line) {
+            match pipe.read_line(&mut line) {
                 Ok(1..) if to.send(line).is_ok() => {}
                 _ => return,
             }

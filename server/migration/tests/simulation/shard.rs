@@ -76,6 +76,7 @@ impl Shard {
             tail: records.collect(),
             commit_index: self.commit as u64,
             table,
+            loss_index: None,
         };
         self.append(Entry::Barrier);
         self.party = Some(Party::new(now_us, options.clone(), start));

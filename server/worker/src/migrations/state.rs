@@ -27,6 +27,7 @@ pub(super) enum Answer {
     Read(Copied),
     Tallied(Id, Bytes, Bytes),
     Swept(Id, Bytes, bool),
+    Regained(Id, Bytes, Bytes),
 }
 
 /// What a [`Migrations`] works with.
@@ -184,7 +185,9 @@ impl Migrations {
         let is_own = |source, target| source == self.shard || target == self.shard;
         self.party.as_ref().is_some_and(|party| {
             let mut planned = party.known().migrations.iter();
-            planned.any(|planned| is_own(planned.source, planned.target)) || !party.ledger().work().is_empty()
+            planned.any(|planned| is_own(planned.source, planned.target))
+                || !party.ledger().work().is_empty()
+                || !self.answers.is_empty()
         })
     }
 

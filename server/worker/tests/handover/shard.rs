@@ -8,7 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use slotkv_migration::{
-    Id, Ledger, Message, Options, Party, Position as Place, Record, Report, ShardId, Slot, Start, Table,
+    Id, Ledger, Message, Options, Party, Position as Place, Record, Regain, Report, ShardId, Slot, Start,
+    Table,
 };
 use slotkv_proto::{SlotCount, v1::Reply};
 use slotkv_storage::{
@@ -166,13 +167,30 @@ impl Shard {
     }
 
     pub async fn take_office(&mut self, table: Table) {
+        self.begin(table, 0, false).await;
+    }
+
+    /// An operator has it go on with what it had up to a record.
+    pub async fn recover(&mut self, table: Table, upto: u64, epoch_sum: u64) {
+        self.log.truncate_back(upto + 1).await.unwrap();
+        self.engine = MemoryEngine::recoverable(1);
+        (self.replica, self.twin) = (load(&self.engine), load(&MemoryEngine::new()));
+        for replica in [&mut self.replica, &mut self.twin] {
+            replica.apply_log(&self.log, 1, upto).unwrap();
+        }
+        let gap = self.replica.gap(epoch_sum, 0);
+        self.begin(table, gap, true).await;
+    }
+
+    async fn begin(&mut self, table: Table, gap: u64, has_lost: bool) {
         self.epoch += 1;
-        let record = barrier(self.wall_ms, 0);
+        let record = barrier(self.wall_ms, gap);
         self.append(&record).await;
         let mut group = self.replica.begin_logged();
         self.replica.stage_record(&mut group, self.last(), &record).unwrap();
         self.replica.apply(group).unwrap();
         let start = start(self.id, self.epoch, &self.replica, table);
+        let start = Start { loss_index: has_lost.then(|| self.last().index), ..start };
         self.party = Party::new(self.now_us, self.options.clone(), start);
         let index = self.last().index;
         self.party.committed(self.now_us, index, index);
@@ -273,7 +291,8 @@ impl Shard {
             let is_quiet = ready.appends.is_empty()
                 && ready.reads.is_empty()
                 && ready.tallies.is_empty()
-                && ready.sweeps.is_empty();
+                && ready.sweeps.is_empty()
+                && ready.regains.is_empty();
             for record in ready.appends {
                 match self.handover(&record).await {
                     Ok(at) => {
@@ -308,6 +327,10 @@ impl Shard {
             for sweep in ready.sweeps {
                 let (upto, is_last) = self.replica.sweep(&sweep).unwrap();
                 self.party.swept(self.now_us, sweep.id, upto, is_last);
+            }
+            for Regain { id, slots } in ready.regains {
+                let (bytes, levels) = self.replica.regain(&slots);
+                self.party.regained(self.now_us, id, bytes, levels);
             }
             // A part is larger than it may be if a single item is.
             let is_tiny = self.options.part_bytes_max < 1_000;
@@ -362,5 +385,5 @@ impl Shard {
 
 fn start(shard: ShardId, epoch: u64, replica: &Replica, table: Table) -> Start {
     let (ledger, commit_index) = (replica.ledger().clone(), replica.applied().index);
-    Start { shard, epoch, ledger, tail: Vec::new(), commit_index, table }
+    Start { shard, epoch, ledger, tail: Vec::new(), commit_index, table, loss_index: None }
 }

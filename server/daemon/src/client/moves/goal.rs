@@ -52,9 +52,6 @@ impl Goal {
 
     /// Why nobody wants it any more.
     fn given_up(&self, reply: &MigrationsReply) -> Option<String> {
-        if !reply.moves {
-            return Some("this cluster's masters move no slots".to_owned());
-        }
         if let Goal::Shard { shard, weight } = *self {
             let now = reply.weights.iter().find(|one| one.shard == shard).map(|one| one.weight);
             if let Some(now) = now.filter(|now| *now != weight) {
@@ -136,7 +133,6 @@ mod tests {
     fn drained() -> (MigrationsReply, StatusReply) {
         let weight = |shard, weight| ShardWeight { shard, weight };
         let reply = MigrationsReply {
-            moves: true,
             planned: true,
             table_version: 9,
             weights: vec![weight(0, 1.0), weight(1, 0.0)],
@@ -187,7 +183,6 @@ mod tests {
         ended(DRAIN, MigrationsReply { held_all: true, ..reply.clone() }, "cancelled every move");
         ended(DRAIN, MigrationsReply { held_shards: vec![1], ..reply.clone() }, "cancelled: ");
         ended(Goal::All, MigrationsReply { held_shards: vec![4], ..reply.clone() }, "shards [4]");
-        ended(DRAIN, MigrationsReply { moves: false, ..reply.clone() }, "move no slots");
         let weights = vec![ShardWeight { shard: 1, weight: 2.0 }];
         ended(DRAIN, MigrationsReply { weights, ..reply.clone() }, "given shard 1 weight 2 since");
         let other = MigrationsReply { held_shards: vec![4], ..reply };

@@ -20,24 +20,22 @@ use self::{
     progress::Progress,
 };
 use super::{
-    connect, explained, failure,
-    operator::ask_leader,
+    connect, failure,
     output::{Output, Reading},
+    watch,
 };
-use crate::cli::{
-    exit::{Exit, Failure},
-    flags::{CancelFlags, ClientFlags, MoveFlags, RebalanceFlags, ShardFlags, StatusFlags, WeightFlags},
+use crate::{
+    cli::{
+        exit::{Exit, Failure},
+        flags::{CancelFlags, ClientFlags, MoveFlags, RebalanceFlags, ShardFlags, StatusFlags, WeightFlags},
+    },
+    members::ask_leader,
 };
 
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often `migrations --watch` looks.
-const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a leader may be away while something is asked of it.
 const LEADER_MAX: Duration = Duration::from_secs(30);
-/// Clears a terminal and goes to its first line.
-const CLEAR: &[u8] = b"\x1b[H\x1b[2J\x1b[3J";
-
 /// `admin add`.
 pub(crate) async fn add(flags: ShardFlags) -> Result<Exit, Failure> {
     weigh(flags.shard, None, &flags.moves).await
@@ -93,40 +91,10 @@ pub(crate) async fn cancel(flags: CancelFlags) -> Result<Exit, Failure> {
 pub(crate) async fn migrations(flags: StatusFlags) -> Result<Exit, Failure> {
     let client = connect(&flags.client).await?;
     let mut output = Output::new();
-    let outcome = match flags.watch {
-        true => watch(&client, &flags, &mut output).await,
-        false => match look(&client).await {
-            Ok(reply) => show(&reply, flags.client.json, &mut output),
-            Err(error) => Err(failure(error)),
-        },
-    };
+    let outcome = watch::show(&flags, &mut output, async || look(&client).await, show).await;
     client.close().await;
     outcome?;
     output.end(Exit::Done)
-}
-
-/// Until nobody reads any more.
-async fn watch(client: &Client, flags: &StatusFlags, output: &mut Output) -> Reading {
-    let redraws = output.is_terminal() && !flags.client.json;
-    let mut last = None;
-    loop {
-        let reply = look(client).await.map_err(|error| explained(&error));
-        if redraws || last.as_ref() != Some(&reply) {
-            if redraws {
-                output.bytes(CLEAR)?;
-            }
-            let reads = match &reply {
-                Ok(reply) => show(reply, flags.client.json, output)?,
-                Err(why) if flags.client.json => output.line(&json!({ "error": why }).to_string())?,
-                Err(why) => output.line(why)?,
-            };
-            if !reads || !output.flush()? {
-                return Ok(false);
-            }
-            last = Some(reply);
-        }
-        sleep(WATCH_INTERVAL).await;
-    }
 }
 
 fn show(reply: &v1::MigrationsReply, as_json: bool, output: &mut Output) -> Reading {

@@ -92,9 +92,6 @@ pub(super) fn to_text(reply: &MigrationsReply) -> String {
         text.push_str(notice);
         text.push('\n');
     }
-    if !reply.moves {
-        text.push_str("this cluster's masters move no slots\n");
-    }
     text
 }
 
@@ -105,7 +102,6 @@ pub(super) fn to_json(reply: &MigrationsReply) -> Value {
     json!({
         "table_version": reply.table_version,
         "master_epoch": reply.master_epoch,
-        "moves": reply.moves,
         "planned": reply.planned,
         "open": reply.open.iter().map(|open| json!({
             "id": open.id,
@@ -182,7 +178,6 @@ mod tests {
     #[test]
     fn what_moves_and_what_failed_is_shown_to_people() {
         let reply = MigrationsReply {
-            moves: true,
             open: vec![MigrationStatus {
                 id: 7,
                 source: 0,
@@ -217,7 +212,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert_eq!(to_text(&MigrationsReply { moves: true, ..Default::default() }), "nothing is to move\n");
+        assert_eq!(to_text(&MigrationsReply::default()), "nothing is to move\n");
         let json = to_json(&reply);
         assert_eq!((&json["open"][0]["slots"][0], &json["left"][0]["slots"]), (&json!([3, 5]), &json!(40)));
     }
