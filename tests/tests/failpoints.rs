@@ -68,10 +68,10 @@ fn the_list_has_every_step_with_every_actor_and_every_fault_once() {
 }
 
 #[test]
-fn a_target_that_drops_its_staging_with_its_primary_is_noticed() {
-    let cell = Cell { step: Step::ImportedCommitted, actor: Actor::Target, fault: Fault::Crash };
-    let found = (0..12).any(|number| {
-        let plan = Plan { mistake: Some(Bug::DropsStaging), ..plan(number, cell) };
+fn a_seal_that_a_timer_lifts_while_the_leader_stands_still_is_noticed() {
+    let cell = Cell { step: Step::ImportedReported, actor: Actor::Leader, fault: Fault::Pause };
+    let found = (0..6).any(|number| {
+        let plan = Plan { mistake: Some(Bug::UnsealsByTimer), interval_ms: None, ..plan(number, cell) };
         run(&plan).verdict.inspect_err(|why| println!("{why}")).is_err()
     });
     assert!(found, "not noticed");

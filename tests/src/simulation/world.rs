@@ -90,6 +90,12 @@ impl Plan {
         }
     }
 
+    /// A run in which slots move all the time, in small pieces, and nothing excuses what gets lost: mistakes of hand-overs show there.
+    pub fn of_mistakes(seed: u64) -> Self {
+        let (calls, part_bytes_max) = (150, 256);
+        Self { calls, faults: 25, interval_ms: None, orders: 100, part_bytes_max, ..Self::new(seed) }
+    }
+
     /// A run with one fault at one step. The shard that gives does so in one hand-over of several parts.
     pub fn of_cell(seed: u64, cell: Cell) -> Self {
         let cell = Some(cell);
