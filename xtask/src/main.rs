@@ -77,9 +77,11 @@ usage: cargo xtask VERB
         --keep     what reaches code that nothing in the tree reached goes to tests/fuzz/corpus
         --target   one of them, instead of all
 
-  simulate [--seeds N] [--from S] [--bugs]
+  simulate [--seeds N] [--from S] [--bugs] [--failpoints]
       seeded runs in virtual time: N seeds (2000) of one shard's replicas, a tenth as many of whole clusters
-        --bugs     planted mistakes, too: after how many seeds each is found
+        --bugs         planted mistakes, too, of replicas and of hand-overs: after how many seeds each is found
+        --failpoints   instead: a hand-over is stopped at each of its steps, where each fault meets each of those that take part;
+                       S decides everything else
 
   install-c --prefix P [--debug]
       builds the C library and installs it with its headers, pkg-config file and CMake package

@@ -1,6 +1,8 @@
 //! `cargo xtask simulate`: seeded runs in virtual time, in release builds. Two simulators: the replicas of one shard under
 //! everything that a network, a disk and a coordinator can do (`server/replication/tests/simulation`), and whole
-//! clusters of this repository's masters, workers and clients (`tests/tests/simulation.rs`). The suites of `cargo xtask test` run
+//! clusters of this repository's masters, workers and clients (`tests/tests/simulation.rs`). `--bugs` plants mistakes in both, those of hand-overs
+//! in whole clusters (`tests/tests/mistakes.rs`); `--failpoints` runs every step of a hand-over with every fault instead
+//! (`tests/tests/failpoints.rs`), `--from` being the seed. The suites of `cargo xtask test` run
 //! a few seeds of each.
 
 use std::time::Instant;
@@ -8,15 +10,18 @@ use std::time::Instant;
 use crate::table::{Table, thousands};
 use crate::{Outcome, process, project};
 
-const USAGE: &str = "usage: cargo xtask simulate [--seeds N] [--from S] [--bugs]";
+const USAGE: &str = "usage: cargo xtask simulate [--seeds N] [--from S] [--bugs] [--failpoints]";
 /// Seeds of a run that names none.
 const SEEDS: u64 = 2_000;
 /// A seed of whole clusters costs as much as so many of one shard.
 const CLUSTER_COST: u64 = 10;
 
+/// A planted mistake of hand-overs is looked for in so many seeds of whole clusters, at most.
+const MISTAKE_SEEDS_MAX: u64 = 400;
+
 /// The verb.
 pub fn run(arguments: &[String]) -> Outcome<bool> {
-    let (mut seeds, mut from, mut bugs) = (SEEDS, 1, false);
+    let (mut seeds, mut from, mut bugs, mut failpoints) = (SEEDS, 1, false, false);
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let mut number = || rest.next().and_then(|value| value.parse().ok()).ok_or(USAGE);
@@ -24,6 +29,7 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
             "--seeds" => seeds = number()?,
             "--from" => from = number()?,
             "--bugs" => bugs = true,
+            "--failpoints" => failpoints = true,
             _ => return Err(USAGE.into()),
         }
     }
@@ -34,13 +40,13 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
     let mut simulate = |name: &str,
                         seeds: u64,
                         arguments: &[&str],
-                        variables: &[(&str, u64)]|
+                        variables: &[(&str, String)]|
      -> Outcome<()> {
         let log = log_of(name);
         let mut command = project::cargo();
         command.args(["test", "--release"]).args(arguments);
         for (variable, value) in variables {
-            command.env(variable, value.to_string());
+            command.env(variable, value);
         }
         let begun = Instant::now();
         process::logged(&format!("{name}: {} seeds from {from} on", thousands(seeds)), &log, &mut command)?;
@@ -48,20 +54,52 @@ pub fn run(arguments: &[String]) -> Outcome<bool> {
         table.row([name.to_owned(), thousands(seeds), from.to_string(), format!("{minutes:.1}")]);
         Ok(())
     };
+    let text = |number: u64| number.to_string();
+    if failpoints {
+        let cells = ["-p", "slotkv-tests", "--test", "failpoints", "--", "--nocapture", "a_hand_over"];
+        let variables = [("SLOTKV_FAILPOINTS", "all".to_owned()), ("SLOTKV_SEED", text(from))];
+        let outcome = simulate("failpoints of a hand-over", 1, &cells, &variables);
+        println!("{}", cells_of(&std::fs::read_to_string(log_of("failpoints of a hand-over"))?));
+        outcome?;
+        println!("{}", table.text());
+        return Ok(true);
+    }
     let shard = ["-p", "slotkv-replication", "--test", "simulation", "--", "--nocapture", "no_acknowledged"];
-    simulate("one shard", seeds, &shard, &[("SLOTKV_SEEDS", seeds), ("SLOTKV_SEED_FROM", from)])?;
+    simulate("one shard", seeds, &shard, &[("SLOTKV_SEEDS", text(seeds)), ("SLOTKV_SEED_FROM", text(from))])?;
     if bugs {
         let planted = ["-p", "slotkv-replication", "--test", "simulation", "--", "--nocapture", "planted"];
-        let variables = [("SLOTKV_BUGS", seeds), ("SLOTKV_SEED_FROM", from)];
+        let variables = [("SLOTKV_BUGS", text(seeds)), ("SLOTKV_SEED_FROM", text(from))];
         let outcome = simulate("planted bugs", seeds, &planted, &variables);
         println!("{}", found(&std::fs::read_to_string(log_of("planted bugs"))?, from));
         outcome?;
+        let (name, count) = ("planted mistakes of hand-overs", seeds.min(MISTAKE_SEEDS_MAX));
+        let planted = ["-p", "slotkv-tests", "--test", "mistakes", "--", "--nocapture", "planted"];
+        let variables = [("SLOTKV_BUGS", text(count)), ("SLOTKV_SEED_FROM", text(from))];
+        let outcome = simulate(name, count, &planted, &variables);
+        println!("{}", found(&std::fs::read_to_string(log_of(name))?, from));
+        outcome?;
     }
     let cluster = ["-p", "slotkv-tests", "--test", "simulation", "--", "--nocapture", "no_acknowledged"];
-    let variables = [("SLOTKV_SIMULATION_SEEDS", clusters), ("SLOTKV_SIMULATION_FROM", from)];
+    let variables = [("SLOTKV_SIMULATION_SEEDS", text(clusters)), ("SLOTKV_SIMULATION_FROM", text(from))];
     simulate("whole clusters", clusters, &cluster, &variables)?;
     println!("{}", table.text());
     Ok(true)
+}
+
+/// What the cells came to: how many there were, and those that failed.
+fn cells_of(log: &str) -> String {
+    let is_told = |line: &&str| line.contains(" cells, ") || line.split(':').next().is_some_and(is_cell);
+    log.lines()
+        .filter(is_told)
+        .map(|line| format!("{}\n", line.chars().take(200).collect::<String>()))
+        .collect()
+}
+
+/// Whether it is the name of a cell: step, actor, fault.
+fn is_cell(name: &str) -> bool {
+    let mut parts = name.split(',');
+    let is_word = |part: Option<&str>| part.is_some_and(|part| part.chars().all(char::is_alphabetic));
+    is_word(parts.next()) && is_word(parts.next()) && is_word(parts.next()) && parts.next().is_none()
 }
 
 /// After how many seeds each planted mistake was found.

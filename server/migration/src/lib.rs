@@ -117,9 +117,11 @@
 //! of it. `tests/model` explores the rules to the last state.
 //!
 //! Layout: [`party`] inputs and outputs · [`leader`] · [`ledger`] what a log says · [`place`] · [`record`] · [`message`] · [`table`] · [`ready`]
-//! outputs · [`options`] · [`pace`] · `wire` all of it as bytes, with the feature of that name · [`bug`] known mistakes, for tests.
+//! outputs · [`options`] · [`pace`] · `wire` all of it as bytes, with the feature of that name · [`bug`] known mistakes, for tests ·
+//! [`failpoint`] the steps of a hand-over by name, for tests.
 
 pub mod bug;
+pub mod failpoint;
 mod incoming;
 pub mod leader;
 pub mod ledger;
@@ -137,6 +139,7 @@ pub mod table;
 pub mod wire;
 
 pub use bug::Bug;
+pub use failpoint::Step;
 pub use leader::{Answer, Ask, Leader, Note, Progress};
 pub use ledger::{Ledger, Mark};
 pub use message::{Body, Message};

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::{
     Bug, Options, ShardId, Slot,
+    failpoint::{reached, steps},
     incoming::Incoming,
     ledger::{Ledger, Mark, State, Work},
     lost::Lost,
@@ -136,6 +137,7 @@ impl Party {
         self.input(now_us, |party| {
             let id = record.id();
             party.asked.remove(&id);
+            reached(steps::of_appended(&record, party.gives(id)), id);
             let slots = party.appended.apply(position, &record, party.options.bug());
             if let Record::Stage { bytes, .. } = &record
                 && !slots.is_empty()
@@ -268,6 +270,7 @@ impl Party {
     }
 
     pub(crate) fn send(&mut self, id: Id, to: ShardId, body: Body) {
+        reached(steps::of_message(&body), id);
         self.ready.messages.push(Message { id, from: self.me, to, version: self.table.version, body });
     }
 
@@ -285,7 +288,23 @@ impl Party {
             self.ready.refresh = true;
             return;
         }
+        for migration in table.migrations.iter().filter(|found| self.is_news(found)) {
+            if let Some(outcome) = migration.outcome {
+                reached(steps::of_decision(outcome, migration.source == self.me), migration.id);
+            }
+        }
         self.table = table;
+    }
+
+    /// Whether a table decides what none has decided before, about a hand-over of this shard's.
+    fn is_news(&self, migration: &Migration) -> bool {
+        let known = self.table.migration(migration.id).and_then(|known| known.outcome);
+        (migration.source == self.me || migration.target == self.me) && known.is_none()
+    }
+
+    /// Whether this shard is the source of a hand-over.
+    fn gives(&self, id: Id) -> bool {
+        self.table.migration(id).is_some_and(|migration| migration.source == self.me)
     }
 
     fn apply_committed(&mut self) {
@@ -293,6 +312,9 @@ impl Party {
             && position.index <= self.commit
         {
             self.committed.apply(*position, record, self.options.bug());
+            for step in steps::of_committed(record, self.gives(record.id())).into_iter().flatten() {
+                reached(step, record.id());
+            }
             self.tail.pop_front();
         }
     }
@@ -414,6 +436,9 @@ impl Party {
             is_news || self.now_us >= told_us + self.options.report_us
         });
         if is_due {
+            if let Some(step) = steps::of_report(&said, migration.outcome, is_source) {
+                reached(step, id);
+            }
             self.told.insert(id, (said.clone(), self.now_us));
             self.ready.reports.push(Report { id, is_source, said });
         }

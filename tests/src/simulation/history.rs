@@ -155,6 +155,12 @@ impl History {
         self.inner.lock().events.iter().filter(|event| wanted(&event.end)).count()
     }
 
+    /// How many calls that began behind this number ended so.
+    pub fn count_since(&self, begun: u64, wanted: impl Fn(&End) -> bool) -> usize {
+        let inner = self.inner.lock();
+        inner.events.iter().filter(|event| event.begun > begun && wanted(&event.end)).count()
+    }
+
     /// A number that two runs have in common only if they did the same.
     pub fn fingerprint(&self) -> u64 {
         let text = format!("{:?}", self.inner.lock().events);

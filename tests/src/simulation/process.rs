@@ -7,11 +7,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use slotkv_coordination::{
     Coordinator, Embedded, Error, Expect, Mode, Node, Op, OpResult, Session, SessionId, SessionState, Watch,
+    embedded::WriteFate,
 };
 use slotkv_worker::runner::Tasks;
 use tokio::{sync::watch, time::sleep};
 
-use super::{moves::Moves, net::Net};
+use super::{gate::Gate, moves::Moves, net::Net};
 
 /// What the coordinator is called where links are cut.
 pub const COORDINATOR: &str = "coordinator";
@@ -27,18 +28,26 @@ pub struct Process {
     coordinator: Embedded,
     sessions: Arc<Mutex<Vec<SessionId>>>,
     moves: Option<Arc<Moves>>,
+    gate: Option<Arc<Gate>>,
 }
 
 impl Process {
     /// A process without tasks.
     pub fn new(address: &str, net: Arc<Net>, coordinator: Embedded) -> Self {
         let (tasks, sessions) = (Tasks::default(), Arc::default());
-        Self { address: address.to_owned(), tasks, net, coordinator, sessions, moves: None }
+        Self { address: address.to_owned(), tasks, net, coordinator, sessions, moves: None, gate: None }
     }
 
-    /// What it does to the slot table is noted.
-    pub fn noted(self, moves: &Arc<Moves>) -> Self {
-        Self { moves: Some(moves.clone()), ..self }
+    /// What it does to the slot table is noted, and stopped where a fault is to come.
+    pub fn noted(self, moves: &Arc<Moves>, gate: Option<Arc<Gate>>) -> Self {
+        Self { moves: Some(moves.clone()), gate, ..self }
+    }
+
+    /// The next write of its last session has this fate.
+    pub fn next_write(&self, fate: WriteFate) {
+        if let Some(id) = self.sessions.lock().last() {
+            self.coordinator.faults().next_write(Some(*id), fate);
+        }
     }
 
     /// It is stopped, and the coordinator hears nothing of it.
@@ -110,7 +119,11 @@ impl Held {
 
     async fn write<T>(&self, writing: impl Future<Output = Result<T, Error>> + Send) -> Result<T, Error> {
         let answer = self.process.tasks.within(writing).await;
-        self.process.moves.iter().for_each(|moves| moves.look(&self.process.coordinator.faults()));
+        let faults = self.process.coordinator.faults();
+        self.process.moves.iter().for_each(|moves| moves.look(&faults));
+        if let Some(gate) = &self.process.gate {
+            self.process.tasks.within(gate.after(&faults)).await;
+        }
         self.process.answered(answer, true)
     }
 }
@@ -150,6 +163,9 @@ impl Session for Held {
     }
 
     async fn multi(&self, ops: Vec<Op>) -> Result<Vec<OpResult>, Error> {
+        if let Some(gate) = &self.process.gate {
+            self.process.tasks.within(gate.before(&ops)).await;
+        }
         self.write(self.session.multi(ops)).await
     }
 

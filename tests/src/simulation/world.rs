@@ -16,6 +16,8 @@ use slotkv_migration::{LeaderOptions, bug};
 
 use super::{
     calls::{Caller, KEYS, URI, number},
+    cell::Cell,
+    gate::Gate,
     history::{Call, End, History},
     machine::{Machine, Sabotage, SimClock},
     moves::Moves,
@@ -56,6 +58,8 @@ pub struct Plan {
     pub slots_together: usize,
     /// Bytes of one part of a hand-over.
     pub part_bytes_max: usize,
+    /// The one fault that comes, at one step of one hand-over; `None`: `faults` of them by chance.
+    pub cell: Option<Cell>,
 }
 
 impl Plan {
@@ -82,6 +86,27 @@ impl Plan {
             orders: 60,
             slots_together: [1, 3, 16][seed as usize % 3],
             part_bytes_max: if seed % 7 < 5 { 256 } else { 1 << 20 },
+            cell: None,
+        }
+    }
+
+    /// A run in which slots move all the time, in small pieces, and nothing excuses what gets lost: mistakes of hand-overs show there.
+    pub fn of_mistakes(seed: u64) -> Self {
+        let (calls, part_bytes_max) = (150, 256);
+        Self { calls, faults: 25, interval_ms: None, orders: 100, part_bytes_max, ..Self::new(seed) }
+    }
+
+    /// A run with one fault at one step. The shard that gives does so in one hand-over of several parts.
+    pub fn of_cell(seed: u64, cell: Cell) -> Self {
+        let cell = Some(cell);
+        Self {
+            shards: 2,
+            clients: 4,
+            calls: 120,
+            slots_together: 16,
+            part_bytes_max: 256,
+            cell,
+            ..Self::new(seed)
         }
     }
 }
@@ -104,7 +129,7 @@ pub struct Report {
 /// After the last fault has healed, every key must be readable within this time.
 pub(super) const RECOVERY_MAX: Duration = Duration::from_secs(120);
 /// Pause between two looks after workers that have stopped.
-const LOOK_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const LOOK_PAUSE: Duration = Duration::from_millis(500);
 /// Slots of the cluster.
 const SLOTS: u32 = 16;
 /// Hand-overs that fail are tried again after no longer than this.
@@ -139,7 +164,9 @@ pub(super) struct World {
     pub(super) in_trouble: bool,
     pub(super) masters: Vec<Option<(Master, Process)>>,
     moves: Arc<Moves>,
-    history: Arc<History>,
+    /// Where the fault of a cell waits for its step.
+    pub(super) gate: Option<Arc<Gate>>,
+    pub(super) history: Arc<History>,
     trace: Vec<String>,
     faults: BTreeMap<&'static str, u64>,
     started: tokio::time::Instant,
@@ -150,9 +177,12 @@ impl World {
         let chance: Arc<dyn Chance> = Arc::new(SeededChance::new(plan.seed));
         let places = (0..plan.shards).flat_map(|shard| (0..plan.replicas).map(move |number| (shard, number)));
         let machine = |(shard, number)| Machine::new(plan, shard, number, &*chance);
+        let net = Net::new(chance.clone());
+        let gate = plan.cell.map(|cell| Arc::new(Gate::new(cell.step, net.clone())));
         Self {
             plan: plan.clone(),
-            net: Net::new(chance.clone()),
+            net,
+            gate,
             coordinator: Embedded::new(),
             machines: places.map(machine).collect(),
             is_lossy: false,
@@ -168,7 +198,10 @@ impl World {
     }
 
     async fn run(mut self) -> Report {
-        let ended = self.live().await;
+        let ended = match self.plan.cell {
+            Some(cell) => self.live_cell(cell).await,
+            None => self.live().await,
+        };
         let checked = if self.is_lossy { self.history.check_values() } else { self.history.check() };
         let Met { unknown, broken, lost_hints, old_reads } = self.coordinator.faults().met();
         self.faults.extend([
@@ -193,7 +226,8 @@ impl World {
         }
     }
 
-    async fn live(&mut self) -> Result<(), String> {
+    /// Everybody starts; the clients' calls are what is returned.
+    pub(super) async fn begin(&mut self) -> Result<JoinSet<()>, String> {
         for at in 0..MASTERS.len() {
             self.start_master(at);
         }
@@ -204,6 +238,11 @@ impl World {
         for number in 0..self.plan.clients {
             clients.spawn(self.caller(number).run());
         }
+        Ok(clients)
+    }
+
+    async fn live(&mut self) -> Result<(), String> {
+        let mut clients = self.begin().await?;
         self.begin_trouble();
         for _ in 0..self.plan.faults {
             sleep(Duration::from_millis(self.chance.below(400))).await;
@@ -229,6 +268,11 @@ impl World {
         recovering.await.unwrap_or_else(|_| {
             Err(format!("not every key could be read {RECOVERY_MAX:?} after everything was healed"))
         })?;
+        self.conclude().await
+    }
+
+    /// Every slot comes to where it belongs, and its owner has what can be read.
+    pub(super) async fn conclude(&mut self) -> Result<(), String> {
         let rows = self.settle().await?;
         let present = self.read_all().await?;
         match rows == present {
@@ -260,7 +304,7 @@ impl World {
         };
         let chance = Arc::new(SeededChance::new(self.chance.next_u64()));
         let process = Process::new(MASTERS[at], self.net.clone(), self.coordinator.clone());
-        let process = process.noted(&self.moves);
+        let process = process.noted(&self.moves, self.gate.clone());
         let master = Master::start(options, Arc::new(process.clone()), chance).expect("valid options");
         let service = MasterService::of_master(master.view(), master.standing());
         self.net.add_master(MASTERS[at], service, process.tasks.clone());
