@@ -135,7 +135,7 @@ impl Replica {
         let Some(from) = from else { return Ok(Some(changes)) };
         changes.at = from.at;
         let mut left = LOG_BYTES_MAX;
-        while changes.at.index < applied.index && left > 0 && changes.part_bytes < bytes_max {
+        while changes.at.index < applied.index && left > 0 && changes.part_bytes < bytes_max.max(1) {
             let records = read_log(changes.at.index + 1, left)?;
             if records.is_empty() {
                 break;
