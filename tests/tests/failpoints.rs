@@ -68,11 +68,13 @@ fn the_list_has_every_step_with_every_actor_and_every_fault_once() {
 }
 
 #[test]
-fn a_seal_that_a_timer_lifts_while_the_leader_stands_still_is_noticed() {
-    let cell = Cell { step: Step::ImportedReported, actor: Actor::Leader, fault: Fault::Pause };
-    let found = (0..6).any(|number| {
-        let plan = Plan { mistake: Some(Bug::UnsealsByTimer), interval_ms: None, ..plan(number, cell) };
-        run(&plan).verdict.inspect_err(|why| println!("{why}")).is_err()
-    });
-    assert!(found, "not noticed");
+fn a_mistake_of_a_hand_over_fails_the_cells_in_which_it_shows() {
+    for mistake in [Bug::DeletesBeforeSwitch, Bug::UnsealsByTimer] {
+        let found = Cell::few(SEED).into_iter().enumerate().find(|(number, cell)| {
+            let plan = Plan { mistake: Some(mistake), ..Plan::of_cell(*number as u64, *cell) };
+            run(&plan).verdict.is_err()
+        });
+        println!("{mistake:?}: {:?}", found.map(|(_, cell)| name(&cell)));
+        assert!(found.is_some(), "{mistake:?} is not noticed");
+    }
 }

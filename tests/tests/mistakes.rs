@@ -10,8 +10,7 @@ use slotkv_tests::simulation::{Plan, run};
 /// Seeds of the quick form.
 const SEEDS: u64 = 12;
 /// What the quick form plants.
-const QUICK: [Bug; 4] =
-    [Bug::DeletesBeforeSwitch, Bug::UnsealsByTimer, Bug::ServesByTable, Bug::ServesStaged];
+const QUICK: [Bug; 3] = [Bug::DeletesBeforeSwitch, Bug::UnsealsByTimer, Bug::ServesByTable];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))
@@ -21,7 +20,7 @@ fn number(name: &str) -> Option<u64> {
 fn seen(seed: u64, bug: Option<Bug>) -> Option<String> {
     let plan = Plan { mistake: bug, ..Plan::of_mistakes(seed) };
     match catch_unwind(AssertUnwindSafe(|| run(&plan))) {
-        Ok(report) => report.verdict.err(),
+        Ok(report) => report.verdict.err().map(|why| format!("{why}\n{}", report.trace.join("\n"))),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().cloned();
             Some(format!("a panic: {}", text.unwrap_or_default()))
@@ -53,7 +52,10 @@ fn a_planted_mistake_is_noticed_in_whole_clusters() {
 
 #[test]
 fn without_a_mistake_the_same_clusters_are_in_order() {
-    for seed in 1..=number("SLOTKV_BUGS").unwrap_or(SEEDS) / 2 {
-        assert_eq!(seen(seed, None), None, "seed {seed}");
+    let from = number("SLOTKV_SEED_FROM").unwrap_or(1);
+    for seed in from..from + number("SLOTKV_BUGS").unwrap_or(SEEDS) / 2 {
+        if let Some(why) = seen(seed, None) {
+            panic!("seed {seed}: {why}");
+        }
     }
 }

@@ -37,8 +37,17 @@ impl World {
             }
         });
         let settled = settling.await;
-        settled
-            .unwrap_or_else(|_| Err(format!("not settled within {SETTLE_MAX:?}: {why}; {:?}", self.slots())))
+        settled.unwrap_or_else(|_| {
+            Err(format!("not settled within {SETTLE_MAX:?}: {why}; {:?}; {}", self.slots(), self.leaders()))
+        })
+    }
+
+    /// What each master knows of the movement of slots.
+    fn leaders(&self) -> String {
+        let running = self.masters.iter().flatten().map(|(master, _)| {
+            format!("{:?} and {:?}", *master.standing().borrow(), *master.movement().borrow())
+        });
+        running.collect::<Vec<_>>().join("; ")
     }
 
     /// How many rows the owners hold, if everything is where it belongs.
