@@ -16,6 +16,9 @@ use crate::{
     table::Migration,
 };
 
+/// Pause before what could not be read is asked for again: what it waits for takes a moment.
+const LATER_US: u64 = 5_000;
+
 /// What a source's primary knows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outgoing {
@@ -31,6 +34,8 @@ pub(crate) struct Outgoing {
     flight: VecDeque<(Place, usize)>,
     pub flight_bytes: usize,
     is_reading: bool,
+    /// Nothing could be read; not before this time again.
+    later_us: u64,
     /// When an answer came last, or everything was asked again.
     moved_us: u64,
     /// Since when everything is copied, but for the records that come.
@@ -93,7 +98,8 @@ impl Party {
         let bytes_max = if is_shared { options.shared_part_bytes_max } else { options.part_bytes_max };
         let is_full = outgoing.flight_bytes >= options.flight_bytes_max
             || outgoing.flight.len() >= options.flight_count_max;
-        let waits = !outgoing.is_met || outgoing.is_reading || is_full;
+        let is_later = self.now_us < outgoing.later_us;
+        let waits = !outgoing.is_met || outgoing.is_reading || is_full || is_later;
         let goal = sealed.map_or(upto_index, |at| at.index.min(upto_index));
         let lacks_items = outgoing.next.as_ref().is_none_or(|next| next.cursor < Cursor::End);
         let lacks_records = outgoing.next.as_ref().is_some_and(|next| next.at.index < goal);
@@ -174,7 +180,10 @@ impl Party {
         outgoing.is_reading = false;
         let (cursor, at, bytes, item_bytes, behind) = match chunk {
             Chunk::Part { cursor, at, bytes, item_bytes, behind } => (cursor, at, bytes, item_bytes, behind),
-            Chunk::Later => return,
+            Chunk::Later => {
+                outgoing.later_us = self.now_us + LATER_US;
+                return;
+            }
             Chunk::Gone => {
                 outgoing.restart(begun);
                 self.stream_count += 1;
@@ -192,6 +201,7 @@ impl Party {
         let to = Place { stream, cursor, at };
         outgoing.behind = behind;
         if from.is_some_and(|from| !from.precedes(&to)) {
+            outgoing.later_us = self.now_us + LATER_US;
             return;
         }
         outgoing.flight.push_back((to.clone(), bytes.len()));

@@ -489,6 +489,44 @@ fn a_slow_foreground_holds_up_items_and_no_records() {
 }
 
 #[test]
+fn what_cannot_be_read_yet_is_asked_for_again_a_moment_later_and_not_at_once() {
+    let mut source = Side::new(SOURCE, options(), table(7, None));
+    let mut target = Side::new(TARGET, options(), table(7, None));
+    talk(&mut source, &mut target);
+    let read = source.reads.pop().expect("it reads");
+    source.party.read(source.now_us, HAND_OVER, read.from.as_ref(), Chunk::Later);
+    source.carry_out();
+    assert!(source.reads.is_empty(), "a host that answers at once would do nothing else");
+    source.tick(10_000);
+    assert_eq!(source.reads.len(), 1);
+}
+
+#[test]
+fn a_target_that_rests_is_sent_records_and_no_items() {
+    let mut source = Side::new(SOURCE, options(), table(7, None));
+    let mut target = Side::new(TARGET, options(), table(7, None));
+    talk(&mut source, &mut target);
+    source.read(item(1), 0);
+    target.party.foreground(target.now_us, 1);
+    target.party.worked(target.now_us, 10_000);
+    talk(&mut source, &mut target);
+    let rests_us = target.party.rested_us().expect("it rests") - target.now_us;
+    assert!(rests_us > 20_000);
+    // What it was reading already.
+    let early = source.reads.pop().expect("it reads on");
+    source.party.read(source.now_us, HAND_OVER, early.from.as_ref(), Chunk::Later);
+    source.tick(rests_us - 10_000);
+    assert!(source.reads.is_empty(), "the target rests");
+    source.index += 1;
+    source.commit();
+    let read = source.reads.pop().expect("records go as they come");
+    assert!(!read.with_items);
+    source.party.read(source.now_us, HAND_OVER, read.from.as_ref(), Chunk::Later);
+    source.tick(10_000);
+    assert_eq!(source.reads.pop().map(|read| read.with_items), Some(true), "it is over");
+}
+
+#[test]
 fn a_source_that_does_not_hold_the_slots_says_so() {
     let mut planned = table(7, None);
     planned.owners[0].tenure = Id(5);
