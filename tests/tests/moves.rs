@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use slotkv::{Client, PutOptions, Range, Scan};
+use slotkv::{Client, Explain, PutOptions, Range, Scan};
 use slotkv_daemon::dev::{Dev, DevOptions};
 use slotkv_tests::{WAIT_MAX, load::Load, operator::Operator};
 
@@ -96,6 +96,51 @@ async fn no_call_fails_and_no_scan_misses_or_doubles_a_key_while_slots_move() {
     let totals = movements.totals.unwrap();
     println!("{} slots moved, {looks} looks, {} redirects within the client", totals.slots, stats.redirects);
     assert!(totals.slots >= u64::from(SLOTS), "{totals:?}");
+    client.close().await;
+    dev.shutdown().await;
+}
+
+/// How the client would reach a key when it first takes the shard for its owner.
+async fn first_seen_at(client: Client, shard: u32, keys: Vec<String>) -> Explain {
+    loop {
+        if let Some(seen) = keys.iter().map(|key| client.explain(key)).find(|seen| seen.shard == Some(shard))
+        {
+            return seen;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_is_connected_to_a_new_owner_before_the_table_says_so() {
+    let options = DevOptions { masters: 1, shards: 2, slots: SLOTS, ..DevOptions::default() };
+    let dev = Dev::start(options).await.unwrap();
+    let mut operator = Operator::at(&dev.master_addresses()[0]).await;
+    operator.weigh(1, 0.0).await;
+    operator.settled().await;
+    // As a shard that has just joined: the client has no reason to talk to it.
+    let client = Client::connect(&dev.uri()).await.unwrap().with_deadline(WAIT_MAX);
+    fill(&client).await;
+    let mut load = Load::start(&client, 8, Duration::from_millis(1));
+    load.goes_on(100).await;
+    let (before, moved_before) = (client.stats(), operator.movements().await.totals.unwrap());
+    let first = tokio::spawn(first_seen_at(client.clone(), 1, (0..64).map(key).collect()));
+    operator.weigh(1, 1.0).await;
+    let first = first.await.unwrap();
+    assert!(first.connected, "{first:?}");
+    operator.settled().await;
+    load.goes_on(100).await;
+    load.end(&client).await;
+    let (after, moved) = (client.stats(), operator.movements().await.totals.unwrap());
+    let (connects, redirects) = (after.connects - before.connects, after.redirects - before.redirects);
+    let slots = moved.slots - moved_before.slots;
+    println!(
+        "{slots} slots moved, {connects} connections were opened, {redirects} redirects within the client"
+    );
+    assert_eq!(slots, u64::from(SLOTS) / 2);
+    assert_eq!((connects, after.calls_failed, after.calls_unknown), (1, 0, 0), "{after:?}");
+    // What was on its way when a slot was sealed, of eight calls at a time, and no more.
+    assert!(redirects <= 8, "{redirects} redirects");
     client.close().await;
     dev.shutdown().await;
 }

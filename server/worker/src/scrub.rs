@@ -68,6 +68,11 @@ impl Scrub {
         self.counts
     }
 
+    /// Whose turn it is.
+    pub fn slot(&self) -> u16 {
+        self.slot
+    }
+
     /// Reads up to `rows_max` rows, and visits as many slots at most. Returns the slots that were found rotten. A step that
     /// ends a pass ends early. An error of the engine is damage found, too. Blocks while it reads.
     pub fn step(&mut self, replica: &Replica, rows_max: usize) -> Result<Vec<Rotten>, Error> {
