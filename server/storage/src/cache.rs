@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use hashbrown::HashTable;
-use parking_lot::RwLock;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::keys::Row;
@@ -137,14 +137,29 @@ impl RowCache {
     /// called once for every begin, also if the engine failed (then with `None`).
     pub fn finish(&self, key: &[u8], row: Option<&Row>) {
         let hash = self.hash(key);
-        let mut shard = self.shard(hash).write();
-        let stripe = &mut shard.stripes[stripe_of(hash)];
-        stripe.writers = stripe.writers.saturating_sub(1);
-        stripe.sequence += 1;
+        let mut shard = self.end(hash);
         match row {
             Some(row) => shard.set(hash, key, row, self.shard_bytes_max),
             None => shard.remove(hash, key),
         }
+    }
+
+    /// The same for a row that nobody has asked for yet: it is set only where that evicts no other.
+    pub fn finish_unasked(&self, key: &[u8], row: &Row) {
+        let hash = self.hash(key);
+        let mut shard = self.end(hash);
+        if shard.has_room(key, row, self.shard_bytes_max) {
+            shard.set(hash, key, row, self.shard_bytes_max);
+        }
+    }
+
+    /// Ends [`RowCache::begin`]; the row is not there.
+    fn end(&self, hash: u64) -> RwLockWriteGuard<'_, Shard> {
+        let mut shard = self.shard(hash).write();
+        let stripe = &mut shard.stripes[stripe_of(hash)];
+        stripe.writers = stripe.writers.saturating_sub(1);
+        stripe.sequence += 1;
+        shard
     }
 
     /// The writer, where readers run on its own thread only: sets the row.
@@ -304,6 +319,10 @@ impl Shard {
         }
     }
 
+    fn has_room(&self, key: &[u8], row: &Row, bytes_max: usize) -> bool {
+        self.bytes + key.len() + row.value.len() + OVERHEAD_BYTES <= bytes_max
+    }
+
     fn remove(&mut self, hash: u64, key: &[u8]) {
         if let Ok(entry) = self.table.find_entry(hash, |entry| entry.is(hash, key)) {
             self.bytes -= entry.remove().0.cost();
@@ -363,6 +382,32 @@ mod tests {
         assert!(!cache.fill(during, b"k", &row(1, 1)));
         assert_eq!(cache.get(b"k"), Some(row(2, 1)));
         assert!(cache.fill(cache.ticket(b"k"), b"k", &row(2, 1)));
+    }
+
+    #[test]
+    fn row_that_nobody_has_asked_for_is_set_where_that_evicts_no_other() {
+        let cache = RowCache::new(64 * 4096);
+        let finish_unasked = |key: &[u8], row: &Row| {
+            cache.begin(key);
+            let during = cache.ticket(key);
+            cache.finish_unasked(key, row);
+            assert!(!cache.fill(during, key, row), "it was under way");
+        };
+        for key in (0..10_000u32).map(u32::to_be_bytes) {
+            finish_unasked(&key, &row(1, 100));
+        }
+        let held = cache.rows();
+        assert!(held > 500, "{held}");
+        finish_unasked(&0u32.to_be_bytes(), &row(2, 100));
+        assert_eq!(
+            (cache.get(&0u32.to_be_bytes()), cache.rows()),
+            (Some(row(2, 100)), held),
+            "as large as before"
+        );
+        cache.clear();
+        cache.insert(b"hot", &row(1, 900));
+        finish_unasked(b"hot", &row(2, 4000));
+        assert_eq!(cache.get(b"hot"), None, "what was there is not kept in place of what is");
     }
 
     #[test]

@@ -457,7 +457,7 @@ impl Replica {
         if let Some(swept) = group.swept {
             self.deadlines.sweep(swept);
         }
-        // Nobody reads what is hidden, and nobody lets it end.
+        // Nobody is given what is hidden, and nobody lets it end.
         let ledger = &self.applied_ledger;
         let is_hidden = |key: &[u8]| moved && !holds(ledger, key);
         for (key, _) in group.deadlines.iter().filter(|(_, comes)| *comes) {
@@ -465,7 +465,11 @@ impl Replica {
             self.deadlines.add(key, is_hidden);
         }
         for (key, row) in &group.rows {
-            self.cache.finish(key, row.as_ref().filter(|_| !is_hidden(key)));
+            match row {
+                // Whoever asks for it once it is shown would find none of its slot's rows in memory.
+                Some(row) if is_hidden(key) => self.cache.finish_unasked(key, row),
+                row => self.cache.finish(key, row.as_ref()),
+            }
         }
         if let Some(at) = group.check.filter(|at| *at == last) {
             let rows = (0..).zip(self.slots.iter().map(|slot| &slot.row));
