@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod ahead;
+mod background;
 mod engines;
 mod ingestion;
 mod journals;
@@ -251,7 +252,10 @@ impl Engine for FjallEngine {
         }
         let _writing = self.writing.lock();
         target.commit().map_err(self.error("write"))?;
-        self.memtables.keep(self.rows.tree.active_memtable());
+        if self.memtables.keep(self.rows.tree.active_memtable()) {
+            // The one before it will be flushed.
+            background::give_way();
+        }
         self.memtables.sweep();
         self.ahead.wrote(bytes as u64, || self.folder.path.join(ROWS_FOLDER));
         Ok(())

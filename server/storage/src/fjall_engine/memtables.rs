@@ -2,7 +2,7 @@
 //! writes and reads need, row by row; of a full one that takes a hundred milliseconds and more. So they are kept until nobody else
 //! has them, and freed on a thread of their own.
 
-use std::{any::Any, mem, sync::Arc, thread};
+use std::{any::Any, sync::Arc, thread};
 
 use parking_lot::Mutex;
 
@@ -16,19 +16,15 @@ type Memtable = Arc<dyn Any + Send + Sync>;
 pub(super) struct Memtables(Mutex<Vec<Memtable>>);
 
 impl Memtables {
-    /// This one is written to now.
-    pub fn keep(&self, active: Memtable) {
+    /// This one is written to now. Returns whether it was not before.
+    pub fn keep(&self, active: Memtable) -> bool {
         let mut kept = self.0.lock();
         let place = |table: &Memtable| Arc::as_ptr(table).cast::<()>();
-        if kept.last().is_some_and(|last| place(last) == place(&active)) {
-            return;
+        let is_new = kept.last().is_none_or(|last| place(last) != place(&active));
+        if is_new {
+            kept.push(active);
         }
-        let (gone, mut still): (Vec<_>, Vec<_>) =
-            mem::take(&mut *kept).into_iter().partition(|table| Arc::strong_count(table) == 1);
-        still.push(active);
-        *kept = still;
-        drop(kept);
-        free(gone);
+        is_new
     }
 
     /// Frees what only this has.
