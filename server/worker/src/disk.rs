@@ -142,7 +142,7 @@ impl Host {
                 self.publish_ledger_anew();
                 self.health.copies_installed += 1;
                 self.recent.clear();
-                self.scrub = Scrub::default();
+                self.scrub = Scrub::of_what_stays();
                 self.reading = None;
                 self.forget_checkpoint();
             }

@@ -287,7 +287,7 @@ impl Host {
             begins_anew: false,
             sync_now: false,
             health: parts.health,
-            scrub: Scrub::default(),
+            scrub: Scrub::of_what_stays(),
             reading: None,
             scrub_due_us: now + damage::SCRUB_PAUSE_US,
             leaves_out: false,

@@ -4,7 +4,10 @@
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
-use slotkv_migration::{Bug, Cursor, Ledger, Record, Slot, bug, ledger::State};
+use slotkv_migration::{
+    Bug, Cursor, Ledger, Record, Slot, bug,
+    ledger::{Mark, State},
+};
 use slotkv_storage::{Error, Kind, LogRecord, Position, Row, SlotRow, keys, record};
 
 use super::{
@@ -32,6 +35,11 @@ impl Replica {
     /// What the applied records of hand-overs come to.
     pub fn ledger(&self) -> &Ledger {
         &self.applied_ledger
+    }
+
+    /// Whether a hand-over is filling or emptying a slot.
+    pub(crate) fn is_moving(&self, slot: Slot) -> bool {
+        matches!(self.applied_ledger.mark(slot), Mark::Staging(_) | Mark::Cleaning(_))
     }
 
     /// Adds a record of a hand-over to a group, as the log's record `position`. One that holds what a source may not say is refused

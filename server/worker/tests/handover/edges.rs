@@ -2,9 +2,13 @@
 //! up in the middle.
 
 use bytes::Bytes;
-use slotkv_migration::{Body, Message, Options, Outcome, Record, Said};
+use slotkv_migration::{Body, Message, Options, Outcome, Record, Said, ledger::Mark};
 use slotkv_storage::{Batch, Engine, MemoryEngine, Row, keys};
-use slotkv_worker::snapshot::{Receiver, Source};
+use slotkv_worker::{
+    replica::Replica,
+    scrub::Scrub,
+    snapshot::{Receiver, Source},
+};
 
 use crate::{
     shard::{facts, load, rows, rows_of},
@@ -210,5 +214,34 @@ async fn replicas_that_applied_the_same_log_in_other_groups_hold_the_same_rows_t
         let names = |engine: &MemoryEngine| rows(engine, &[]);
         assert_eq!(names(&engine), names(&shard.engine));
         assert!(!rows(&engine, &keys::meta_key("ledger")).is_empty());
+    }
+}
+
+/// Slots of one pass.
+fn passed(mut scrub: Scrub, replica: &Replica) -> usize {
+    while scrub.counts().passes == 0 {
+        assert!(scrub.step(replica, 50).unwrap().is_empty());
+    }
+    scrub.counts().slots as usize
+}
+
+#[tokio::test]
+async fn scrub_leaves_out_slots_that_a_hand_over_is_filling() {
+    let mut world = World::new(7, Options { part_bytes_max: 300, ..options() }).await;
+    for _ in 0..150 {
+        world.write().await;
+    }
+    let id = world.plan(&MOVING, 0, 1).await;
+    world.until("a part", |world| !rows_of(&world.shards[1].engine, &MOVING).is_empty()).await;
+    let [source, target] = world.shards.each_ref().map(|shard| &shard.replica);
+    let all = usize::from(target.slot_count());
+    assert!(MOVING.iter().all(|slot| matches!(target.ledger().mark(*slot), Mark::Staging(_))));
+    assert_eq!(passed(Scrub::of_what_stays(), target), all - MOVING.len());
+    assert_eq!((passed(Scrub::default(), target), passed(Scrub::of_what_stays(), source)), (all, all));
+    world.until_imported(id).await;
+    world.decide(id, Outcome::Moved).await;
+    world.finish(id).await;
+    for shard in &world.shards {
+        assert_eq!(passed(Scrub::of_what_stays(), &shard.replica), all);
     }
 }
