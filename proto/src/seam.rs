@@ -11,6 +11,11 @@ pub trait Clock: Send + Sync + 'static {
     /// Microseconds since some moment before this process. Never goes back and goes on in suspend: leases are counted on
     /// it.
     fn uptime_us(&self) -> u64;
+
+    /// Microseconds that this thread has had a processor for, since some moment; where nobody counts them, those that went by.
+    fn busy_us(&self) -> u64 {
+        self.uptime_us()
+    }
 }
 
 /// The machine's clock.
@@ -26,6 +31,12 @@ impl Clock for SystemClock {
     fn uptime_us(&self) -> u64 {
         // Rust's Instant stands still in suspend.
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
+    }
+
+    #[cfg(target_os = "linux")]
+    fn busy_us(&self) -> u64 {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
         now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
     }
 

@@ -170,13 +170,15 @@ impl Host {
             }
         }
         let behind = position;
-        let begun_us = self.clock.uptime_us();
+        let begun_us = (!handovers.is_empty()).then(|| self.clock.busy_us());
         let mut handovers =
             migrations::stage(&self.replica, &mut group, &mut position, handovers, |record| {
                 payloads.encode(record);
                 appended.push(epoch, |buffer| buffer.extend_from_slice(payloads.last())).map(drop)
             })?;
-        self.migrations.worked(self.clock.uptime_us() - begun_us);
+        if let Some(begun_us) = begun_us {
+            self.migrations.worked(self.clock.busy_us().saturating_sub(begun_us));
+        }
         if self.machine.is_check_due() {
             position.index += 1;
             let record = self.replica.stage_check(&mut group, position);
@@ -231,11 +233,16 @@ impl Host {
     /// The group's records are committed.
     pub(crate) fn finish_group(&mut self) -> Result<(), Error> {
         let Some(done) = self.group.take() else { return Ok(()) };
-        let (begun_us, moved_share) = (self.clock.uptime_us(), done.group.moved_share());
+        let moved_share = done.group.moved_share();
+        // Mostly nothing is moved, and to ask is a system call.
+        let begun_us = (moved_share > 0.0).then(|| self.clock.busy_us());
         self.replica.apply(done.group)?;
         self.shard.set_applied(self.replica.applied(), self.replica.shown_index());
+        if let Some(begun_us) = begun_us {
+            let busy_us = self.clock.busy_us().saturating_sub(begun_us);
+            self.migrations.worked((busy_us as f64 * moved_share) as u64);
+        }
         let now_us = self.clock.uptime_us();
-        self.migrations.worked(((now_us - begun_us) as f64 * moved_share) as u64);
         if !done.writes.is_empty() {
             self.migrations.foreground(now_us.saturating_sub(done.begun_us));
         }

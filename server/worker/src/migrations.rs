@@ -47,7 +47,7 @@ pub struct Copied {
     id: Id,
     from: Option<Place>,
     chunk: Chunk,
-    /// How long it took.
+    /// How long a thread was busy with it.
     us: u64,
 }
 
@@ -224,9 +224,9 @@ impl Host {
             self.migrations.answers.push_back(Answer::Tallied(tally.id, bytes, levels));
         }
         for sweep in sweeps {
-            let begun_us = self.now();
+            let begun_us = self.clock.busy_us();
             let (upto, is_last) = self.replica.sweep(&sweep)?;
-            self.migrations.worked(self.now() - begun_us);
+            self.migrations.worked(self.clock.busy_us().saturating_sub(begun_us));
             self.migrations.answers.push_back(Answer::Swept(sweep.id, upto, is_last));
         }
         for Regain { id, slots } in regains {
@@ -251,19 +251,19 @@ impl Host {
     /// Reads a part, on another thread but for what only the host can do.
     fn copy(&mut self, read: Read) -> Result<(), Error> {
         let Some(epoch) = self.machine.leads() else { return Ok(()) };
-        let begun_us = self.now();
+        let begun_us = self.clock.busy_us();
         let copy =
             self.replica.copy_by(&self.log, &|from, bytes_max| self.read_log(from, bytes_max), &read)?;
-        self.migrations.worked(self.now() - begun_us);
+        self.migrations.worked(self.clock.busy_us().saturating_sub(begun_us));
         let (told, clock) = (self.shard.inbox().clone(), self.clock.clone());
         self.runner.blocking(move || {
-            let begun_us = clock.uptime_us();
+            let begun_us = clock.busy_us();
             let Read { id, from, .. } = read;
             let chunk = copy.run().unwrap_or_else(|error| {
                 tracing::error!(%error, %id, "cannot read what is handed over");
                 Chunk::Later
             });
-            let us = clock.uptime_us() - begun_us;
+            let us = clock.busy_us().saturating_sub(begun_us);
             let _ = told.send(Input::Migration(Event::Copied(epoch, Copied { id, from, chunk, us })));
         });
         Ok(())

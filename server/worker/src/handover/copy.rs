@@ -27,6 +27,8 @@ use crate::{replica::Replica, retry::ClientId};
 const OVERHEAD_BYTES: usize = 128;
 /// Bytes of the log that are looked through at once. Most of it concerns other slots.
 const LOG_BYTES_MAX: usize = 1 << 20;
+/// And read at once: memory for a piece of this size is at hand, that for a larger one comes from the system each time.
+const LOG_READ_BYTES: usize = 64 << 10;
 /// What the change of an item has beside its name and its value, roughly.
 const CHANGE_BYTES: usize = 48;
 
@@ -136,7 +138,7 @@ impl Replica {
         changes.at = from.at;
         let mut left = LOG_BYTES_MAX;
         while changes.at.index < applied.index && left > 0 && changes.part_bytes < bytes_max.max(1) {
-            let records = read_log(changes.at.index + 1, left)?;
+            let records = read_log(changes.at.index + 1, left.min(LOG_READ_BYTES))?;
             if records.is_empty() {
                 break;
             }
