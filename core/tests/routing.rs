@@ -56,6 +56,27 @@ async fn a_moved_slot_costs_one_round_trip_and_no_pause() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slot_that_moved_to_a_shard_never_heard_of_costs_one_round_trip_too() {
+    let fake = Fake::new(2);
+    let client = fake.client().await;
+    let key = fake.key_of(0);
+    client.put(&key, "v").await.unwrap();
+    let fetches = fake.asked("m0:1").1 + fake.asked("m1:1").1;
+    fake.add_worker("w2:1", 2, fake::Store::default());
+    fake.change(|table| {
+        table.set_route(route(2, 1, 1, Some("w2:1")));
+    });
+    move_slot(&fake, &key, 0, 2);
+    refuse_moved(&fake, "w0:1", 0);
+    let before = Instant::now();
+    client.put(&key, "w").await.unwrap();
+    assert_eq!(Instant::now(), before, "nothing waited for a timer");
+    assert_eq!((client.stats().redirects, client.stats().retries), (1, 0));
+    assert_eq!((fake.log("w0:1").len(), fake.log("w2:1").len(), fake.opened("w2:1")), (2, 1, 1));
+    assert_eq!(fake.asked("m0:1").1 + fake.asked("m1:1").1, fetches, "no master was asked");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_primary_in_the_refusal_is_gone_to_at_once() {
     let fake = Fake::new(2);
     let client = fake.client().await;
