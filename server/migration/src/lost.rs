@@ -49,6 +49,12 @@ impl Party {
         }
     }
 
+    /// Whether slots are lost and not regained, or may be. Their hand-over is closed, so nothing in the table says that there is
+    /// something to be done; the host tells what is committed until there is not.
+    pub fn may_have_lost(&self) -> bool {
+        self.loss_index.is_some_and(|index| self.commit < index) || !self.lost.found.is_empty()
+    }
+
     fn find_lost(&self) -> BTreeMap<Id, Vec<Slot>> {
         let mut found: BTreeMap<Id, Vec<Slot>> = BTreeMap::new();
         if self.table.version < self.appended.version() {
