@@ -273,6 +273,12 @@ async fn a_hand_over_goes_on_when_both_machines_lose_power_one_after_the_other()
         cluster.run(at).await;
     }
     cluster.closed(id).await;
+    // Once more, when all of it is in the past.
+    sleep(Duration::from_millis(700)).await;
+    for at in [0, 1] {
+        cluster.crash(at);
+        cluster.run(at).await;
+    }
     counters.stop(&mut client).await;
     check(&mut client).await;
     check_moved(&cluster, 0, 1);
