@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use fake::{Action, Fake, refused, route};
 use slotkv::{CallOptions, Client, Code, Command, Options, Outcome};
-use slotkv_proto::{SlotCount, SlotTable};
+use slotkv_proto::{SlotCount, SlotTable, v1};
 use tokio::time::{Instant, sleep};
 
 /// Gives the slot of `key` to another shard and its data to that shard's worker.
@@ -53,6 +53,53 @@ async fn a_moved_slot_costs_one_round_trip_and_no_pause() {
     assert_eq!(fake.asked("m0:1").1 + fake.asked("m1:1").1, fetches, "no master was asked");
     client.get(&key).await.unwrap();
     assert_eq!(fake.log("w0:1").len(), 2, "the table stays corrected");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_moved_to_a_shard_never_heard_of_costs_one_round_trip_too() {
+    let fake = Fake::new(2);
+    let client = fake.client().await;
+    let key = fake.key_of(0);
+    client.put(&key, "v").await.unwrap();
+    let fetches = fake.asked("m0:1").1 + fake.asked("m1:1").1;
+    fake.add_worker("w2:1", 2, fake::Store::default());
+    fake.change(|table| {
+        table.set_route(route(2, 1, 1, Some("w2:1")));
+    });
+    move_slot(&fake, &key, 0, 2);
+    refuse_moved(&fake, "w0:1", 0);
+    let before = Instant::now();
+    client.put(&key, "w").await.unwrap();
+    assert_eq!(Instant::now(), before, "nothing waited for a timer");
+    assert_eq!((client.stats().redirects, client.stats().retries), (1, 0));
+    assert_eq!((fake.log("w0:1").len(), fake.log("w2:1").len(), fake.opened("w2:1")), (2, 1, 1));
+    assert_eq!(fake.asked("m0:1").1 + fake.asked("m1:1").1, fetches, "no master was asked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_of_a_batch_that_have_moved_are_asked_for_at_their_new_owner_at_once() {
+    let fake = Fake::new(2);
+    let client = fake.client().await;
+    let keys = fake.keys_of(0, 2);
+    for key in &keys {
+        client.put(key, "v").await.unwrap();
+    }
+    keys.iter().for_each(|key| move_slot(&fake, key, 0, 1));
+    // A worker leaves out what it does not own, and says in the same frame whose that is.
+    let (delta, fetches) = (fake.delta(), fake.asked("m0:1").1 + fake.asked("m1:1").1);
+    let left_out = v1::Reply {
+        status: v1::Status::Found.into(),
+        found: vec![v1::Found::default(); keys.len()],
+        ..v1::Reply::default()
+    };
+    fake.script("w0:1", move |_| Action::Correct(left_out.clone(), delta.clone()));
+    let before = Instant::now();
+    for found in client.get_many(&keys).await {
+        assert_eq!(found.unwrap().unwrap(), "v");
+    }
+    assert_eq!(Instant::now(), before, "nothing waited for a timer");
+    assert_eq!((fake.log("w0:1").len(), fake.log("w1:1").len()), (2 + 1, 2));
+    assert_eq!(fake.asked("m0:1").1 + fake.asked("m1:1").1, fetches, "no master was asked");
 }
 
 #[tokio::test(start_paused = true)]

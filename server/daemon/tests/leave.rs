@@ -1,10 +1,15 @@
-//! Workers with `--drain` that get SIGTERM: they end once nothing depends on them, and stay if they cannot.
+//! Workers with `--drain` that get SIGTERM: they end once nothing depends on them, and stay if they cannot, or if an operator
+//! cancels it.
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use slotkv_coordination::ensemble::Ensemble;
 use support::{Server, signal};
 
@@ -39,6 +44,11 @@ impl Cluster {
 
     fn status(&self) -> Value {
         let json = self.master.run(&["admin", "status", "--json"]).expect(0).stdout;
+        serde_json::from_slice(&json).unwrap()
+    }
+
+    fn movements(&self) -> Value {
+        let json = self.master.run(&["admin", "migrations", "--json"]).expect(0).stdout;
         serde_json::from_slice(&json).unwrap()
     }
 
@@ -131,4 +141,43 @@ fn a_copy_among_several_leaves_at_once_and_of_two_that_leave_together_one_gives_
     assert_eq!(a.end().0, Some(0));
     assert_eq!(cluster.slots_of(0), 0);
     assert_eq!(cluster.keys(), format!("{KEYS}\n"));
+}
+
+#[test]
+fn a_cancel_ends_the_leave_of_a_worker_and_the_wait_of_an_operator_with_a_code_of_its_own() {
+    if Ensemble::skips("a cancel of what a leaving worker gives away") {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let ensemble = runtime.block_on(Ensemble::start(1)).unwrap();
+    let mut cluster = Cluster::new(&ensemble, "2");
+    let mut workers = [cluster.worker("a", "0", "1"), cluster.worker("b", "1", "1")];
+    workers.iter_mut().for_each(Server::wait_until_ready);
+    cluster.master.wait_until_ready();
+    cluster.fill();
+    let slots = cluster.slots_of(0);
+    let [a, b] = workers;
+    // Whoever is to take the slots does not go on, so nothing moves until the cancel.
+    signal(b.pid(), libc::SIGSTOP);
+    signal(a.pid(), libc::SIGTERM);
+    let begun = Instant::now();
+    while cluster.movements()["open"] == json!([]) {
+        assert!(begun.elapsed() < WAIT_MAX, "it gives nothing away");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let mut drain = cluster.master.command(&["admin", "drain", "0", "--json"]);
+    let mut drain = drain.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut told = String::new();
+    BufReader::new(drain.stdout.take().unwrap()).read_line(&mut told).unwrap();
+    assert!(told.contains("weight_to"), "it is written down, and waited for: {told}");
+    cluster.master.run(&["admin", "cancel", "0"]).expect(0);
+    let ended = drain.wait_with_output().unwrap();
+    let why = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(5), "{why}");
+    assert!(why.contains("somebody has cancelled the moves of shard 0"), "{why}");
+    let why = a.wait_until_logged("cannot leave");
+    assert!(why.contains("an operator has cancelled what moves from shard 0"), "{why}");
+    signal(b.pid(), libc::SIGCONT);
+    assert_eq!(cluster.keys(), format!("{KEYS}\n"));
+    assert_eq!(cluster.slots_of(0), slots, "they stay");
 }

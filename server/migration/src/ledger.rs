@@ -5,7 +5,10 @@
 //! A slot's mark says what the shard may do with it, and the table says whether it owns it: it serves a slot only if both
 //! agree, on the *tenure* too. So an old table, a log that lacks the hand-over, and a seal each are enough to refuse.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     Bug, ShardId, Slot,
@@ -73,6 +76,8 @@ pub struct Ledger {
     /// Shared by ledgers that have the same: most records change none.
     pub(crate) marks: Arc<BTreeMap<Slot, Mark>>,
     pub(crate) work: BTreeMap<Id, Work>,
+    /// Slots that came here empty, see [`Ledger::lost`].
+    pub(crate) lost: BTreeSet<Slot>,
     pub(crate) version: u64,
     pub(crate) last_index: u64,
 }
@@ -91,6 +96,11 @@ impl Ledger {
     /// Hand-overs that have left something to be done.
     pub fn work(&self) -> &BTreeMap<Id, Work> {
         &self.work
+    }
+
+    /// Slots whose hand-over was lost, ascending: what was in them is gone, and they are served empty since. Until they go away.
+    pub fn lost(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.lost.iter().copied()
     }
 
     /// No older table is taken.
@@ -164,9 +174,12 @@ impl Ledger {
                 self.set(id, slots, version, State::Staging(to.clone()));
                 slots.clone()
             }
-            Record::Imported { .. } => {
+            Record::Imported { sealed_at, .. } => {
                 let slots = self.slots_of(id, |mark| matches!(mark, Mark::Staging(_)));
                 slots.iter().for_each(|slot| self.set_mark(*slot, Some(Mark::Held(id))));
+                if *sealed_at == Position::NONE {
+                    self.lost.extend(&slots);
+                }
                 if let Some(work) = self.work.get_mut(&id) {
                     (work.version, work.state) = (version, State::Imported);
                 }
@@ -199,6 +212,9 @@ impl Ledger {
     fn set_mark(&mut self, slot: Slot, mark: Option<Mark>) {
         if self.marks.get(&slot).copied() == mark {
             return;
+        }
+        if !matches!(mark, Some(Mark::Held(_) | Mark::Sealed { .. })) {
+            self.lost.remove(&slot);
         }
         let marks = Arc::make_mut(&mut self.marks);
         match mark {

@@ -3,8 +3,9 @@
 //! shard takes them as they are left, empty, and says so; else nobody would ever serve them.
 //!
 //! What is older here is deleted first, and only then the slots are staged and imported, both out of nothing, by the records of
-//! any hand-over. Each carries the version of the plan: it is decided, so a primary that finds one of them alone goes on by
-//! deleting, and begins again. While the hand-over is in the table its source may have everything, and nothing is done.
+//! any hand-over. IMPORTED names no SEAL, so every replica's ledger has them as lost. Each record carries the version of the plan:
+//! it is decided, so a primary that finds one of them alone goes on by deleting, and begins again. While the hand-over is in the
+//! table its source may have everything, and nothing is done.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +29,7 @@ pub(crate) struct Lost {
     /// The host is asked for these.
     regaining: BTreeMap<Id, Vec<Slot>>,
     /// Their STAGE is asked to be appended; what the IMPORTED behind it says.
-    importing: BTreeMap<Id, (Position, Bytes)>,
+    importing: BTreeMap<Id, Bytes>,
 }
 
 impl Party {
@@ -47,6 +48,12 @@ impl Party {
         for (id, slots) in self.lost.found.clone() {
             self.regain_tenure(id, slots);
         }
+    }
+
+    /// Whether slots are lost and not regained, or may be. Their hand-over is closed, so nothing in the table says that there is
+    /// something to be done; the host tells what is committed until there is not.
+    pub fn may_have_lost(&self) -> bool {
+        self.loss_index.is_some_and(|index| self.commit < index) || !self.lost.found.is_empty()
     }
 
     fn find_lost(&self) -> BTreeMap<Id, Vec<Slot>> {
@@ -94,15 +101,15 @@ impl Party {
             let stream = Stream { epoch: party.epoch, number: party.stream_count };
             let at = Position { epoch: party.epoch, index: party.commit };
             let to = Place { stream, cursor: Cursor::End, at };
-            party.lost.importing.insert(id, (at, levels));
+            party.lost.importing.insert(id, levels);
             party.append(Record::Stage { id, version: id.0, slots, to, bytes });
         });
     }
 
     /// A STAGE is logged: if it was one out of nothing, the IMPORTED follows before anything else is concluded from it.
     pub(crate) fn import_regained(&mut self, id: Id) {
-        if let Some((sealed_at, levels)) = self.lost.importing.remove(&id) {
-            self.append(Record::Imported { id, version: id.0, sealed_at, levels });
+        if let Some(levels) = self.lost.importing.remove(&id) {
+            self.append(Record::Imported { id, version: id.0, sealed_at: Position::NONE, levels });
         }
     }
 

@@ -18,6 +18,11 @@ pub struct Position {
     pub index: u64,
 }
 
+impl Position {
+    /// No record: logs begin with 1.
+    pub const NONE: Self = Self { epoch: 0, index: 0 };
+}
+
 /// Up to which item a copy has come. Items are what the slots hold, in an order that source and target have in common: slot by
 /// slot, the results of its clients first, then its rows.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

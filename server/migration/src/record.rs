@@ -48,7 +48,7 @@ pub enum Record {
         id: Id,
         /// The table by which.
         version: u64,
-        /// The source's SEAL.
+        /// The source's SEAL; [`Position::NONE`] if there was none, since what is imported is what was lost: nothing.
         sealed_at: Position,
         /// What the source's counters stood at, there or later.
         levels: Bytes,

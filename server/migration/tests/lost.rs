@@ -134,6 +134,7 @@ fn slots_that_are_lost_for_good_are_taken_empty_whatever_is_left_of_them() {
         for slot in SLOTS {
             assert_eq!(shard.ledger.mark(slot), Mark::Held(HAND_OVER), "{name}");
         }
+        assert!(shard.ledger.lost().eq(SLOTS), "{name}: {:?}", shard.ledger);
         let last_two: Vec<_> = shard.log.iter().rev().take(2).map(|(_, record)| record).collect();
         assert!(matches!(last_two[..], [Record::Imported { .. }, Record::Stage { .. }]), "{name}");
         // What it had of an earlier tenure was not left where it lay.
@@ -206,4 +207,33 @@ fn a_fail_over_at_any_record_on_the_way_goes_on_to_the_same_end() {
             }
         }
     }
+}
+
+#[test]
+fn lost_slots_are_named_until_they_go_away_and_no_others_are() {
+    let gone = ledgers().pop().unwrap().1;
+    let mut shard = Shard::new(gone, vec![], Some(11), table(9, None));
+    shard.begin_to_serve();
+    shard.answer();
+    let mut ledger = shard.ledger;
+    let (mut index, later) = (100, Id(12));
+    let mut apply = |record: Record| {
+        index += 1;
+        ledger.apply(at(index), &record, None);
+        ledger.lost().collect::<Vec<_>>()
+    };
+    let seal = |id: Id, slots: Vec<u16>| Record::Seal { id, version: id.0, slots };
+    // A hand-over that was aborted changes nothing.
+    assert_eq!(apply(seal(Id(10), SLOTS.to_vec())), SLOTS);
+    assert_eq!(apply(Record::Unseal { id: Id(10), version: 11 }), SLOTS);
+    // One of them goes, and comes back with what is put into it elsewhere.
+    assert_eq!(apply(seal(later, vec![0])), SLOTS);
+    let clean =
+        |is_last| Record::Clean { id: later, version: 13, slots: vec![0], upto: Bytes::new(), is_last };
+    assert_eq!(apply(clean(false)), [2]);
+    assert_eq!(apply(clean(true)), [2]);
+    let Record::Stage { to, bytes, .. } = stage(Id(14)) else { unreachable!() };
+    assert_eq!(apply(Record::Stage { id: Id(14), version: 14, slots: vec![0], to, bytes }), [2]);
+    let imported = Record::Imported { id: Id(14), version: 14, sealed_at: at(5), levels: Bytes::new() };
+    assert_eq!(apply(imported), [2]);
 }

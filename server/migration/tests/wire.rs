@@ -37,7 +37,8 @@ fn bytes() -> impl Strategy<Value = Bytes> {
 }
 
 fn position() -> impl Strategy<Value = Position> {
-    (number(), number()).prop_map(|(epoch, index)| Position { epoch, index })
+    let any = (number(), number()).prop_map(|(epoch, index)| Position { epoch, index });
+    prop_oneof![3 => any, 1 => Just(Position::NONE)]
 }
 
 fn stream() -> impl Strategy<Value = Stream> {
@@ -267,4 +268,12 @@ fn what_an_earlier_release_wrote_is_read_and_what_a_later_one_writes_is_refused_
     let bytes = checked("ledger.bin", &ledger.to_bytes());
     assert_eq!(Ledger::from_bytes(bytes.clone()), Ok(ledger));
     assert!(matches!(Ledger::from_bytes(newer(&bytes)), Err(Malformed::Newer { found: 2, .. })));
+
+    // One with slots that were lost; a release before this one leaves them out.
+    let out_of_nothing =
+        Record::Imported { id: Id(3), version: 3, sealed_at: Position::NONE, levels: Bytes::new() };
+    let ledger = ledger_of(&[stage(3, 8), out_of_nothing]).unwrap();
+    assert!(ledger.lost().eq([8]));
+    let bytes = checked("ledger-lost.bin", &ledger.to_bytes());
+    assert_eq!(Ledger::from_bytes(bytes), Ok(ledger));
 }

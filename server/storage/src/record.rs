@@ -208,6 +208,31 @@ mod tests {
     }
 
     #[test]
+    fn head_says_of_every_kind_what_the_record_says() {
+        let kinds = (0..).map_while(|number| Kind::try_from(number).ok());
+        assert_eq!(kinds.clone().last(), Some(Kind::Handover), "a kind is left out");
+        for (kind, slot) in kinds.flat_map(|kind| [0, 7, 16_383].map(|slot| (kind, slot))) {
+            let record = LogRecord {
+                format: FORMAT_MAX,
+                time_ms: 5,
+                kind: kind.into(),
+                slot,
+                namespace: "n".into(),
+                client_id: vec![9; 16].into(),
+                sequence: 8,
+                oldest_open: 6,
+                effects: vec![Effect { key: "k".into(), version: 11, ..Effect::default() }],
+                result: Some(Outcome { status: 1, version: 11, number: 12, code: 13 }),
+                slot_row: "row".into(),
+                gap: 14,
+                handover: "step".into(),
+            };
+            let head = LogHead::from_bytes(&record.to_bytes()).unwrap();
+            assert_eq!((head.kind(), head.slot), (kind, slot));
+        }
+    }
+
+    #[test]
     fn empty_value_is_told_apart_from_a_delete() {
         let effect = |value| Effect { key: "k".into(), value, version: 1, ..Effect::default() };
         let record = LogRecord {

@@ -47,6 +47,7 @@ impl Host {
             applied_epoch: applied.epoch,
             applied_index: applied.index,
             slots: slots.collect(),
+            lost: ledger.lost().map(u32::from).collect(),
         }
     }
 }

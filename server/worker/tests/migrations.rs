@@ -185,9 +185,11 @@ async fn requests_for_slots_that_nobody_decides_about_are_refused_in_time() {
     let begun = Instant::now();
     let late = Request { deadline_ms: 200, ..get(&key(1)) };
     let mut impatient = cluster.client(2);
-    let (patient, impatient) = tokio::join!(client.attempt_code(get(&key(1))), impatient.attempt_code(late));
-    assert_eq!((patient, impatient), (Some(Code::Retry), Some(Code::Retry)));
-    assert!(begun.elapsed() < Duration::from_millis(1_200), "{:?}", begun.elapsed());
+    let asked = async |client: &mut Client, request| (client.attempt_code(request).await, begun.elapsed());
+    let (patient, impatient) = tokio::join!(asked(&mut client, get(&key(1))), asked(&mut impatient, late));
+    assert_eq!((patient.0, impatient.0), (Some(Code::Retry), Some(Code::Retry)));
+    assert!(patient.1 >= Duration::from_secs(1) && patient.1 < Duration::from_millis(1_200), "{patient:?}");
+    assert!(impatient.1 < Duration::from_millis(400), "{impatient:?}");
     // It is aborted, and goes on as before.
     cluster.decide(id, Outcome::Aborted).await;
     check(&mut client).await;
@@ -254,7 +256,12 @@ async fn a_hand_over_goes_on_when_the_targets_primary_dies() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hand_over_goes_on_when_both_machines_lose_power_one_after_the_other() {
-    let mut cluster = Cluster::start(1, slowly).await;
+    // What the log says of the hand-over is kept beside the rows before long, and the log is cut.
+    let cuts = |options: &mut slotkv_worker::Options| {
+        slowly(options);
+        (options.segment_bytes, options.checkpoint_bytes) = (4096, 8192);
+    };
+    let mut cluster = Cluster::start(1, cuts).await;
     let mut client = cluster.client(1);
     fill(&mut client).await;
     let counters = Counters::start(&cluster, 2);
@@ -266,6 +273,12 @@ async fn a_hand_over_goes_on_when_both_machines_lose_power_one_after_the_other()
         cluster.run(at).await;
     }
     cluster.closed(id).await;
+    // Once more, when all of it is in the past.
+    sleep(Duration::from_millis(700)).await;
+    for at in [0, 1] {
+        cluster.crash(at);
+        cluster.run(at).await;
+    }
     counters.stop(&mut client).await;
     check(&mut client).await;
     check_moved(&cluster, 0, 1);

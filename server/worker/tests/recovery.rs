@@ -2,10 +2,15 @@
 
 mod common;
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use common::{Caller, Machine, get, increment, put};
-use slotkv_coordination::embedded::Faults;
+use slotkv_coordination::{
+    Coordinator, Mode,
+    embedded::Faults,
+    paths,
+    registers::{Register, ShardRegister},
+};
 use slotkv_proto::{
     Code, SlotCount,
     seam::{Chance, SeededChance},
@@ -18,6 +23,7 @@ use slotkv_storage::{
 use slotkv_worker::{
     StartError,
     home::{Home, Opened},
+    replica::LOSS_GAP,
 };
 
 fn keys(count: usize) -> Vec<String> {
@@ -213,6 +219,41 @@ async fn an_unclean_stop_under_interval_durability_makes_a_new_incarnation_that_
     let second = inc(&machine);
     machine.start().await;
     assert_eq!(inc(&machine), second, "a clean stop keeps the incarnation");
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_loss_the_first_record_goes_on_above_what_the_epochs_of_all_shards_come_to() {
+    let mut machine = Machine::new().await;
+    machine.options.wishes.durability = Some("interval(1000)".parse().unwrap());
+    let session = machine.coordinator.open(Duration::from_secs(5)).await.unwrap();
+    let worker = machine.start().await;
+    let mut caller = Caller::new(&worker, 1).await;
+    let key = &keys(1)[0];
+    let first = caller.ask(put(key, "v")).await;
+    assert!(caller.applied_index < LOSS_GAP && first.version < LOSS_GAP);
+    // Another shard has seen more: an IMPORTED that is lost may have raised this one's numbers to those of that.
+    let other = {
+        let node = session.get(&paths::shard(0)).await.unwrap().unwrap();
+        let register = ShardRegister::decode("", &node.data).unwrap();
+        ShardRegister { epoch: 30, primary: None, ..register }
+    };
+    session.create(&paths::shard(7), other.encode().unwrap(), Mode::Persistent).await.unwrap();
+    drop(caller);
+    machine.crash(worker);
+
+    let worker = machine.start().await;
+    let mut caller = Caller::new(&worker, 2).await;
+    let again = caller.ask(put(key, "w")).await;
+    assert_eq!(again.code, 0);
+    let least = LOSS_GAP * (caller.epoch + other.epoch);
+    assert!(caller.applied_index > least && caller.applied_index < least + LOSS_GAP, "not above {least}");
+    assert!(again.version > least, "version {} and not above {least}", again.version);
+    // Without a loss the next one goes on where this one has ended.
+    worker.shutdown().await;
+    let worker = machine.start().await;
+    let mut later = Caller::new(&worker, 3).await;
+    assert_eq!(later.ask(get(key)).await.value, "w");
+    assert!(later.applied_index > caller.applied_index && later.applied_index < least + LOSS_GAP);
 }
 
 /// Opens the data as a start does that never comes to lead.

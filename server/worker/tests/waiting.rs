@@ -8,12 +8,13 @@ use slotkv_migration::{Id, Ledger, Owner, Position, Record, Table};
 use slotkv_proto::{
     Code, SlotCount, SlotTable,
     table::{Member, Route},
-    v1::{ClientFrame, Request, ServerFrame},
+    v1::{ClientFrame, Operation, Range, ReadLevel, Request, ServerFrame},
 };
 use slotkv_storage::{MemoryEngine, RowCache};
 use slotkv_worker::{
     Runner,
     ownership::without_hand_overs,
+    request::{self, Asked, Sender},
     session::Session,
     shard::{self, Leadership, Shard},
     waiting::{self, WAIT_MAX},
@@ -198,6 +199,7 @@ async fn nothing_waits_longer_than_it_wants_to_or_than_the_bound() {
 #[tokio::test(start_paused = true)]
 async fn what_waits_is_refused_when_the_lead_goes_or_the_worker_stops() {
     let mut bed = Bed::new().await;
+    let begun = Instant::now();
     bed.shard.set_ledger(ledger(&[seal()]));
     bed.ask(vec![numbered(1, get("a"))]);
     assert!(bed.now().is_none());
@@ -208,6 +210,7 @@ async fn what_waits_is_refused_when_the_lead_goes_or_the_worker_stops() {
     assert!(bed.now().is_none());
     bed.shard.stop((Code::ShuttingDown, "it stops".into()));
     assert_eq!(codes(&bed.answer().await), [Some(Code::ShuttingDown)]);
+    assert!(begun.elapsed() < WAIT_MAX, "at once, and not when they would not wait any longer");
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,4 +222,24 @@ async fn a_value_that_was_read_before_a_seal_is_not_answered_behind_it() {
     assert_eq!(bed.shard.still_serves(&admitted, 3).unwrap_err().0, Code::Retry);
     bed.shard.set_table(table(3, 1), slots(3, 1, 2));
     assert_eq!(bed.shard.still_serves(&admitted, 3).unwrap_err().0, Code::Moved);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_page_whose_slots_are_sealed_while_it_is_made_is_not_answered() {
+    let bed = Bed::new().await;
+    let admitted = bed.shard.ownership();
+    let range = Range { slot_last: 15, items_max: 10, ..Range::default() };
+    let asked = Request { operation: Operation::Scan.into(), range: Some(range), ..Request::default() };
+    let sender = Sender { client: [1; 16], namespace: "".into() };
+    let Ok(Asked::Page(page)) = request::check(&asked, &sender, 16) else { panic!("it is a page") };
+    let make = |meanwhile: &dyn Fn()| {
+        let gone = || {
+            meanwhile();
+            false
+        };
+        bed.shard.page(&admitted, "", &page, 1, ReadLevel::Linearizable, gone)
+    };
+    assert!(make(&|| {}).is_ok());
+    let refusal = make(&|| bed.shard.set_ledger(ledger(&[seal()]))).unwrap_err();
+    assert_eq!(refusal.0, Code::Retry, "{}", refusal.1);
 }

@@ -1,5 +1,6 @@
 //! `admin check`: whether the cluster is as it should be. Every slot has one owner, no hand-over has left anything, and the
-//! replicas of a shard hold the same.
+//! replicas of a shard hold the same. Slots that are served empty since an operator has given up what was in them are named, too:
+//! they are as they should be now.
 //!
 //! Replicas can be compared only if they have applied the same record, so while much is written it takes several looks; and what
 //! is on its way is given time to arrive.
@@ -54,6 +55,8 @@ struct Findings {
     slots: usize,
     replicas: usize,
     looks: usize,
+    /// By shard: slots that are served empty since their hand-over was lost. Nothing is wrong with them now.
+    lost: BTreeMap<ShardId, BTreeSet<u32>>,
 }
 
 /// `admin check`.
@@ -168,6 +171,15 @@ impl Look {
         slots.into_iter().map(text).collect()
     }
 
+    /// By shard: its slots whose hand-over was lost, as its replicas say.
+    fn lost(&self) -> BTreeMap<ShardId, BTreeSet<u32>> {
+        let mut lost: BTreeMap<ShardId, BTreeSet<u32>> = BTreeMap::new();
+        for replica in self.replicas.values().filter(|replica| !replica.lost.is_empty()) {
+            lost.entry(replica.shard).or_default().extend(&replica.lost);
+        }
+        lost
+    }
+
     /// Replicas of one shard, by two.
     fn pairs(&self) -> Vec<(String, String)> {
         let mut pairs = Vec::new();
@@ -208,7 +220,7 @@ impl Look {
 impl Findings {
     fn add(&mut self, look: &Look) {
         self.looks += 1;
-        self.problems = look.problems();
+        (self.problems, self.lost) = (look.problems(), look.lost());
         (self.slots, self.replicas) = (look.owners.len(), look.replicas.len());
         self.pairs = look.pairs().into_iter().collect();
         let compared = self.pairs.iter().filter(|(one, other)| look.is_comparable(one, other));
@@ -240,6 +252,14 @@ impl Findings {
         for (one, other) in self.left() {
             text.push_str(&format!("{one} and {other} were never at the same record: not compared\n"));
         }
+        for (shard, slots) in &self.lost {
+            let slots: Vec<usize> = slots.iter().map(|slot| *slot as usize).collect();
+            text.push_str(&format!(
+                "shard {shard}: what was in {} slots was lost with their hand-over, they are served empty since: {}\n",
+                slots.len(),
+                listed(&slots)
+            ));
+        }
         if self.is_settled() {
             text.push_str(&format!(
                 "{} slots have one owner each, nothing is left of a hand-over, {} replicas hold what they should\n",
@@ -254,6 +274,7 @@ impl Findings {
             "right": self.is_settled(),
             "problems": self.problems,
             "not_compared": self.left().map(|(one, other)| [one, other]).collect::<Vec<_>>(),
+            "lost": self.lost.iter().map(|(shard, slots)| json!({ "shard": shard, "slots": slots })).collect::<Vec<_>>(),
             "slots": self.slots,
             "replicas": self.replicas,
             "looks": self.looks,
@@ -356,6 +377,22 @@ mod tests {
             problems[0].contains("1 slots have no owner: 1") && problems[1].contains("hand-over 9"),
             "{problems:?}"
         );
+    }
+
+    #[test]
+    fn slots_that_were_lost_are_named_and_are_no_problem() {
+        let slots = || vec![held(0, 0, Hold::Held), held(1, 0, Hold::Held)];
+        let mut look = look(vec![replica("a", 0, 7, slots()), replica("b", 0, 7, slots())]);
+        let mut findings = Findings::default();
+        findings.add(&look);
+        assert!(!findings.text().contains("lost") && findings.json()["lost"] == json!([]));
+        look.replicas.get_mut("b").unwrap().lost = vec![0, 1];
+        findings.add(&look);
+        assert_eq!(findings.exit(), Exit::Done);
+        let text = findings.text();
+        assert!(text.starts_with("shard 0: what was in 2 slots was lost"), "{text}");
+        assert!(text.contains("served empty since: 0, 1\n3 slots have one owner each"), "{text}");
+        assert_eq!(findings.json()["lost"], json!([{ "shard": 0, "slots": [0, 1] }]));
     }
 
     #[test]

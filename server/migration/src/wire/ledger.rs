@@ -19,6 +19,9 @@ struct LedgerWire {
     marks: Vec<MarkWire>,
     #[prost(message, repeated, tag = "5")]
     work: Vec<WorkWire>,
+    /// A release that does not know it has one thing less to tell people.
+    #[prost(uint32, repeated, tag = "6")]
+    lost: Vec<u32>,
 }
 
 /// A run of slots that have the same mark.
@@ -108,7 +111,8 @@ impl Ledger {
             }),
         });
         let (version, last_index) = (self.version, self.last_index);
-        encode(&LedgerWire { format: FORMAT, version, last_index, marks, work: work.collect() })
+        let lost = runs(&self.lost().collect::<Vec<_>>());
+        encode(&LedgerWire { format: FORMAT, version, last_index, marks, work: work.collect(), lost })
     }
 
     /// The ledger of some bytes.
@@ -135,6 +139,9 @@ impl Ledger {
             };
             let (slots, version) = (WHAT.slots(&work.slots)?, WHAT.number(work.version)?);
             ledger.work.insert(id, Work { slots, version, state });
+        }
+        if !wire.lost.is_empty() {
+            ledger.lost = WHAT.slots(&wire.lost)?.into_iter().collect();
         }
         match ledger.violation() {
             None => Ok(ledger),

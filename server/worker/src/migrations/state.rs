@@ -187,6 +187,7 @@ impl Migrations {
             let mut planned = party.known().migrations.iter();
             planned.any(|planned| is_own(planned.source, planned.target))
                 || !party.ledger().work().is_empty()
+                || party.may_have_lost()
                 || !self.answers.is_empty()
         })
     }

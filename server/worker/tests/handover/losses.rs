@@ -115,6 +115,7 @@ async fn slots_whose_hand_over_was_lost_are_served_again_empty_and_their_numbers
         world.until("they are served", |world| MOVING.iter().all(|slot| world.shards[1].serves(*slot))).await;
         let target = &world.shards[1];
         assert!(target.replica.shown_index() > told);
+        assert!(target.replica.ledger().lost().eq(MOVING), "case {case}: {:?}", target.replica.ledger());
         for (slot, before) in MOVING.into_iter().zip(versions) {
             assert_eq!(target.replica.ledger().mark(slot), Mark::Held(id), "case {case}");
             assert_eq!(rows_of(&target.engine, &[slot]), []);
