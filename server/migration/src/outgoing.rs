@@ -95,7 +95,10 @@ impl Party {
         let is_target_ready = self.now_us >= outgoing.rested_us;
         let allowed = sealed.is_some() || is_target_ready && self.pace.allows(self.now_us);
         let is_shared = outgoing.rested_us > 0 || self.pace.is_shared(self.now_us, options);
-        let bytes_max = if is_shared { options.shared_part_bytes_max } else { options.part_bytes_max };
+        // What is written to the slots would outrun small parts, and leave no room in them for items.
+        let is_far = outgoing.behind > options.part_bytes_max as u64;
+        let bytes_max =
+            if is_shared && !is_far { options.shared_part_bytes_max } else { options.part_bytes_max };
         let is_full = outgoing.flight_bytes >= options.flight_bytes_max
             || outgoing.flight.len() >= options.flight_count_max;
         let is_later = self.now_us < outgoing.later_us;

@@ -527,6 +527,27 @@ fn a_target_that_rests_is_sent_records_and_no_items() {
 }
 
 #[test]
+fn parts_are_small_while_clients_ask_unless_what_they_write_would_outrun_them() {
+    let limits = Options {
+        part_bytes_max: 1_000,
+        shared_part_bytes_max: 200,
+        flight_bytes_max: 10_000,
+        flight_count_max: 10,
+        ..options()
+    };
+    let mut source = Side::new(SOURCE, limits, table(7, None));
+    let mut target = Side::new(TARGET, options(), table(7, None));
+    source.party.foreground(source.now_us, 1);
+    talk(&mut source, &mut target);
+    let next = |source: &Side| source.reads.last().map(|read| read.bytes_max);
+    assert_eq!(next(&source), Some(200));
+    source.read(item(1), 1_001);
+    assert_eq!(next(&source), Some(1_000));
+    source.read(item(2), 1_000);
+    assert_eq!(next(&source), Some(200));
+}
+
+#[test]
 fn a_source_that_does_not_hold_the_slots_says_so() {
     let mut planned = table(7, None);
     planned.owners[0].tenure = Id(5);
