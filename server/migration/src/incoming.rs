@@ -175,7 +175,7 @@ impl Party {
     pub(crate) fn incoming_said(&self, id: Id) -> Option<Said> {
         let early = self.options.has(Bug::ImportedUncommitted);
         let ledger = if early { &self.appended } else { &self.committed };
-        let is_settled = early || ledger.last_index() <= self.settled;
+        let is_settled = early || self.has_settled(id);
         match ledger.work().get(&id).map(|work| &work.state) {
             Some(State::Imported) if is_settled => return Some(Said::Imported),
             _ => {}

@@ -53,6 +53,9 @@ pub struct Party {
     /// By what is appended, too.
     pub(crate) appended: Ledger,
     tail: VecDeque<(Position, Record)>,
+    /// Where the last committed record of each hand-over lies, of those that were committed since `begun_index`.
+    last_of: BTreeMap<Id, u64>,
+    begun_index: u64,
     pub(crate) commit: u64,
     pub(crate) settled: u64,
     pub(crate) outgoing: BTreeMap<Id, Outgoing>,
@@ -81,6 +84,8 @@ impl Party {
             options,
             now_us,
             table: Table::default(),
+            last_of: BTreeMap::new(),
+            begun_index: start.ledger.last_index(),
             committed: start.ledger.clone(),
             appended: start.ledger,
             tail: VecDeque::new(),
@@ -312,6 +317,7 @@ impl Party {
             && position.index <= self.commit
         {
             self.committed.apply(*position, record, self.options.bug());
+            self.last_of.insert(record.id(), position.index);
             for step in steps::of_committed(record, self.gives(record.id())).into_iter().flatten() {
                 reached(step, record.id());
             }
@@ -327,6 +333,9 @@ impl Party {
         let in_flight = |id: &Id| migrations.iter().any(|found| found.id == *id && found.outcome.is_none());
         self.outgoing.retain(|id, _| in_flight(id));
         self.incoming.retain(|id, _| in_flight(id));
+        let work = self.appended.work();
+        self.last_of
+            .retain(|id, _| work.contains_key(id) || migrations.iter().any(|planned| planned.id == *id));
         for migration in &migrations {
             if migration.outcome.is_none() && migration.source == self.me {
                 self.drive_outgoing(migration);
@@ -399,6 +408,11 @@ impl Party {
         }
     }
 
+    /// Whether whatever is committed of it is settled. Records of other hand-overs may come all the time, and do not count.
+    pub(crate) fn has_settled(&self, id: Id) -> bool {
+        self.last_of.get(&id).copied().unwrap_or(self.begun_index) <= self.settled
+    }
+
     /// Something of it is logged and not committed.
     pub(crate) fn is_in_tail(&self, id: Id) -> bool {
         self.tail.iter().any(|(_, record)| record.id() == id)
@@ -451,8 +465,7 @@ impl Party {
         if self.options.has(Bug::CleansLate) && is_source && outcome == Outcome::Moved {
             return true;
         }
-        let is_quiet =
-            self.committed.last_index() <= self.settled && !self.asked.contains(&id) && !self.is_in_tail(id);
+        let is_quiet = self.has_settled(id) && !self.asked.contains(&id) && !self.is_in_tail(id);
         is_quiet
             && match (outcome, is_source) {
                 (Outcome::Moved, false) => true,

@@ -104,10 +104,14 @@ impl What {
 
     /// Slots of one hand-over.
     fn slots(self, runs: &[u32]) -> Result<Vec<Slot>, Malformed> {
+        self.slots_upto(runs, SLOT_COUNT_MAX)
+    }
+
+    fn slots_upto(self, runs: &[u32], count_max: usize) -> Result<Vec<Slot>, Malformed> {
         let mut slots: Vec<Slot> = Vec::new();
         let (pairs, []) = runs.as_chunks::<2>() else { return Err(self.wrong("a run of slots is cut off")) };
         for &[first, count] in pairs {
-            if count == 0 || slots.len() + count as usize > SLOT_COUNT_MAX {
+            if count == 0 || slots.len() + count as usize > count_max {
                 return Err(self.wrong("it has too many slots, or a run of none"));
             }
             for slot in first..first.saturating_add(count) {

@@ -292,6 +292,35 @@ fn imported_is_reported_only_once_it_is_settled() {
 }
 
 #[test]
+fn what_is_settled_is_reported_although_another_hand_over_goes_on_logging() {
+    const OTHER: Id = Id(8);
+    let (mut source, mut target) = sealed();
+    let mut both = table(8, None);
+    let owner = Owner { shard: 2, tenure: Id(0) };
+    both.owners.push(owner);
+    both.migrations.push(Migration { id: OTHER, slots: vec![1], source: 2, target: TARGET, outcome: None });
+    target.learn(both);
+    target.settles = false;
+    source.tally(b"same");
+    talk(&mut source, &mut target);
+    target.tally(b"same");
+    assert!(target.logs(|record| matches!(record, Record::Imported { .. })));
+    let imported_index = target.index;
+    let place = Place {
+        stream: Stream { epoch: 1, number: 1 },
+        cursor: Cursor::End,
+        at: Position { epoch: 1, index: 1 },
+    };
+    let bytes = Bytes::from_static(&[0; 10]);
+    let body = Body::Part { from: None, to: place, bytes };
+    target.hear(Message { id: OTHER, from: 2, to: TARGET, version: 8, body });
+    assert!(target.index > imported_index && !target.told(&Said::Imported));
+    target.party.committed(target.now_us, target.index, imported_index);
+    target.carry_out();
+    assert!(target.told(&Said::Imported), "what lies behind it need not be settled");
+}
+
+#[test]
 fn what_differs_is_not_imported() {
     let (mut source, mut target) = sealed();
     source.tally(b"this");

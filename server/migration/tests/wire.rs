@@ -141,6 +141,24 @@ proptest! {
 }
 
 #[test]
+fn ledger_with_the_lost_slots_of_many_hand_overs_is_what_it_was() {
+    let mut ledger = Ledger::default();
+    for id in 1..=3 {
+        let slots: Vec<Slot> = (0..200).map(|slot| 1000 * id as Slot + 2 * slot).collect();
+        let stream = Stream { epoch: 1, number: id };
+        let to = Place { stream, cursor: Cursor::End, at: Position::default() };
+        let stage = Record::Stage { id: Id(id), version: id, slots, to, bytes: Bytes::new() };
+        let (sealed_at, levels) = (Position::NONE, Bytes::new());
+        let imported = Record::Imported { id: Id(id), version: id, sealed_at, levels };
+        for (index, record) in [stage, imported].iter().enumerate() {
+            ledger.apply(Position { epoch: 1, index: 2 * id + index as u64 }, record, None);
+        }
+    }
+    assert_eq!(ledger.lost().count(), 600);
+    assert_eq!(Ledger::from_bytes(ledger.to_bytes()), Ok(ledger));
+}
+
+#[test]
 fn what_this_crate_would_not_say_is_refused() {
     let slots = vec![3, 4, 9];
     let seal = |id: u64, slots: &[Slot]| Record::Seal { id: Id(id), version: 7, slots: slots.to_vec() };

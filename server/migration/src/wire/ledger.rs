@@ -141,7 +141,8 @@ impl Ledger {
             ledger.work.insert(id, Work { slots, version, state });
         }
         if !wire.lost.is_empty() {
-            ledger.lost = WHAT.slots(&wire.lost)?.into_iter().collect();
+            // Of more than one hand-over.
+            ledger.lost = WHAT.slots_upto(&wire.lost, usize::from(Slot::MAX) + 1)?.into_iter().collect();
         }
         match ledger.violation() {
             None => Ok(ledger),
