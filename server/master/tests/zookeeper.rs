@@ -88,11 +88,12 @@ async fn masters_found_a_cluster_give_out_its_slots_and_follow_each_other_on_zoo
     assert_eq!(given.owners.iter().map(|run| run.2).collect::<Vec<_>>(), [0, 1, 7]);
 
     let mut views = second.view();
-    // Before the slots were taken away the leader may have planned to move some to the late shard.
+    // Before the slots were taken away the leader may have planned to move some to the late shard, and goes on with that.
     let has_slots = |shard: u32, slots: &Slots| slots.owners.iter().any(|run| run.2 == shard);
     let seen = views.wait_for(|view| has_slots(7, &view.slots) && view.connected);
     let view = timeout(STEP_MAX, seen).await.unwrap().unwrap().clone();
-    assert_eq!(view.slots.version, 1, "nothing moves");
+    // Nobody serves here, so whatever is planned, nothing moves.
+    assert_eq!(view.slots.owners, given.owners);
     second.shutdown().await;
     third.shutdown().await;
 }
