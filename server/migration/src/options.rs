@@ -10,7 +10,7 @@ pub const SLOT_COUNT_MAX: usize = 256;
 pub struct Options {
     /// Bytes of one part; a single item that is larger goes by itself.
     pub part_bytes_max: usize,
-    /// The same while clients ask: whoever takes a part serves nobody meanwhile.
+    /// The same while clients ask, unless the log has more than a large part for the slots: whoever takes a part serves nobody meanwhile.
     pub shared_part_bytes_max: usize,
     /// Bytes on the way to one target, sent and not known to be committed there. They are not kept: what is lost is read again.
     pub flight_bytes_max: usize,
