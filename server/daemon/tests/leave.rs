@@ -30,6 +30,16 @@ impl Cluster {
         Self { coordinator, folder: tempfile::tempdir().unwrap(), master }
     }
 
+    /// With worker `a` of shard 0 and `b` of shard 1, and with keys.
+    fn of_two(ensemble: &Ensemble) -> (Self, [Server; 2]) {
+        let mut cluster = Self::new(ensemble, "2");
+        let mut workers = [cluster.worker("a", "0", "1"), cluster.worker("b", "1", "1")];
+        workers.iter_mut().for_each(Server::wait_until_ready);
+        cluster.master.wait_until_ready();
+        cluster.fill();
+        (cluster, workers)
+    }
+
     fn worker(&self, name: &str, shard: &str, replicas: &str) -> Server {
         let data = self.folder.path().join(name).display().to_string();
         let of_name = ["worker", "--drain", "--data", &data, "--name", name];
@@ -72,12 +82,7 @@ fn a_worker_gives_its_slots_to_others_before_it_ends_and_the_last_one_stays() {
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let ensemble = runtime.block_on(Ensemble::start(1)).unwrap();
-    let mut cluster = Cluster::new(&ensemble, "2");
-    let mut workers = [cluster.worker("a", "0", "1"), cluster.worker("b", "1", "1")];
-    workers.iter_mut().for_each(Server::wait_until_ready);
-    cluster.master.wait_until_ready();
-    cluster.fill();
-    let [a, b] = workers;
+    let (cluster, [a, b]) = Cluster::of_two(&ensemble);
     assert!(cluster.slots_of(0) > 0);
     assert_eq!(a.terminate().0, Some(0));
     assert_eq!(cluster.slots_of(0), 0);
@@ -150,13 +155,8 @@ fn a_cancel_ends_the_leave_of_a_worker_and_the_wait_of_an_operator_with_a_code_o
     }
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let ensemble = runtime.block_on(Ensemble::start(1)).unwrap();
-    let mut cluster = Cluster::new(&ensemble, "2");
-    let mut workers = [cluster.worker("a", "0", "1"), cluster.worker("b", "1", "1")];
-    workers.iter_mut().for_each(Server::wait_until_ready);
-    cluster.master.wait_until_ready();
-    cluster.fill();
+    let (cluster, [a, b]) = Cluster::of_two(&ensemble);
     let slots = cluster.slots_of(0);
-    let [a, b] = workers;
     // Whoever is to take the slots does not go on, so nothing moves until the cancel.
     signal(b.pid(), libc::SIGSTOP);
     signal(a.pid(), libc::SIGTERM);

@@ -18,6 +18,9 @@ use crate::{
 
 /// Pause before what could not be read is asked for again: what it waits for takes a moment.
 const LATER_US: u64 = 5_000;
+/// Records that come without one item for so long are no progress. Each byte that is sent looks like some to the leader, and what
+/// one hand-over stages is a record to copy for another that goes the other way: such two could feed each other for ever.
+const ITEMS_US_MAX: u64 = 60_000_000;
 
 /// What a source's primary knows.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +41,8 @@ pub(crate) struct Outgoing {
     later_us: u64,
     /// When an answer came last, or everything was asked again.
     moved_us: u64,
+    /// When the target last held more items than before.
+    items_us: u64,
     /// Since when everything is copied, but for the records that come.
     whole_us: Option<u64>,
     behind: u64,
@@ -69,8 +74,8 @@ impl Party {
             _ => false,
         });
         let resend_us = self.options.resend_us;
-        let outgoing =
-            self.outgoing.entry(id).or_insert_with(|| Outgoing { moved_us: now_us, ..Outgoing::default() });
+        let fresh = || Outgoing { moved_us: now_us, items_us: now_us, ..Outgoing::default() };
+        let outgoing = self.outgoing.entry(id).or_insert_with(fresh);
         if !holds {
             outgoing.failed = Some("the source does not hold the slots as the table says".into());
             return;
@@ -241,7 +246,7 @@ impl Party {
                 outgoing.moved_us = now_us;
             }
             if count.is_some() || held == outgoing.next {
-                outgoing.held = held.clone();
+                outgoing.hold(now_us, held.clone());
             }
         }
         // It stands elsewhere. While parts are on their way an answer may be an old one.
@@ -256,7 +261,8 @@ impl Party {
             let stream = outgoing.stream;
             let is_older = |place: &Place| stream.is_some_and(|stream| place.stream < stream);
             outgoing.next = next.filter(|place| !is_older(place));
-            outgoing.held = held.filter(|_| outgoing.next.is_some());
+            let held = held.filter(|_| outgoing.next.is_some());
+            outgoing.hold(now_us, held);
         }
     }
 
@@ -296,6 +302,18 @@ impl Party {
 }
 
 impl Outgoing {
+    /// The target has committed this. It fails what copies records and nothing else.
+    fn hold(&mut self, now_us: u64, held: Option<Place>) {
+        let cursor = |place: &Option<Place>| place.as_ref().map(|place| place.cursor.clone());
+        let (before, now) = (cursor(&self.held), cursor(&held));
+        if before != now || now == Some(Cursor::End) {
+            self.items_us = now_us;
+        } else if self.held != held && now_us >= self.items_us + ITEMS_US_MAX {
+            self.failed = Some("records came and came, and left no room for items".into());
+        }
+        self.held = held;
+    }
+
     /// Records that the target lacks begin here.
     pub fn needs_from_index(&self) -> u64 {
         self.held.as_ref().or(self.next.as_ref()).map_or(u64::MAX, |place| place.at.index + 1)

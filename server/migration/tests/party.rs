@@ -331,6 +331,31 @@ fn what_differs_is_not_imported() {
 }
 
 #[test]
+fn a_hand_over_to_which_records_come_and_no_items_fails_in_the_end() {
+    let fails = |seconds: u64, copies_items: bool| {
+        let mut source = Side::new(SOURCE, options(), table(7, None));
+        let mut target = Side::new(TARGET, options(), table(7, None));
+        talk(&mut source, &mut target);
+        source.read(item(0), 0);
+        talk(&mut source, &mut target);
+        for second in 1..=seconds {
+            // What another hand-over stages here.
+            source.index += 1;
+            source.tick(1_000_000);
+            target.tick(1_000_000);
+            source.commit();
+            source.read(item(if copies_items { second as u8 } else { 0 }), 0);
+            talk(&mut source, &mut target);
+        }
+        source.tick(1_000_000);
+        source.reports.iter().any(|report| matches!(report.said, Said::Failed(_)))
+    };
+    assert!(fails(70, false), "the leader sees bytes, and would wait for ever");
+    assert!(!fails(50, false), "a while without items is no harm");
+    assert!(!fails(200, true));
+}
+
+#[test]
 fn a_new_primary_of_the_source_goes_on_where_the_target_stands() {
     let mut source = Side::new(SOURCE, options(), table(7, None));
     let mut target = Side::new(TARGET, options(), table(7, None));
