@@ -16,6 +16,9 @@ use crate::{
     table::Migration,
 };
 
+/// Parts are refused for so long at most, of a source that sends them again all the time: then the hand-over has failed.
+const REFUSED_US_MAX: u64 = 2_000_000;
+
 /// Stream, SEAL, tally and levels, as the source says.
 type Sealed = (Stream, Position, Bytes, Bytes);
 
@@ -28,6 +31,8 @@ pub(crate) struct Incoming {
     sealed: Option<Sealed>,
     is_tallying: bool,
     pub failed: Option<String>,
+    /// Since when parts are refused.
+    refused_us: Option<u64>,
     /// What the source was told last is not what is committed by now.
     is_owed: bool,
 }
@@ -156,9 +161,22 @@ impl Party {
         self.append(Record::Stage { id, version, slots, to, bytes });
     }
 
+    /// There is no room for a part.
+    pub(crate) fn refuse(&mut self, id: Id, why: String) {
+        if self.table.in_flight(id).is_none() {
+            return;
+        }
+        let incoming = self.incoming.entry(id).or_default();
+        let since_us = *incoming.refused_us.get_or_insert(self.now_us);
+        if self.now_us >= since_us + REFUSED_US_MAX {
+            incoming.failed.get_or_insert(why);
+        }
+    }
+
     /// A part of it is in the log.
     pub(crate) fn staged(&mut self, id: Id, index: u64, bytes: usize) {
         let incoming = self.incoming.entry(id).or_default();
+        incoming.refused_us = None;
         incoming.flight.push_back((index, bytes));
         incoming.flight_bytes += bytes;
     }

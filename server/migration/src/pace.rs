@@ -41,9 +41,14 @@ impl Pace {
         self.rate
     }
 
+    /// Clients ask.
+    pub fn asked(&mut self, now_us: u64) {
+        self.asked_us = Some(now_us);
+    }
+
     /// How long the requests of clients take.
     pub fn look(&mut self, now_us: u64, latency_us: u64, options: &Options) {
-        self.asked_us = Some(now_us);
+        self.asked(now_us);
         self.fill(now_us);
         if now_us < self.looked_us + LOOK_US {
             return;
@@ -145,7 +150,7 @@ mod tests {
         pace.look(100, 1, &options);
         pace.worked(200, 500, &options);
         assert_eq!((pace.rest_us(200), pace.allows(2199), pace.allows(2200)), (2000, false, true));
-        pace.look(3000, 1, &options);
+        pace.asked(3000);
         pace.worked(3000, 500, &options);
         pace.worked(3000, 500, &options);
         assert_eq!(pace.rest_us(3000), 4000, "of both");

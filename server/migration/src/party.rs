@@ -217,6 +217,21 @@ impl Party {
         });
     }
 
+    /// A part that was asked for is not appended, and why: there is no room for it. If that goes on, the hand-over has failed.
+    pub fn refused(&mut self, now_us: u64, id: Id, why: String) {
+        self.input(now_us, |party| {
+            party.asked.remove(&id);
+            party.drop_regained(id);
+            party.refuse(id, why);
+        });
+    }
+
+    /// Clients ask, whatever it is.
+    pub fn asked(&mut self, now_us: u64) {
+        self.now_us = self.now_us.max(now_us);
+        self.pace.asked(self.now_us);
+    }
+
     /// How long requests take here at present.
     pub fn foreground(&mut self, now_us: u64, latency_us: u64) {
         self.now_us = self.now_us.max(now_us);

@@ -28,6 +28,9 @@ pub const GROUP_BYTES_MAX: usize = 8 << 20;
 /// Below this much space on the disk a shard takes no writes, so that the engine can still finish its own; what the engine
 /// holds in memory comes on top.
 pub const FREE_BYTES_MIN: u64 = 64 << 20;
+/// And below this much it logs nothing of its own either: that keys have ended, and what hand-overs come to, makes room again, so
+/// it may take from the reserve.
+const OWN_FREE_BYTES_MIN: u64 = 16 << 20;
 /// What a byte in the engine's memory may still take on the disk: in a table, and in the table that merges it.
 const ENGINE_COPIES: u64 = 2;
 /// How often the space on the disk is looked at. Nobody fills the reserve in so short a time.
@@ -62,6 +65,7 @@ impl Host {
 
     /// Decides and logs what waits, until something has to be committed first; then, if nothing does, that keys have ended.
     pub(crate) async fn begin_group(&mut self) -> Result<(), Error> {
+        self.refuse_parts();
         self.begin_backlog().await?;
         let is_due = self.replica.is_expiry_due(self.clock.wall_ms())
             || self.machine.is_check_due()
@@ -100,6 +104,7 @@ impl Host {
         let own = self.check_own();
         let clients = own
             .clone()
+            .and_then(|()| self.shard.check_disk())
             .and_then(|()| self.machine.may_write().map(drop).map_err(|refusal| self.refusal(refusal)));
         let Err(refusal) = clients else { return Some(writes) };
         // That a key has ended is a record of the shard's own, and whoever asks for the key waits for it.
@@ -132,7 +137,20 @@ impl Host {
     /// Whether records of the shard's own may be logged: too few copies in sync do not hold them up.
     fn check_own(&mut self) -> Result<(), Refusal> {
         self.machine.may_write_internal().map_err(|refusal| self.refusal(refusal))?;
-        self.check_room(Instant::now())
+        self.look_for_room(Instant::now());
+        if self.durable.has_own_room { Ok(()) } else { self.shard.check_disk() }
+    }
+
+    /// While the disk is full no part of a hand-over is logged. Its party knows, and what is small goes on, so that slots can be
+    /// given away and what is open ends.
+    fn refuse_parts(&mut self) {
+        if !self.migrations.has_parts() {
+            return;
+        }
+        self.look_for_room(Instant::now());
+        if let Err((_, why)) = self.shard.check_disk() {
+            self.migrations.refuse_parts(&why);
+        }
     }
 
     async fn begin(&mut self, writes: Vec<Write>) -> Result<(), Error> {
@@ -264,15 +282,15 @@ impl Host {
     }
 
     /// Looks now and then whether the disk has room; without it the shard takes no writes until there is some again.
-    fn check_room(&mut self, now: Instant) -> Result<(), Refusal> {
+    fn look_for_room(&mut self, now: Instant) {
         let fresh = Duration::from_millis(FREE_CHECK_MS);
         if self.durable.free_checked.is_none_or(|checked| now.duration_since(checked) >= fresh) {
             self.durable.free_checked = Some(now);
             let free = self.free_bytes();
-            let reserve = FREE_BYTES_MIN + ENGINE_COPIES * self.engine.unflushed_bytes();
-            self.shard.set_disk_full((free < reserve).then_some(free));
+            let unflushed = ENGINE_COPIES * self.engine.unflushed_bytes();
+            self.shard.set_disk_full((free < FREE_BYTES_MIN + unflushed).then_some(free));
+            self.durable.has_own_room = free >= OWN_FREE_BYTES_MIN + unflushed;
         }
-        self.shard.check_disk()
     }
 
     pub(crate) fn free_bytes(&self) -> u64 {

@@ -236,6 +236,8 @@ pub(crate) struct Durable {
     pub persisting: Option<Position>,
     pub persisted_index: Arc<AtomicU64>,
     pub free_checked: Option<Instant>,
+    /// For records of the shard's own there is.
+    pub has_own_room: bool,
     pub records: u64,
     pub syncs: u64,
 }

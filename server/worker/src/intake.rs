@@ -51,6 +51,7 @@ impl Intake<'_> {
         writes: &mut Vec<Write>,
     ) -> Result<Option<Reply>, Refusal> {
         tell_trace(&request);
+        self.shard.note_asked();
         let slots = self.ownership.table().slots();
         match request::check(&request, self.sender, slots.get())? {
             Asked::Read { value } => {

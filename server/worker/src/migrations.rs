@@ -170,9 +170,16 @@ impl Host {
             } else if let Some(answer) = self.migrations.answers.pop_front() {
                 self.feed(|party, now_us| give(party, now_us, answer))?;
             } else if self.migrations.tick_at_us() <= self.now() {
-                self.migrations.ticked_us = self.now();
-                let latency_us = self.migrations.latency_us.take();
+                let now_us = self.now();
+                let before_us = std::mem::replace(&mut self.migrations.ticked_us, now_us);
+                // What was asked while nothing was open may be long ago.
+                let is_fresh = now_us <= before_us + self.migrations.options.quiet_us;
+                let was_asked = self.shard.was_asked() && is_fresh;
+                let latency_us = self.migrations.latency_us.take().filter(|_| is_fresh);
                 self.feed(|party, now_us| {
+                    if was_asked {
+                        party.asked(now_us);
+                    }
                     latency_us.into_iter().for_each(|latency_us| party.foreground(now_us, latency_us));
                     party.tick(now_us);
                 })?;
@@ -342,5 +349,6 @@ fn give(party: &mut Party, now_us: u64, answer: Answer) {
         Answer::Tallied(id, tally, levels) => party.tallied(now_us, id, tally, levels),
         Answer::Regained(id, bytes, levels) => party.regained(now_us, id, bytes, levels),
         Answer::Swept(id, upto, is_last) => party.swept(now_us, id, upto, is_last),
+        Answer::Refused(id, why) => party.refused(now_us, id, why),
     }
 }

@@ -69,6 +69,8 @@ pub struct Shard {
     /// Until then nobody else can have committed anything.
     lease_until_us: AtomicU64,
     writable: AtomicBool,
+    /// A request has come since this was looked at.
+    asked: AtomicBool,
     aborted: AtomicBool,
     stopped: AtomicBool,
     refusal: RwLock<Refusals>,
@@ -197,6 +199,7 @@ impl Shard {
             serving: AtomicBool::new(false),
             lease_until_us: AtomicU64::new(0),
             writable: AtomicBool::new(true),
+            asked: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
             refusal: RwLock::new(Refusals { serving: joining, disk: (Code::ReadOnly, String::new()) }),
@@ -583,6 +586,19 @@ impl Shard {
     /// Refuses a request while the shard is not served here.
     pub fn check_serving(&self) -> Result<(), Refusal> {
         if self.serving.load(Ordering::Acquire) { Ok(()) } else { Err(self.refusal.read().serving.clone()) }
+    }
+
+    /// A client asks.
+    pub(crate) fn note_asked(&self) {
+        // Mostly it is known, and to read what nobody writes costs nothing.
+        if !self.asked.load(Ordering::Relaxed) {
+            self.asked.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether clients have asked since this was called last.
+    pub(crate) fn was_asked(&self) -> bool {
+        self.asked.swap(false, Ordering::Relaxed)
     }
 
     /// Refuses a write while the disk is full.

@@ -386,3 +386,108 @@ async fn a_shard_that_does_not_hold_what_the_table_says_fails_the_hand_over() {
     check(&mut client).await;
     assert!(cluster.machines[0].shard().ownership().owns(3));
 }
+
+/// Less than what clients' writes need, and enough to end what is open.
+const ALMOST_FULL: Option<u64> = Some(40 << 20);
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_whose_disk_is_full_gives_its_slots_away() {
+    let cluster = Cluster::start(1, |_| {}).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    cluster.machines[0].disk.set_capacity(ALMOST_FULL);
+    sleep(Duration::from_millis(100)).await;
+    let refused = client.ticket(put("new", "value"));
+    assert_eq!(client.attempt_code(refused).await, Some(Code::ReadOnly));
+    let id = cluster.plan(MOVING.into(), 0, 1).await;
+    cluster.closed(id).await;
+    check(&mut client).await;
+    check_moved(&cluster, 0, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_sealed_before_the_disk_was_full_is_served_again() {
+    let cluster = Cluster::start(1, |_| {}).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    cluster.decides.store(false, Ordering::Relaxed);
+    let id = cluster.plan(MOVING.into(), 0, 1).await;
+    cluster.said(id, |_, said| *said == Said::Imported).await;
+    for machine in &cluster.machines {
+        machine.disk.set_capacity(ALMOST_FULL);
+    }
+    cluster.decide(id, Outcome::Aborted).await;
+    cluster.decides.store(true, Ordering::Relaxed);
+    cluster.closed(id).await;
+    check(&mut client).await;
+    for slot in MOVING {
+        assert!(cluster.machines[0].shard().ownership().owns(slot));
+        assert_eq!(cluster.machines[1].rows_of(slot), 0, "what was staged is deleted");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_whose_disk_is_full_says_so_and_one_that_was_full_for_a_moment_goes_on() {
+    let cluster = Cluster::start(1, slowly).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    let target = &cluster.machines[1];
+    let staged = async || {
+        while MOVING.iter().all(|slot| target.rows_of(*slot) == 0) {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let id = cluster.plan(MOVING.into(), 0, 1).await;
+    timeout(common::shards::PATIENCE, staged()).await.expect("parts arrive");
+    target.disk.set_capacity(ALMOST_FULL);
+    let names_the_disk =
+        |said: &Said| matches!(said, Said::Failed(why) if why.contains("free on the disk of shard 1"));
+    cluster.said(id, |is_source, said| !is_source && names_the_disk(said)).await;
+    cluster.closed(id).await;
+    assert!(MOVING.iter().all(|slot| target.rows_of(*slot) == 0), "what was staged is deleted");
+    check(&mut client).await;
+    target.disk.set_capacity(None);
+    let id = cluster.plan(MOVING.into(), 0, 1).await;
+    timeout(common::shards::PATIENCE, staged()).await.expect("parts arrive");
+    target.disk.set_capacity(ALMOST_FULL);
+    sleep(Duration::from_secs(1)).await;
+    target.disk.set_capacity(None);
+    cluster.closed(id).await;
+    check(&mut client).await;
+    check_moved(&cluster, 0, 1);
+}
+
+/// How many records a hand-over takes at its target while a client reads, or nobody asks.
+async fn records(is_asked: bool) -> u64 {
+    let small = |options: &mut slotkv_worker::Options| options.migration.shared_part_bytes_max = 500;
+    let cluster = Cluster::start(1, small).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    sleep(Duration::from_secs(2)).await;
+    // Another one is open, so whoever asks is noticed from the beginning.
+    cluster.decides.store(false, Ordering::Relaxed);
+    let other = (8..SLOTS).find(|slot| client.slot(&key(0)) != *slot).unwrap();
+    let id = cluster.plan(vec![other], 0, 1).await;
+    cluster.said(id, |_, said| *said == Said::Imported).await;
+    let reader = is_asked.then(|| {
+        tokio::spawn(async move {
+            loop {
+                client.get(&key(0)).await;
+                sleep(Duration::from_millis(5)).await;
+            }
+        })
+    });
+    sleep(Duration::from_secs(1)).await;
+    let before = cluster.machines[1].shard().applied().index;
+    let id = cluster.plan(MOVING.into(), 0, 1).await;
+    cluster.said(id, |_, said| *said == Said::Imported).await;
+    reader.inspect(JoinHandle::abort);
+    cluster.machines[1].shard().applied().index - before
+}
+
+#[tokio::test(start_paused = true)]
+async fn clients_that_only_read_are_clients_too() {
+    let (alone, shared) = (records(false).await, records(true).await);
+    assert!(alone < 10, "{alone} records: parts are large where nobody asks");
+    assert!(shared > 20, "{shared} records: parts are small");
+}

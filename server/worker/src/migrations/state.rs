@@ -28,6 +28,7 @@ pub(super) enum Answer {
     Tallied(Id, Bytes, Bytes),
     Swept(Id, Bytes, bool),
     Regained(Id, Bytes, Bytes),
+    Refused(Id, String),
 }
 
 /// What a [`Migrations`] works with.
@@ -161,6 +162,18 @@ impl Migrations {
         !self.appends.is_empty()
     }
 
+    /// Whether parts are among them.
+    pub fn has_parts(&self) -> bool {
+        self.appends.iter().any(is_part)
+    }
+
+    /// Parts will not be appended.
+    pub fn refuse_parts(&mut self, why: &str) {
+        let refused = self.appends.iter().filter(|record| is_part(record)).map(Record::id);
+        self.answers.extend(refused.map(|id| Answer::Refused(id, why.to_owned())));
+        self.appends.retain(|record| !is_part(record));
+    }
+
     /// Takes what the next group may hold of that.
     pub fn take_appends(&mut self) -> Vec<Record> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
@@ -233,4 +246,8 @@ impl Migrations {
         self.figures.clear();
         self.bridge.close();
     }
+}
+
+fn is_part(record: &Record) -> bool {
+    matches!(record, Record::Stage { .. })
 }

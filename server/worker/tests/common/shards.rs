@@ -90,7 +90,7 @@ impl PeerTransport for Peers {
 /// What outlives a replica's process, and the process.
 pub struct Machine {
     pub options: Options,
-    disk: SimDisk,
+    pub disk: SimDisk,
     engines: MemoryEngines,
     tasks: Tasks,
     session: Option<SessionId>,
