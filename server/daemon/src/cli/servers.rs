@@ -182,6 +182,7 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         options.cache_bytes = cache_bytes;
         options.checkpoint_bytes = flags.checkpoint_bytes;
         options.retain_bytes = flags.retain_bytes;
+        options.migration.rate_max = flags.move_rate;
         options.session_timeout = flags.server.session;
         options.replication.check_us = flags.store.check_interval.as_micros() as u64;
         let seams = seams(coordinator, Arc::new(RealDisk::new()), flags.store.engine_cache_bytes);

@@ -1,6 +1,9 @@
 //! Flag values that need more than `FromStr`: sizes in bytes, durations, weights.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
+
+/// What a shard copies at least while requests take long, and more than any disk can.
+const RATE: RangeInclusive<u64> = 1 << 20..=1 << 40;
 
 /// A number of bytes, as `4096`, `64KiB`, `64MiB` or `2GiB`.
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
@@ -14,6 +17,14 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     };
     let number: u64 = digits.trim().parse().map_err(|_| format!("{digits:?} is not a number of bytes"))?;
     number.checked_mul(unit).ok_or_else(|| format!("{text} does not fit into 64 bits"))
+}
+
+/// Bytes per second at which slots are copied, as [`bytes`].
+pub(crate) fn rate(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        rate if RATE.contains(&rate) => Ok(rate),
+        _ => Err(format!("wants {} MiB to {} GiB", RATE.start() >> 20, RATE.end() >> 30)),
+    }
 }
 
 /// A duration, as `500` (milliseconds), `500ms`, `10s`, `2m`, `3h` or `30d`.
@@ -54,6 +65,9 @@ mod tests {
         assert!(bytes("64MB").unwrap_err().contains("\"MB\""));
         assert!(bytes("MiB").is_err());
         assert!(bytes("99999999999999GiB").is_err());
+        assert_eq!(rate("1MiB"), Ok(1 << 20));
+        assert!(rate("1023KiB").unwrap_err().contains("1 MiB"));
+        assert!(rate("1025GiB").unwrap_err().contains("1024 GiB"));
         assert_eq!(duration("250"), Ok(Duration::from_millis(250)));
         assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
         assert!(duration("2w").unwrap_err().contains("\"w\""));

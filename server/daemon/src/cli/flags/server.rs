@@ -152,6 +152,9 @@ pub(crate) struct WorkerFlags {
     /// Bytes of the log that are kept for replicas that were away, which take a copy of all data instead if that is not enough; up to four times as many for one that is on its way back
     #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = sizes::bytes)]
     pub retain_bytes: u64,
+    /// Bytes per second that are read to give slots to other shards, at most; while requests take long it is less, down to 1 MiB
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = sizes::rate)]
+    pub move_rate: u64,
     #[command(flatten)]
     pub store: StoreFlags,
     /// Threads; one is the fastest for one connection
