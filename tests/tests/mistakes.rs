@@ -10,7 +10,19 @@ use slotkv_tests::simulation::{Plan, run};
 /// Seeds of the quick form.
 const SEEDS: u64 = 12;
 /// What the quick form plants.
-const QUICK: [Bug; 3] = [Bug::DeletesBeforeSwitch, Bug::UnsealsByTimer, Bug::ServesByTable];
+const QUICK: [Bug; 11] = [
+    Bug::DeletesBeforeSwitch,
+    Bug::ItemOverNewer,
+    Bug::UnsealsByTimer,
+    Bug::ServesByTable,
+    Bug::CleansLate,
+    Bug::ForgetsResults,
+    Bug::PlansWhileOpen,
+    Bug::ServesStaged,
+    Bug::CleanErasesSeal,
+    Bug::DropsStaging,
+    Bug::KeepsLevels,
+];
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")))

@@ -392,10 +392,11 @@ impl Party {
                 let early = self.options.has(Bug::DeletesBeforeSwitch)
                     && self.committed.work().contains_key(&id)
                     && self.now_us > sealed_us + 100_000;
+                let waits = self.options.has(Bug::CleansLate) && self.now_us < sealed_us + 2_000_000;
                 if (is_decided && owns(tenure)) || timer {
                     let version = self.table.version;
                     self.append(Record::Unseal { id, version });
-                } else if is_decided || early {
+                } else if (is_decided && !waits) || early {
                     self.sweep(id, work, Cursor::Start);
                 }
             }

@@ -5,7 +5,7 @@
 //! [`world`] runs clients ([`calls`]) and faults (`nemesis`) side by side, then heals everything; [`history`] says what
 //! every call came to, and whether that can be so. Operators change what shards weigh (`operator`), so slots move all the time,
 //! and in the end everything has to be where it belongs (`settled`), as [`moves`] counts it. A [`Sabotage`] breaks a promise on
-//! purpose, to show that it would be noticed. Instead of faults by chance a run may have one, at one step of one hand-over: a [`cell`], whose step
+//! purpose, to show that it would be noticed. Where mistakes are planted, who serves what is looked at all the time ([`serving`]). Instead of faults by chance a run may have one, at one step of one hand-over: a [`cell`], whose step
 //! a [`gate`] waits for (`strike`).
 
 pub mod calls;
@@ -18,6 +18,7 @@ mod nemesis;
 pub mod net;
 mod operator;
 pub mod process;
+pub mod serving;
 mod settled;
 mod strike;
 pub mod world;

@@ -1,7 +1,7 @@
 //! Moves: what became of hand-overs, as the slot table has had it. It is looked at after each write of a master, so no version
 //! is missed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -11,6 +11,7 @@ use slotkv_coordination::{
     registers::{Register, Slots},
 };
 use slotkv_migration::Outcome;
+use slotkv_proto::table::ShardId;
 
 /// Every hand-over of a run.
 #[derive(Default)]
@@ -21,6 +22,7 @@ struct State {
     last: Bytes,
     /// By id; `None`: it is not decided.
     seen: BTreeMap<u64, Option<Outcome>>,
+    given: BTreeSet<(u16, ShardId)>,
 }
 
 impl Moves {
@@ -33,7 +35,16 @@ impl Moves {
         }
         let slots = Slots::decode(paths::SLOTS, &data).expect("a slot table");
         state.seen.extend(slots.migrations.iter().map(|migration| (migration.id, migration.outcome)));
+        for moved in slots.migrations.iter().filter(|migration| migration.outcome == Some(Outcome::Moved)) {
+            let slots = moved.slots.iter().flat_map(|(first, last)| *first..=*last);
+            state.given.extend(slots.map(|slot| (slot, moved.source)));
+        }
         state.last = data;
+    }
+
+    /// Whether a shard has ever given a slot away.
+    pub fn has_given(&self, slot: u16, shard: ShardId) -> bool {
+        self.0.lock().given.contains(&(slot, shard))
     }
 
     /// How many have moved slots, and how many were aborted.

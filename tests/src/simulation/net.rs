@@ -121,6 +121,19 @@ impl Net {
         }
     }
 
+    /// Breaks every connection of a client.
+    pub fn break_all_links(&self) {
+        let state = self.state.lock();
+        state.links.iter().filter_map(|(_, link)| link.upgrade()).for_each(|link| {
+            link.client.send_replace(true);
+        });
+    }
+
+    /// The shards of all workers that can be reached.
+    pub fn shards(&self) -> Vec<Arc<Shard>> {
+        self.state.lock().workers.values().map(|served| served.shard.clone()).collect()
+    }
+
     /// Nothing reaches `address` (`to`), or nothing comes from it, until [`Net::join`].
     pub fn isolate(&self, address: &str, to: bool) {
         let mut state = self.state.lock();

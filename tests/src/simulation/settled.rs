@@ -62,7 +62,7 @@ impl World {
                 let known = held.get(&slot);
                 match owner == shard {
                     true => rows += check_owned(slot, tenure, known)?,
-                    false => check_foreign(slot, known)?,
+                    false => check_foreign(slot, known, self.moves.has_given(slot, shard))?,
                 }
             }
         }
@@ -133,8 +133,10 @@ fn check_owned(slot: u16, tenure: u64, held: Option<&HeldSlot>) -> Result<u64, S
     }
 }
 
-fn check_foreign(slot: u16, held: Option<&HeldSlot>) -> Result<(), String> {
+/// Who has given a slot away remembers it: that is what refuses an old table.
+fn check_foreign(slot: u16, held: Option<&HeldSlot>, has_given: bool) -> Result<(), String> {
     match held {
+        None if has_given => Err(format!("slot {slot} is another's, and who gave it has forgotten it")),
         None => Ok(()),
         Some(held) if held.hold() == Hold::Gone && held.count == 0 => Ok(()),
         Some(held) => Err(format!("slot {slot} is another's, and here is {held:?}")),

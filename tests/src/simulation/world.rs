@@ -12,7 +12,7 @@ use slotkv_proto::{
 use slotkv_replication::Bug;
 use tokio::{task::JoinSet, time::sleep};
 
-use slotkv_migration::{LeaderOptions, bug};
+use slotkv_migration::{LeaderOptions, bug, failpoint};
 
 use super::{
     calls::{Caller, KEYS, URI, number},
@@ -23,6 +23,7 @@ use super::{
     moves::Moves,
     net::{Net, SimTransport},
     process::Process,
+    serving::{Serving, break_links_at_seals},
 };
 
 /// What a run consists of.
@@ -60,6 +61,8 @@ pub struct Plan {
     pub part_bytes_max: usize,
     /// The one fault that comes, at one step of one hand-over; `None`: `faults` of them by chance.
     pub cell: Option<Cell>,
+    /// Who serves what is looked at all the time, and clients lose their connections whenever a slot is sealed.
+    pub is_watched: bool,
 }
 
 impl Plan {
@@ -87,13 +90,23 @@ impl Plan {
             slots_together: [1, 3, 16][seed as usize % 3],
             part_bytes_max: if seed % 7 < 5 { 256 } else { 1 << 20 },
             cell: None,
+            is_watched: false,
         }
     }
 
     /// A run in which slots move all the time, in small pieces, and nothing excuses what gets lost: mistakes of hand-overs show there.
     pub fn of_mistakes(seed: u64) -> Self {
         let (calls, part_bytes_max) = (150, 256);
-        Self { calls, faults: 25, interval_ms: None, orders: 100, part_bytes_max, ..Self::new(seed) }
+        let is_watched = true;
+        Self {
+            calls,
+            faults: 25,
+            interval_ms: None,
+            orders: 100,
+            part_bytes_max,
+            is_watched,
+            ..Self::new(seed)
+        }
     }
 
     /// A run with one fault at one step. The shard that gives does so in one hand-over of several parts.
@@ -163,7 +176,8 @@ pub(super) struct World {
     pub(super) is_lossy: bool,
     pub(super) in_trouble: bool,
     pub(super) masters: Vec<Option<(Master, Process)>>,
-    moves: Arc<Moves>,
+    pub(super) moves: Arc<Moves>,
+    serving: Arc<Serving>,
     /// Where the fault of a cell waits for its step.
     pub(super) gate: Option<Arc<Gate>>,
     pub(super) history: Arc<History>,
@@ -189,6 +203,7 @@ impl World {
             in_trouble: false,
             masters: MASTERS.iter().map(|_| None).collect(),
             moves: Arc::default(),
+            serving: Arc::default(),
             history: Arc::default(),
             trace: Vec::new(),
             faults: BTreeMap::new(),
@@ -198,10 +213,16 @@ impl World {
     }
 
     async fn run(mut self) -> Report {
+        if self.plan.is_watched {
+            let looking = self.serving.clone().look_on(self.net.clone(), self.coordinator.faults());
+            tokio::spawn(looking);
+            break_links_at_seals(self.net.clone());
+        }
         let ended = match self.plan.cell {
             Some(cell) => self.live_cell(cell).await,
             None => self.live().await,
         };
+        failpoint::tell(None);
         let checked = if self.is_lossy { self.history.check_values() } else { self.history.check() };
         let Met { unknown, broken, lost_hints, old_reads } = self.coordinator.faults().met();
         self.faults.extend([
@@ -222,7 +243,7 @@ impl World {
             fingerprint: history.fingerprint(),
             faults: self.faults,
             trace: self.trace,
-            verdict: ended.and(checked),
+            verdict: self.serving.verdict().and(ended).and(checked),
         }
     }
 
