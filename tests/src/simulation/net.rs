@@ -78,8 +78,16 @@ impl State {
 
 /// One connection; broken for the client first, for the worker a little later.
 struct Link {
+    /// It is a client's, and not one between two workers.
+    is_clients: bool,
     client: watch::Sender<bool>,
     worker: watch::Sender<bool>,
+}
+
+impl Link {
+    fn new(is_clients: bool) -> Self {
+        Self { is_clients, client: watch::Sender::new(false), worker: watch::Sender::new(false) }
+    }
 }
 
 impl Net {
@@ -121,10 +129,11 @@ impl Net {
         }
     }
 
-    /// Breaks every connection of a client.
-    pub fn break_all_links(&self) {
+    /// Breaks every connection of a client. Those between workers stay: what is on its way to a target arrives.
+    pub fn break_client_links(&self) {
         let state = self.state.lock();
-        state.links.iter().filter_map(|(_, link)| link.upgrade()).for_each(|link| {
+        let links = state.links.iter().filter_map(|(_, link)| link.upgrade());
+        links.filter(|link| link.is_clients).for_each(|link| {
             link.client.send_replace(true);
         });
     }
@@ -318,7 +327,7 @@ async fn carry<T: Send + 'static>(
     }
     let worker = net.state.lock().workers.get(&address).cloned();
     let Some(worker) = worker else { return tonic::Status::unavailable("nobody listens") };
-    let link = Arc::new(Link { client: watch::Sender::new(false), worker: watch::Sender::new(false) });
+    let link = Arc::new(Link::new(false));
     {
         let mut state = net.state.lock();
         state.links.push((address.clone(), Arc::downgrade(&link)));
@@ -350,7 +359,7 @@ async fn carry<T: Send + 'static>(
 
 /// Two pipes between a client and a session of a worker.
 fn connect(net: Arc<Net>, own: String, address: String, worker: Served, mut outgoing: Outgoing) -> Incoming {
-    let link = Arc::new(Link { client: watch::Sender::new(false), worker: watch::Sender::new(false) });
+    let link = Arc::new(Link::new(true));
     net.state.lock().links.push((address.clone(), Arc::downgrade(&link)));
     let (to_worker, at_worker) = mpsc::unbounded_channel::<Result<v1::ClientFrame, tonic::Status>>();
     let (to_client, at_client) = mpsc::unbounded_channel();

@@ -64,7 +64,7 @@ fn wrong(shard: &Shard, table: &slotkv_migration::Table) -> Option<String> {
 pub fn break_links_at_seals(net: Arc<Net>) {
     failpoint::tell(Some(Box::new(move |step, _| {
         if step == Step::SealAppended {
-            net.break_all_links();
+            net.break_client_links();
         }
     })));
 }
