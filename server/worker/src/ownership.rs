@@ -239,7 +239,7 @@ pub fn without_hand_overs(table: &SlotTable) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use slotkv_migration::{Cursor, Place, Position, Record, Stream};
+    use slotkv_migration::{Cursor, Migration, Place, Position, Record, Stream};
     use slotkv_proto::{
         SlotCount,
         table::{Member, Route},
@@ -387,5 +387,18 @@ mod tests {
         let delta = view.correction(2, 3).unwrap();
         assert!(delta.ranges.is_empty());
         assert_eq!(delta.routes.len(), 1);
+        // Who is about to get slots comes along, so that clients connect ahead; whoever gets some of another shard does not.
+        let mut slots = Table::clone(view.slots_table());
+        let planned = |slot, source, target| Migration {
+            id: Id(u64::from(slot)),
+            slots: vec![slot],
+            source,
+            target,
+            outcome: None,
+        };
+        (slots.version, slots.migrations) = (3, vec![planned(3, 0, 2), planned(9, 1, 3)]);
+        let planned = view.with_table(Arc::new(SlotTable::clone(view.table())), Arc::new(slots));
+        let delta = planned.correction(2, 3).unwrap();
+        assert_eq!(delta.routes.iter().map(|route| route.shard).collect::<Vec<_>>(), vec![0, 2]);
     }
 }
