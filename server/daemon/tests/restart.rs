@@ -46,7 +46,7 @@ async fn a_whole_cluster_restarts_by_one_command_and_no_request_fails() {
     let coordinator = ensemble.uri("/slotkv");
     let folder = tempfile::tempdir().unwrap();
     let common = ["--coordinator", &*coordinator, "--session", "4s", "--log", "warn"];
-    let ports = free_ports(6);
+    let ports = free_ports(7);
     let listen = |at: u16| format!("127.0.0.1:{}", ports + at);
     let master = |at: u16| {
         let listen = listen(at);
@@ -62,6 +62,11 @@ async fn a_whole_cluster_restarts_by_one_command_and_no_request_fails() {
     for (at, (shard, name)) in (2..).zip([("0", "a"), ("0", "b"), ("1", "c"), ("1", "d")]) {
         servers.push(worker(at, shard, name));
     }
+    // A spare one. It does not take the place of one that is away for a moment.
+    let (listen_spare, data) = (listen(6), folder.path().join("spare").display().to_string());
+    let of_spare = ["worker", "--listen", &listen_spare, "--data", &data, "--name", "spare"];
+    let waits = ["--standby", "--standby-after", "1h"];
+    servers.push(Server::spawn(&[&of_spare[..], &waits, &common[..]].concat()));
     servers.iter_mut().for_each(Server::wait_until_ready);
     let uri = format!("slotkv://{},{}", listen(0), listen(1));
     let admin = |args: &[&str]| servers[0].run(&[args, &["--uri", &uri]].concat());
@@ -94,6 +99,7 @@ async fn a_whole_cluster_restarts_by_one_command_and_no_request_fails() {
     };
     assert!(fleet["clients"][0]["name"].as_str().unwrap().starts_with("rust/"), "{fleet:#}");
     admin(&["admin", "safe", "a"]).expect(0);
+    admin(&["admin", "safe", "spare"]).expect(0);
     admin(&["admin", "safe", "nobody"]).expect(2);
 
     let run_of = |status: &Value, name: &str| {
@@ -104,9 +110,9 @@ async fn a_whole_cluster_restarts_by_one_command_and_no_request_fails() {
     let before = json(&["admin", "status"]);
     let told = admin(&["admin", "restart", "--json"]).expect(0).text();
     let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 6, "{told}");
+    assert_eq!(lines.len(), 7, "{told}");
     let after = json(&["admin", "status"]);
-    for name in ["a", "b", "c", "d"] {
+    for name in ["a", "b", "c", "d", "spare"] {
         assert_ne!(run_of(&before, name), run_of(&after, name), "{name}");
     }
     assert!(after["master_epoch"].as_u64() > before["master_epoch"].as_u64());

@@ -3,6 +3,7 @@
 use slotkv::{Client, Error};
 use slotkv_proto::{
     Code,
+    table::UNALLOCATED,
     v1::{self, ClientStatus, ShardStatus, StatusReply, admin_client::AdminClient},
 };
 use slotkv_worker::LEAVING;
@@ -80,8 +81,7 @@ fn verdict(status: &StatusReply, fleet: &Clients, name: &str) -> Result<Vec<Stri
         .flat_map(|shard| shard.copies.iter().map(move |copy| (shard, copy)))
         .find(|(_, copy)| copy.name == name)
     else {
-        let text = format!("no replica and no master is called {name:?}; see admin status");
-        return Err(Error::new(Code::InvalidArgument, text));
+        return of_no_shard(status, name);
     };
     let mut reasons = Vec::new();
     if copy.live && copy.in_isr {
@@ -99,6 +99,15 @@ fn verdict(status: &StatusReply, fleet: &Clients, name: &str) -> Result<Vec<Stri
         }
     }
     Ok(reasons)
+}
+
+/// A worker that stands by holds nothing that somebody could need.
+fn of_no_shard(status: &StatusReply, name: &str) -> Result<Vec<String>, Error> {
+    if status.members.iter().any(|member| member.name == name && member.shard == UNALLOCATED) {
+        return Ok(vec![]);
+    }
+    let text = format!("no replica, no standby and no master is called {name:?}; see admin status");
+    Err(Error::new(Code::InvalidArgument, text))
 }
 
 /// What the shard would lack without a copy that it counts.
@@ -121,7 +130,7 @@ fn of_shard(shard: &ShardStatus, name: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use slotkv_proto::v1::{MasterStatus, ReplicaStatus};
+    use slotkv_proto::v1::{MasterStatus, MemberStatus, ReplicaStatus};
 
     use super::*;
 
@@ -173,6 +182,15 @@ mod tests {
             verdict(&status(shard(1, true)), &fleet(vec![]), "x").unwrap_err().code,
             Code::InvalidArgument
         );
+    }
+
+    #[test]
+    fn a_standby_may_go_and_a_member_that_nobody_knows_is_refused() {
+        let mut status = status(ShardStatus { copies: vec![copy("a", true)], ..Default::default() });
+        let member = |name: &str, shard| MemberStatus { name: name.into(), shard, ..Default::default() };
+        status.members = vec![member("a", 0), member("spare", UNALLOCATED)];
+        assert_eq!(verdict(&status, &fleet(vec![]), "spare").unwrap(), Vec::<String>::new());
+        assert!(verdict(&status, &fleet(vec![]), "nobody").is_err());
     }
 
     #[test]
