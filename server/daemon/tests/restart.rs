@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -16,6 +16,7 @@ use slotkv_coordination::ensemble::Ensemble;
 use support::{Server, free_ports};
 
 const KEYS: u64 = 64;
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Writes and reads until it is told to stop. How many calls there were, and what failed.
 async fn load(client: Client, stop: Arc<AtomicBool>, count: Arc<AtomicU64>) -> Vec<String> {
@@ -132,6 +133,62 @@ async fn a_whole_cluster_restarts_by_one_command_and_no_request_fails() {
     for server in servers.into_iter().rev() {
         assert_eq!(server.terminate().0, Some(0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_without_which_its_shard_takes_no_writes_is_restarted_once_another_one_is_in_sync() {
+    if Ensemble::skips("a restart in a shard that lacks a copy") {
+        return;
+    }
+    let ensemble = Ensemble::start(1).await.unwrap();
+    let coordinator = ensemble.uri("/slotkv");
+    let folder = tempfile::tempdir().unwrap();
+    let common =
+        ["--listen", "127.0.0.1:0", "--coordinator", &coordinator, "--session", "2s", "--log", "warn"];
+    let worker = |name: &str| {
+        let data = folder.path().join(name).display().to_string();
+        let of_name = ["worker", "--data", &data, "--name", name];
+        let of_shard = ["--shard", "0", "--replicas", "3", "--min-isr", "2"];
+        Server::spawn(&[&of_name[..], &of_shard, &common[..]].concat())
+    };
+    let mut master = Server::spawn(&[&["master", "--shards", "1"], &common[..]].concat());
+    let mut workers = ["a", "b", "c"].map(worker);
+    workers.iter_mut().for_each(Server::wait_until_ready);
+    master.wait_until_ready();
+    let status = || -> Value {
+        serde_json::from_slice(&master.run(&["admin", "status", "--json"]).expect(0).stdout).unwrap()
+    };
+    let run_of = |name: &str| {
+        let status = status();
+        let members = status["members"].as_array().unwrap();
+        let live = members.iter().find(|member| member["name"] == name && member["live"] == true);
+        live.map(|member| member["run"].as_str().unwrap().to_owned())
+    };
+    let in_sync = async |count| {
+        let begun = Instant::now();
+        while status()["shards"][0]["isr"].as_array().unwrap().len() != count {
+            assert!(begun.elapsed() < WAIT_MAX, "not {count} copies in sync");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    in_sync(3).await;
+    let [_a, _b, c] = workers;
+    drop(c);
+    in_sync(2).await;
+    let begun = Instant::now();
+    while run_of("c").is_some() {
+        assert!(begun.elapsed() < WAIT_MAX, "c is not found to be gone");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let before = run_of("a");
+    let refused = master.run(&["admin", "restart", "a", "--wait", "1s"]).expect(3);
+    assert!(refused.stderr.contains("would have 1 copies in sync"), "{refused:?}");
+    assert_eq!(run_of("a"), before);
+
+    let mut c = worker("c");
+    c.wait_until_ready();
+    master.run(&["admin", "restart", "a"]).expect(0);
+    assert_ne!(run_of("a"), before);
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn verdict(status: &StatusReply, fleet: &Clients, name: &str) -> Result<Vec<Stri
     };
     let mut reasons = Vec::new();
     if copy.live && copy.in_isr {
-        reasons.extend(of_shard(shard, name));
+        reasons.extend(lacking_without(shard, name));
     }
     if shard.slots == 0 && copy.in_isr {
         // Whoever still sends requests there would have to be told where they go.
@@ -111,20 +111,20 @@ fn of_no_shard(status: &StatusReply, name: &str) -> Result<Vec<String>, Error> {
 }
 
 /// What the shard would lack without a copy that it counts.
-fn of_shard(shard: &ShardStatus, name: &str) -> Vec<String> {
+pub(crate) fn lacking_without(shard: &ShardStatus, name: &str) -> Option<String> {
     if shard.slots == 0 {
-        return vec![];
+        return None;
     }
     let counts =
         |copy: &&v1::ReplicaStatus| copy.live && copy.in_isr && copy.name != name && !is_leaving(copy);
     let left = shard.copies.iter().filter(counts).count() as u32;
     match left {
-        0 => vec![format!("shard {} has {} slots and no other copy in sync", shard.shard, shard.slots)],
-        _ if left < shard.min_isr => vec![format!(
+        0 => Some(format!("shard {} has {} slots and no other copy in sync", shard.shard, shard.slots)),
+        _ if left < shard.min_isr => Some(format!(
             "shard {} would have {left} copies in sync and take no writes below {}",
             shard.shard, shard.min_isr
-        )],
-        _ => vec![],
+        )),
+        _ => None,
     }
 }
 
