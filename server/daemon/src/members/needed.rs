@@ -174,6 +174,16 @@ pub(crate) fn lacking_without(shard: &ShardStatus, name: &str) -> Option<String>
     }
 }
 
+/// What a shard lacks to be as safe as it is to be.
+pub(crate) fn copies_lacking(shard: &ShardStatus) -> Option<String> {
+    let (id, in_sync) = (shard.shard, shard.isr.len());
+    if shard.primary.is_empty() {
+        return Some(format!("shard {id} has no primary"));
+    }
+    (in_sync < shard.replicas as usize)
+        .then(|| format!("shard {id} has {in_sync} of {} copies in sync", shard.replicas))
+}
+
 fn others_in_sync(shard: &ShardStatus, name: &str) -> u32 {
     let counts =
         |copy: &&v1::ReplicaStatus| copy.live && copy.in_isr && copy.name != name && !is_leaving(copy);
