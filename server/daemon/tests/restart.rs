@@ -191,6 +191,50 @@ async fn a_copy_without_which_its_shard_takes_no_writes_is_restarted_once_anothe
     assert_ne!(run_of("a"), before);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_whose_place_a_standby_has_taken_holds_nobody_up() {
+    if Ensemble::skips("a restart beside a worker without a place") {
+        return;
+    }
+    let ensemble = Ensemble::start(1).await.unwrap();
+    let coordinator = ensemble.uri("/slotkv");
+    let folder = tempfile::tempdir().unwrap();
+    let common = ["--coordinator", &*coordinator, "--session", "2s", "--log", "warn"];
+    let worker = |name: &str, more: &[&str]| {
+        let data = folder.path().join(name).display().to_string();
+        let of_name = ["worker", "--listen", "127.0.0.1:0", "--data", &data, "--name", name];
+        Server::start(&[&of_name[..], more, &common[..]].concat())
+    };
+    let of_shard = ["--shard", "0", "--replicas", "2"];
+    // A worker is found by its name wherever it listens, a master by its address.
+    let listen = format!("127.0.0.1:{}", free_ports(1));
+    let of_master = ["master", "--shards", "1", "--listen", &listen];
+    let mut master = Server::spawn(&[&of_master[..], &common[..]].concat());
+    let (_a, b) = (worker("a", &of_shard), worker("b", &of_shard));
+    master.wait_until_ready();
+    let _spare = worker("spare", &["--standby", "--standby-after", "1s"]);
+    let isr = || {
+        let json = master.run(&["admin", "status", "--json"]).expect(0).stdout;
+        let status: Value = serde_json::from_slice(&json).unwrap();
+        let isr = status["shards"][0]["isr"].as_array().unwrap().clone();
+        isr.iter().map(|name| name.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let in_sync = async |name: &str| {
+        let begun = Instant::now();
+        while isr().len() < 2 || !isr().iter().any(|other| other == name) {
+            assert!(begun.elapsed() < WAIT_MAX, "{name} is not in sync: {:?}", isr());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    in_sync("b").await;
+    drop(b);
+    in_sync("spare").await;
+    let _b = worker("b", &of_shard);
+    let told = master.run(&["admin", "restart", "--wait", "30s", "--json"]).expect(0).text();
+    // The master as well: every member of the status.
+    assert_eq!(told.lines().count(), 4, "{told}");
+}
+
 #[test]
 fn a_member_that_is_not_alone_in_its_process_does_not_restart() {
     let dev = Server::dev(&[]);

@@ -153,6 +153,27 @@ fn check(status: &StatusReply, places: &[Place]) -> Result<(), Failure> {
     Ok(())
 }
 
+fn in_sync_count(shard: &v1::ShardStatus) -> usize {
+    shard.copies.iter().filter(|copy| copy.live && copy.in_isr).count()
+}
+
+/// Why a shard is not whole: it is, once it has a primary and as many copies in sync as it is to have, or every copy that lives.
+fn unsettled(shard: &v1::ShardStatus) -> Option<String> {
+    if shard.primary.is_empty() {
+        return Some(format!("it has no primary: {}", shard.reason));
+    }
+    let behind = shard.copies.iter().filter(|copy| copy.live && !copy.in_isr);
+    let behind: Vec<&str> = behind.map(|copy| copy.name.as_str()).collect();
+    let is_whole = behind.is_empty() || in_sync_count(shard) >= shard.replicas as usize;
+    (!is_whole).then(|| format!("not in sync: {}", behind.join(", ")))
+}
+
+/// Whether a copy lives that others are there in place of.
+fn has_no_place(shard: &v1::ShardStatus, name: &str) -> bool {
+    let is_outside = shard.copies.iter().any(|copy| copy.name == name && copy.live && !copy.in_isr);
+    is_outside && in_sync_count(shard) >= shard.replicas as usize
+}
+
 /// Why a copy is not stopped now. A shard that is to have one copy is away with it in any case.
 fn in_the_way(shard: &v1::ShardStatus, name: &str) -> Option<String> {
     if shard.replicas <= 1 { None } else { members::lacking_without(shard, name) }
@@ -188,6 +209,9 @@ impl<'a> Turn<'a> {
 
     async fn restart_copy(&mut self, name: &str, shard: ShardId) -> Result<String, Error> {
         let before = self.await_spare(shard, name).await?;
+        if has_no_place(&before, name) {
+            return self.restart_process().await;
+        }
         let others = before.isr.iter().filter(|other| *other != name).count();
         if before.primary == *name && others > 0 {
             self.hand_over(shard, name).await?;
@@ -219,17 +243,14 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Waits until a shard has a primary and every copy that lives is in sync.
+    /// Waits until a shard is whole.
     async fn await_whole(&mut self, shard: ShardId) -> Result<v1::ShardStatus, Error> {
         loop {
             if let Ok(status) = self.client.status().await
                 && let Some(found) = status.shards.into_iter().find(|found| found.shard == shard)
             {
-                let whole = found.copies.iter().filter(|copy| copy.live).all(|copy| copy.in_isr);
-                if !found.primary.is_empty() && whole {
-                    return Ok(found);
-                }
-                self.last = format!("shard {shard} is not whole: {}: {}", found.state, found.reason);
+                let Some(why) = unsettled(&found) else { return Ok(found) };
+                self.last = format!("shard {shard} is not whole: {}: {why}", found.state);
             }
             self.pause().await?;
         }
@@ -291,6 +312,12 @@ impl<'a> Turn<'a> {
             let is_back = whole.copies.iter().any(|copy| copy.name == name && copy.live && copy.in_isr);
             if is_back && whole.isr.len() >= copies {
                 return Ok(());
+            }
+            if has_no_place(&whole, name) {
+                let text = format!(
+                    "it runs again, but a standby has taken its place in shard {shard} meanwhile (--standby-after)"
+                );
+                return Err(Error::new(Code::Unavailable, text));
             }
             self.last = format!("shard {shard} does not count {name} yet");
             self.pause().await?;
@@ -391,6 +418,28 @@ mod tests {
         assert_eq!(refused(shard(3, 2, &["a", "b"])), None);
         assert_eq!(refused(shard(1, 1, &["a"])), None);
         assert_eq!(refused(ShardStatus { slots: 0, ..shard(2, 2, &["a", "b"]) }), None);
+    }
+
+    #[test]
+    fn a_copy_whose_place_a_standby_has_taken_is_waited_for_by_nobody() {
+        let copy = |(name, in_isr): (&str, bool)| ReplicaStatus {
+            in_isr,
+            live: true,
+            name: name.into(),
+            ..Default::default()
+        };
+        let shard = |spare| ShardStatus {
+            replicas: 2,
+            primary: "a".into(),
+            copies: [("a", true), ("b", false), ("spare", spare)].map(copy).into(),
+            ..Default::default()
+        };
+        assert_eq!(unsettled(&shard(true)), None);
+        assert!(has_no_place(&shard(true), "b") && !has_no_place(&shard(true), "spare"));
+        // Before the standby has everything it is not known who will count.
+        assert_eq!(unsettled(&shard(false)).unwrap(), "not in sync: b, spare");
+        assert!(!has_no_place(&shard(false), "b"));
+        assert!(unsettled(&ShardStatus { primary: String::new(), ..shard(true) }).is_some());
     }
 
     #[test]
