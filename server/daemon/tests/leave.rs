@@ -89,6 +89,9 @@ fn a_worker_gives_its_slots_to_others_before_it_ends_and_the_last_one_stays() {
     assert_eq!(cluster.keys(), format!("{KEYS}\n"));
     let check = cluster.master.run(&["admin", "check"]);
     assert_eq!(check.code, Some(0), "{check:?}");
+    // It stays in the status, and nothing is wrong with that.
+    let notices = cluster.status()["notices"].to_string();
+    assert!(notices.contains("primary of shard 0"), "{notices}");
     // There is nobody left to give anything to.
     cluster.master.run(&["admin", "safe", "b"]).expect(1);
     signal(b.pid(), libc::SIGTERM);
@@ -177,6 +180,7 @@ fn a_cancel_ends_the_leave_of_a_worker_and_the_wait_of_an_operator_with_a_code_o
     assert!(why.contains("somebody has cancelled the moves of shard 0"), "{why}");
     let why = a.wait_until_logged("cannot leave");
     assert!(why.contains("an operator has cancelled what moves from shard 0"), "{why}");
+    assert!(why.contains("it had weight 1 before"), "{why}");
     signal(b.pid(), libc::SIGCONT);
     assert_eq!(cluster.keys(), format!("{KEYS}\n"));
     assert_eq!(cluster.slots_of(0), slots, "they stay");

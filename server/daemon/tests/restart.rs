@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -16,6 +16,7 @@ use slotkv_coordination::ensemble::Ensemble;
 use support::{Server, free_ports};
 
 const KEYS: u64 = 64;
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Writes and reads until it is told to stop. How many calls there were, and what failed.
 async fn load(client: Client, stop: Arc<AtomicBool>, count: Arc<AtomicU64>) -> Vec<String> {
@@ -46,7 +47,7 @@ async fn a_whole_cluster_restarts_by_one_command_and_no_request_fails() {
     let coordinator = ensemble.uri("/slotkv");
     let folder = tempfile::tempdir().unwrap();
     let common = ["--coordinator", &*coordinator, "--session", "4s", "--log", "warn"];
-    let ports = free_ports(6);
+    let ports = free_ports(7);
     let listen = |at: u16| format!("127.0.0.1:{}", ports + at);
     let master = |at: u16| {
         let listen = listen(at);
@@ -62,6 +63,11 @@ async fn a_whole_cluster_restarts_by_one_command_and_no_request_fails() {
     for (at, (shard, name)) in (2..).zip([("0", "a"), ("0", "b"), ("1", "c"), ("1", "d")]) {
         servers.push(worker(at, shard, name));
     }
+    // A spare one. It does not take the place of one that is away for a moment.
+    let (listen_spare, data) = (listen(6), folder.path().join("spare").display().to_string());
+    let of_spare = ["worker", "--listen", &listen_spare, "--data", &data, "--name", "spare"];
+    let waits = ["--standby", "--standby-after", "1h"];
+    servers.push(Server::spawn(&[&of_spare[..], &waits, &common[..]].concat()));
     servers.iter_mut().for_each(Server::wait_until_ready);
     let uri = format!("slotkv://{},{}", listen(0), listen(1));
     let admin = |args: &[&str]| servers[0].run(&[args, &["--uri", &uri]].concat());
@@ -94,6 +100,7 @@ async fn a_whole_cluster_restarts_by_one_command_and_no_request_fails() {
     };
     assert!(fleet["clients"][0]["name"].as_str().unwrap().starts_with("rust/"), "{fleet:#}");
     admin(&["admin", "safe", "a"]).expect(0);
+    admin(&["admin", "safe", "spare"]).expect(0);
     admin(&["admin", "safe", "nobody"]).expect(2);
 
     let run_of = |status: &Value, name: &str| {
@@ -104,9 +111,9 @@ async fn a_whole_cluster_restarts_by_one_command_and_no_request_fails() {
     let before = json(&["admin", "status"]);
     let told = admin(&["admin", "restart", "--json"]).expect(0).text();
     let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 6, "{told}");
+    assert_eq!(lines.len(), 7, "{told}");
     let after = json(&["admin", "status"]);
-    for name in ["a", "b", "c", "d"] {
+    for name in ["a", "b", "c", "d", "spare"] {
         assert_ne!(run_of(&before, name), run_of(&after, name), "{name}");
     }
     assert!(after["master_epoch"].as_u64() > before["master_epoch"].as_u64());
@@ -126,6 +133,106 @@ async fn a_whole_cluster_restarts_by_one_command_and_no_request_fails() {
     for server in servers.into_iter().rev() {
         assert_eq!(server.terminate().0, Some(0));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_without_which_its_shard_takes_no_writes_is_restarted_once_another_one_is_in_sync() {
+    if Ensemble::skips("a restart in a shard that lacks a copy") {
+        return;
+    }
+    let ensemble = Ensemble::start(1).await.unwrap();
+    let coordinator = ensemble.uri("/slotkv");
+    let folder = tempfile::tempdir().unwrap();
+    let common =
+        ["--listen", "127.0.0.1:0", "--coordinator", &coordinator, "--session", "2s", "--log", "warn"];
+    let worker = |name: &str| {
+        let data = folder.path().join(name).display().to_string();
+        let of_name = ["worker", "--data", &data, "--name", name];
+        let of_shard = ["--shard", "0", "--replicas", "3", "--min-isr", "2"];
+        Server::spawn(&[&of_name[..], &of_shard, &common[..]].concat())
+    };
+    let mut master = Server::spawn(&[&["master", "--shards", "1"], &common[..]].concat());
+    let mut workers = ["a", "b", "c"].map(worker);
+    workers.iter_mut().for_each(Server::wait_until_ready);
+    master.wait_until_ready();
+    let status = || -> Value {
+        serde_json::from_slice(&master.run(&["admin", "status", "--json"]).expect(0).stdout).unwrap()
+    };
+    let run_of = |name: &str| {
+        let status = status();
+        let members = status["members"].as_array().unwrap();
+        let live = members.iter().find(|member| member["name"] == name && member["live"] == true);
+        live.map(|member| member["run"].as_str().unwrap().to_owned())
+    };
+    let in_sync = async |count| {
+        let begun = Instant::now();
+        while status()["shards"][0]["isr"].as_array().unwrap().len() != count {
+            assert!(begun.elapsed() < WAIT_MAX, "not {count} copies in sync");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    in_sync(3).await;
+    let [_a, _b, c] = workers;
+    drop(c);
+    in_sync(2).await;
+    let begun = Instant::now();
+    while run_of("c").is_some() {
+        assert!(begun.elapsed() < WAIT_MAX, "c is not found to be gone");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let before = run_of("a");
+    let refused = master.run(&["admin", "restart", "a", "--wait", "1s"]).expect(3);
+    assert!(refused.stderr.contains("would have 1 copies in sync"), "{refused:?}");
+    assert_eq!(run_of("a"), before);
+
+    let mut c = worker("c");
+    c.wait_until_ready();
+    master.run(&["admin", "restart", "a"]).expect(0);
+    assert_ne!(run_of("a"), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_whose_place_a_standby_has_taken_holds_nobody_up() {
+    if Ensemble::skips("a restart beside a worker without a place") {
+        return;
+    }
+    let ensemble = Ensemble::start(1).await.unwrap();
+    let coordinator = ensemble.uri("/slotkv");
+    let folder = tempfile::tempdir().unwrap();
+    let common = ["--coordinator", &*coordinator, "--session", "2s", "--log", "warn"];
+    let worker = |name: &str, more: &[&str]| {
+        let data = folder.path().join(name).display().to_string();
+        let of_name = ["worker", "--listen", "127.0.0.1:0", "--data", &data, "--name", name];
+        Server::start(&[&of_name[..], more, &common[..]].concat())
+    };
+    let of_shard = ["--shard", "0", "--replicas", "2"];
+    // A worker is found by its name wherever it listens, a master by its address.
+    let listen = format!("127.0.0.1:{}", free_ports(1));
+    let of_master = ["master", "--shards", "1", "--listen", &listen];
+    let mut master = Server::spawn(&[&of_master[..], &common[..]].concat());
+    let (_a, b) = (worker("a", &of_shard), worker("b", &of_shard));
+    master.wait_until_ready();
+    let _spare = worker("spare", &["--standby", "--standby-after", "1s"]);
+    let isr = || {
+        let json = master.run(&["admin", "status", "--json"]).expect(0).stdout;
+        let status: Value = serde_json::from_slice(&json).unwrap();
+        let isr = status["shards"][0]["isr"].as_array().unwrap().clone();
+        isr.iter().map(|name| name.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let in_sync = async |name: &str| {
+        let begun = Instant::now();
+        while isr().len() < 2 || !isr().iter().any(|other| other == name) {
+            assert!(begun.elapsed() < WAIT_MAX, "{name} is not in sync: {:?}", isr());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    in_sync("b").await;
+    drop(b);
+    in_sync("spare").await;
+    let _b = worker("b", &of_shard);
+    let told = master.run(&["admin", "restart", "--wait", "30s", "--json"]).expect(0).text();
+    // The master as well: every member of the status.
+    assert_eq!(told.lines().count(), 4, "{told}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 //! | 2 | a flag, a setting or an argument is wrong; nothing was done |
 //! | 3 | failed, provably without effect; a server: it could not start or had to stop |
 //! | 4 | the outcome is unknown: the write may have been applied |
-//! | 5 | done in part: some lines of an import were refused, some operations of a bench failed, or a signal ended it; slots stopped moving, as another operator wanted something else |
+//! | 5 | done in part: some lines of an import were refused, some operations of a bench failed, or a signal ended it; slots stopped moving, as another operator wanted something else; some members restarted and one did not; some masters did not tell, or some replicas could not be compared |
 //! | 130, 143 | a second SIGINT or SIGTERM ended it at once |
 
 use std::fmt::Display;

@@ -15,8 +15,11 @@ use slotkv_coordination::uri;
 use slotkv_master::MasterOptions;
 use slotkv_proto::{SlotCount, seam::SystemChance};
 use slotkv_storage::RealDisk;
-use slotkv_worker::{Options as WorkerOptions, StartError};
-use tokio::runtime::{Builder, Runtime};
+use slotkv_worker::{Options as WorkerOptions, Standby, StartError};
+use tokio::{
+    runtime::{Builder, Runtime},
+    sync::oneshot,
+};
 
 use super::{
     descriptors,
@@ -26,7 +29,11 @@ use super::{
 use crate::{
     dev::{Dev, DevError, DevOptions},
     metrics::{Board, Endpoint, Serving, Source},
-    serve::{ListenError, Listening, MasterServer, ServeError, WorkerServer, leave::leave, worker::seams},
+    serve::{
+        ListenError, Listening, MasterServer, ServeError, WorkerServer,
+        leave::leave,
+        worker::{StandsBy, seams},
+    },
     signals::{self, Stop},
 };
 
@@ -190,17 +197,28 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         // A standby is ready before it has a place, and has no second line when it takes one.
         let address = listening.advertise().to_owned();
         let waits = Cell::new(None);
-        let stands_by = |standby| {
+        let (tell, told) = oneshot::channel();
+        let stands_by = |StandsBy { standby, process }| {
             let shown = board.show(Source::standby(&standby));
             waits.set(Some((ready(&address), standby, shown)));
+            let _ = tell.send(process);
+        };
+        let restart_wished = async {
+            match told.await {
+                Ok(process) => process.restart_wished().await,
+                // It has a place, or none to wait for.
+                Err(_) => std::future::pending().await,
+            }
         };
         let mut server = tokio::select! {
             biased;
             name = stop.requested() => {
-                if let Some((_, standby, _)) = waits.take() {
-                    standby.leave().await;
-                }
+                leave_standby(waits.take()).await;
                 return Ok(stopped_early(name));
+            }
+            () = restart_wished => {
+                leave_standby(waits.take()).await;
+                return Ok(End::Again);
             }
             started = WorkerServer::start(options, listening, connections_max, seams, stands_by) => {
                 started.map_err(serve_failure)?
@@ -238,6 +256,13 @@ pub(crate) fn worker(flags: WorkerFlags) -> Result<Exit, Failure> {
         end
     });
     program.go_on(end)
+}
+
+/// Leaves the cluster, if it waits for a place.
+async fn leave_standby<S, T>(waits: Option<(S, Standby, T)>) {
+    if let Some((_, standby, _)) = waits {
+        standby.leave().await;
+    }
 }
 
 /// How a server ends that did not fail.

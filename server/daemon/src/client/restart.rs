@@ -2,7 +2,8 @@
 //! request fails.
 //!
 //! Of each shard the backups come first, then the primary, whose lead goes to another copy before; of the masters the leader
-//! comes last. The next one begins when the one before is back and its shard is as whole as it was.
+//! comes last. The next one begins when the one before is back and its shard is as whole as it was, and if its own shard takes writes
+//! without it.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -62,6 +63,7 @@ pub(crate) async fn restart(flags: RestartFlags) -> Result<Exit, Failure> {
 async fn rolled(client: &Client, flags: &RestartFlags, output: &mut Output) -> Result<(), Failure> {
     let status = client.status().await.map_err(failure)?;
     let places = places(&status, &flags.members)?;
+    check(&status, &places)?;
     let mut done = Vec::new();
     for place in &places {
         let begun = Instant::now();
@@ -135,6 +137,48 @@ fn places(status: &StatusReply, named: &[String]) -> Result<Vec<Place>, Failure>
     Ok(places)
 }
 
+/// Refuses before anything is begun what no waiting could make possible.
+fn check(status: &StatusReply, places: &[Place]) -> Result<(), Failure> {
+    for place in places {
+        let Place::Worker { name, shard, .. } = place else { continue };
+        let Some(known) = status.shards.iter().find(|known| known.shard == *shard) else { continue };
+        let v1::ShardStatus { slots, replicas, min_isr, .. } = *known;
+        if slots > 0 && replicas > 1 && replicas <= min_isr {
+            return Err(Failure::failed(format_args!(
+                "{name}: shard {shard} takes no writes below {min_isr} copies in sync and is to have {replicas}, so none of them can be \
+                 away; give it one more copy (--replicas) or a smaller --min-isr; nobody was restarted"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn in_sync_count(shard: &v1::ShardStatus) -> usize {
+    shard.copies.iter().filter(|copy| copy.live && copy.in_isr).count()
+}
+
+/// Why a shard is not whole: it is, once it has a primary and as many copies in sync as it is to have, or every copy that lives.
+fn unsettled(shard: &v1::ShardStatus) -> Option<String> {
+    if shard.primary.is_empty() {
+        return Some(format!("it has no primary: {}", shard.reason));
+    }
+    let behind = shard.copies.iter().filter(|copy| copy.live && !copy.in_isr);
+    let behind: Vec<&str> = behind.map(|copy| copy.name.as_str()).collect();
+    let is_whole = behind.is_empty() || in_sync_count(shard) >= shard.replicas as usize;
+    (!is_whole).then(|| format!("not in sync: {}", behind.join(", ")))
+}
+
+/// Whether a copy lives that others are there in place of.
+fn has_no_place(shard: &v1::ShardStatus, name: &str) -> bool {
+    let is_outside = shard.copies.iter().any(|copy| copy.name == name && copy.live && !copy.in_isr);
+    is_outside && in_sync_count(shard) >= shard.replicas as usize
+}
+
+/// Why a copy is not stopped now. A shard that is to have one copy is away with it in any case.
+fn in_the_way(shard: &v1::ShardStatus, name: &str) -> Option<String> {
+    if shard.replicas <= 1 { None } else { members::lacking_without(shard, name) }
+}
+
 /// The restart of one process.
 struct Turn<'a> {
     client: &'a Client,
@@ -151,17 +195,10 @@ impl<'a> Turn<'a> {
     /// Returns the version that runs now.
     async fn take(mut self) -> Result<String, Error> {
         match self.place {
-            Place::Worker { shard, .. } if *shard == UNALLOCATED => self.restart_process().await,
-            Place::Worker { name, shard, .. } => {
-                let before = self.await_whole(*shard).await?;
-                let others = before.isr.iter().filter(|other| *other != name).count();
-                if before.primary == *name && others > 0 {
-                    self.hand_over(*shard, name).await?;
-                }
-                let version = self.restart_process().await?;
-                self.await_copy(*shard, name, before.isr.len()).await?;
-                Ok(version)
-            }
+            Place::Worker { name, shard, .. } => match self.present_shard(name, *shard).await {
+                UNALLOCATED => self.restart_process().await,
+                shard => self.restart_copy(name, shard).await,
+            },
             Place::Master { address } => {
                 let version = self.restart_process().await?;
                 self.await_leader(address).await?;
@@ -170,17 +207,50 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// Waits until a shard has a primary and every copy that lives is in sync.
+    async fn restart_copy(&mut self, name: &str, shard: ShardId) -> Result<String, Error> {
+        let before = self.await_spare(shard, name).await?;
+        if has_no_place(&before, name) {
+            return self.restart_process().await;
+        }
+        let others = before.isr.iter().filter(|other| *other != name).count();
+        if before.primary == *name && others > 0 {
+            self.hand_over(shard, name).await?;
+            self.await_spare(shard, name).await?;
+        }
+        let version = self.restart_process().await?;
+        self.await_copy(shard, name, before.isr.len()).await?;
+        Ok(version)
+    }
+
+    /// The shard of a worker: one that stood by may have a place by now.
+    async fn present_shard(&self, name: &str, known: ShardId) -> ShardId {
+        let Ok(status) = self.client.status().await else { return known };
+        let has = |shard: &&v1::ShardStatus| shard.copies.iter().any(|copy| copy.live && copy.name == name);
+        status.shards.iter().find(has).map_or(known, |shard| shard.shard)
+    }
+
+    /// Waits until a shard is whole and can do without this copy for a while.
+    async fn await_spare(&mut self, shard: ShardId, name: &str) -> Result<v1::ShardStatus, Error> {
+        loop {
+            let whole = self.await_whole(shard).await?;
+            let Some(why) = in_the_way(&whole, name) else { return Ok(whole) };
+            if Instant::now() >= self.until {
+                let text = format!("it is not stopped: {why}, and that has not changed within --wait");
+                return Err(Error::new(Code::ReadOnly, text));
+            }
+            self.last = why;
+            self.pause().await?;
+        }
+    }
+
+    /// Waits until a shard is whole.
     async fn await_whole(&mut self, shard: ShardId) -> Result<v1::ShardStatus, Error> {
         loop {
             if let Ok(status) = self.client.status().await
                 && let Some(found) = status.shards.into_iter().find(|found| found.shard == shard)
             {
-                let whole = found.copies.iter().filter(|copy| copy.live).all(|copy| copy.in_isr);
-                if !found.primary.is_empty() && whole {
-                    return Ok(found);
-                }
-                self.last = format!("shard {shard} is not whole: {}: {}", found.state, found.reason);
+                let Some(why) = unsettled(&found) else { return Ok(found) };
+                self.last = format!("shard {shard} is not whole: {}: {why}", found.state);
             }
             self.pause().await?;
         }
@@ -242,6 +312,12 @@ impl<'a> Turn<'a> {
             let is_back = whole.copies.iter().any(|copy| copy.name == name && copy.live && copy.in_isr);
             if is_back && whole.isr.len() >= copies {
                 return Ok(());
+            }
+            if has_no_place(&whole, name) {
+                let text = format!(
+                    "it runs again, but a standby has taken its place in shard {shard} meanwhile (--standby-after)"
+                );
+                return Err(Error::new(Code::Unavailable, text));
             }
             self.last = format!("shard {shard} does not count {name} yet");
             self.pause().await?;
@@ -313,6 +389,57 @@ mod tests {
         let places = places(&status(), &[]).unwrap();
         let names: Vec<&str> = places.iter().map(Place::name).collect();
         assert_eq!(names, ["b", "a", "c", "d", "spare", "m2", "m1"]);
+    }
+
+    #[test]
+    fn a_copy_without_which_its_shard_takes_no_writes_is_not_stopped() {
+        let copy =
+            |name: &str| ReplicaStatus { in_isr: true, live: true, name: name.into(), ..Default::default() };
+        let shard = |replicas, min_isr, names: &[&str]| ShardStatus {
+            slots: 4,
+            replicas,
+            min_isr,
+            primary: "a".into(),
+            copies: names.iter().map(|name| copy(name)).collect(),
+            ..Default::default()
+        };
+        let waits = |shard| in_the_way(&shard, "a");
+        assert!(waits(shard(3, 2, &["a", "b"])).unwrap().contains("no writes below 2"));
+        assert!(waits(shard(2, 1, &["a"])).unwrap().contains("no other copy"));
+        assert_eq!(waits(shard(3, 2, &["a", "b", "c"])), None);
+        assert_eq!(waits(shard(1, 1, &["a"])), None);
+
+        // What cannot change is refused before anybody is stopped.
+        let refused = |shard: ShardStatus| {
+            let status = StatusReply { shards: vec![shard], ..Default::default() };
+            check(&status, &places(&status, &[]).unwrap()).err().map(|failure| failure.message)
+        };
+        assert!(refused(shard(2, 2, &["a", "b"])).unwrap().contains("smaller --min-isr"));
+        assert_eq!(refused(shard(3, 2, &["a", "b"])), None);
+        assert_eq!(refused(shard(1, 1, &["a"])), None);
+        assert_eq!(refused(ShardStatus { slots: 0, ..shard(2, 2, &["a", "b"]) }), None);
+    }
+
+    #[test]
+    fn a_copy_whose_place_a_standby_has_taken_is_waited_for_by_nobody() {
+        let copy = |(name, in_isr): (&str, bool)| ReplicaStatus {
+            in_isr,
+            live: true,
+            name: name.into(),
+            ..Default::default()
+        };
+        let shard = |spare| ShardStatus {
+            replicas: 2,
+            primary: "a".into(),
+            copies: [("a", true), ("b", false), ("spare", spare)].map(copy).into(),
+            ..Default::default()
+        };
+        assert_eq!(unsettled(&shard(true)), None);
+        assert!(has_no_place(&shard(true), "b") && !has_no_place(&shard(true), "spare"));
+        // Before the standby has everything it is not known who will count.
+        assert_eq!(unsettled(&shard(false)).unwrap(), "not in sync: b, spare");
+        assert!(!has_no_place(&shard(false), "b"));
+        assert!(unsettled(&ShardStatus { primary: String::new(), ..shard(true) }).is_some());
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod needed;
 mod reach;
 
 pub(crate) use leader::ask_leader;
-pub(crate) use needed::{Clients, clients, is_leaving, reasons};
+pub(crate) use needed::{Clients, clients, copies_lacking, is_leaving, lacking_without, reasons};
 pub(crate) use reach::at;
 
 use slotkv::{Error, Outcome};

@@ -1,6 +1,9 @@
 //! A worker with its gRPC server.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use slotkv_coordination::{Coordinator, View};
 use slotkv_master::MasterService;
@@ -47,6 +50,14 @@ pub struct WorkerServer {
     process: Process,
 }
 
+/// A worker that stands by, while its start goes on.
+pub struct StandsBy {
+    /// What it knows and is called.
+    pub standby: Standby,
+    /// Which process it is; the same one once it has a place.
+    pub process: Process,
+}
+
 struct Running {
     worker: Worker,
     serving: Serving,
@@ -55,20 +66,25 @@ struct Running {
 impl WorkerServer {
     /// Starts a worker and its server on the present runtime. What `options` say of the address is replaced by what
     /// `listening` advertises. Waits for the coordinator and the first master as long as it takes, and a standby for its
-    /// place; until then a standby serves `Master`, and calls `stands_by` when it does.
+    /// place; until then a standby serves `Master` and `Process`, and calls `stands_by` when it does.
     pub async fn start(
         mut options: Options,
         listening: Listening,
         connections_max: usize,
         seams: Seams,
-        stands_by: impl FnOnce(Standby),
+        stands_by: impl FnOnce(StandsBy),
     ) -> Result<Self, ServeError> {
         options.address = listening.advertise().to_owned();
         let (tell, told) = oneshot::channel();
+        let process = OnceLock::new();
+        let process_of =
+            |name: &str| process.get_or_init(|| Process::new("worker", name, &*seams.chance)).clone();
         let standby = async {
             let Ok(standby): Result<Standby, _> = told.await else { return std::future::pending().await };
-            let serving = serve_standby(standby.view(), listening.again()?, connections_max).await?;
-            stands_by(standby);
+            let process = process_of(standby.name());
+            let again = listening.again()?;
+            let serving = serve_standby(standby.view(), again, connections_max, &process).await?;
+            stands_by(StandsBy { standby, process });
             // Until it has a place. Its callers connect again then, and find the rest.
             std::future::pending::<()>().await;
             drop(serving);
@@ -80,7 +96,7 @@ impl WorkerServer {
             worker = Worker::start_or_stand_by(first, seams.clone(), told_by) => worker?,
             Err(error) = standby => return Err(error),
         };
-        let process = Process::new("worker", &worker.shard().member().name, &*seams.chance);
+        let process = process_of(&worker.shard().member().name);
         let running = Running::serve(worker, &listening, connections_max, &process).await?;
         running.worker.placed().await?;
         let (attempts, begun) = (0, Instant::now());
@@ -219,18 +235,19 @@ impl Running {
     }
 }
 
-/// The slot table of a worker that has no place yet, once it is known.
+/// What a worker gives that has no place yet: the slot table, once it is known, and which process it is.
 async fn serve_standby(
     mut view: watch::Receiver<Arc<View>>,
     listening: Listening,
     connections_max: usize,
+    process: &Process,
 ) -> Result<Serving, ServeError> {
     if view.wait_for(|view| view.table.is_some()).await.is_err() {
         return std::future::pending().await;
     }
     let table = table_server(view);
-    let services = Services::new(&["slotkv.v1.Master"], |routes| {
-        routes.add_service(table);
+    let services = Services::new(&["slotkv.v1.Master", "slotkv.v1.Process"], |routes| {
+        routes.add_service(table).add_service(process.server());
     });
     Ok(services.serve(listening, connections_max).await?)
 }

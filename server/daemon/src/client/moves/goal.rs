@@ -1,6 +1,8 @@
 //! Goal: what a command waits for, and whether it has come true.
 
-use slotkv_proto::v1::{MigrationsReply, ShardStatus, StatusReply};
+use slotkv_proto::v1::{MigrationsReply, StatusReply};
+
+use crate::members::copies_lacking;
 
 /// What a command waits for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -102,18 +104,9 @@ impl Goal {
     }
 }
 
-fn copies_lacking(shard: &ShardStatus) -> Option<String> {
-    let (id, in_sync) = (shard.shard, shard.isr.len());
-    if shard.primary.is_empty() {
-        return Some(format!("shard {id} has no primary"));
-    }
-    (in_sync < shard.replicas as usize)
-        .then(|| format!("shard {id} has {in_sync} of {} copies in sync", shard.replicas))
-}
-
 #[cfg(test)]
 mod tests {
-    use slotkv_proto::v1::{MigrationStatus, MoveStatus, ShardWeight};
+    use slotkv_proto::v1::{MigrationStatus, MoveStatus, ShardStatus, ShardWeight};
 
     use super::*;
 
