@@ -239,7 +239,7 @@ pub fn without_hand_overs(table: &SlotTable) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use slotkv_migration::{Cursor, Place, Position, Record, Stream};
+    use slotkv_migration::{Cursor, Migration, Place, Position, Record, Stream};
     use slotkv_proto::{
         SlotCount,
         table::{Member, Route},
@@ -387,5 +387,29 @@ mod tests {
         let delta = view.correction(2, 3).unwrap();
         assert!(delta.ranges.is_empty());
         assert_eq!(delta.routes.len(), 1);
+    }
+
+    #[test]
+    fn a_correction_has_the_way_to_whoever_is_about_to_get_slots_of_the_shard() {
+        let before = view();
+        let (mut table, mut slots) = (SlotTable::clone(before.table()), Table::clone(before.slots_table()));
+        let open = |id, slot, source, target| Migration {
+            id: Id(id),
+            slots: vec![slot],
+            source,
+            target,
+            outcome: None,
+        };
+        table.set_owners(3, &[(0, 6, 0), (7, 14, 1)]).unwrap();
+        slots.version = 3;
+        let routes = |migrations| {
+            let slots = Table { migrations, ..slots.clone() };
+            let delta = before.with_table(Arc::new(table.clone()), Arc::new(slots)).correction(2, 4).unwrap();
+            assert!(delta.ranges.is_empty());
+            delta.routes.iter().map(|route| route.shard).collect::<Vec<_>>()
+        };
+        assert_eq!(routes(vec![]), [0]);
+        assert_eq!(routes(vec![open(3, 1, 0, 2)]), [0, 2]);
+        assert_eq!(routes(vec![open(3, 7, 1, 2)]), [0], "what others give away is told by them");
     }
 }
