@@ -16,6 +16,7 @@ use crate::until;
 
 /// Tasks that each write and read keys of their own, one call at a time.
 pub struct Load {
+    count: usize,
     tasks: JoinSet<Written>,
     shared: Arc<Shared>,
 }
@@ -36,11 +37,16 @@ struct Written {
 impl Load {
     /// Starts the tasks. Each pauses for so long after each round of three calls.
     pub fn start(client: &Client, tasks: usize, pause: Duration) -> Self {
-        let mut load = Self { tasks: JoinSet::new(), shared: Arc::default() };
+        let mut load = Self { count: tasks, tasks: JoinSet::new(), shared: Arc::default() };
         for task in 0..tasks {
             load.tasks.spawn(run(client.clone(), task, pause, load.shared.clone()));
         }
         load
+    }
+
+    /// The keys that it writes and reads, all of them all the time.
+    pub fn keys(&self) -> impl Iterator<Item = String> + use<> {
+        (0..self.count).flat_map(|task| <[String; 2]>::from(keys(task)))
     }
 
     /// Calls that have succeeded so far.

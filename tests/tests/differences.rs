@@ -1,5 +1,5 @@
 //! Copies of a shard that come to differ: whoever is wrong is found, gets a full copy, and ends equal to the others, without a
-//! restart of its process.
+//! restart of its process. And what a shard holds beside its owner, which nobody gets rid of, is named by `admin check`.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use slotkv_storage::{
     fjall_engine::FjallOptions,
     keys::{self, DataKey},
 };
-use slotkv_tests::{WAIT_MAX, until};
+use slotkv_tests::{WAIT_MAX, process, until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -245,4 +245,40 @@ async fn of_two_copies_that_differ_what_clients_were_told_stays() {
     for name in &names {
         assert_eq!(held(folder, name), held_before[keeps], "{primary} led, {name}");
     }
+}
+
+/// Waits until `admin check` ends with this exit code and says this and nothing else.
+async fn checked(dev: &Dev, code: i32, wanted: &str) {
+    until(&format!("admin check ends with {code} and {wanted:?}"), async || {
+        let mut command = process::slotkv();
+        command.args(["admin", "check", "--wait", "1s", "--uri", &dev.uri()]);
+        let done = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+        let said = String::from_utf8(done.stdout).unwrap();
+        println!("{:?}: {said}{}", done.status.code(), String::from_utf8_lossy(&done.stderr));
+        (done.status.code(), &*said) == (Some(code), wanted)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn admin_check_names_a_slot_that_a_shard_holds_beside_its_owner() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let two_shards = || DevOptions { shards: 2, ..options(folder, 1) };
+    let dev = Dev::start(two_shards()).await.unwrap();
+    let client = connected(&dev).await;
+    let mut keys = (0..).map(|number| format!("key{number}"));
+    let key = keys.find(|key| client.explain(key.as_bytes()).shard == Some(1)).unwrap();
+    client.put(key.clone(), "right").await.unwrap();
+    let right =
+        "16 slots have one owner each, nothing is left of a hand-over, 2 replicas hold what they should\n";
+    checked(&dev, 0, right).await;
+    client.close().await;
+    dev.shutdown().await;
+    plant(folder, "worker-0", &key, Some("second"), true);
+    let dev = Dev::start(two_shards()).await.unwrap();
+    let slot = slot::slot(key.as_bytes(), SlotCount::new(SLOTS).unwrap());
+    let wrong = format!("worker-0 of shard 0: 1 slots belong to another shard and are held here: {slot}\n");
+    checked(&dev, 1, &wrong).await;
+    dev.shutdown().await;
 }

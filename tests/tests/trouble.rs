@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -65,21 +65,32 @@ async fn both_sides_restart_together_and_the_hand_over_goes_on() {
     let client = client_of(&dev.uri()).await;
     fill(&client).await;
     let mut operator = Operator::at(&dev.master_addresses()[0]).await;
+    let mut gone_on = 0;
     for shard in [0, 1] {
         operator.weigh(shard, 0.0).await;
-        operator.until("a hand-over is open", |movements| !movements.open.is_empty()).await;
+        let open = |movements: &v1::MigrationsReply| !movements.open.is_empty();
+        let open = operator.until("a hand-over is open", open).await.open;
         for worker in [0, 1] {
             dev.kill_worker(worker).await.unwrap();
         }
         for worker in [1, 0] {
             dev.restart_worker(worker).await.unwrap();
         }
-        operator.settled().await;
+        let ended = operator.settled().await.ended;
+        for v1::MigrationStatus { id, state, .. } in open {
+            let became = ended.iter().find(|ended| ended.id == id);
+            println!("{id} was {state}, and became {became:?}");
+            let became = became.expect("it is decided");
+            gone_on += usize::from(became.moved);
+            // Away for longer than a seal may last, and by chance right behind one.
+            assert!(became.moved || became.why == "it was sealed for too long", "{became:?}");
+        }
         assert_eq!(operator.shard(shard).await.slots, 0);
         all_is_there(&client).await;
         operator.weigh(shard, 1.0).await;
         operator.settled().await;
     }
+    assert!(gone_on > 0, "hand-overs were begun anew instead");
     all_is_there(&client).await;
     client.close().await;
     dev.shutdown().await;
@@ -170,14 +181,59 @@ async fn a_target_that_is_slow_holds_up_nobody_and_gets_its_slots_in_the_end() {
     fill(&client).await;
     disk.is_slow.store(true, Relaxed);
     let mut load = Load::start(&client, 4, Duration::from_millis(2));
+    let stop = Arc::<AtomicBool>::default();
+    let callers: Vec<_> = (0..STAYS)
+        .map(|number| tokio::spawn(call(client.clone(), stays(number), disk.slowed.clone(), stop.clone())))
+        .collect();
     operator.weigh(1, 0.2).await;
     load.goes_on(200).await;
-    operator.settled().await;
-    assert!(operator.shard(1).await.slots > 0);
+    let ended = operator.settled().await.ended;
+    stop.store(true, Relaxed);
+    let slowed = disk.slowed.load(Relaxed);
+    let mut longest = Vec::new();
+    for (number, caller) in callers.into_iter().enumerate() {
+        let (calls, most) = caller.await.unwrap();
+        if client.explain(stays(number).as_bytes()).shard == Some(0) {
+            assert!(calls > 0);
+            longest.push(most);
+        }
+    }
+    println!("{slowed} slow syncs, at most {longest:?} during one call for a slot that stays; {ended:?}");
+    assert!(slowed > 4 * SLOWED_MAX, "the target was slow: {slowed}");
+    assert!(!longest.is_empty() && longest.iter().all(|most| *most <= SLOWED_MAX), "{longest:?} of {slowed}");
+    // Each one arrived, or was given up for a reason that people can read.
+    let gave = ended.iter().filter(|ended| ended.target == 1);
+    assert!(gave.clone().any(|ended| ended.moved), "{ended:?}");
+    assert!(gave.clone().all(|ended| ended.moved || !ended.why.is_empty()), "{ended:?}");
+    let slots: u32 = gave.filter(|ended| ended.moved).map(|ended| ended.slot_count).sum();
+    assert_eq!(operator.shard(1).await.slots, slots);
+    let stats = client.stats();
+    assert_eq!((stats.calls_failed, stats.calls_unknown), (0, 0), "{stats:?}");
     load.end(&client).await;
     all_is_there(&client).await;
     client.close().await;
     cluster.stop().await;
+}
+
+/// Keys that are written one call after the other; most of their slots stay where they are.
+const STAYS: usize = 8;
+/// Syncs of the slow shard that may begin during one call for a slot that stays. Whoever waited for a hand-over would wait for many.
+const SLOWED_MAX: u64 = 8;
+
+fn stays(number: usize) -> String {
+    format!("stays {number}")
+}
+
+/// Writes a key again and again until it is told to stop: how often, and the most slow syncs that there were during one call.
+async fn call(client: Client, key: String, slowed: Arc<AtomicU64>, stop: Arc<AtomicBool>) -> (u64, u64) {
+    let (mut calls, mut most) = (0, 0);
+    while !stop.load(Relaxed) {
+        let before = slowed.load(Relaxed);
+        client.put(key.clone(), "v").await.unwrap();
+        (calls, most) = (calls + 1, most.max(slowed.load(Relaxed) - before));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    (calls, most)
 }
 
 /// A master and two shards of one replica; the disk of the second one is the test's.
@@ -223,9 +279,15 @@ impl OnDisk {
 struct Tight {
     is_full: AtomicBool,
     is_slow: Arc<AtomicBool>,
+    /// Syncs that were slow.
+    slowed: Arc<AtomicU64>,
 }
 
-struct SlowFile(Box<dyn File>, Arc<AtomicBool>);
+struct SlowFile {
+    file: Box<dyn File>,
+    is_slow: Arc<AtomicBool>,
+    slowed: Arc<AtomicU64>,
+}
 
 impl Disk for Tight {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
@@ -241,7 +303,8 @@ impl Disk for Tight {
     }
 
     fn open(&self, path: &Path, open: Open) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(SlowFile(RealDisk::new().open(path, open)?, self.is_slow.clone())))
+        let file = RealDisk::new().open(path, open)?;
+        Ok(Box::new(SlowFile { file, is_slow: self.is_slow.clone(), slowed: self.slowed.clone() }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -271,31 +334,32 @@ impl Disk for Tight {
 
 impl File for SlowFile {
     fn len(&self) -> io::Result<u64> {
-        self.0.len()
+        self.file.len()
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
+        self.file.read_at(buffer, offset)
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.append(bytes)
+        self.file.append(bytes)
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_at(bytes, offset)
+        self.file.write_at(bytes, offset)
     }
 
     fn truncate(&mut self, len: u64) -> io::Result<()> {
-        self.0.truncate(len)
+        self.file.truncate(len)
     }
 
     fn sync(&mut self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            if self.1.load(Relaxed) {
+            if self.is_slow.load(Relaxed) {
+                self.slowed.fetch_add(1, Relaxed);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            self.0.sync().await
+            self.file.sync().await
         })
     }
 }

@@ -1,5 +1,5 @@
-//! Workers with `--drain` that get SIGTERM: they end once nothing depends on them, and stay if they cannot, or if an operator
-//! cancels it.
+//! Workers with `--drain` that get SIGTERM: they end once nothing depends on them, or at once at a second signal, and stay if they
+//! cannot, or if an operator cancels it.
 
 mod support;
 
@@ -184,4 +184,30 @@ fn a_cancel_ends_the_leave_of_a_worker_and_the_wait_of_an_operator_with_a_code_o
     signal(b.pid(), libc::SIGCONT);
     assert_eq!(cluster.keys(), format!("{KEYS}\n"));
     assert_eq!(cluster.slots_of(0), slots, "they stay");
+}
+
+#[test]
+fn a_second_signal_ends_a_worker_that_leaves_at_once_and_nothing_is_lost() {
+    if Ensemble::skips("a second signal for a worker that leaves") {
+        return;
+    }
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let ensemble = runtime.block_on(Ensemble::start(1)).unwrap();
+    let (cluster, [mut a, b]) = Cluster::of_two(&ensemble);
+    // Whoever is to take the slots does not go on, so the first signal alone would never end it.
+    signal(b.pid(), libc::SIGSTOP);
+    signal(a.pid(), libc::SIGTERM);
+    let begun = Instant::now();
+    while cluster.movements()["open"] == json!([]) {
+        assert!(begun.elapsed() < WAIT_MAX, "it gives nothing away");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    signal(a.pid(), libc::SIGTERM);
+    a.wait_until_logged("a second SIGTERM, ending at once");
+    assert_eq!(a.end().0, Some(143));
+    assert!(cluster.slots_of(0) > 0, "it had not given its slots away");
+    signal(b.pid(), libc::SIGCONT);
+    let mut a = cluster.worker("a", "0", "1");
+    a.wait_until_ready();
+    assert_eq!(cluster.keys(), format!("{KEYS}\n"));
 }

@@ -2,7 +2,11 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{BufRead, BufReader},
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use support::{Server, run, slotkv};
@@ -96,6 +100,31 @@ fn slots_leave_a_shard_and_come_back_and_every_key_stays() {
     let refused = dev.run(&["admin", "drain", "1"]).expect(3).stderr;
     assert!(refused.contains("shard 1 is the last one with a weight above 0"), "{refused}");
     assert_eq!(slots(&dev), [0, 64, 0]);
+    dev.terminate();
+}
+
+#[test]
+fn whoever_watches_migrations_is_told_what_is_new_until_nobody_reads_any_more() {
+    let dev = Server::dev(&["--shards", "2", "--slots", "64"]);
+    let mut watch =
+        dev.command(&["admin", "migrations", "--watch", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let first: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
+    assert!(first["open"] == json!([]) && first["totals"]["slots"] == 0, "{first:#}");
+    // Two looks and more at which there is nothing new; there is nothing to wait for.
+    std::thread::sleep(Duration::from_millis(1200));
+    dev.run(&["admin", "drain", "1", "--no-wait"]).expect(0);
+    let mut last = first;
+    while last["totals"]["slots"] != 32 || last["open"] != json!([]) || last["planned"] != true {
+        let next: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
+        assert_ne!(next, last, "nothing is told twice");
+        last = next;
+    }
+    assert!(last["left"] == json!([]), "{last:#}");
+    // It notices when it has something new to tell.
+    drop(lines);
+    dev.run(&["admin", "add", "1"]).expect(0);
+    assert_eq!(watch.wait().unwrap().code(), Some(0));
     dev.terminate();
 }
 

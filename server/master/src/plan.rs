@@ -191,7 +191,7 @@ fn moves(owners: &[ShardId], goal: &[ShardId]) -> Vec<Move> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use slotkv_coordination::{
         registers::{Cluster, MemberRecord, Primary, Replica, Role},
@@ -316,36 +316,51 @@ mod tests {
         }
     }
 
-    /// For a plan of an optimised build.
-    const PLAN_MAX: Duration = Duration::from_millis(100);
+    /// A thousand shards of ten members each, and as many slots as a cluster can have.
+    fn large(placement: &str) -> View {
+        let mut view = view(placement, 16_384, &[1.0; 1000]);
+        for number in 0..10_000 {
+            let name = format!("w{number}");
+            let member = MemberRecord {
+                name: name.clone(),
+                run: "r".into(),
+                inc: "i".into(),
+                role: Role::Worker,
+                address: "a:1".into(),
+                shard: Some(number / 10),
+                zone: String::new(),
+                standing: String::new(),
+                since_ms: 0,
+                health: Default::default(),
+            };
+            view.members.insert(format!("{name}-r"), member);
+        }
+        view
+    }
+
+    /// Asserts nothing: what it prints, of an optimised build, is in docs/benchmarks.md.
+    #[test]
+    #[ignore = "a measurement: cargo test --release -p slotkv-master --lib -- --ignored --nocapture time_of_a_plan"]
+    fn time_of_a_plan_of_a_thousand_shards() {
+        for placement in ["weighted", "ring"] {
+            let view = large(placement);
+            let mut took: Vec<_> = (0..21)
+                .map(|_| {
+                    let (mut planner, begin) = (Planner::default(), Instant::now());
+                    std::hint::black_box(wanted(&mut planner, &view));
+                    begin.elapsed()
+                })
+                .collect();
+            took.sort();
+            println!("{placement}: median {:?}, longest {:?} of {}", took[10], took[20], took.len());
+        }
+    }
 
     #[test]
-    fn a_thousand_shards_with_ten_thousand_members_are_planned_at_once() {
+    fn a_thousand_shards_with_ten_thousand_members_have_one_plan() {
         for placement in ["weighted", "ring"] {
-            let mut view = view(placement, 16_384, &[1.0; 1000]);
-            for number in 0..10_000 {
-                let name = format!("w{number}");
-                let member = MemberRecord {
-                    name: name.clone(),
-                    run: "r".into(),
-                    inc: "i".into(),
-                    role: Role::Worker,
-                    address: "a:1".into(),
-                    shard: Some(number / 10),
-                    zone: String::new(),
-                    standing: String::new(),
-                    since_ms: 0,
-                    health: Default::default(),
-                };
-                view.members.insert(format!("{name}-r"), member);
-            }
-            let mut planner = Planner::default();
-            let begin = Instant::now();
-            let first = wanted(&mut planner, &view);
-            let (took, begin) = (begin.elapsed(), Instant::now());
-            let again = wanted(&mut planner, &view);
-            println!("{placement}: {took:?}, and with the plan at hand {:?}", begin.elapsed());
-            assert!(cfg!(debug_assertions) || took < PLAN_MAX, "{placement}: {took:?}");
+            let (view, mut planner) = (large(placement), Planner::default());
+            let (first, again) = (wanted(&mut planner, &view), wanted(&mut planner, &view));
             assert_eq!(first, again);
             let owning: BTreeSet<ShardId> = first.now.iter().copied().collect();
             assert!(owning.len() > 950, "{placement}: {}", owning.len());

@@ -387,18 +387,29 @@ mod tests {
         let delta = view.correction(2, 3).unwrap();
         assert!(delta.ranges.is_empty());
         assert_eq!(delta.routes.len(), 1);
-        // Who is about to get slots comes along, so that clients connect ahead; whoever gets some of another shard does not.
-        let mut slots = Table::clone(view.slots_table());
-        let planned = |slot, source, target| Migration {
-            id: Id(u64::from(slot)),
+    }
+
+    #[test]
+    fn a_correction_has_the_way_to_whoever_is_about_to_get_slots_of_the_shard() {
+        let before = view();
+        let (mut table, mut slots) = (SlotTable::clone(before.table()), Table::clone(before.slots_table()));
+        let open = |id, slot, source, target| Migration {
+            id: Id(id),
             slots: vec![slot],
             source,
             target,
             outcome: None,
         };
-        (slots.version, slots.migrations) = (3, vec![planned(3, 0, 2), planned(9, 1, 3)]);
-        let planned = view.with_table(Arc::new(SlotTable::clone(view.table())), Arc::new(slots));
-        let delta = planned.correction(2, 3).unwrap();
-        assert_eq!(delta.routes.iter().map(|route| route.shard).collect::<Vec<_>>(), vec![0, 2]);
+        table.set_owners(3, &[(0, 6, 0), (7, 14, 1)]).unwrap();
+        slots.version = 3;
+        let routes = |migrations| {
+            let slots = Table { migrations, ..slots.clone() };
+            let delta = before.with_table(Arc::new(table.clone()), Arc::new(slots)).correction(2, 4).unwrap();
+            assert!(delta.ranges.is_empty());
+            delta.routes.iter().map(|route| route.shard).collect::<Vec<_>>()
+        };
+        assert_eq!(routes(vec![]), [0]);
+        assert_eq!(routes(vec![open(3, 1, 0, 2)]), [0, 2]);
+        assert_eq!(routes(vec![open(3, 7, 1, 2)]), [0], "what others give away is told by them");
     }
 }
