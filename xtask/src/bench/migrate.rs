@@ -84,8 +84,8 @@ struct Round {
     moved: Moved,
     steady: Seen,
     moving: Seen,
-    /// Operations per second once everything has moved: by three shards.
-    after_rate: f64,
+    /// Once everything has moved: by three shards.
+    behind: Seen,
     /// The longest gap of the probes in slots that moved.
     pauses_ms: Vec<f64>,
     redirects: Option<u64>,
@@ -240,7 +240,7 @@ fn round(side: &mut dyn Growing, program: &Path, dir: &Path, wish: &Wish, number
     moving.errors = late.errors;
     let redirects = redirects.or(late.redirects);
     let steady = told.between(steady_us, begin_us);
-    let after_rate = told.between(end_us, end_us + AFTER.as_micros() as u64).rate;
+    let behind = told.between(end_us, end_us + AFTER.as_micros() as u64);
     eprintln!(
         "{} {number}: {:.1} s, {:.0} ops/s of {:.0}, {} of {} probes moved, {} failed",
         side.name(),
@@ -251,7 +251,7 @@ fn round(side: &mut dyn Growing, program: &Path, dir: &Path, wish: &Wish, number
         CALLERS.probes,
         moving.errors.len(),
     );
-    Ok(Round { side: side.name(), moved: result, steady, moving, after_rate, pauses_ms, redirects, rss_max })
+    Ok(Round { side: side.name(), moved: result, steady, moving, behind, pauses_ms, redirects, rss_max })
 }
 
 /// The highest resident memory counts from now.

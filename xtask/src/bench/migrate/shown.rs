@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::table::{Table, thousands};
 use crate::{Outcome, project};
 
-use super::Round;
+use super::{Round, Seen};
 
 /// Texts of errors by which an application meets a redirect.
 const REDIRECTS: [&str; 4] = ["MOVED", "ASK", "TRYAGAIN", "NOT_PRIMARY"];
@@ -24,7 +24,7 @@ struct Side {
     slots: u64,
     steady: [f64; 3],
     moving: [f64; 3],
-    after_rate: f64,
+    behind: [f64; 3],
     steady_gaps: Vec<f64>,
     pauses: Vec<f64>,
     reported: Vec<f64>,
@@ -37,6 +37,13 @@ struct Side {
 impl Side {
     fn of(name: &'static str, rounds: &[&Round]) -> Self {
         let median_of = |what: &dyn Fn(&Round) -> f64| median(rounds.iter().map(|round| what(round)));
+        let load = |part: &dyn Fn(&Round) -> &Seen| {
+            [
+                median_of(&|round| part(round).rate),
+                median_of(&|round| part(round).p50_us),
+                median_of(&|round| part(round).p99_us),
+            ]
+        };
         let all = |what: &dyn Fn(&Round) -> Vec<f64>| sorted(rounds.iter().flat_map(|round| what(round)));
         let errors = || rounds.iter().flat_map(|round| &round.moving.errors);
         let is_redirect = |error: &&String| REDIRECTS.iter().any(|word| error.contains(word));
@@ -47,17 +54,9 @@ impl Side {
             seconds: median_of(&|round| round.moved.length.as_secs_f64()),
             keys: median_of(&|round| round.moved.keys as f64) as u64,
             slots: median_of(&|round| round.moved.slots as f64) as u64,
-            steady: [
-                median_of(&|round| round.steady.rate),
-                median_of(&|round| round.steady.p50_us),
-                median_of(&|round| round.steady.p99_us),
-            ],
-            moving: [
-                median_of(&|round| round.moving.rate),
-                median_of(&|round| round.moving.p50_us),
-                median_of(&|round| round.moving.p99_us),
-            ],
-            after_rate: median_of(&|round| round.after_rate),
+            steady: load(&|round| &round.steady),
+            moving: load(&|round| &round.moving),
+            behind: load(&|round| &round.behind),
             steady_gaps: all(&|round| round.steady.gaps_ms.clone()),
             pauses: all(&|round| round.pauses_ms.clone()),
             reported: all(&|round| round.moved.pauses_ms.clone()),
@@ -122,6 +121,7 @@ fn tables(rounds: &[Round]) -> Vec<Table> {
         "moving",
         "p99 before, us",
         "moving",
+        "behind",
     ]);
     let mut trouble = Table::new(&[
         "system",
@@ -143,11 +143,12 @@ fn tables(rounds: &[Round]) -> Vec<Table> {
             thousands(side.steady[0] as u64),
             thousands(side.moving[0] as u64),
             format!("{:.0} %", share * 100.0),
-            thousands(side.after_rate as u64),
+            thousands(side.behind[0] as u64),
             format!("{:.0}", side.steady[1]),
             format!("{:.0}", side.moving[1]),
             format!("{:.0}", side.steady[2]),
             format!("{:.0}", side.moving[2]),
+            format!("{:.0}", side.behind[2]),
         ]);
         trouble.row([
             side.name.to_owned(),
@@ -196,7 +197,7 @@ fn wanted(sides: &[(Side, [f64; 2])]) -> Option<Table> {
 
 /// All figures, under the target directory.
 pub fn write_json(rounds: &[Round], command: &str) -> Outcome<()> {
-    let part = |seen: &super::Seen| {
+    let part = |seen: &Seen| {
         json!({
             "operations_per_second": seen.rate,
             "p50_us": seen.p50_us,
@@ -216,7 +217,7 @@ pub fn write_json(rounds: &[Round], command: &str) -> Outcome<()> {
                 "hand_overs": round.moved.hand_overs,
                 "steady": part(&round.steady),
                 "moving": part(&round.moving),
-                "operations_per_second_behind": round.after_rate,
+                "behind": part(&round.behind),
                 "pauses_ms": round.pauses_ms,
                 "reported_pauses_ms": round.moved.pauses_ms,
                 "redirects": round.redirects,
