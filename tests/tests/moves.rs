@@ -218,6 +218,8 @@ async fn a_session_reads_its_own_writes_and_a_lifetime_goes_on_wherever_the_slot
         for key in &keys {
             let entry = session.get_entry(key.clone()).await.unwrap().unwrap();
             assert_eq!(entry.value, round.to_string());
+            let left = entry.ttl.expect("it ends");
+            assert!(left <= lifetime && left > lifetime / 2, "{left:?}");
         }
         let now = lefts(&session, &once).await;
         for ((key, now), before) in once.iter().zip(&now).zip(&left) {
