@@ -62,6 +62,14 @@ impl Cluster {
         serde_json::from_slice(&json).unwrap()
     }
 
+    fn wait_until_slots_move(&self) {
+        let begun = Instant::now();
+        while self.movements()["open"] == json!([]) {
+            assert!(begun.elapsed() < WAIT_MAX, "nobody gives anything away");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn keys(&self) -> String {
         self.master.run(&["count", "--deadline-ms", "20000"]).expect(0).text()
     }
@@ -163,11 +171,7 @@ fn a_cancel_ends_the_leave_of_a_worker_and_the_wait_of_an_operator_with_a_code_o
     // Whoever is to take the slots does not go on, so nothing moves until the cancel.
     signal(b.pid(), libc::SIGSTOP);
     signal(a.pid(), libc::SIGTERM);
-    let begun = Instant::now();
-    while cluster.movements()["open"] == json!([]) {
-        assert!(begun.elapsed() < WAIT_MAX, "it gives nothing away");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    cluster.wait_until_slots_move();
     let mut drain = cluster.master.command(&["admin", "drain", "0", "--json"]);
     let mut drain = drain.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut told = String::new();
@@ -197,11 +201,7 @@ fn a_second_signal_ends_a_worker_that_leaves_at_once_and_nothing_is_lost() {
     // Whoever is to take the slots does not go on, so the first signal alone would never end it.
     signal(b.pid(), libc::SIGSTOP);
     signal(a.pid(), libc::SIGTERM);
-    let begun = Instant::now();
-    while cluster.movements()["open"] == json!([]) {
-        assert!(begun.elapsed() < WAIT_MAX, "it gives nothing away");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    cluster.wait_until_slots_move();
     signal(a.pid(), libc::SIGTERM);
     a.wait_until_logged("a second SIGTERM, ending at once");
     assert_eq!(a.end().0, Some(143));

@@ -304,9 +304,8 @@ impl Party {
 impl Outgoing {
     /// The target has committed this. It fails what copies records and nothing else.
     fn hold(&mut self, now_us: u64, held: Option<Place>) {
-        let cursor = |place: &Option<Place>| place.as_ref().map(|place| place.cursor.clone());
-        let (before, now) = (cursor(&self.held), cursor(&held));
-        if before != now || now == Some(Cursor::End) {
+        let [before, now] = [&self.held, &held].map(|place| place.as_ref().map(|place| &place.cursor));
+        if before != now || now == Some(&Cursor::End) {
             self.items_us = now_us;
         } else if self.held != held && now_us >= self.items_us + ITEMS_US_MAX {
             self.failed = Some("records came and came, and left no room for items".into());

@@ -236,7 +236,7 @@ pub(crate) struct Durable {
     pub persisting: Option<Position>,
     pub persisted_index: Arc<AtomicU64>,
     pub free_checked: Option<Instant>,
-    /// For records of the shard's own there is.
+    /// There is room for records of the shard's own, be there none for clients'.
     pub has_own_room: bool,
     pub records: u64,
     pub syncs: u64,
