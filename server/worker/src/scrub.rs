@@ -12,6 +12,9 @@ use slotkv_storage::{Error, Reader, Row, SlotRow, keys};
 
 use crate::replica::{self, Replica};
 
+/// What a visit to a slot takes, in rows: of one that was emptied the engine goes over all that it still has of what was there.
+const VISIT_ROWS: usize = 64;
+
 /// What a slot's rows amount to, or are said to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotDigest {
@@ -80,18 +83,19 @@ impl Scrub {
         self.slot
     }
 
-    /// Reads up to `rows_max` rows, and visits as many slots at most. Returns the slots that were found rotten. A step that
-    /// ends a pass ends early. An error of the engine is damage found, too. Blocks while it reads.
+    /// Reads up to `rows_max` rows, where a visit to a slot takes as long as 64 of them. Returns the slots that were found
+    /// rotten. A step that ends a pass ends early. An error of the engine is damage found, too. Blocks while it reads.
     pub fn step(&mut self, replica: &Replica, rows_max: usize) -> Result<Vec<Rotten>, Error> {
         let mut rotten = Vec::new();
         let mut left = rows_max.max(1);
-        for _ in 0..rows_max.max(1) {
+        while left > 0 {
             let turn = self.turn.take();
             if turn.is_some() || !(self.leaves_moving && replica.is_moving(self.slot)) {
                 let mut turn = turn.map_or_else(|| Turn::begin(replica, self.slot), Ok)?;
                 let before = left;
                 let is_done = turn.read(self.slot, &mut left)?;
                 self.counts.rows += (before - left) as u64;
+                left = left.saturating_sub(VISIT_ROWS);
                 if !is_done {
                     self.turn = Some(turn);
                     break;
