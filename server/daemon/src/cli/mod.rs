@@ -5,6 +5,7 @@ pub(crate) mod descriptors;
 pub(crate) mod exit;
 pub(crate) mod flags;
 mod layers;
+mod memory;
 mod servers;
 pub(crate) mod sizes;
 

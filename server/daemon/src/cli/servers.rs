@@ -25,6 +25,7 @@ use super::{
     descriptors,
     exit::{Exit, Failure},
     flags::{DevFlags, MasterFlags, ServerFlags, WorkerFlags},
+    memory,
 };
 use crate::{
     dev::{Dev, DevError, DevOptions},
@@ -304,6 +305,7 @@ impl Program {
 }
 
 fn runtime(mut builder: Builder) -> Result<Runtime, Failure> {
+    memory::without_huge_pages();
     builder.enable_all().build().map_err(|error| Failure::io("cannot start the runtime", error))
 }
 
