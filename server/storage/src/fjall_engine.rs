@@ -87,6 +87,8 @@ pub struct FjallEngine {
     writing: Mutex<()>,
     ahead: Ahead,
     memtables: Memtables,
+    /// When a table in memory is full.
+    memtable_bytes: u64,
     /// Dropped last, when fjall's threads have ended.
     folder: Arc<Folder>,
 }
@@ -167,7 +169,8 @@ impl FjallEngine {
             .map_err(failed)?;
         let (writing, folder) = (Mutex::new(()), Arc::new(Folder::new(folder)));
         let (ahead, memtables) = (Ahead::default(), Memtables::default());
-        Ok(Self { database, rows, writing, ahead, memtables, folder })
+        let memtable_bytes = options.memtable_bytes;
+        Ok(Self { database, rows, writing, ahead, memtables, memtable_bytes, folder })
     }
 
     fn applied(&self) -> Result<Position, Error> {
@@ -252,12 +255,14 @@ impl Engine for FjallEngine {
         }
         let _writing = self.writing.lock();
         target.commit().map_err(self.error("write"))?;
-        if self.memtables.keep(self.rows.tree.active_memtable()) {
+        let memtable = self.rows.tree.active_memtable();
+        let is_nearly_full = memtable.size() >= self.memtable_bytes / 16 * 15;
+        if self.memtables.keep(memtable) {
             // The one before it will be flushed.
             background::give_way();
         }
         self.memtables.sweep();
-        self.ahead.wrote(bytes as u64, || self.folder.path.join(ROWS_FOLDER));
+        self.ahead.wrote(bytes as u64, is_nearly_full, || self.folder.path.join(ROWS_FOLDER));
         Ok(())
     }
 

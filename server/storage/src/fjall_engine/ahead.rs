@@ -17,6 +17,8 @@ use super::journals;
 
 /// Bytes of batches between two syncs.
 const BYTES: u64 = 4 << 20;
+/// The same when fjall's own is close.
+const CLOSE_BYTES: u64 = 512 << 10;
 
 /// What was written since the last sync began.
 #[derive(Default)]
@@ -26,9 +28,10 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// So much was written; begins a sync on another thread if it is much, and none is under way.
-    pub fn wrote(&self, bytes: u64, rows_folder: impl FnOnce() -> PathBuf) {
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes < BYTES
+    /// So much was written; begins a sync on another thread if it is much, and none is under way. `is_close`: fjall's own sync is.
+    pub fn wrote(&self, bytes: u64, is_close: bool, rows_folder: impl FnOnce() -> PathBuf) {
+        let enough = if is_close { CLOSE_BYTES } else { BYTES };
+        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes < enough
             || self.runs.swap(true, Ordering::AcqRel)
         {
             return;
