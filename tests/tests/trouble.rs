@@ -353,13 +353,14 @@ impl File for SlowFile {
         self.file.truncate(len)
     }
 
-    fn sync(&mut self) -> BoxFuture<'_, io::Result<()>> {
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
+        let (is_slow, slowed, sync) = (self.is_slow.clone(), self.slowed.clone(), self.file.sync());
         Box::pin(async move {
-            if self.is_slow.load(Relaxed) {
-                self.slowed.fetch_add(1, Relaxed);
+            if is_slow.load(Relaxed) {
+                slowed.fetch_add(1, Relaxed);
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
-            self.file.sync().await
+            sync.await
         })
     }
 }

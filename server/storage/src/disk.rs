@@ -72,9 +72,9 @@ pub trait File: Send + Sync {
     /// Cuts the file, or fills it up with zeros.
     fn truncate(&mut self, len: u64) -> io::Result<()>;
 
-    /// Makes everything written before durable. After an error nothing is known about what was written since the last
-    /// success, and a later success says nothing about it.
-    fn sync(&mut self) -> BoxFuture<'_, io::Result<()>>;
+    /// Makes everything written before durable, once it is awaited: here, or on another thread while more is written. After an
+    /// error nothing is known about what was written since the last success, and a later success says nothing about it.
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>>;
 }
 
 /// Holds a folder while it lives.

@@ -13,6 +13,7 @@
 //! - `mark.synced_index <= synced`, whatever survives a crash: it is lowered and synced before the log gets shorter.
 //! - Once `poisoned`, nothing is written: after a failed sync nobody knows what of the file is on the disk
 //!   (protocol.md 12).
+//! - While a sync runs elsewhere the tail stays the tail and gets no shorter: whatever else would end it waits for it first.
 
 use std::{
     path::{Path, PathBuf},
@@ -33,14 +34,17 @@ mod mark;
 mod recover;
 mod search;
 mod segment;
+mod syncing;
 #[cfg(test)]
 mod tests;
 mod window;
 
 pub use group::{GROUP_BYTES_MAX, Group};
+pub use syncing::Syncing;
 
 use mark::{Mark, MarkFile};
 use segment::{Beginning, ID_BYTES_MAX, Segment};
+use syncing::Elsewhere;
 
 /// Largest payload of one record, in bytes; a larger one is refused before anything is written.
 pub const PAYLOAD_BYTES_MAX: usize = 24 << 20;
@@ -101,6 +105,10 @@ pub struct Recovery {
     pub clean: bool,
 }
 
+/// Files that have no names any more, and keep their space until this is dropped.
+#[derive(Default)]
+pub struct Dropped(Vec<Box<dyn File>>);
+
 /// The replicated log of one shard replica. One task owns it.
 pub struct Log {
     disk: Arc<dyn Disk>,
@@ -124,6 +132,8 @@ pub struct Log {
     taken_back: bool,
     /// A segment that may have been made and is not the tail: it has to go before the tail grows.
     unbegun: Option<u64>,
+    /// The sync that runs elsewhere.
+    elsewhere: Option<Elsewhere>,
     poisoned: Option<String>,
 }
 
@@ -170,16 +180,13 @@ impl Log {
     /// more writes; the process is to end. Dropped before it is done, it may or may not have made records durable.
     pub async fn sync(&mut self) -> Result<u64, Error> {
         self.usable()?;
+        self.end_elsewhere().await?;
         if self.synced < self.last.index || self.taken_back {
             let synced = self.file.sync().await;
-            synced.map_err(|source| self.poisoned_by(Error::io(&self.tail.path, "sync", source)))?;
+            self.note_synced(self.last.index, synced)?;
             self.taken_back = false;
-            self.synced = self.last.index;
-            self.mark.synced_index = self.synced;
-            let marked = self.mark_file.write(&self.mark);
-            marked.map_err(|error| self.poisoned_by(error))?;
             self.remove_unbegun()?;
-            if self.tail.end >= self.segment_bytes {
+            if self.is_segment_full() {
                 self.begin_segment().await?;
             }
         }
@@ -205,12 +212,13 @@ impl Log {
         segment.read(&*self.open_file(segment)?, from_index, bytes_max)
     }
 
-    /// Drops the segments whose records all have an index up to `upto_index`. The last segment stays.
-    pub async fn truncate_front(&mut self, upto_index: u64) -> Result<(), Error> {
+    /// Drops the segments whose records all have an index up to `upto_index`. The last segment stays. Their space is free once
+    /// what is returned is dropped, which may take as long as reading them: best on another thread.
+    pub async fn truncate_front(&mut self, upto_index: u64) -> Result<Dropped, Error> {
         self.usable()?;
         let dropped = self.closed.partition_point(|segment| segment.last_index <= upto_index);
         if dropped == 0 {
-            return Ok(());
+            return Ok(Dropped::default());
         }
         let first = self.closed.get(dropped).unwrap_or(&self.tail).beginning;
         let mark = Mark { first_index: first.first_index, epoch_before: first.epoch_before, ..self.mark };
@@ -219,10 +227,13 @@ impl Log {
         let before = Position { epoch: first.epoch_before, index: first.first_index - 1 };
         self.epochs.retain(|start| start.index > before.index);
         self.epochs.insert(0, before);
+        let mut files = Dropped::default();
         for segment in self.closed.drain(..dropped) {
+            // Only its last holder gives a file's space free. Without this one it is given free here.
+            files.0.extend(self.disk.open(&segment.path, Open::Existing));
             self.disk.remove(&segment.path).map_err(|source| Error::io(&segment.path, "remove", source))?;
         }
-        Ok(())
+        Ok(files)
     }
 
     /// Drops the record `from_index` and everything behind it, durably. After an error, or dropped before it is done,
@@ -238,6 +249,7 @@ impl Log {
                 self.first_index()
             )));
         }
+        self.end_elsewhere().await?;
         self.poisoned = Some("a cut at the back was not finished".into());
         self.cut_back(from_index).await?;
         self.poisoned = None;
@@ -277,6 +289,7 @@ impl Log {
     /// before it is done, the log takes no more writes.
     pub async fn reset(&mut self, after: Position) -> Result<(), Error> {
         self.usable()?;
+        self.end_elsewhere().await?;
         self.poisoned = Some("a reset was not finished".into());
         self.begin_anew(after).await?;
         self.poisoned = None;

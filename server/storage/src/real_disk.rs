@@ -22,20 +22,12 @@ pub const LOCK_FILE: &str = "lock";
 
 /// The machine's files.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RealDisk {
-    offload: bool,
-}
+pub struct RealDisk;
 
 impl RealDisk {
-    /// Syncs on the caller's thread.
+    /// All of them.
     pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Syncs on tokio's blocking threads, so that the caller's thread serves reads meanwhile. Outside of a runtime it
-    /// syncs on the caller's thread all the same.
-    pub fn offloading() -> Self {
-        Self { offload: true }
+        Self
     }
 }
 
@@ -79,7 +71,7 @@ impl Disk for RealDisk {
         let file = OpenOptions::new().read(true).write(true).create_new(open == Open::Create).open(path)?;
         let end = file.metadata()?.len();
         let synced = Arc::new(SyncedFile { file, has_failed: Mutex::new(false) });
-        Ok(Box::new(RealFile { synced, end, offload: self.offload }))
+        Ok(Box::new(RealFile { synced, end }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
@@ -154,11 +146,10 @@ impl Lock for RealLock {}
 struct RealFile {
     synced: Arc<SyncedFile>,
     end: u64,
-    offload: bool,
 }
 
-/// A file whose syncs go on when the caller does not wait for them any more. The system tells of a failure only once,
-/// so that a later sync has to wait for it and repeat it.
+/// A file whose syncs may run on several threads. The system tells of a failure only once, so that a later sync has to wait for
+/// it and repeat it.
 struct SyncedFile {
     file: fs::File,
     has_failed: Mutex<bool>,
@@ -210,16 +201,9 @@ impl File for RealFile {
         Ok(())
     }
 
-    fn sync(&mut self) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move {
-            match tokio::runtime::Handle::try_current() {
-                Ok(runtime) if self.offload => {
-                    let synced = self.synced.clone();
-                    runtime.spawn_blocking(move || synced.sync()).await.map_err(io::Error::other)?
-                }
-                _ => self.synced.sync(),
-            }
-        })
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
+        let synced = self.synced.clone();
+        Box::pin(async move { synced.sync() })
     }
 }
 
@@ -242,7 +226,8 @@ mod tests {
 
     #[tokio::test]
     async fn files_are_written_read_cut_renamed_and_listed() {
-        for disk in [RealDisk::new(), RealDisk::offloading()] {
+        {
+            let disk = RealDisk::new();
             let dir = tempfile::tempdir().unwrap();
             let deep = dir.path().join("a/b");
             disk.create_dir_all(&deep).unwrap();

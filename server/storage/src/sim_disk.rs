@@ -239,6 +239,7 @@ impl Disk for SimDisk {
     }
 }
 
+#[derive(Clone)]
 struct SimFile {
     disk: SimDisk,
     id: u64,
@@ -290,22 +291,21 @@ impl File for SimFile {
         })
     }
 
-    fn sync(&mut self) -> BoxFuture<'_, io::Result<()>> {
+    fn sync(&self) -> BoxFuture<'static, io::Result<()>> {
+        let file = self.clone();
+        let begun = file.with(|state| {
+            state.change()?;
+            let longest = state.sync_delay.as_micros() as u64;
+            let delay =
+                Duration::from_micros(if longest == 0 { 0 } else { state.chance.random_range(0..=longest) });
+            Ok((state.inode(file.id)?.changes_end(), delay))
+        });
         Box::pin(async move {
-            let (upto, delay) = self.with(|state| {
-                state.change()?;
-                let longest = state.sync_delay.as_micros() as u64;
-                let delay = Duration::from_micros(if longest == 0 {
-                    0
-                } else {
-                    state.chance.random_range(0..=longest)
-                });
-                Ok((state.inode(self.id)?.changes_end(), delay))
-            })?;
+            let (upto, delay) = begun?;
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
             }
-            self.with(|state| state.sync(self.id, upto))
+            file.with(|state| state.sync(file.id, upto))
         })
     }
 }

@@ -8,17 +8,20 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
 use slotkv_coordination::registers::Durability;
-use slotkv_storage::{Error, Open, Position};
+use slotkv_storage::{Error, Position};
 use tokio::time::Instant;
 
-use crate::{committer::FREE_BYTES_MIN, damage::READING_PAUSE_US, host::Host, runner::Runner};
+use crate::{
+    committer::FREE_BYTES_MIN,
+    damage::READING_PAUSE_US,
+    host::{Host, Input},
+};
 
 /// Below this much space no checkpoint begins: the engine could fail in the middle of it, which ends the process.
 const CHECKPOINT_FREE_BYTES_MIN: u64 = FREE_BYTES_MIN / 4;
-/// Bytes of unsynced log after which another thread syncs it, so that no sync of the host's has many to wait for.
-const AHEAD_BYTES: u64 = 8 << 20;
+/// Bytes of unsynced log after which it is synced, so that no sync has many to write.
+const BESIDE_BYTES: u64 = 8 << 20;
 /// How often an idle host looks whether a checkpoint is durable.
 const PERSIST_CHECK_MS: u64 = 100;
 /// A host that cannot log now that keys have ended, as on a full disk, tries again after this time.
@@ -26,13 +29,11 @@ const EXPIRY_MS_MIN: u64 = 10;
 /// The persist thread could not do its work.
 const FAILED: u64 = u64::MAX;
 
-/// What of the log has been sent ahead of its sync.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Ahead {
-    /// What the late part of the interval asks for.
-    late: bool,
-    /// Up to here.
-    log_bytes: u64,
+/// The sync that runs beside the host, or ran last.
+pub(crate) struct Beside {
+    /// The last write that was reported before it began.
+    reported: u64,
+    begun: Instant,
 }
 
 /// Tells the host what the persist thread came to, also if it panicked.
@@ -71,15 +72,62 @@ impl Host {
         Ok(())
     }
 
+    /// Waits until everything that was appended is synced.
     pub(crate) async fn sync_all(&mut self) -> Result<(), Error> {
         let reported = self.reported;
         self.sync().await?;
-        self.synced_all();
+        self.durable.unsynced_since = None;
+        self.durable.synced_log_bytes = self.log.bytes();
+        self.tell_synced(reported).await
+    }
+
+    async fn tell_synced(&mut self, reported: u64) -> Result<(), Error> {
         if self.settings.durability != Durability::Sync {
             self.machine.synced(self.clock.uptime_us(), reported);
             self.carry_out().await?;
         }
         Ok(())
+    }
+
+    /// Others wait for what was appended to be synced: not at the interval, and now or as soon as the sync that runs has ended.
+    pub(crate) async fn sync_if_wished(&mut self) -> Result<(), Error> {
+        let runs_beside = self.settings.durability != Durability::Sync && self.log.is_syncing();
+        if !self.sync_now || runs_beside {
+            return Ok(());
+        }
+        self.sync_now = false;
+        if self.settings.durability != Durability::Sync && self.sync_beside() {
+            return Ok(());
+        }
+        self.sync_all().await
+    }
+
+    /// Begins a sync that nobody here waits for: clients' writes, which are not synced before they are answered, go on. Returns
+    /// whether one was begun.
+    fn sync_beside(&mut self) -> bool {
+        let Some(syncing) = self.log.begin_sync() else { return false };
+        self.durable.synced_log_bytes = self.log.bytes();
+        self.durable.beside = Some(Beside { reported: self.reported, begun: Instant::now() });
+        let told = self.shard.inbox().clone();
+        self.runner.beside(async move {
+            syncing.run().await;
+            let _ = told.send(Input::Synced);
+        });
+        true
+    }
+
+    /// The sync that ran beside the host has ended, unless it was waited for meanwhile.
+    pub(crate) async fn synced_beside(&mut self) -> Result<(), Error> {
+        if !self.log.synced_elsewhere()? {
+            return Ok(());
+        }
+        let Some(Beside { reported, begun }) = self.durable.beside.take() else { return Ok(()) };
+        self.durable.syncs += 1;
+        let is_all = self.log.synced_index() == self.log.last_index();
+        self.durable.unsynced_since = if is_all { None } else { self.durable.unsynced_since.map(|_| begun) };
+        self.tell_synced(reported).await?;
+        // Little is left to be synced.
+        if self.log.is_segment_full() { self.sync_all().await } else { Ok(()) }
     }
 
     /// How long nothing may come before there is something else to do.
@@ -90,55 +138,29 @@ impl Host {
         let reading = self.machine.reading().map(|_| Duration::from_micros(READING_PAUSE_US));
         let own = persisted.into_iter().chain(expiry).chain(reading).min();
         let Durability::Interval(ms) = self.settings.durability else { return own };
+        let wait_ms = if self.log.is_syncing() { ms } else { begins_after_ms(ms) };
         let sync = self
             .durable
             .unsynced_since
-            .map(|since| (since + Duration::from_millis(ms)).saturating_duration_since(Instant::now()));
+            .map(|since| (since + Duration::from_millis(wait_ms)).saturating_duration_since(Instant::now()));
         own.into_iter().chain(sync).min()
     }
 
-    pub(crate) async fn sync_if_due(&mut self, closing: bool) -> Result<(), Error> {
+    /// Late in the interval, and whenever much has been appended, a sync begins beside the host. It is waited for only once the
+    /// interval is over.
+    pub(crate) async fn sync_if_due(&mut self) -> Result<(), Error> {
         let Some(since) = self.durable.unsynced_since else { return Ok(()) };
-        let due = match self.settings.durability {
-            Durability::Sync => true,
-            Durability::Interval(ms) => since.elapsed() >= Duration::from_millis(ms),
-        };
-        if due || closing {
-            self.sync_all().await?;
-        } else {
-            self.send_ahead(since);
+        let Durability::Interval(ms) = self.settings.durability else { return self.sync_all().await };
+        if since.elapsed() >= Duration::from_millis(ms) {
+            return self.sync_all().await;
+        }
+        let is_late = since.elapsed() >= Duration::from_millis(begins_after_ms(ms));
+        // The log is shorter than it was when its front has gone.
+        let is_much = self.log.bytes().abs_diff(self.durable.synced_log_bytes) >= BESIDE_BYTES;
+        if is_late || is_much {
+            self.sync_beside();
         }
         Ok(())
-    }
-
-    fn synced_all(&mut self) {
-        self.durable.unsynced_since = None;
-        self.durable.sent_ahead = Ahead { log_bytes: self.log.bytes(), ..Ahead::default() };
-    }
-
-    /// Lets another thread sync the log's file, late in the interval and whenever much has been appended. The sync that
-    /// counts then finds little left to do and holds up no write; what this one comes to does not matter, the system tells
-    /// the log's own file of a failure too.
-    fn send_ahead(&mut self, since: Instant) {
-        let (Durability::Interval(ms), Runner::Threads(_)) = (self.settings.durability, &self.runner) else {
-            return;
-        };
-        let bytes = self.log.bytes();
-        let is_late = !self.durable.sent_ahead.late && since.elapsed() >= Duration::from_millis(ms - ms / 4);
-        // The log is shorter than it was when its front has gone.
-        let is_much = bytes.abs_diff(self.durable.sent_ahead.log_bytes) >= AHEAD_BYTES;
-        if !(is_late || is_much) || Arc::strong_count(&self.durable.sending) > 1 {
-            return;
-        }
-        self.durable.sent_ahead = Ahead { late: self.durable.sent_ahead.late || is_late, log_bytes: bytes };
-        let sending = self.durable.sending.clone();
-        let (disk, path) = (self.disk.clone(), self.log.tail_path().to_owned());
-        self.runner.blocking(move || {
-            let _sending = sending;
-            if let Ok(mut file) = disk.open(&path, Open::Existing) {
-                let _ = file.sync().now_or_never();
-            }
-        });
     }
 
     /// Once the log has grown enough: the results go into the engine, the engine to disk on another thread, and then
@@ -152,7 +174,8 @@ impl Host {
                 index if index >= position.index => {
                     self.durable.persisting = None;
                     let upto = self.droppable();
-                    self.log.truncate_front(upto).await?;
+                    let dropped = self.log.truncate_front(upto).await?;
+                    self.runner.blocking(move || drop(dropped));
                     self.machine.trimmed(self.log.first_index() - 1);
                     self.carry_out().await?;
                     self.durable.log_bytes_at_checkpoint = self.log.bytes();
@@ -201,4 +224,9 @@ impl Host {
         self.durable.persisted_index = Arc::new(AtomicU64::new(self.replica.checkpoint().index));
         self.durable.log_bytes_at_checkpoint = self.log.bytes();
     }
+}
+
+/// So long after a record was appended its sync begins, for it to be done within the interval.
+fn begins_after_ms(interval_ms: u64) -> u64 {
+    interval_ms - interval_ms / 4
 }

@@ -78,6 +78,8 @@ pub enum Input {
     Confirm(u64, Unconfirmed),
     /// A part of a snapshot was read.
     Loaded(Loaded),
+    /// The sync that ran beside the host has ended.
+    Synced,
     /// Something that concerns hand-overs.
     Migration(migrations::Event),
     /// Somebody watches this replica.
@@ -226,8 +228,9 @@ pub struct Host {
 #[derive(Default)]
 pub(crate) struct Durable {
     pub unsynced_since: Option<Instant>,
-    pub sent_ahead: crate::checkpoint::Ahead,
-    pub sending: Arc<()>,
+    pub beside: Option<crate::checkpoint::Beside>,
+    /// How long the log was when the last sync began.
+    pub synced_log_bytes: u64,
     pub log_bytes_at_checkpoint: u64,
     /// Kept behind a checkpoint, as the register has it.
     pub retain_bytes: u64,
@@ -338,15 +341,13 @@ impl Host {
             self.drive_migrations()?;
             self.begin_group().await?;
             self.flush().await?;
-            if std::mem::take(&mut self.sync_now) {
-                self.sync_all().await?;
-            }
+            self.sync_if_wished().await?;
             self.apply()?;
             self.drive_migrations()?;
             self.tell_check().await?;
             self.go_on().await?;
             self.publish();
-            self.sync_if_due(false).await?;
+            self.sync_if_due().await?;
             self.checkpoint_if_due().await?;
             self.scrub_if_due().await?;
             if closing && self.group.is_none() && self.backlog.is_empty() && self.shard.queue().is_empty() {
@@ -437,6 +438,7 @@ impl Host {
                 }
             }
             Event::Input(Input::Loaded(loaded)) => self.loaded(loaded),
+            Event::Input(Input::Synced) => self.synced_beside().await?,
             Event::Input(Input::Migration(event)) => self.hear_migration(event)?,
             Event::Handover(message) => self.hear_shard(message)?,
             Event::Input(Input::Hint) => self.machine.hint(now),
@@ -536,7 +538,7 @@ impl Host {
         self.replica.checkpoint_rows()?;
         self.engine.persist()?;
         let upto = self.droppable();
-        self.log.truncate_front(upto).await?;
+        drop(self.log.truncate_front(upto).await?);
         let Durable { records, syncs, .. } = self.durable;
         tracing::info!(records, syncs, "the log is closed");
         self.log.close().await

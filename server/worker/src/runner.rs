@@ -114,6 +114,17 @@ impl Runner {
         }
     }
 
+    /// The same of what also waits.
+    pub fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        match self {
+            Runner::Threads(handle) => {
+                let waiting = handle.clone();
+                drop(handle.spawn_blocking(move || waiting.block_on(work)));
+            }
+            Runner::Inline(tasks) => drop(tasks.spawn(work)),
+        }
+    }
+
     /// Runs a task that waits for the network; it ends when what is returned is dropped.
     pub fn task(&self, task: impl Future<Output = ()> + Send + 'static) -> Task {
         match self {

@@ -339,6 +339,7 @@ async fn finish(
         frame_ends: Vec::new(),
         taken_back: false,
         unbegun: None,
+        elsewhere: None,
         poisoned: None,
     };
     Ok((log, recovery))

@@ -230,6 +230,93 @@ async fn sync_that_is_dropped_at_any_time_does_no_harm() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_appended_while_a_sync_runs_elsewhere_is_not_taken_for_synced() {
+    for seed in 0..60 {
+        let disk = SimDisk::new(seed);
+        let (mut log, _) = open(&disk).await;
+        disk.set_sync_delay(Duration::from_millis(10));
+        for index in 1..=30 {
+            log.append(1, &[payload(index, 50)]).unwrap();
+            let before = log.synced_index();
+            match log.begin_sync() {
+                // Whoever runs it may be late, or never begin.
+                Some(syncing) if index % 5 > 0 => drop(tokio::spawn(syncing.run())),
+                other => drop(other),
+            }
+            assert_eq!((log.begin_sync().is_none(), log.synced_index()), (true, before), "it has not ended");
+            log.append(1, &[payload(100 + index, 50)]).unwrap();
+            tokio::time::sleep(Duration::from_millis(index % 13)).await;
+            let (was, last) = (log.is_syncing(), log.last_index());
+            if log.synced_elsewhere().unwrap() {
+                assert!(was && log.synced_index() < last && log.synced_index() > before, "as it began");
+            }
+            if index % 7 == 0 {
+                assert_eq!(log.sync().await.unwrap(), last, "it waits for the other one");
+                assert!(!log.is_syncing());
+            }
+        }
+        let (synced, last) = (log.synced_index(), log.last_index());
+        drop(log);
+        disk.crash();
+        let (_, recovery) = open(&disk).await;
+        assert!((synced..=last).contains(&recovery.last_index), "seed {seed}: {recovery:?} below {synced}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sync_that_fails_elsewhere_ends_the_log_whoever_asks_first() {
+    for first in 0..4 {
+        let disk = SimDisk::new(first);
+        let mut log = filled(&disk, 3).await;
+        log.append(9, &[payload(4, 10)]).unwrap();
+        disk.fail_sync(0);
+        disk.set_sync_delay(Duration::from_millis(10));
+        let syncing = tokio::spawn(log.begin_sync().unwrap().run());
+        let error = match first {
+            0 => {
+                syncing.await.unwrap();
+                log.synced_elsewhere().unwrap_err()
+            }
+            1 => log.sync().await.unwrap_err(),
+            2 => log.truncate_back(4).await.unwrap_err(),
+            _ => log.reset(Position { epoch: 9, index: 9 }).await.unwrap_err(),
+        };
+        assert!(matches!(error, Error::Io { .. }), "{error}");
+        assert!(matches!(log.append(9, &[payload(5, 10)]), Err(Error::Poisoned { .. })));
+        assert!(log.begin_sync().is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cut_while_a_sync_runs_elsewhere_leaves_nothing_synced_behind_it() {
+    let disk = SimDisk::new(3);
+    let mut log = filled(&disk, 3).await;
+    log.append(9, &[payload(4, 10), payload(5, 10)]).unwrap();
+    disk.set_sync_delay(Duration::from_millis(10));
+    let syncing = tokio::spawn(log.begin_sync().unwrap().run());
+    log.truncate_back(5).await.unwrap();
+    syncing.await.unwrap();
+    assert_eq!((log.synced_elsewhere().unwrap(), log.synced_index(), log.last_index()), (false, 4, 4));
+}
+
+#[tokio::test]
+async fn a_sync_elsewhere_leaves_what_takes_more_to_the_log() {
+    let disk = SimDisk::new(3);
+    let mut log = filled(&disk, 3).await;
+    assert!(log.begin_sync().is_none(), "nothing is to be synced");
+    log.append(9, &[payload(4, 3000)]).unwrap();
+    log.begin_sync().unwrap().run().await;
+    assert!(log.synced_elsewhere().unwrap() && log.is_segment_full());
+    assert_eq!((log.synced_index(), log.tail.beginning.first_index), (4, 1), "the next segment is not begun");
+    log.append(9, &[payload(5, 10)]).unwrap();
+    log.sync().await.unwrap();
+    assert_eq!((log.is_segment_full(), log.tail.beginning.first_index), (false, 6));
+    disk.fail_write(0);
+    assert!(log.append(9, &[payload(6, 100)]).is_err());
+    assert!(log.begin_sync().is_none(), "that a write was taken back is to be made certain");
+}
+
 #[tokio::test]
 async fn truncation_at_the_front_drops_whole_segments_and_survives() {
     let disk = SimDisk::new(1);
@@ -349,26 +436,24 @@ async fn closing_in_order_is_remembered_once() {
 
 #[tokio::test]
 async fn log_on_the_machine_s_disk_survives_closing_and_a_torn_tail() {
-    for disk in [crate::RealDisk::new(), crate::RealDisk::offloading()] {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("deep/log");
-        let disk: Arc<dyn Disk> = Arc::new(disk);
-        let (mut log, _) = Log::open(disk.clone(), &path, identity(), small_segments()).await.unwrap();
-        for index in 1..=40 {
-            log.append(1, &[payload(index, 100)]).unwrap();
-            log.sync().await.unwrap();
-        }
-        log.truncate_front(20).await.unwrap();
-        log.truncate_back(38).await.unwrap();
-        let first = log.first_index();
-        let last_segment = log.tail.path.clone();
-        log.close().await.unwrap();
-        disk.open(&last_segment, Open::Existing).unwrap().append(&[7; 77]).unwrap();
-        let (log, recovery) = Log::open(disk, &path, identity(), small_segments()).await.unwrap();
-        assert_eq!((recovery.first_index, recovery.last_index, recovery.cut_bytes), (first, 37, 77));
-        assert!(recovery.clean && first > 1);
-        assert!(all(&log).iter().all(|record| record.payload == payload(record.index, 100)));
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("deep/log");
+    let disk: Arc<dyn Disk> = Arc::new(crate::RealDisk::new());
+    let (mut log, _) = Log::open(disk.clone(), &path, identity(), small_segments()).await.unwrap();
+    for index in 1..=40 {
+        log.append(1, &[payload(index, 100)]).unwrap();
+        log.sync().await.unwrap();
     }
+    log.truncate_front(20).await.unwrap();
+    log.truncate_back(38).await.unwrap();
+    let first = log.first_index();
+    let last_segment = log.tail.path.clone();
+    log.close().await.unwrap();
+    disk.open(&last_segment, Open::Existing).unwrap().append(&[7; 77]).unwrap();
+    let (log, recovery) = Log::open(disk, &path, identity(), small_segments()).await.unwrap();
+    assert_eq!((recovery.first_index, recovery.last_index, recovery.cut_bytes), (first, 37, 77));
+    assert!(recovery.clean && first > 1);
+    assert!(all(&log).iter().all(|record| record.payload == payload(record.index, 100)));
 }
 
 /// `cargo test --release -p slotkv-storage append_speed -- --ignored --nocapture`

@@ -88,7 +88,7 @@ async fn failed_sync_leaves_bytes_seen_that_no_later_sync_makes_durable() {
     for seed in 0..50 {
         let disk = SimDisk::new(seed);
         let path = Path::new("/d/file");
-        let mut file = written(&disk, path, b"a", b"b").await;
+        let file = written(&disk, path, b"a", b"b").await;
         disk.fail_sync(0);
         assert!(file.sync().await.is_err());
         assert_eq!(disk.read(path).unwrap(), b"ab");
@@ -104,7 +104,7 @@ async fn sync_takes_virtual_time_and_covers_nothing_if_it_is_dropped() {
     let disk = SimDisk::new(7);
     disk.set_sync_delay(Duration::from_secs(3600));
     let path = Path::new("/d/file");
-    let mut file = written(&disk, path, b"a", b"b").await;
+    let file = written(&disk, path, b"a", b"b").await;
     assert_eq!(disk.sync_count(), 1);
     assert!(tokio::time::timeout(Duration::from_nanos(1), file.sync()).await.is_err());
     assert_eq!(disk.sync_count(), 1);

@@ -162,7 +162,7 @@ async fn a_source_whose_log_has_been_cut_begins_anew() {
     }
     world.shards[0].checkpoint();
     let upto = world.shards[0].last().index;
-    world.shards[0].log.truncate_front(upto).await.unwrap();
+    drop(world.shards[0].log.truncate_front(upto).await.unwrap());
     world.until_imported(id).await;
     assert!(world.shards[0].gone > 0, "the log held what the target lacked");
     assert!(world.shards[0].has_said(id, &Said::Sealed));

@@ -12,6 +12,10 @@ pub(super) enum Step {
     Sync,
     /// A sync that is dropped after this many milliseconds.
     SyncDropped(u64),
+    /// Begins a sync elsewhere, which runs or never does.
+    SyncElsewhere(bool),
+    /// Lets some milliseconds pass.
+    Pass(u64),
     TruncateFront(u64),
     TruncateBack(u64),
     Reset(u64),
@@ -31,6 +35,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => proptest::collection::vec(sizes, 1..6).prop_map(Step::Append),
         6 => Just(Step::Sync),
         1 => (0..8u64).prop_map(Step::SyncDropped),
+        3 => proptest::bool::weighted(0.8).prop_map(Step::SyncElsewhere),
+        2 => (0..8u64).prop_map(Step::Pass),
         1 => (0..100u64).prop_map(Step::TruncateFront),
         1 => (0..100u64).prop_map(Step::TruncateBack),
         1 => (0..3u64).prop_map(Step::Reset),
@@ -149,6 +155,13 @@ impl Run {
             return Ok(());
         }
         let Some(log) = &mut self.log else { return Err(TestCaseError::fail("no log")) };
+        match log.synced_elsewhere() {
+            Ok(has_ended) => {
+                prop_assert!(!has_ended || log.synced_index() > self.expected.durable);
+                self.expected.durable = self.expected.durable.max(log.synced_index());
+            }
+            Err(_) => return self.die(false, None).await,
+        }
         match step {
             Step::Append(sizes) => {
                 self.epoch += u64::from(sizes.len() > 3);
@@ -184,11 +197,24 @@ impl Run {
                     }
                 }
             }
+            Step::SyncElsewhere(runs) => {
+                if let Some(syncing) = log.begin_sync()
+                    && runs
+                {
+                    tokio::spawn(syncing.run());
+                    tokio::task::yield_now().await;
+                }
+                Ok(())
+            }
+            Step::Pass(ms) => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+                Ok(())
+            }
             Step::TruncateFront(upto) => {
                 let upto = (log.first_index() + upto).min(log.synced_index());
                 self.expected.dropped = self.expected.dropped.max(upto);
                 match log.truncate_front(upto).await {
-                    Ok(()) => Ok(()),
+                    Ok(_) => Ok(()),
                     Err(_) => self.die(true, None).await,
                 }
             }
