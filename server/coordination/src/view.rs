@@ -239,10 +239,17 @@ fn put<R: Register>(
 pub struct ClusterView {
     views: Receiver<Arc<View>>,
     sessions: Sender<Option<Arc<dyn Session>>>,
-    /// Full reads asked for, and begun when so many had been asked for.
-    asked: Sender<u64>,
-    done: Receiver<u64>,
+    /// Reads asked for, and begun when so many had been asked for.
+    asked: Sender<Asked>,
+    done: Receiver<Asked>,
     task: AbortHandle,
+}
+
+/// How often it was asked for a read, of everything and of the slots alone.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    everything: u64,
+    slots: u64,
 }
 
 impl ClusterView {
@@ -257,8 +264,8 @@ impl ClusterView {
     pub fn detached() -> Self {
         let (publish, views) = watch::channel(Arc::new(View::default()));
         let (sessions, attached) = watch::channel(None);
-        let (asked, asks) = watch::channel(0);
-        let (served, done) = watch::channel(0);
+        let (asked, asks) = watch::channel(Asked::default());
+        let (served, done) = watch::channel(Asked::default());
         let follower = Follower { view: View::default(), publish, asks, served };
         let task = tokio::spawn(follower.run(attached)).abort_handle();
         Self { views, sessions, asked, done, task }
@@ -282,13 +289,22 @@ impl ClusterView {
     /// Reads everything again, now, and gives a view at least as new as every write that was finished before this call.
     /// Callers at the same time share the reads.
     pub async fn refresh(&self) -> Result<Arc<View>, Error> {
+        self.refreshed(|asked| &mut asked.everything).await
+    }
+
+    /// The same of the slots, whose register changes with every hand-over: what else is in the view may be older.
+    pub async fn refresh_slots(&self) -> Result<Arc<View>, Error> {
+        self.refreshed(|asked| &mut asked.slots).await
+    }
+
+    async fn refreshed(&self, of: impl Fn(&mut Asked) -> &mut u64) -> Result<Arc<View>, Error> {
         let mut number = 0;
         self.asked.send_modify(|asked| {
-            *asked += 1;
-            number = *asked;
+            *of(asked) += 1;
+            number = *of(asked);
         });
         let mut done = self.done.clone();
-        match timeout(REFRESH_MAX, done.wait_for(|&done| done >= number)).await {
+        match timeout(REFRESH_MAX, done.wait_for(|done| *of(&mut done.clone()) >= number)).await {
             Ok(Ok(_)) => Ok(self.current()),
             Ok(Err(_)) => Err(Error::Closed),
             Err(_) => Err(Error::Disconnected { unknown: false }),
@@ -308,11 +324,22 @@ enum Stale {
     Paths(BTreeSet<String>),
 }
 
+impl Stale {
+    /// And everything, or the slots.
+    fn add(&mut self, everything: bool, slots: bool) {
+        match self {
+            _ if everything => *self = Self::All,
+            Self::Paths(paths) if slots => drop(paths.insert(paths::SLOTS.to_owned())),
+            _ => {}
+        }
+    }
+}
+
 struct Follower {
     view: View,
     publish: Sender<Arc<View>>,
-    asks: Receiver<u64>,
-    served: Sender<u64>,
+    asks: Receiver<Asked>,
+    served: Sender<Asked>,
 }
 
 impl Follower {
@@ -374,21 +401,22 @@ impl Follower {
         // Not put off by hints: those that come say nothing of one that was lost.
         let mut reread_at = Instant::now() + REREAD;
         loop {
-            let asked = *self.asks.borrow_and_update();
+            let (asked, served) = (*self.asks.borrow_and_update(), *self.served.borrow());
+            stale.add(asked.everything > served.everything, asked.slots > served.slots);
             let whole = matches!(stale, Stale::All);
             if let Err(error) = self.read(session, stale).await {
                 return error;
             }
             self.view.loaded |= whole;
             self.publish(true);
+            self.served.send_replace(if whole { asked } else { Asked { slots: asked.slots, ..served } });
             if whole {
-                self.served.send_replace(asked);
                 reread_at = Instant::now() + REREAD;
             }
             stale = tokio::select! {
                 biased;
                 asked = self.asks.changed() => match asked {
-                    Ok(()) => Stale::All,
+                    Ok(()) => Stale::Paths(BTreeSet::new()),
                     Err(_) => return Error::Closed,
                 },
                 hint = watch.next() => match hint {

@@ -122,7 +122,7 @@ impl Newest {
     }
 }
 
-/// Has the view read everything again. Returns what masters know of the slots, if they are faster.
+/// Has the view read the slots again. Returns what masters know of the slots, if they are faster.
 async fn caught_up(
     view: &ClusterView,
     now: &View,
@@ -139,7 +139,7 @@ async fn caught_up(
     };
     tokio::select! {
         biased;
-        refreshed = view.refresh() => {
+        refreshed = view.refresh_slots() => {
             if let Err(error) = refreshed {
                 tracing::debug!(%error, "cannot catch up with a client");
             }

@@ -286,7 +286,7 @@ impl Host {
         (migrations.is_refreshing, migrations.refresh_at_us) = (true, None);
         let (view, told) = (migrations.view.clone(), self.shard.inbox().clone());
         self.runner.errand(async move {
-            let table = match view.refresh().await {
+            let table = match view.refresh_slots().await {
                 Ok(view) => Some(Arc::new(view.slots.to_table())),
                 Err(error) => {
                     tracing::debug!(%error, "cannot read the slot table");

@@ -176,10 +176,17 @@ pub async fn a_refreshed_view_has_what_was_written_before(bed: Bed) {
     let writer = bed.peer().await;
     create(&writer, paths::CLUSTER, cluster()).await;
     create(&writer, paths::SLOTS, slots(1, 0)).await;
+    create(&writer, &paths::shard(0), shard(1)).await;
     let view = ClusterView::start(peer.session.clone());
-    for version in 2..12 {
+    for version in (2..22).step_by(2) {
         set(&writer, paths::SLOTS, slots(version, 0)).await;
-        assert!(view.refresh().await.unwrap().slots.version >= version);
+        assert!(view.refresh_slots().await.unwrap().slots.version >= version);
+        set(&writer, paths::SLOTS, slots(version + 1, 0)).await;
+        set(&writer, &paths::shard(0), shard(version)).await;
+        let (some, all) = tokio::join!(view.refresh_slots(), view.refresh());
+        let (some, all) = (some.unwrap(), all.unwrap());
+        assert!(some.slots.version > version && all.slots.version > version);
+        assert!(all.shards[&0].register.epoch >= version);
     }
 }
 
