@@ -6,7 +6,8 @@
 //!
 //! Layout: [`disk`] files as an argument, with [`RealDisk`] and [`SimDisk`] · [`log`] the replicated log · [`record`]
 //! what a log record holds · [`engine`] the ordered map, with [`FjallEngine`] and [`MemoryEngine`] · [`keys`] how rows
-//! lie in the engine · [`cache`] rows in memory in front of it · [`error`] what can go wrong.
+//! lie in the engine · [`cache`] rows in memory in front of it · [`threads`] which ones come first · [`error`] what can go
+//! wrong.
 
 pub mod cache;
 pub mod disk;
@@ -19,6 +20,7 @@ pub mod memory_engine;
 pub mod real_disk;
 pub mod record;
 pub mod sim_disk;
+pub mod threads;
 
 pub use cache::RowCache;
 pub use disk::{Disk, File, Lock, Open, write_atomic};

@@ -8,6 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use slotkv_storage::threads;
 use tokio::{runtime::Handle, task::AbortHandle};
 
 /// How a worker runs what would block.
@@ -109,7 +110,10 @@ impl Runner {
     /// Runs `work` without holding up the caller's task, unless inline.
     pub fn blocking(&self, work: impl FnOnce() + Send + 'static) {
         match self {
-            Runner::Threads(handle) => drop(handle.spawn_blocking(work)),
+            Runner::Threads(handle) => drop(handle.spawn_blocking(move || {
+                threads::works();
+                work();
+            })),
             Runner::Inline(_) => work(),
         }
     }
@@ -119,7 +123,10 @@ impl Runner {
         match self {
             Runner::Threads(handle) => {
                 let waiting = handle.clone();
-                drop(handle.spawn_blocking(move || waiting.block_on(work)));
+                drop(handle.spawn_blocking(move || {
+                    threads::works();
+                    waiting.block_on(work);
+                }));
             }
             Runner::Inline(tasks) => drop(tasks.spawn(work)),
         }
@@ -147,10 +154,32 @@ impl Runner {
         name: String,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> std::io::Result<()> {
+        self.on_thread(name, threads::works, task)
+    }
+
+    /// The same for a task that clients wait for.
+    pub fn serving(
+        &self,
+        name: String,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
+        self.on_thread(name, threads::serves, task)
+    }
+
+    fn on_thread(
+        &self,
+        name: String,
+        begin: fn(),
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> std::io::Result<()> {
         match self {
             Runner::Threads(handle) => {
                 let handle = handle.clone();
-                std::thread::Builder::new().name(name).spawn(move || handle.block_on(task)).map(drop)
+                let run = move || {
+                    begin();
+                    handle.block_on(task);
+                };
+                std::thread::Builder::new().name(name).spawn(run).map(drop)
             }
             Runner::Inline(tasks) => {
                 tasks.spawn(task);

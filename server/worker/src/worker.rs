@@ -336,7 +336,7 @@ impl Worker {
         let hosting = shared.clone();
         seams
             .runner
-            .dedicated(format!("shard-{shard}"), async move {
+            .serving(format!("shard-{shard}"), async move {
                 let (text, begins_anew) = match host.run().await {
                     Ok(()) => (String::new(), false),
                     Err(Failed { error, begins_anew }) => {

@@ -14,9 +14,10 @@ use slotkv_proto::{
     table::ShardId,
     v1::master_server::MasterServer as MasterGrpc,
 };
-use slotkv_storage::{Disk, FjallEngines, fjall_engine::FjallOptions};
+use slotkv_storage::{Disk, FjallEngines, fjall_engine::FjallOptions, threads};
 use slotkv_worker::{Ended, GrpcPeers, Options, Runner, Seams, Standby, Worker};
 use tokio::{
+    runtime::{Handle, RuntimeFlavor},
     sync::{oneshot, watch},
     time::Instant,
 };
@@ -74,6 +75,9 @@ impl WorkerServer {
         seams: Seams,
         stands_by: impl FnOnce(StandsBy),
     ) -> Result<Self, ServeError> {
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            threads::serves();
+        }
         options.address = listening.advertise().to_owned();
         let (tell, told) = oneshot::channel();
         let process = OnceLock::new();

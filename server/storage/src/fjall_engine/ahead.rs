@@ -14,6 +14,7 @@ use std::{
 };
 
 use super::journals;
+use crate::threads;
 
 /// Bytes of batches between two syncs.
 const BYTES: u64 = 4 << 20;
@@ -40,6 +41,7 @@ impl Ahead {
         let (running, folder) = (Running(self.runs.clone()), rows_folder());
         // Without a thread fjall syncs as it always did.
         let _ = thread::Builder::new().name("engine:sync".into()).spawn(move || {
+            threads::works();
             let _running = running;
             let _ = journals::sync(&folder);
         });

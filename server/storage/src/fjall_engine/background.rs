@@ -4,6 +4,9 @@
 //! not for longer (docs/benchmarks.md, hand-overs).
 
 #[cfg(target_os = "linux")]
+use crate::threads;
+
+#[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 /// What fjall 3.1 calls them.
 #[cfg(target_os = "linux")]
@@ -19,8 +22,7 @@ pub(super) fn give_way() {
         if let Some(number) = number.and_then(rustix::process::Pid::from_raw)
             && name.trim_end() == NAME
         {
-            // Nobody waits for it.
-            let _ = rustix::process::setpriority_process(Some(number), NICE);
+            threads::give_way(Some(number), NICE);
         }
     }
 }

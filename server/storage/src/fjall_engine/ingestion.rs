@@ -18,6 +18,7 @@ use super::{FjallEngine, damaged, engines::Folder};
 use crate::{
     engine::{Batch, Ingestion},
     error::Error,
+    threads,
 };
 
 /// Batches that wait for the thread; whoever adds more waits, too.
@@ -40,6 +41,7 @@ impl FjallIngestion {
         let (steps, taken) = mpsc::sync_channel(WAITING_MAX);
         let of_thread = folder.clone();
         let thread = thread::Builder::new().name("ingestion".into()).spawn(move || {
+            threads::works();
             let written = write(&rows, &of_thread, &taken);
             // fjall's files are closed before their folder may go.
             drop(rows);

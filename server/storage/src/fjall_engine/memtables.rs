@@ -6,6 +6,8 @@ use std::{any::Any, sync::Arc, thread};
 
 use parking_lot::Mutex;
 
+use crate::threads;
+
 #[cfg(target_os = "linux")]
 const LEAST_PRIORITY: i32 = 19;
 
@@ -43,9 +45,10 @@ fn free(tables: Vec<Memtable>) {
     if !tables.is_empty() {
         // Without a thread they are freed here.
         let _ = thread::Builder::new().name("engine:free".into()).spawn(move || {
-            // Nobody waits for it. What is meant is this thread, which is so on Linux only.
+            threads::works();
+            // What is meant is this thread, which is so on Linux only.
             #[cfg(target_os = "linux")]
-            let _ = rustix::process::setpriority_process(None, LEAST_PRIORITY);
+            threads::give_way(None, LEAST_PRIORITY);
             drop(tables);
         });
     }
