@@ -157,10 +157,9 @@ impl Host {
         let is_late = since.elapsed() >= Duration::from_millis(begins_after_ms(ms));
         // The log is shorter than it was when its front has gone.
         let is_much = self.log.bytes().abs_diff(self.durable.synced_log_bytes) >= BESIDE_BYTES;
-        if is_late || is_much {
-            self.sync_beside();
-        }
-        Ok(())
+        let begins = (is_late || is_much) && self.sync_beside();
+        // Nothing is left to be synced, or more than a sync is to be done: not to be put off, or the host would look again at once.
+        if is_late && !begins && !self.log.is_syncing() { self.sync_all().await } else { Ok(()) }
     }
 
     /// Once the log has grown enough: the results go into the engine, the engine to disk on another thread, and then

@@ -1,6 +1,7 @@
 //! Slots go from one shard to another while clients work: real workers, a network in memory, a leader by hand, the tests' time.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     sync::{
         Arc,
@@ -54,6 +55,11 @@ fn slowly(options: &mut slotkv_worker::Options) {
     options.migration.flight_bytes_max = 200_000;
     options.migration.rate_max = 6_000;
     options.migration.rate_min = 6_000;
+}
+
+fn slowly_by_interval(options: &mut slotkv_worker::Options) {
+    slowly(options);
+    options.wishes.durability = Some(slotkv_coordination::registers::Durability::Interval(20_000));
 }
 
 /// Clients that count up, each its own keys in all slots, until they are told to stop; they give what every key has come to.
@@ -286,11 +292,7 @@ async fn a_hand_over_goes_on_when_both_machines_lose_power_one_after_the_other()
 
 #[tokio::test(start_paused = true)]
 async fn a_hand_over_goes_through_under_interval_durability() {
-    let interval = |options: &mut slotkv_worker::Options| {
-        slowly(options);
-        options.wishes.durability = Some(slotkv_coordination::registers::Durability::Interval(20_000));
-    };
-    let cluster = Cluster::start(2, interval).await;
+    let cluster = Cluster::start(2, slowly_by_interval).await;
     let mut client = cluster.client(1);
     fill(&mut client).await;
     let id = cluster.plan(MOVING.into(), 0, 1).await;
@@ -300,6 +302,38 @@ async fn a_hand_over_goes_through_under_interval_durability() {
     assert!(sealed.elapsed() < Duration::from_secs(5), "a seal does not wait for the interval");
     cluster.closed(id).await;
     check(&mut client).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn writes_do_not_wait_for_what_a_hand_over_wants_synced() {
+    let cluster = Cluster::start(1, slowly_by_interval).await;
+    let mut client = cluster.client(1);
+    fill(&mut client).await;
+    let stays = (0..KEYS).map(key).find(|key| !MOVING.contains(&client.slot(key))).unwrap();
+    for machine in &cluster.machines {
+        machine.disk.set_sync_delay(Duration::from_secs(2));
+    }
+    let syncs = || cluster.machines.iter().map(|machine| machine.disk.sync_count()).sum::<u64>();
+    let before = syncs();
+    let id = cluster.plan(MOVING.into(), 0, 1).await;
+    let is_closed = Cell::new(false);
+    let hand_over = async {
+        cluster.closed(id).await;
+        is_closed.set(true);
+    };
+    let writes = async {
+        let mut longest = Duration::ZERO;
+        while !is_closed.get() {
+            let begun = Instant::now();
+            client.put(&stays, "value").await;
+            longest = longest.max(begun.elapsed());
+            sleep(Duration::from_millis(1)).await;
+        }
+        longest
+    };
+    let ((), longest) = tokio::join!(hand_over, writes);
+    assert!(longest < Duration::from_millis(100), "a write took {longest:?}");
+    assert!(syncs() >= before + 3, "the seal, what was imported and what was deleted");
 }
 
 #[tokio::test(start_paused = true)]
