@@ -398,7 +398,7 @@ impl Follower {
         mut state: Receiver<SessionState>,
     ) -> Error {
         let mut stale = Stale::All;
-        // Not put off by hints: those that come say nothing of one that was lost.
+        // Not put off by hints, nor by asks: those that come say nothing of a hint that was lost.
         let mut reread_at = Instant::now() + REREAD;
         loop {
             let (asked, served) = (*self.asks.borrow_and_update(), *self.served.borrow());
@@ -415,10 +415,7 @@ impl Follower {
             }
             stale = tokio::select! {
                 biased;
-                asked = self.asks.changed() => match asked {
-                    Ok(()) => Stale::Paths(BTreeSet::new()),
-                    Err(_) => return Error::Closed,
-                },
+                () = sleep_until(reread_at) => Stale::All,
                 hint = watch.next() => match hint {
                     Some(hint) => gather(hint, &mut watch),
                     None => return Error::Expired,
@@ -427,7 +424,11 @@ impl Follower {
                     Ok(SessionState::Disconnected) => return Error::Disconnected { unknown: false },
                     _ => return Error::Expired,
                 },
-                () = sleep_until(reread_at) => Stale::All,
+                // What is asked for is added above.
+                asked = self.asks.changed() => match asked {
+                    Ok(()) => Stale::Paths(BTreeSet::new()),
+                    Err(_) => return Error::Closed,
+                },
             };
         }
     }

@@ -26,8 +26,8 @@ pub(crate) struct Backup {
     /// Whether the primary counts this replica.
     pub counted: bool,
     pub flow: Follow,
-    /// The primary waits for a sync.
-    tells_synced: bool,
+    /// The primary waits until this record is synced; 0: it does not wait.
+    awaited_sync: u64,
     /// The highest commit index that the primary of this epoch has told.
     told_commit: u64,
     /// The last record when a gap was told.
@@ -209,9 +209,10 @@ impl Replica {
     }
 
     fn sync_if_asked(&mut self, index: u64) {
-        let is_due = self.synced_of_stream() < index && self.history.synced() < self.history.durable();
+        let durable = self.history.durable();
+        let is_due = self.synced_of_stream() < index && self.history.synced() < durable;
         let Role::Backup(backup) = &mut self.role else { return };
-        backup.tells_synced = is_due;
+        backup.awaited_sync = if is_due { index.min(durable) } else { 0 };
         self.ready.sync |= is_due;
     }
 
@@ -219,10 +220,11 @@ impl Replica {
     pub(crate) fn backup_synced(&mut self) {
         let (synced, durable, epoch) = (self.synced_of_stream(), self.history.durable(), self.vow.made.epoch);
         let Role::Backup(backup) = &mut self.role else { return };
-        if synced > 0
-            && std::mem::take(&mut backup.tells_synced)
+        // A sync that was under way when the primary asked may have covered less.
+        if (1..=synced).contains(&backup.awaited_sync)
             && let Some(primary) = backup.primary.clone()
         {
+            backup.awaited_sync = 0;
             self.send(&primary, epoch, Body::Held { durable, synced });
         }
         self.decide();

@@ -399,11 +399,6 @@ impl Log {
         self.first_index() - 1
     }
 
-    /// The file that records are appended to.
-    pub fn tail_path(&self) -> &Path {
-        &self.tail.path
-    }
-
     /// Bytes of all segments.
     pub fn bytes(&self) -> u64 {
         self.closed.iter().map(|segment| segment.end).sum::<u64>() + self.tail.end

@@ -25,7 +25,7 @@ pub const LOCK_FILE: &str = "lock";
 pub struct RealDisk;
 
 impl RealDisk {
-    /// All of them.
+    /// Of this machine.
     pub fn new() -> Self {
         Self
     }
@@ -226,31 +226,29 @@ mod tests {
 
     #[tokio::test]
     async fn files_are_written_read_cut_renamed_and_listed() {
-        {
-            let disk = RealDisk::new();
-            let dir = tempfile::tempdir().unwrap();
-            let deep = dir.path().join("a/b");
-            disk.create_dir_all(&deep).unwrap();
-            let path = deep.join("file");
-            let mut file = disk.open(&path, Open::Create).unwrap();
-            assert!(disk.open(&path, Open::Create).is_err(), "it exists");
-            file.append(b"hello").unwrap();
-            file.append(b" world").unwrap();
-            file.write_at(b"W", 6).unwrap();
-            file.truncate(10).unwrap();
-            file.append(b"D").unwrap();
-            file.sync().await.unwrap();
-            let mut buffer = [0; 32];
-            assert_eq!(file.read_at(&mut buffer, 6).unwrap(), 5);
-            assert_eq!(&buffer[..5], b"WorlD");
-            disk.rename(&path, &deep.join("other")).unwrap();
-            disk.sync_dir(&deep).unwrap();
-            assert_eq!(disk.list(&deep).unwrap(), ["other"]);
-            assert_eq!(disk.read(&deep.join("other")).unwrap(), b"hello WorlD");
-            disk.remove(&deep.join("other")).unwrap();
-            assert!(!disk.exists(&deep.join("other")).unwrap());
-            assert!(disk.free_bytes(&deep).unwrap() > 0);
-        }
+        let disk = RealDisk::new();
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        disk.create_dir_all(&deep).unwrap();
+        let path = deep.join("file");
+        let mut file = disk.open(&path, Open::Create).unwrap();
+        assert!(disk.open(&path, Open::Create).is_err(), "it exists");
+        file.append(b"hello").unwrap();
+        file.append(b" world").unwrap();
+        file.write_at(b"W", 6).unwrap();
+        file.truncate(10).unwrap();
+        file.append(b"D").unwrap();
+        file.sync().await.unwrap();
+        let mut buffer = [0; 32];
+        assert_eq!(file.read_at(&mut buffer, 6).unwrap(), 5);
+        assert_eq!(&buffer[..5], b"WorlD");
+        disk.rename(&path, &deep.join("other")).unwrap();
+        disk.sync_dir(&deep).unwrap();
+        assert_eq!(disk.list(&deep).unwrap(), ["other"]);
+        assert_eq!(disk.read(&deep.join("other")).unwrap(), b"hello WorlD");
+        disk.remove(&deep.join("other")).unwrap();
+        assert!(!disk.exists(&deep.join("other")).unwrap());
+        assert!(disk.free_bytes(&deep).unwrap() > 0);
     }
 
     #[tokio::test]

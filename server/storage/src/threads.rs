@@ -42,33 +42,36 @@ mod linux {
 
     /// This thread serves clients: it is let in soon, and runs briefly. Threads that it begins inherit that.
     pub fn serves() {
-        set_slice(SLICE_NS);
+        set_slice(0, SLICE_NS);
     }
 
     /// This thread does what nobody waits for, whatever the one that began it does.
     pub fn works() {
-        set_slice(0);
+        set_slice(0, 0);
     }
 
-    /// Lowers the priority of a thread, or of this one.
+    /// Lowers the priority of a thread, or of this one, and takes short slices from it.
     pub(crate) fn give_way(thread: Option<Pid>, nice: i32) {
         // Nobody waits for it: at worst it takes its share.
         let _ = setpriority_process(thread, nice);
+        set_slice(Pid::as_raw(thread), 0);
     }
 
-    /// 0: the system's own.
-    fn set_slice(ns: u64) {
-        let Some(now) = attributes().filter(|now| now.policy == libc::SCHED_OTHER as u32) else { return };
+    /// Of thread 0 it is this one's, and 0 is the system's own slice.
+    fn set_slice(thread: i32, ns: u64) {
+        let Some(now) = attributes(thread).filter(|now| now.policy == libc::SCHED_OTHER as u32) else {
+            return;
+        };
         let next = Attributes { runtime_ns: ns, ..now };
         // SAFETY: it reads one structure of the size that stands in it.
-        unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const next, 0) };
+        unsafe { libc::syscall(libc::SYS_sched_setattr, thread, &raw const next, 0) };
     }
 
-    fn attributes() -> Option<Attributes> {
+    fn attributes(thread: i32) -> Option<Attributes> {
         let size = size_of::<Attributes>() as u32;
         let mut found = Attributes { size, ..Attributes::default() };
         // SAFETY: it writes one structure of the size that it is told.
-        let told = unsafe { libc::syscall(libc::SYS_sched_getattr, 0, &raw mut found, size, 0) };
+        let told = unsafe { libc::syscall(libc::SYS_sched_getattr, thread, &raw mut found, size, 0) };
         (told == 0).then_some(found)
     }
 
@@ -78,22 +81,25 @@ mod linux {
 
         #[test]
         fn a_thread_that_serves_has_short_slices_and_one_that_works_the_systems() {
-            let (before, served, worked) = std::thread::spawn(|| {
-                let runtime_ns = || attributes().expect("a thread has them").runtime_ns;
+            // `None` where threads may not ask.
+            let runtime_ns = || attributes(0).map(|found| found.runtime_ns);
+            let begin = move |begins: fn()| {
+                let run = move || {
+                    begins();
+                    runtime_ns()
+                };
+                std::thread::spawn(run).join().expect("it ends")
+            };
+            let (before, served, worked) = std::thread::spawn(move || {
                 let before = runtime_ns();
                 serves();
-                let served = runtime_ns();
-                let worked = std::thread::spawn(move || {
-                    works();
-                    attributes().expect("a thread has them").runtime_ns
-                });
-                (before, served, worked.join().expect("it ends"))
+                (before, runtime_ns(), [begin(works), begin(|| give_way(None, 0))])
             })
             .join()
             .expect("it ends");
-            assert_eq!(worked, before);
+            assert_eq!(worked, [before; 2]);
             // A system before 6.12 has no slice of a thread's own.
-            assert!(served == SLICE_NS || served == before && before == 0, "{before} {served}");
+            assert!(served == Some(SLICE_NS) || before.is_none_or(|before| before == 0), "{served:?}");
         }
     }
 }

@@ -29,10 +29,12 @@ const EXPIRY_MS_MIN: u64 = 10;
 /// The persist thread could not do its work.
 const FAILED: u64 = u64::MAX;
 
-/// The sync that runs beside the host, or ran last.
+/// A sync that was begun beside the host, and whose end was not told yet.
 pub(crate) struct Beside {
     /// The last write that was reported before it began.
     reported: u64,
+    /// And the last record.
+    last_index: u64,
     begun: Instant,
 }
 
@@ -76,6 +78,7 @@ impl Host {
     pub(crate) async fn sync_all(&mut self) -> Result<(), Error> {
         let reported = self.reported;
         self.sync().await?;
+        self.durable.beside = None;
         self.durable.unsynced_since = None;
         self.durable.synced_log_bytes = self.log.bytes();
         self.tell_synced(reported).await
@@ -107,7 +110,11 @@ impl Host {
     fn sync_beside(&mut self) -> bool {
         let Some(syncing) = self.log.begin_sync() else { return false };
         self.durable.synced_log_bytes = self.log.bytes();
-        self.durable.beside = Some(Beside { reported: self.reported, begun: Instant::now() });
+        self.durable.beside = Some(Beside {
+            reported: self.reported,
+            last_index: self.log.last_index(),
+            begun: Instant::now(),
+        });
         let told = self.shard.inbox().clone();
         self.runner.beside(async move {
             syncing.run().await;
@@ -116,12 +123,17 @@ impl Host {
         true
     }
 
-    /// The sync that ran beside the host has ended, unless it was waited for meanwhile.
-    pub(crate) async fn synced_beside(&mut self) -> Result<(), Error> {
-        if !self.log.synced_elsewhere()? {
+    /// Tells of the sync that ran beside the host once it has ended, by itself or since something waited for it.
+    pub(crate) async fn note_beside(&mut self) -> Result<(), Error> {
+        self.log.look_elsewhere()?;
+        if self.log.is_syncing() {
             return Ok(());
         }
-        let Some(Beside { reported, begun }) = self.durable.beside.take() else { return Ok(()) };
+        let Some(Beside { reported, last_index, begun }) = self.durable.beside.take() else { return Ok(()) };
+        if self.log.synced_index() < last_index {
+            // It was dropped, or what it was about has been cut.
+            return Ok(());
+        }
         self.durable.syncs += 1;
         let is_all = self.log.synced_index() == self.log.last_index();
         self.durable.unsynced_since = if is_all { None } else { self.durable.unsynced_since.map(|_| begun) };

@@ -317,7 +317,9 @@ impl Host {
         let outcome = self.serve().await;
         self.give_up_waiting();
         if outcome.is_err() || self.shard.is_aborted() {
-            let begins_anew = self.begins_anew;
+            // Whoever opens the files anew in this process is not told if a sync of theirs has failed before.
+            let begins_anew =
+                self.begins_anew && (self.shard.is_aborted() || self.log.end_elsewhere().await.is_ok());
             return outcome.map_err(|error| Failed { error, begins_anew });
         }
         self.close().await.map_err(|error| Failed { error, begins_anew: false })
@@ -341,12 +343,13 @@ impl Host {
             self.drive_migrations()?;
             self.begin_group().await?;
             self.flush().await?;
-            self.sync_if_wished().await?;
             self.apply()?;
             self.drive_migrations()?;
             self.tell_check().await?;
             self.go_on().await?;
             self.publish();
+            self.note_beside().await?;
+            self.sync_if_wished().await?;
             self.sync_if_due().await?;
             self.checkpoint_if_due().await?;
             self.scrub_if_due().await?;
@@ -438,7 +441,8 @@ impl Host {
                 }
             }
             Event::Input(Input::Loaded(loaded)) => self.loaded(loaded),
-            Event::Input(Input::Synced) => self.synced_beside().await?,
+            // Looked at in each turn.
+            Event::Input(Input::Synced) => {}
             Event::Input(Input::Migration(event)) => self.hear_migration(event)?,
             Event::Handover(message) => self.hear_shard(message)?,
             Event::Input(Input::Hint) => self.machine.hint(now),

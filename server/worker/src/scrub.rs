@@ -83,14 +83,16 @@ impl Scrub {
         self.slot
     }
 
-    /// Reads up to `rows_max` rows, where a visit to a slot takes as long as 64 of them. Returns the slots that were found
+    /// Reads up to `rows_max` rows, where a visit to a slot counts as some of them. Returns the slots that were found
     /// rotten. A step that ends a pass ends early. An error of the engine is damage found, too. Blocks while it reads.
     pub fn step(&mut self, replica: &Replica, rows_max: usize) -> Result<Vec<Rotten>, Error> {
         let mut rotten = Vec::new();
         let mut left = rows_max.max(1);
         while left > 0 {
             let turn = self.turn.take();
-            if turn.is_some() || !(self.leaves_moving && replica.is_moving(self.slot)) {
+            if turn.is_none() && self.leaves_moving && replica.is_moving(self.slot) {
+                left -= 1;
+            } else {
                 let mut turn = turn.map_or_else(|| Turn::begin(replica, self.slot), Ok)?;
                 let before = left;
                 let is_done = turn.read(self.slot, &mut left)?;

@@ -75,6 +75,7 @@ impl WorkerServer {
         seams: Seams,
         stands_by: impl FnOnce(StandsBy),
     ) -> Result<Self, ServeError> {
+        // Of several threads one is as good as another, and those for long work are among them.
         if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
             threads::serves();
         }

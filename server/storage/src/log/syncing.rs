@@ -2,8 +2,8 @@
 
 use std::io;
 
-use futures_util::{FutureExt, future::BoxFuture};
-use tokio::sync::oneshot;
+use futures_util::future::BoxFuture;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 use super::Log;
 use crate::error::Error;
@@ -31,7 +31,7 @@ pub(super) struct Elsewhere {
 }
 
 impl Log {
-    /// Begins a sync of every record that is appended now, to be run elsewhere; [`Self::synced_elsewhere`] tells whether it has
+    /// Begins a sync of every record that is appended now, to be run elsewhere; [`Self::look_elsewhere`] sees whether it has
     /// ended. `None` if one is under way, nothing is to be synced, or more is to be done than to sync a file: that takes a
     /// [`Self::sync`].
     pub fn begin_sync(&mut self) -> Option<Syncing> {
@@ -54,30 +54,30 @@ impl Log {
         self.elsewhere.is_some()
     }
 
-    /// Whether a sync that ran elsewhere has ended since this was asked, or [`Self::sync`] was called, last. If it failed the log
-    /// takes no more writes, and the process is to end.
-    pub fn synced_elsewhere(&mut self) -> Result<bool, Error> {
-        match self.elsewhere.as_mut().map(|elsewhere| (&mut elsewhere.outcome).now_or_never()) {
-            Some(Some(outcome)) => self.note_elsewhere(outcome),
-            Some(None) | None => Ok(false),
+    /// Looks whether the sync that runs elsewhere has ended, and notes it; it was dropped if nothing more is synced behind it. If it
+    /// failed the log takes no more writes, and the process is to end.
+    pub fn look_elsewhere(&mut self) -> Result<(), Error> {
+        let Some(elsewhere) = &mut self.elsewhere else { return Ok(()) };
+        // Not polled as a future: a task that has used up what it may do in one turn is told that nothing has come.
+        match elsewhere.outcome.try_recv() {
+            Ok(outcome) => self.note_elsewhere(Some(outcome)),
+            Err(TryRecvError::Closed) => self.note_elsewhere(None),
+            Err(TryRecvError::Empty) => Ok(()),
         }
     }
 
-    /// Waits for the sync that runs elsewhere.
-    pub(super) async fn end_elsewhere(&mut self) -> Result<(), Error> {
+    /// Waits for the sync that runs elsewhere, if one does. About errors see [`Self::look_elsewhere`].
+    pub async fn end_elsewhere(&mut self) -> Result<(), Error> {
         let Some(elsewhere) = &mut self.elsewhere else { return Ok(()) };
         let outcome = (&mut elsewhere.outcome).await;
-        self.note_elsewhere(outcome).map(drop)
+        self.note_elsewhere(outcome.ok())
     }
 
-    fn note_elsewhere(
-        &mut self,
-        outcome: Result<io::Result<()>, oneshot::error::RecvError>,
-    ) -> Result<bool, Error> {
-        // One that was dropped has told of no failure: if there was one, the next sync of the file fails, too.
+    /// `None`: it was dropped, and has told of no failure; if there was one, the next sync of the file fails, too.
+    fn note_elsewhere(&mut self, outcome: Option<io::Result<()>>) -> Result<(), Error> {
         match (self.elsewhere.take(), outcome) {
-            (Some(elsewhere), Ok(outcome)) => self.note_synced(elsewhere.last_index, outcome).map(|()| true),
-            _ => Ok(false),
+            (Some(elsewhere), Some(outcome)) => self.note_synced(elsewhere.last_index, outcome),
+            _ => Ok(()),
         }
     }
 
