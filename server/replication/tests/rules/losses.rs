@@ -212,6 +212,35 @@ fn member_is_dropped_only_once_the_rest_has_synced() {
 }
 
 #[test]
+fn backup_tells_of_the_sync_that_covers_what_the_primary_waits_for() {
+    let mut shard = Shard::new(3, Ack::All);
+    let primary = shard.elect();
+    let others = [(primary + 1) % 3, (primary + 2) % 3];
+    shard.run(300);
+    let now_us = shard.now_us;
+    (0..3).for_each(|replica| shard.get(replica).syncs_apart(now_us, true));
+    shard.write(primary, 1);
+    let first = shard.get(primary).commit_index();
+    shard.write(primary, 1);
+    let last = shard.get(primary).commit_index();
+    shard.get(primary).wish_settled(now_us, last);
+    shard.sync(primary);
+    assert!(others.iter().all(|other| shard.syncs.contains(other)));
+    // A sync that was under way when they were asked covers less.
+    for other in others {
+        let ids = (1..100).find(|&id| {
+            shard.get(other).synced(now_us, id);
+            shard.get(other).history().synced() >= first
+        });
+        shard.settle();
+        assert!(ids.is_some() && shard.get(other).history().synced() == first);
+    }
+    assert!(shard.get(primary).settled_index() < last);
+    others.iter().for_each(|&other| shard.sync(other));
+    assert_eq!(shard.get(primary).settled_index(), last, "without another heartbeat");
+}
+
+#[test]
 fn winner_by_rests_syncs_what_others_may_have_had_longer() {
     let (mut shard, primary) = full(Ack::One);
     let (b, c) = ((primary + 1) % 3, (primary + 2) % 3);
