@@ -131,7 +131,8 @@ impl Host {
         }
         let Some(Beside { reported, last_index, begun }) = self.durable.beside.take() else { return Ok(()) };
         if self.log.synced_index() < last_index {
-            // It was dropped, or what it was about has been cut.
+            // It was dropped, or what it was about has been cut; somebody may wait still.
+            self.sync_now = true;
             return Ok(());
         }
         self.durable.syncs += 1;
