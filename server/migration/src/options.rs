@@ -59,7 +59,7 @@ impl Default for Options {
             rate_max: 64 << 20,
             rate_min: 1 << 20,
             latency_us_max: 20_000,
-            busy_percent_max: 40,
+            busy_percent_max: 30,
             quiet_us: 200_000,
             seal_lag_bytes: 64 << 10,
             patience_us: 2_000_000,
